@@ -1,0 +1,1 @@
+"""Corrupt something, then learn to give back the original."""

@@ -1,0 +1,1 @@
+"""Clean examples: where they come from, and how they are kept."""

@@ -1,0 +1,194 @@
+"""Documents -> one long stream of token ids on disk, with word starts and document starts kept; -> blocks of it.
+
+Nothing is lost: the last block of a stream is padded, a document longer than a block goes on in the next one. The
+stream does not depend on the block size, so another block size costs nothing.
+
+N tokens of the stream, B batch, L positions of a block.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from tokenizers import Encoding, Tokenizer
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from textdae.data.tokenizer import pieces
+
+WORD_START, DOCUMENT_START = 1, 2
+_BATCH_CHARACTERS = 1 << 20
+_PIECE_CHARACTERS = 1 << 17  # the tokenizer needs some 50 bytes a character while it works
+
+
+class StreamInfo(NamedTuple):
+    """What a stream holds; stored beside it as `info.json`."""
+
+    documents: int
+    tokens: int
+    """N, special tokens included."""
+    bytes: int
+    """UTF-8 bytes of the text."""
+    dtype: str
+    """Of the ids on disk: uint16 where the vocabulary fits, else uint32."""
+
+
+class StreamWriter:
+    """Tokenizes documents in batches and appends them to `folder`; memory does not grow with the corpus."""
+
+    def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+        self.dtype = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
+        self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self._prefix, self._suffix = _frame(tokenizer)
+        self._ids = open(folder / "ids.bin", "wb")  # noqa: SIM115
+        self._flags = open(folder / "flags.bin", "wb")  # noqa: SIM115
+        self._texts: list[str] = []
+        self._edges: list[tuple[bool, bool]] = []  # whether a piece begins, and ends, its document
+        self._waiting = self._documents = self._tokens = self._bytes = 0
+
+    def add(self, text: str) -> None:
+        """Add one document."""
+        self._documents += 1
+        self._bytes += len(text) if text.isascii() else len(text.encode())
+        parts = list(pieces(text, _PIECE_CHARACTERS))
+        for number, part in enumerate(parts):
+            self._texts.append(part)
+            self._edges.append((number == 0, number == len(parts) - 1))
+            self._waiting += len(part)
+            if self._waiting >= _BATCH_CHARACTERS:
+                self._flush()
+
+    def _flush(self) -> None:
+        encodings = self._backend.encode_batch(self._texts, add_special_tokens=False)
+        ids, flags = _assemble(encodings, np.array(self._edges), self._prefix, self._suffix)
+        self._ids.write(ids.astype(self.dtype).tobytes())
+        self._flags.write(flags.tobytes())
+        self._tokens += len(ids)
+        self._texts, self._edges, self._waiting = [], [], 0
+
+    def close(self) -> StreamInfo:
+        """Write what is waiting, and the counts."""
+        if self._texts:
+            self._flush()
+        self._ids.close()
+        self._flags.close()
+        info = StreamInfo(self._documents, self._tokens, self._bytes, self.dtype.name)
+        (self.folder / "info.json").write_text(json.dumps(info._asdict()))
+        return info
+
+
+def _frame(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+    """The special tokens that this tokenizer puts before and after a text."""
+    probe = "a"
+    bare = tokenizer(probe, add_special_tokens=False)["input_ids"]
+    framed = tokenizer(probe)["input_ids"]
+    for start in range(len(framed) - len(bare) + 1):
+        if framed[start : start + len(bare)] == bare:
+            return framed[:start], framed[start + len(bare) :]
+    return [], []
+
+
+def _assemble(
+    encodings: Sequence[Encoding], edges: np.ndarray, prefix: list[int], suffix: list[int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join encodings into one stream, `prefix` before and `suffix` after each document; return ids and flags. (n,)"""
+    starts, ends = edges.T
+    lengths = np.array([len(encoding) for encoding in encodings])
+    total = int(lengths.sum())
+    begins = np.cumsum(lengths) - lengths
+    words = _word_numbers(encodings, total)
+    word_start = words < 0
+    word_start[1:] |= words[1:] != words[:-1]
+    word_start[begins[lengths > 0]] = True
+
+    framed = starts * len(prefix) + lengths + ends * len(suffix)
+    places = np.cumsum(framed) - framed  # where each piece, with its special tokens, begins
+    ids = np.zeros(int(framed.sum()), np.int64)
+    flags = np.zeros(len(ids), np.uint8)
+    texts = places + starts * len(prefix)
+    inside = np.arange(total) + np.repeat(texts - begins, lengths)
+    ids[inside] = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)
+    flags[inside] = word_start * np.uint8(WORD_START)
+    for offset, token in enumerate(prefix):
+        ids[places[starts] + offset] = token
+    for offset, token in enumerate(suffix):
+        ids[(texts + lengths)[ends] + offset] = token
+    flags[places[starts & (framed > 0)]] |= DOCUMENT_START
+    return ids, flags
+
+
+def _word_numbers(encodings: Sequence[Encoding], total: int) -> np.ndarray:
+    """The word of each token; -1 where it belongs to none (a special token in the text)."""
+    numbers = chain.from_iterable(encoding.word_ids for encoding in encodings)
+    try:
+        return np.fromiter(numbers, np.int64, total)
+    except TypeError:
+        numbers = chain.from_iterable(encoding.word_ids for encoding in encodings)
+        return np.fromiter((-1 if number is None else number for number in numbers), np.int64, total)
+
+
+class Blocks:
+    """A stream cut into blocks: the clean examples of the text side.
+
+    Args:
+        folder: of a `StreamWriter`; it is memory-mapped, not read.
+        block_size: L.
+        pad_id: fills the last block.
+    """
+
+    def __init__(self, folder: Path, block_size: int, pad_id: int) -> None:
+        self.folder, self.block_size, self.pad_id = folder, block_size, pad_id
+        self.info = StreamInfo(**json.loads((folder / "info.json").read_text()))
+        self.ids = _map(folder / "ids.bin", self.info.dtype, self.info.tokens)
+        self.flags = _map(folder / "flags.bin", "uint8", self.info.tokens)
+
+    def __len__(self) -> int:
+        return -(-self.info.tokens // self.block_size)
+
+    @property
+    def padding(self) -> int:
+        """Positions of the last block that hold no token."""
+        return len(self) * self.block_size - self.info.tokens
+
+    def batch(self, blocks: Iterable[int] | Tensor) -> dict[str, Tensor]:
+        """The clean blocks of these numbers.
+
+        Returns:
+            `input_ids` int64, `word_start` bool and `document` int64 (from 0 within the block, -1 on padding).
+            *Shapes:* (B, L).
+        """
+        rows = np.asarray(blocks, dtype=np.int64)
+        ids = np.full((len(rows), self.block_size), self.pad_id, np.int64)
+        flags = np.zeros((len(rows), self.block_size), np.uint8)
+        real = np.zeros((len(rows), self.block_size), bool)
+        for index, row in enumerate(rows):
+            begin = row * self.block_size
+            part = self.ids[begin : begin + self.block_size]
+            ids[index, : len(part)] = part
+            flags[index, : len(part)] = self.flags[begin : begin + self.block_size]
+            real[index, : len(part)] = True
+        document = np.cumsum(flags & DOCUMENT_START > 0, axis=1)
+        document -= document[:, :1]
+        document[~real] = -1
+        return {
+            "input_ids": torch.from_numpy(ids),
+            "word_start": torch.from_numpy((flags & WORD_START) > 0),
+            "document": torch.from_numpy(document),
+        }
+
+    def chunks(self, size: int = 1 << 22) -> Iterator[np.ndarray]:
+        """The ids of the whole stream in order, a chunk at a time; neighbouring chunks share two ids. (n,)."""
+        for begin in range(0, self.info.tokens, size):
+            yield np.asarray(self.ids[max(0, begin - 2) : begin + size]).astype(np.int64)
+
+
+def _map(path: Path, dtype: str, length: int) -> Any:
+    return np.memmap(path, dtype, "r", shape=(length,)) if length else np.zeros(0, dtype)

@@ -1,0 +1,13 @@
+"""The errors that a person is meant to read: one line saying what, where, and what would work."""
+
+
+class TextdaeError(Exception):
+    """Something that the person at the keyboard can mend; the command line prints it without a traceback."""
+
+    exit_code = 1
+
+
+class SettingsError(TextdaeError):
+    """A setting or an input that cannot be used."""
+
+    exit_code = 2

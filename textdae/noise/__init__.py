@@ -1,0 +1,18 @@
+"""Noise: it corrupts the clean example and says where the reconstruction is scored."""
+
+from textdae.noise.base import Corrupted, Level, Noise
+from textdae.noise.draw import Draw
+from textdae.noise.text import SpanNoise, TextNoise, TokenNoise, Vocabulary, WordNoise, text_noise
+
+__all__ = [
+    "Corrupted",
+    "Draw",
+    "Level",
+    "Noise",
+    "SpanNoise",
+    "TextNoise",
+    "TokenNoise",
+    "Vocabulary",
+    "WordNoise",
+    "text_noise",
+]

@@ -1,0 +1,226 @@
+"""Read settings: a YAML file, then `key=value` overrides, then strict checks with errors that name the culprit."""
+
+import difflib
+import re
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from textdae.errors import SettingsError
+
+S = TypeVar("S", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it: `1e-3` is a number, `no` is a word, and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for index, key in enumerate(keys):
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is not a word", node.start_mark
+                )
+            if key in keys[:index]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key `{key}` is given twice", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in ("null", "merge")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern, _first in [
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?(0|[1-9][0-9_]*)", "-+0123456789"),
+    ("float", r"[-+]?([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf)|\.(nan|NaN)", "-+.0123456789"),
+]:  # fmt: skip
+    _Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first)
+    )
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise SettingsError(f"{where}{line}: not YAML: {what}") from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise SettingsError(
+            f"{path}: no such settings file; an override is written key=value, e.g. train.seed=1"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except IsADirectoryError:
+        raise SettingsError(f"{path}: a folder, not a settings file") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not UTF-8 at byte {error.start}") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    settings = _parse(text, str(path))
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict):
+        raise SettingsError(f"{path}: settings are `key: value` lines, this is a {type(settings).__name__}")
+    return settings
+
+
+def _override(settings: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Put `a.b=value` into the nested settings; return the key's path."""
+    key, equals, value = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise SettingsError(f"`{override}`: an override is written key=value, e.g. train.seed=1")
+    node: Any = settings
+    for depth, part in enumerate(parts):
+        last = depth == len(parts) - 1
+        if isinstance(node, list):
+            if not (part.isdigit() and int(part) < len(node)):
+                raise SettingsError(
+                    f"`{override}`: {'.'.join(parts[:depth])} is a list of {len(node)}; name an entry, e.g. "
+                    f"{'.'.join(parts[:depth])}.0.{parts[-1]}=..."
+                )
+            index: Any = int(part)
+        else:
+            index = part
+        if last:
+            node[index] = _parse(value, f"`{override}`")
+        else:
+            if isinstance(node, dict) and node.get(index) is None:
+                node[index] = {}
+            if not isinstance(node[index], dict | list):
+                raise SettingsError(
+                    f"`{override}`: {'.'.join(parts[: depth + 1])} is a single value, it has no `{parts[depth + 1]}`"
+                )
+            node = node[index]
+    return tuple(parts)
+
+
+def load(cls: type[S], path: Path | None = None, overrides: Sequence[str] = ()) -> S:
+    """Build `cls` from a YAML file and `key=value` overrides; the later setting wins.
+
+    Raises:
+        SettingsError: one line per problem, each naming the key, where it was given, and what would work.
+    """
+    settings = _read_file(path) if path else {}
+    typed = {_override(settings, override) for override in overrides}
+    try:
+        return cls.model_validate(settings)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key, message = _explain_problem(cls, problem)
+            on_the_command_line = any(
+                parts[: len(given)] == given for given in typed for parts in [tuple(key)]
+            )
+            where = "" if on_the_command_line or path is None else f"{path}: "
+            lines.append(f"{where}{'.'.join(key) or 'settings'}: {message}")
+        raise SettingsError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The settings classes within an annotation, whatever it is wrapped in."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in typing.get_args(annotation) for model in _models(inner)]
+
+
+def _explain_problem(cls: type[BaseModel], problem: Any) -> tuple[list[str], str]:
+    """One pydantic problem as (key path, plain sentence)."""
+    key: list[str] = []
+    choices: list[type[BaseModel]] = [cls]
+    unknown = problem["type"] == "extra_forbidden"
+    for depth, part in enumerate(problem["loc"]):
+        if isinstance(part, int):
+            if part or len(problem["loc"]) < 2:
+                key.append(str(part))
+            continue
+        tagged = [c for c in choices if "kind" in c.model_fields and c.model_fields["kind"].default == part]
+        if tagged and part not in choices[0].model_fields:
+            choices = tagged
+            continue
+        key.append(str(part))
+        if unknown and depth == len(problem["loc"]) - 1:
+            break
+        choices = [
+            m for c in choices if part in c.model_fields for m in _models(c.model_fields[part].rebuild_annotation())
+        ] or choices  # fmt: skip
+    if unknown:
+        return (
+            key,
+            f"no such key; {_hint(key[-1], list(dict.fromkeys(f for c in choices for f in c.model_fields)))}",
+        )
+    if problem["type"] == "union_tag_invalid":
+        known = problem["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return [*key, "kind"], f"no kind `{problem['ctx']['tag']}`; {_hint(problem['ctx']['tag'], known)}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "model_type" or (
+        problem["type"].startswith("model_attributes") and not isinstance(problem["input"], dict)
+    ):
+        names = [f for c in choices for f in c.model_fields]
+        message = f"holds further keys: {', '.join(names)}"
+    got = problem["input"]
+    shown = "" if isinstance(got, dict | list | tuple | BaseModel) else f", got {got!r}"
+    return key, f"{message[0].lower()}{message[1:]}{shown}"
+
+
+def _hint(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
+
+
+def dump(settings: BaseModel) -> str:
+    """Settings as the YAML that gives them back, without the values that nobody set."""
+    return yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True), sort_keys=False)
+
+
+def _type_name(annotation: Any) -> str:
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _type_name(typing.get_args(annotation)[0])
+    if origin is typing.Literal:
+        return " | ".join(str(choice) for choice in typing.get_args(annotation))
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(_type_name(a) for a in typing.get_args(annotation) if a is not type(None))
+    if origin is dict:
+        return "keys"
+    return {"str": "text", "Path": "path"}.get(annotation.__name__, annotation.__name__)
+
+
+def explain(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Yield (key, type, default, meaning) for every setting below `cls`."""
+    for name, field in cls.model_fields.items():
+        inner = _models(field.rebuild_annotation())
+        if len(inner) == 1:
+            yield from explain(inner[0], f"{prefix}{name}.")
+        elif inner:
+            seen: dict[str, tuple[str, str, str, str]] = {}
+            for choice in inner:
+                for row in explain(choice, f"{prefix}{name}."):
+                    seen.setdefault(row[0], row)
+            kinds = " | ".join(choice.model_fields["kind"].default for choice in inner)
+            for key, kind_of, default, meaning in seen.values():
+                yield (key, kinds if key.endswith(".kind") else kind_of, default, meaning)
+        else:
+            default = field.get_default(call_default_factory=True)
+            text = (
+                ""
+                if default is None
+                else yaml.safe_dump(default)
+                if isinstance(default, dict)
+                else str(default)
+            )
+            yield f"{prefix}{name}", _type_name(field.annotation), text.strip(), field.description or ""
