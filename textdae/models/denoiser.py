@@ -1,0 +1,74 @@
+"""The interface that every denoiser of every modality fulfils.
+
+B batch, M scored positions, D width of the embedding, ... the shape of one example.
+"""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from textdae.noise import Corrupted
+
+
+class DenoiserOutput(NamedTuple):
+    """What a denoiser makes of a corrupted batch."""
+
+    loss_sum: Tensor
+    """Sum of the losses of the scored positions; not their mean, for only the caller knows the global count. ()"""
+    count: Tensor
+    """Number of scored positions. ()"""
+    embedding: Tensor
+    """What the encoder makes of the corrupted inputs. (B, ..., D)"""
+    reconstruction: Tensor
+    """What the decoder makes of the embedding, at the scored positions only. (M, ...)"""
+
+
+class Denoiser(nn.Module):
+    """Encoder and decoder. A subclass says what the two are and how a reconstruction is compared with its target.
+
+    Attributes:
+        model: the stock model; it is what a checkpoint holds.
+    """
+
+    model: nn.Module
+
+    @abstractmethod
+    def encode(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Corrupted inputs -> embedding (B, ..., D)."""
+
+    @abstractmethod
+    def decode(self, embedding: Tensor) -> Tensor:
+        """Embedding at the scored positions (M, D) -> reconstruction (M, ...)."""
+
+    @abstractmethod
+    def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Sum over the scored positions of the loss of (M, ...) against (M, ...). ()"""
+
+    def measures(self, reconstruction: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Further sums over the scored positions that an evaluation reports as means."""
+        return {}
+
+    def forward(self, corrupted: Corrupted) -> DenoiserOutput:
+        """Encode everything, decode where it is scored, compare with the clean original."""
+        embedding = self.encode(corrupted.inputs)
+        # Indices rather than a mask: the backward pass of a mask sorts, that of indices adds.
+        scored = corrupted.where.flatten().nonzero().squeeze(1)
+        reconstruction = self.decode(embedding.flatten(0, corrupted.where.ndim - 1)[scored])
+        loss_sum = self.loss(reconstruction, corrupted.target.flatten(0, corrupted.where.ndim - 1)[scored])
+        return DenoiserOutput(loss_sum, corrupted.where.sum(), embedding, reconstruction)
+
+    def optimize_for(self, device: torch.device, compile: bool) -> None:
+        """Prepare for fast training on a device; results stay the same to rounding."""
+        if compile:
+            self.model.compile(dynamic=False)
+
+    @abstractmethod
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The encoder's inner weight matrices, which Muon trains: neither embeddings nor the decoder."""
+
+    @abstractmethod
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the stock checkpoint."""

@@ -1,0 +1,270 @@
+"""A masked language model as a denoiser: any stock `AutoModelForMaskedLM`, taken apart into encoder and decoder.
+
+B batch, L positions, M scored positions, D width, V vocabulary.
+"""
+
+import copy
+import difflib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForMaskedLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from textdae.errors import SettingsError
+from textdae.models.denoiser import Denoiser
+from textdae.settings import ModelSettings
+
+
+class _Given(nn.Module):
+    """Stands in the encoder's place and hands on the embedding that it is given."""
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["base"] = base  # not a submodule: its weights belong to the model
+
+    def __getattr__(self, name: str) -> Any:  # some decoders borrow the encoder's word embeddings
+        return getattr(self.__dict__["base"], name)
+
+    def forward(self, *args: Any, inputs_embeds: Tensor, **kwargs: Any) -> BaseModelOutput:
+        return BaseModelOutput(last_hidden_state=inputs_embeds)  # type: ignore[arg-type]
+
+
+class TextDenoiser(Denoiser):
+    """Encoder and decoder of a stock masked language model; `decode(encode(x))` equals its logits.
+
+    Args:
+        model: any `AutoModelForMaskedLM`.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self.encoder: nn.Module = getattr(model, model.base_model_prefix)
+        # The decoder is the stock forward with the embedding put in the encoder's place. A shallow copy shares every
+        # weight with the model; it is kept out of the module tree so that nothing is counted or saved twice.
+        head = copy.copy(model)
+        head._modules = {**model._modules, model.base_model_prefix: _Given(self.encoder)}
+        self.__dict__["head"] = head
+        parameters = inspect.signature(self.encoder.forward).parameters
+        self._takes_positions = "position_ids" in parameters
+        self._position_offset = next(
+            (
+                m.padding_idx + 1
+                for m in self.encoder.modules()
+                if hasattr(m, "create_position_ids_from_input_ids")
+            ),
+            0,
+        )
+
+    def encode(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Token ids -> embedding (B, L, D).
+
+        Args:
+            inputs: `input_ids` (B, L), and either `document` (B, L), the number of the document that each position
+                belongs to (-1 on padding): documents do not see each other; or `attention_mask` (B, L); or neither.
+        """
+        arguments: dict[str, Any] = {"input_ids": inputs["input_ids"]}
+        if "document" in inputs:
+            arguments["attention_mask"] = self._attention_mask(inputs["document"])
+            if self._takes_positions:
+                arguments["position_ids"] = _positions(inputs["document"]) + self._position_offset
+        elif "attention_mask" in inputs:
+            arguments["attention_mask"] = inputs["attention_mask"]
+        embedding = self.encoder(**arguments)[0]
+        assert isinstance(embedding, Tensor)
+        return embedding
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """Embedding (..., D) -> logits (..., V)."""
+        flat = embedding.reshape(1, -1, embedding.shape[-1])
+        logits = self.__dict__["head"](inputs_embeds=flat).logits
+        return logits.reshape(*embedding.shape[:-1], -1)
+
+    def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Cross entropy, in nats, summed."""
+        return F.cross_entropy(reconstruction.float(), target, reduction="sum")
+
+    def measures(self, reconstruction: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """How many scored tokens the first guess gets right."""
+        return {"accuracy": (reconstruction.argmax(-1) == target).sum()}
+
+    def _attention_mask(self, document: Tensor) -> Any:
+        """Who sees whom, in the form that the family reads: same document, and within the window where there is one.
+
+        The stock models ignore `position_ids` and `cu_seqlens` where attention runs in both directions, so the mask
+        is spelt out. Padding sees padding, for a row of the softmax must not be empty.
+        """
+        same = document[:, :, None] == document[:, None, :]
+        config = self.model.config
+        full = self._as_mask(same[:, None])
+        if "sliding_attention" not in (getattr(config, "layer_types", None) or []):
+            return full
+        positions = torch.arange(document.shape[1], device=document.device)
+        near = (positions[:, None] - positions[None, :]).abs() <= config.sliding_window
+        return {"full_attention": full, "sliding_attention": self._as_mask((same & near)[:, None])}
+
+    def _as_mask(self, allowed: Tensor) -> Tensor:
+        """sdpa reads booleans; plain attention adds a number to the scores."""
+        if self.model.config._attn_implementation == "sdpa":
+            return allowed
+        dtype = (
+            torch.get_autocast_dtype(allowed.device.type)
+            if torch.is_autocast_enabled(allowed.device.type)
+            else self.dtype
+        )
+        return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.model.parameters()).dtype
+
+    def optimize_for(self, device: torch.device, compile: bool) -> None:
+        """Compile encoder and decoder; on the CPU compiled plain attention is faster than sdpa's backward pass."""
+        if compile and device.type == "cpu":
+            self.model.set_attn_implementation("eager")
+        if compile:
+            self.encoder.compile(dynamic=False)
+            self.__dict__["head"].compile(dynamic=True)
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The matrices of the Transformer layers."""
+        tables = {id(module.weight) for module in self.model.modules() if isinstance(module, nn.Embedding)}
+        return [p for p in self.encoder.parameters() if p.ndim == 2 and id(p) not in tables]
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write `config.json` and `model.safetensors` for `AutoModelForMaskedLM`."""
+        self.model.save_pretrained(str(folder))
+
+
+def _positions(document: Tensor) -> Tensor:
+    """Positions counted from the start of each document. *Shape:* (B, L)."""
+    positions = torch.arange(document.shape[1], device=document.device).expand(document.shape)
+    starts = torch.ones_like(document, dtype=torch.bool)
+    starts[:, 1:] = document[:, 1:] != document[:, :-1]
+    return positions - torch.where(starts, positions, 0).cummax(1).values
+
+
+def build_text_denoiser(
+    settings: ModelSettings, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> TextDenoiser:
+    """A denoiser with fresh weights (a pure function of the seed), or with those of `model.from_pretrained`.
+
+    Raises:
+        SettingsError: no such family or checkpoint, a key its config does not know, a vocabulary that does not fit, or
+            a family that cannot keep the documents of a block apart.
+    """
+    if settings.from_pretrained:
+        denoiser = TextDenoiser(load_masked_lm(settings.from_pretrained, settings.revision))
+        rows = denoiser.model.get_input_embeddings().weight.shape[0]
+        if len(tokenizer) > rows:
+            raise SettingsError(
+                f"model.from_pretrained: {settings.from_pretrained} has {rows} embeddings, the tokenizer has "
+                f"{len(tokenizer)} entries"
+            )
+    else:
+        config = _config(settings, tokenizer)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            try:
+                denoiser = TextDenoiser(AutoModelForMaskedLM.from_config(config))
+            except (ValueError, TypeError, RuntimeError, AssertionError, KeyError) as error:
+                raise SettingsError(
+                    f"model: {settings.type} cannot be built so: {str(error).splitlines()[0]}"
+                ) from None
+    _check_documents_apart(denoiser, settings)
+    return denoiser
+
+
+def load_masked_lm(name: str, revision: str | None = None) -> PreTrainedModel:
+    """Load a stock masked language model from a folder or the Hub; safetensors only, no code from there is run.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    try:
+        return AutoModelForMaskedLM.from_pretrained(
+            name, revision=revision, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
+    except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SettingsError(f"no masked language model could be loaded from {name!r}: {why}") from None
+
+
+def _config(settings: ModelSettings, tokenizer: PreTrainedTokenizerFast) -> Any:
+    if settings.type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        near = difflib.get_close_matches(settings.type, MODEL_FOR_MASKED_LM_MAPPING_NAMES, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else "e.g. modernbert, bert, roberta, distilbert, electra"
+        raise SettingsError(f"model.type: no masked language model `{settings.type}`; {hint}")
+    stock = CONFIG_MAPPING[settings.type]()
+    values: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": settings.hidden_size,
+        "num_hidden_layers": settings.num_hidden_layers,
+        "num_attention_heads": settings.num_attention_heads,
+        "intermediate_size": settings.intermediate_size,
+        "max_position_embeddings": settings.max_position_embeddings,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id or tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.eos_token_id or tokenizer.sep_token_id,
+        "cls_token_id": tokenizer.cls_token_id,
+        "sep_token_id": tokenizer.sep_token_id,
+        # Families that project the embedding up from a narrower table keep the one width that was asked for.
+        "embedding_size": settings.hidden_size,
+        "hidden_dim": settings.intermediate_size,
+    }
+    values = {key: value for key, value in values.items() if hasattr(stock, key)}
+    for key, value in settings.config.items():
+        if not hasattr(stock, key):
+            near = difflib.get_close_matches(key, list(stock.to_dict()), n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise SettingsError(f"model.config.{key}: {settings.type} has no such key{hint}")
+        values[key] = value
+    if settings.type in (
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+    ):  # positions are counted from pad_token_id + 1
+        values["max_position_embeddings"] += values["pad_token_id"] + 1
+    try:
+        return AutoConfig.for_model(settings.type, **values)
+    except Exception as error:  # each config class checks in its own way
+        why = str(error).strip().splitlines()
+        raise SettingsError(
+            f"model: {settings.type} refuses these values: {why[-1].strip() if why else error}"
+        ) from None
+
+
+@torch.no_grad()
+def _check_documents_apart(denoiser: TextDenoiser, settings: ModelSettings) -> None:
+    """Put two short documents in one block and see whether the second one notices the first."""
+    limit = denoiser.model.get_input_embeddings().weight.shape[0]
+    ids = (torch.arange(16) * 7 + 11) % limit
+    document = torch.arange(16).ge(6).long()
+    was_training = denoiser.training
+    denoiser.eval()
+    try:
+        packed = denoiser.encode({"input_ids": ids[None], "document": document[None]})[0, 6:]
+        alone = denoiser.encode({"input_ids": ids[None, 6:], "document": document[None, 6:]})[0]
+        apart = torch.allclose(packed, alone, atol=1e-4)
+        why = "the documents of a block see each other"
+    except Exception as error:  # whatever a family does with a mask that it does not know
+        apart, why = False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    denoiser.train(was_training)
+    if not apart:
+        raise SettingsError(
+            f"model.type: {denoiser.model.config.model_type} cannot be trained on packed blocks ({why}); "
+            "modernbert, bert, roberta, distilbert, electra, albert and others can"
+        )
