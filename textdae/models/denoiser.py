@@ -4,6 +4,7 @@ B batch, M scored positions, D width of the embedding, ... the shape of one exam
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ class Denoiser(nn.Module):
     """
 
     model: nn.Module
+    _fast: tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor]]] | None = None
 
     @abstractmethod
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -53,17 +55,26 @@ class Denoiser(nn.Module):
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
         """Encode everything, decode where it is scored, compare with the clean original."""
-        embedding = self.encode(corrupted.inputs)
+        encode, score = self._fast if self._fast and self.training else (self.encode, self.score)
+        embedding = encode(corrupted.inputs)
         # Indices rather than a mask: the backward pass of a mask sorts, that of indices adds.
         scored = corrupted.where.flatten().nonzero().squeeze(1)
-        reconstruction = self.decode(embedding.flatten(0, corrupted.where.ndim - 1)[scored])
-        loss_sum = self.loss(reconstruction, corrupted.target.flatten(0, corrupted.where.ndim - 1)[scored])
+        loss_sum, reconstruction = score(
+            embedding.flatten(0, corrupted.where.ndim - 1)[scored],
+            corrupted.target.flatten(0, corrupted.where.ndim - 1)[scored],
+        )
         return DenoiserOutput(loss_sum, corrupted.where.sum(), embedding, reconstruction)
+
+    def score(self, embedding: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode the embedding at the scored positions; return the sum of the losses, and the reconstruction."""
+        reconstruction = self.decode(embedding)
+        return self.loss(reconstruction, target), reconstruction
 
     def optimize_for(self, device: torch.device, compile: bool) -> None:
         """Prepare for fast training on a device; results stay the same to rounding."""
         if compile:
-            self.model.compile(dynamic=False)
+            # Evaluation stays plain: a second graph would cost more than it saves.
+            self._fast = (torch.compile(self.encode, dynamic=False), torch.compile(self.score, dynamic=True))
 
     @abstractmethod
     def hidden_matrices(self) -> list[nn.Parameter]:
@@ -72,3 +83,7 @@ class Denoiser(nn.Module):
     @abstractmethod
     def save_pretrained(self, folder: Path) -> None:
         """Write the stock checkpoint."""
+
+    @abstractmethod
+    def load_pretrained(self, folder: Path) -> None:
+        """Take the weights of a stock checkpoint of the same shape."""

@@ -132,12 +132,10 @@ class TextDenoiser(Denoiser):
         return next(self.model.parameters()).dtype
 
     def optimize_for(self, device: torch.device, compile: bool) -> None:
-        """Compile encoder and decoder; on the CPU compiled plain attention is faster than sdpa's backward pass."""
-        if compile and device.type == "cpu":
+        """On the CPU plain attention is faster than sdpa's backward pass, compiled or not."""
+        if device.type == "cpu":
             self.model.set_attn_implementation("eager")
-        if compile:
-            self.encoder.compile(dynamic=False)
-            self.__dict__["head"].compile(dynamic=True)
+        super().optimize_for(device, compile)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The matrices of the Transformer layers."""
@@ -147,6 +145,10 @@ class TextDenoiser(Denoiser):
     def save_pretrained(self, folder: Path) -> None:
         """Write `config.json` and `model.safetensors` for `AutoModelForMaskedLM`."""
         self.model.save_pretrained(str(folder))
+
+    def load_pretrained(self, folder: Path) -> None:
+        """Take the weights of a checkpoint that `save_pretrained` wrote."""
+        self.model.load_state_dict(load_masked_lm(str(folder)).state_dict())
 
 
 def _positions(document: Tensor) -> Tensor:

@@ -260,8 +260,10 @@ class EvaluateSettings(Settings):
 
     rate: Share = 0.15
     """Share of tokens hidden when evaluating."""
-    max_blocks: Annotated[int, Field(ge=1)] = 512
+    max_blocks: Annotated[int, Field(ge=1)] = 1024
     """Evaluate on at most this many held-out blocks, spread evenly."""
+    max_blocks_in_training: Annotated[int, Field(ge=1)] = 128
+    """The same for the evaluations during training, which should not hold it up."""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Blocks per forward pass."""
 

@@ -1,0 +1,1 @@
+"""The training loop; it knows examples, a noise and a denoiser, and no modality."""

@@ -1,0 +1,104 @@
+"""Which examples come when, and what hides them: pure functions, so a batch can be made anywhere and again.
+
+The stream of training is the concatenation of the epochs, each a permutation of the examples. A *ticket* names a
+stretch of that stream; whoever holds it, in whatever process, makes the same batch of it.
+
+B batch, ... the shape of one example.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from textdae.noise import Corrupted, Draw, Noise
+
+
+class Examples(Protocol):
+    """Clean examples, numbered from 0."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def batch(self, examples: Tensor) -> dict[str, Tensor]:
+        """The clean examples of these numbers (B,), named as the model's arguments. *Shapes:* (B, ...)."""
+        ...
+
+
+class Order:
+    """The order of the examples in each epoch: a permutation that depends on (seed, epoch) only."""
+
+    def __init__(self, seed: int, size: int) -> None:
+        self.seed, self.size = seed, size
+        self._kept: dict[int, Tensor] = {}
+
+    def epoch(self, epoch: int) -> Tensor:
+        """The examples of one epoch, in order. (size,), int64."""
+        if epoch not in self._kept:
+            self._kept = {e: order for e, order in self._kept.items() if e == epoch - 1}
+            numbers = torch.arange(self.size)
+            keys = Draw(self.seed, torch.full((self.size,), epoch), numbers).bits("order").squeeze(1)
+            self._kept[epoch] = keys.argsort(stable=True)
+        return self._kept[epoch]
+
+    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """The epoch and the example at each position of the stream. (B,) -> (B,), (B,)."""
+        epochs = positions // self.size
+        examples = torch.empty_like(positions)
+        for epoch in epochs.unique().tolist():
+            here = epochs == epoch
+            examples[here] = self.epoch(epoch)[positions[here] % self.size]
+        return epochs, examples
+
+
+class Ticket(NamedTuple):
+    """A stretch of the stream, and how far the run is: all that a batch depends on."""
+
+    start: int
+    size: int
+    end: int | None
+    """Positions from here on are past the end of the run: they fill up the batch and are scored nowhere."""
+    progress: float
+    """Share of the run that is done, 0..1; noises move their level with it."""
+
+
+class Batches(Dataset[Corrupted]):
+    """Corrupted batches, one a ticket."""
+
+    def __init__(self, examples: Examples, noise: Noise, seed: int) -> None:
+        self.examples, self.noise, self.seed = examples, noise, seed
+        self.order = Order(seed, len(examples))
+
+    def __getitem__(self, ticket: Ticket) -> Corrupted:
+        positions = torch.arange(ticket.start, ticket.start + ticket.size)
+        epochs, examples = self.order.at(positions)
+        corrupted = self.noise(
+            self.examples.batch(examples), Draw(self.seed, epochs, examples), ticket.progress
+        )
+        if ticket.end is not None and ticket.start + ticket.size > ticket.end:
+            real = (positions < ticket.end).reshape(-1, *[1] * (corrupted.where.ndim - 1))
+            corrupted = corrupted._replace(where=corrupted.where & real)
+        return corrupted
+
+
+def _itself(corrupted: Corrupted) -> Corrupted:
+    return corrupted
+
+
+def load(
+    batches: Batches, tickets: Iterable[Ticket], num_workers: int, pin_memory: bool
+) -> Iterator[Corrupted]:
+    """The batches of these tickets in order, made by `num_workers` processes (0: this one)."""
+    return iter(
+        DataLoader(
+            batches,
+            sampler=tickets,  # type: ignore[arg-type]
+            batch_size=None,
+            collate_fn=_itself,
+            num_workers=num_workers,
+            pin_memory=pin_memory,
+        )
+    )

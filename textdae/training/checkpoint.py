@@ -1,0 +1,182 @@
+"""Checkpoints: a stock Hugging Face folder and the training state, written whole or not at all.
+
+    checkpoints/step-00000500/
+        config.json, model.safetensors, tokenizer ...   what any Hugging Face program loads
+        training_state.safetensors                      the optimizers' tensors
+        training_state.json                             where the run is
+        manifest.json                                   size and SHA-256 of every other file
+
+Order and masks are pure functions, so the place in the data is one number.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from textdae.errors import TextdaeError
+from textdae.models import Denoiser
+
+MANIFEST = "manifest.json"
+
+
+class Cursor(NamedTuple):
+    """Where a run is."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    examples: int = 0
+    """Examples seen, over all processes: the place in the stream."""
+    seconds: float = 0.0
+    """Training time spent."""
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
+    """Make `folder` by `write(temporary folder)`: afterwards it is there with all its files, or not at all.
+
+    Raises:
+        TextdaeError: it could not be written (disk full, no permission); nothing that was there is lost.
+    """
+    temporary = folder.with_name(f".{folder.name}.writing")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        write(temporary)
+        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        manifest = {
+            path.relative_to(temporary).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            for path in files
+        }
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
+        for path in [*files, temporary / MANIFEST, temporary]:
+            _sync(path)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+        _sync(folder.parent)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        why = getattr(error, "strerror", None) or error
+        raise TextdaeError(
+            f"{folder}: could not be written: {why}; earlier checkpoints are untouched"
+        ) from error
+
+
+def fault(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, by its manifest; None where it is whole."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        for name, entry in manifest.items():
+            path = folder / name
+            if not path.resolve().is_relative_to(folder.resolve()) or path.is_symlink():
+                return f"{name} lies outside the folder"
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != entry["bytes"]:
+                return f"{name} has {path.stat().st_size} bytes, not {entry['bytes']}"
+            if _sha256(path) != entry["sha256"]:
+                return f"{name} has changed"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{MANIFEST}: {error}"
+    return None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, oldest first; whole or not."""
+    return sorted(folder.glob("step-*")) if folder.is_dir() else []
+
+
+def last_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that its manifest proves whole; the ones passed over are said."""
+    for path in reversed(checkpoints(folder)):
+        wrong = fault(path)
+        if wrong is None:
+            return path
+        say(f"{path}: passed over, not whole: {wrong}")
+    return None
+
+
+def save(
+    folder: Path,
+    denoiser: Denoiser,
+    optimizers: list[Optimizer],
+    cursor: Cursor,
+    facts: dict[str, Any],
+    save_assets: Callable[[Path], None],
+    limit: int,
+) -> Path:
+    """Write a checkpoint into `folder`; then, once it is proven whole, remove all but the newest `limit`."""
+
+    def write(temporary: Path) -> None:
+        denoiser.save_pretrained(temporary)
+        save_assets(temporary)
+        save_file(_tensors(denoiser, optimizers), temporary / "training_state.safetensors")
+        state = {"cursor": cursor._asdict(), "facts": facts}
+        (temporary / "training_state.json").write_text(json.dumps(state, indent=1))
+
+    path = folder / f"step-{cursor.step:08d}"
+    write_whole(path, write)
+    wrong = fault(path)
+    if wrong:
+        raise TextdaeError(f"{path}: not whole after writing: {wrong}; earlier checkpoints are untouched")
+    for old in checkpoints(folder)[:-limit]:
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def read_state(path: Path) -> tuple[Cursor, dict[str, Any]]:
+    """The cursor and the facts of a checkpoint."""
+    state = json.loads((path / "training_state.json").read_text())
+    return Cursor(**state["cursor"]), state["facts"]
+
+
+def restore(path: Path, denoiser: Denoiser, optimizers: list[Optimizer]) -> None:
+    """Put the weights and the optimizers' tensors of a checkpoint in place.
+
+    Raises:
+        TextdaeError: they do not fit this model.
+    """
+    denoiser.load_pretrained(path)
+    names = dict(denoiser.named_parameters())
+    for key, tensor in load_file(path / "training_state.safetensors").items():
+        number, name, entry = key.split("/")
+        parameter = names.get(name)
+        if parameter is None or int(number) >= len(optimizers):
+            raise TextdaeError(
+                f"{path}: training state of {name}, which this model or optimizer does not have"
+            )
+        optimizer = optimizers[int(number)]
+        # A plain AdamW counts its steps on the CPU, a fused one where the weights are.
+        on_device = tensor.ndim > 0 or optimizer.param_groups[0].get("fused")
+        optimizer.state[parameter][entry] = tensor.to(parameter.device) if on_device else tensor
+
+
+def _tensors(denoiser: Denoiser, optimizers: list[Optimizer]) -> dict[str, Tensor]:
+    names = {id(parameter): name for name, parameter in denoiser.named_parameters()}
+    return {
+        f"{number}/{names[id(parameter)]}/{entry}": value.detach().cpu().contiguous()
+        for number, optimizer in enumerate(optimizers)
+        for parameter, state in optimizer.state.items()
+        for entry, value in state.items()
+    }

@@ -1,0 +1,61 @@
+"""Scoring a denoiser with frozen noise: the same examples are corrupted in the same way, always and everywhere."""
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from textdae.models import Denoiser
+from textdae.noise import Corrupted, Draw, Noise
+from textdae.training.batches import Examples
+
+FROZEN_SEED = 20_240_229
+"""Of the noise of every evaluation, whatever the seed of the run."""
+
+
+def spread(size: int, most: int) -> Tensor:
+    """At most `most` of `size` examples, spread evenly. (n,), int64."""
+    n = min(size, most)
+    return torch.arange(n) * size // max(n, 1)
+
+
+def frozen(examples: Examples, noise: Noise, numbers: Tensor) -> Corrupted:
+    """These examples (B,), corrupted as in every evaluation."""
+    return noise(examples.batch(numbers), Draw(FROZEN_SEED, torch.zeros_like(numbers), numbers))
+
+
+@torch.no_grad()
+def evaluate(
+    denoiser: Denoiser,
+    examples: Examples,
+    noise: Noise,
+    numbers: Tensor,
+    batch_size: int,
+    accelerator: Accelerator | None = None,
+) -> dict[str, float]:
+    """Mean loss and measures over all scored positions of the given examples.
+
+    Args:
+        numbers: of the examples (n,); with several processes each takes its share of the batches.
+
+    Returns:
+        `loss` (a global mean, not a mean of batch means), the denoiser's own measures, and `scored`, the number of
+        positions behind them.
+    """
+    device = next(denoiser.parameters()).device
+    world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
+    sums: dict[str, Tensor] = {}
+    # A process without a batch of its own still names the sums, so that all can be added up.
+    batches = numbers.split(batch_size)[rank::world] or (numbers[:0],)
+    for batch in batches:
+        corrupted = frozen(examples, noise, batch).to(device)
+        output = denoiser(corrupted)
+        target = corrupted.target[corrupted.where]
+        found = {"loss": output.loss_sum, "scored": output.count} | denoiser.measures(
+            output.reconstruction, target
+        )
+        for name, value in found.items():
+            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + value.double().cpu()
+    if accelerator and world > 1:
+        sums = {name: accelerator.reduce(value.to(device), "sum").cpu() for name, value in sums.items()}
+    scored = float(sums.pop("scored"))
+    return {name: float(value) / max(scored, 1) for name, value in sums.items()} | {"scored": scored}

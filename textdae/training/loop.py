@@ -1,0 +1,271 @@
+"""The training loop: corrupt, encode, decode, sum, step. Nothing in it knows what it trains on.
+
+The loss of a step is the global sum of the losses over the global count of scored positions, whatever the number of
+processes and micro-batches; a mean of means would weigh a micro-batch with few scored positions too heavily.
+"""
+
+import math
+import signal
+import statistics
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import count
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+
+from textdae.errors import TextdaeError
+from textdae.models import Denoiser
+from textdae.noise import Corrupted, Noise
+from textdae.settings import TrainSettings
+from textdae.training import checkpoint
+from textdae.training.batches import Batches, Examples, Ticket, load
+from textdae.training.checkpoint import Cursor
+from textdae.training.hardware import autocast_dtype, should_compile
+from textdae.training.log import Log
+from textdae.training.optimizers import build_optimizers, set_learning_rate
+from textdae.training.schedule import Every, Schedule
+
+
+class FitResult(NamedTuple):
+    """How a training run ended."""
+
+    cursor: Cursor
+    """Where it stands."""
+    stopped_by: int | None
+    """The signal that ended it early, or None where it ran to its end."""
+    examples_per_second: float
+    """Median over the logged intervals of this sitting; 0 where there was none."""
+
+
+class Trainer:
+    """Trains a denoiser to give back examples from what a noise leaves of them.
+
+    Args:
+        denoiser: trained in place.
+        resume_from: a checkpoint of this run; training goes on from it exactly.
+        facts: stored in each checkpoint, for whoever resumes it.
+        evaluate: called on every process when an evaluation is due; its figures go to the log.
+        save_assets: adds files to a checkpoint, for instance the tokenizer.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        examples: Examples,
+        noise: Noise,
+        settings: TrainSettings,
+        output_dir: Path,
+        *,
+        accelerator: Accelerator | None = None,
+        resume_from: Path | None = None,
+        facts: dict[str, Any] | None = None,
+        evaluate: Callable[[], dict[str, float]] | None = None,
+        save_assets: Callable[[Path], None] = lambda folder: None,
+    ) -> None:
+        self.denoiser, self.settings, self.output_dir = denoiser, settings, output_dir
+        self.accelerator = accelerator or Accelerator()
+        self.facts, self.evaluate, self.save_assets = facts or {}, evaluate, save_assets
+        self.device, self.world = self.accelerator.device, self.accelerator.num_processes
+        self.global_batch = (
+            settings.per_device_train_batch_size * settings.gradient_accumulation_steps * self.world
+        )
+        self.schedule = Schedule(settings, len(examples), self.global_batch)
+        self.batches = Batches(examples, noise, settings.seed)
+
+        denoiser.to(self.device).train()
+        denoiser.optimize_for(self.device, should_compile(settings, self.device, self.schedule.max_steps))
+        self.optimizers = build_optimizers(denoiser, settings)
+        self.start = Cursor()
+        if resume_from:
+            checkpoint.restore(resume_from, denoiser, self.optimizers)
+            self.start, _ = checkpoint.read_state(resume_from)
+        self.model = self.accelerator.prepare_model(denoiser)
+        self.dtype = autocast_dtype(settings.precision, self.device)
+        self.last_saved = resume_from
+        self._began = time.monotonic()
+
+    def fit(self) -> FitResult:
+        """Train to the end of the run, or until SIGINT or SIGTERM; either way the last state is saved.
+
+        Raises:
+            TextdaeError: the loss is no longer finite, or a checkpoint could not be written.
+        """
+        cursor, settings = self.start, self.settings
+        self._began = time.monotonic()
+        progress = self.schedule.progress(cursor.step, cursor.seconds)
+        evaluation = Every(settings.eval_steps, cursor.step, progress)
+        saving = Every(settings.save_steps, cursor.step, progress)
+        batches = load(
+            self.batches, self._tickets(), settings.dataloader_num_workers, self.device.type == "cuda"
+        )
+        speeds: list[float] = []
+        totals, since, since_examples = self._zeros(2), time.monotonic(), cursor.examples
+        figures: dict[str, float] = {}
+        is_main = self.accelerator.is_main_process
+        with Log(self.output_dir, cursor.step, settings.tensorboard, is_main) as log, _stop_signals() as stop:
+            progress, stopped_by = self._agree(progress, stop())
+            while progress < 1 and not stopped_by:
+                factor = self.schedule.factor(cursor.step, progress)
+                learning_rate = set_learning_rate(self.optimizers, factor)
+                micro_batches = [next(batches) for _ in range(settings.gradient_accumulation_steps)]
+                loss_sum, scored, norm = self._step(cursor.step, micro_batches)
+                totals += torch.stack([loss_sum, scored])
+                examples = cursor.examples + self.global_batch
+                if self.schedule.last_example is not None:
+                    examples = min(examples, self.schedule.last_example)
+                cursor = Cursor(cursor.step + 1, examples, self._seconds())
+                # Decided here once for all processes; everything below follows from it.
+                progress, stopped_by = self._agree(
+                    self.schedule.progress(cursor.step, cursor.seconds), stop()
+                )
+
+                if cursor.step % settings.logging_steps == 0:
+                    loss, total = self._mean(totals)
+                    speeds.append((cursor.examples - since_examples) / (time.monotonic() - since))
+                    entry = {
+                        "step": cursor.step,
+                        "epoch": round(cursor.examples / self.batches.order.size, 4),
+                        "loss": loss,
+                        "scored": int(total),
+                        "learning_rate": learning_rate,
+                        "grad_norm": norm,
+                        "examples_per_second": round(speeds[-1], 2),
+                        "seconds": round(cursor.seconds, 2),
+                    }
+                    log.write(entry)
+                    figures = {**figures, "loss": round(loss, 3), "examples/s": round(speeds[-1])}
+                    totals, since, since_examples = self._zeros(2), time.monotonic(), cursor.examples
+                log.progress(progress, step=cursor.step, **figures)
+
+                pause = time.monotonic()
+                if evaluation.due(cursor.step, progress) or (progress >= 1 and settings.eval_steps):
+                    figures |= self._evaluate(log, cursor)
+                if saving.due(cursor.step, progress) and progress < 1 and not stopped_by:
+                    self._save(cursor)
+                since += time.monotonic() - pause
+            if cursor.step > self.start.step:
+                self._save(cursor)
+            if stopped_by:
+                log.say(
+                    f"stopped by {signal.Signals(stopped_by).name} at step {cursor.step}; saved {self.last_saved}"
+                )
+        return FitResult(cursor, stopped_by or None, statistics.median(speeds) if speeds else 0.0)
+
+    def _step(self, step: int, micro_batches: list[Corrupted]) -> tuple[torch.Tensor, torch.Tensor, float]:
+        """One optimizer step; return this process's sum of losses and count, and the global gradient norm."""
+        # The generator is set anew, so that dropout too depends on the place in the run and on no history.
+        torch.manual_seed(
+            zlib.crc32(f"{self.settings.seed} {step} {self.accelerator.process_index}".encode())
+        )
+        on_device = [micro_batch.to(self.device) for micro_batch in micro_batches]
+        scored = torch.stack([micro_batch.where.sum() for micro_batch in on_device]).sum()
+        everywhere = self.accelerator.reduce(scored, "sum") if self.world > 1 else scored
+        # DDP averages the gradients over the processes; times their number that is the sum.
+        scale = self.world / everywhere.clamp(min=1)
+        loss_sum = self._zeros(())
+        for number, micro_batch in enumerate(on_device):
+            last = number == len(on_device) - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.model), self._autocast():
+                output = self.model(micro_batch)
+            (output.loss_sum * scale).backward()
+            loss_sum += output.loss_sum.detach()
+        norm = float(
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf)
+        )
+        if not math.isfinite(norm):
+            raise TextdaeError(
+                f"step {step + 1}: the loss is not finite (loss {float(loss_sum / scored.clamp(min=1)):g}, gradient norm "
+                f"{norm:g}); last good checkpoint: {self.last_saved or 'none yet'}; try half of train.learning_rate and "
+                "train.muon_learning_rate, more train.warmup_steps, or train.precision=fp32"
+            )
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return loss_sum, scored, norm
+
+    def _tickets(self) -> Iterator[Ticket]:
+        """The stretches of the stream that this process trains on, step after step, without end."""
+        size, settings = self.settings.per_device_train_batch_size, self.settings
+        for step in count(self.start.step):
+            progress = min(1.0, self.schedule.progress(step, self._seconds()))
+            first = self.start.examples + (step - self.start.step) * self.global_batch
+            for micro in range(settings.gradient_accumulation_steps):
+                # Dealt out so that 1 x 8, 2 x 4 and 8 x 1 see the same examples in a step.
+                begin = first + (micro * self.world + self.accelerator.process_index) * size
+                yield Ticket(begin, size, self.schedule.last_example, progress)
+
+    def _evaluate(self, log: Log, cursor: Cursor) -> dict[str, float]:
+        if self.evaluate is None:
+            return {}
+        self.denoiser.eval()
+        with self._autocast():
+            figures = self.evaluate()
+        self.denoiser.train()
+        log.write(
+            {"step": cursor.step, "seconds": round(cursor.seconds, 2)}
+            | {f"eval_{k}": v for k, v in figures.items()}
+        )
+        return {"held-out": round(figures["loss"], 3)}
+
+    def _save(self, cursor: Cursor) -> None:
+        if self.accelerator.is_main_process:
+            self.last_saved = checkpoint.save(
+                self.output_dir / "checkpoints",
+                self.denoiser,
+                self.optimizers,
+                cursor,
+                self.facts,
+                self.save_assets,
+                self.settings.save_total_limit,
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _seconds(self) -> float:
+        return self.start.seconds + time.monotonic() - self._began
+
+    def _agree(self, progress: float, stop: int) -> tuple[float, int]:
+        """The furthest progress and the strongest stop signal of any process: clocks differ, decisions must not."""
+        if self.world == 1:
+            return progress, stop
+        mine = torch.tensor([[progress, stop]], dtype=torch.float64, device=self.device)
+        theirs = self.accelerator.gather(mine).amax(0).tolist()
+        return theirs[0], int(theirs[1])
+
+    def _mean(self, totals: torch.Tensor) -> tuple[float, float]:
+        loss_sum, scored = (self.accelerator.reduce(totals, "sum") if self.world > 1 else totals).tolist()
+        return loss_sum / max(scored, 1), scored
+
+    def _zeros(self, shape: Any) -> torch.Tensor:
+        return torch.zeros(shape, device=self.device)
+
+    def _autocast(self) -> Any:
+        return torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], int]]:
+    """Remember SIGINT and SIGTERM instead of dying of them; a second SIGINT is the usual KeyboardInterrupt."""
+    received = 0
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        if received == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        received = number
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield lambda: received
+        return
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

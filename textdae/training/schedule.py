@@ -1,0 +1,68 @@
+"""When a run ends, how far it is, and what that means for the learning rate."""
+
+import math
+
+from textdae.settings import TrainSettings
+
+
+class Schedule:
+    """Progress of a run from 0 to 1: by steps, by examples and by the clock, whichever is furthest.
+
+    Args:
+        settings: the limits and the shape of the learning rate.
+        examples: in one epoch.
+        global_batch: examples in one optimizer step, over all processes.
+    """
+
+    def __init__(self, settings: TrainSettings, examples: int, global_batch: int) -> None:
+        self.settings, self.global_batch = settings, global_batch
+        self.last_example: int | None = None
+        limits = [settings.max_steps] if settings.max_steps else []
+        if settings.num_train_epochs:
+            self.last_example = math.ceil(settings.num_train_epochs * examples)
+            limits.append(math.ceil(self.last_example / global_batch))
+        self.max_steps: int | None = min(limits, default=None)
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Share of the run done after `step` steps and `seconds` of training; 1 or more: it is over."""
+        by_steps = step / self.max_steps if self.max_steps else 0.0
+        by_clock = seconds / self.settings.time_budget if self.settings.time_budget else 0.0
+        return max(by_steps, by_clock)
+
+    def factor(self, step: int, progress: float) -> float:
+        """What the peak learning rate is multiplied with in step `step` (from 0)."""
+        warmup = self.settings.warmup_steps
+        warm = 1.0
+        if warmup >= 1:
+            warm = min(1.0, (step + 1) / warmup)
+        elif warmup > 0:
+            warm = min(1.0, max(progress, 1e-3) / warmup)
+        left = max(0.0, 1.0 - progress)
+        match self.settings.lr_scheduler_type:
+            case "constant":
+                return warm
+            case "linear":
+                return warm * left
+            case "cosine":
+                return warm * (1 + math.cos(math.pi * (1 - left))) / 2
+            case _:
+                return warm * min(1.0, left / self.settings.decay_share)
+
+
+class Every:
+    """Says when something is due: every n steps, or every share of the run; never twice for the same point."""
+
+    def __init__(self, steps_or_share: float, step: int, progress: float) -> None:
+        self.interval = steps_or_share
+        self._last = self._count(step, progress)
+
+    def _count(self, step: int, progress: float) -> int:
+        if not self.interval:
+            return 0
+        return int(step // self.interval) if self.interval >= 1 else int(progress / self.interval + 1e-9)
+
+    def due(self, step: int, progress: float) -> bool:
+        """Whether a further point has been reached since this was last true."""
+        count = self._count(step, progress)
+        due, self._last = count > self._last, max(count, self._last)
+        return due
