@@ -7,7 +7,7 @@ N tokens of the stream, B batch, L positions of a block.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,8 @@ class StreamInfo(NamedTuple):
     documents: int
     tokens: int
     """N, special tokens included."""
+    special: int
+    """Of these, the special tokens that frame the documents."""
     bytes: int
     """UTF-8 bytes of the text."""
     dtype: str
@@ -80,7 +82,10 @@ class StreamWriter:
             self._flush()
         self._ids.close()
         self._flags.close()
-        info = StreamInfo(self._documents, self._tokens, self._bytes, self.dtype.name)
+        frame = len(self._prefix) + len(self._suffix)
+        info = StreamInfo(
+            self._documents, self._tokens, frame * self._documents, self._bytes, self.dtype.name
+        )
         (self.folder / "info.json").write_text(json.dumps(info._asdict()))
         return info
 
@@ -158,6 +163,11 @@ class Blocks:
         """Positions of the last block that hold no token."""
         return len(self) * self.block_size - self.info.tokens
 
+    @property
+    def bytes_per_token(self) -> float:
+        """UTF-8 bytes of text that a token stands for, on average, framing tokens not counted."""
+        return self.info.bytes / max(1, self.info.tokens - self.info.special)
+
     def batch(self, blocks: Iterable[int] | Tensor) -> dict[str, Tensor]:
         """The clean blocks of these numbers.
 
@@ -183,11 +193,6 @@ class Blocks:
             "word_start": torch.from_numpy((flags & WORD_START) > 0),
             "document": torch.from_numpy(document),
         }
-
-    def chunks(self, size: int = 1 << 22) -> Iterator[np.ndarray]:
-        """The ids of the whole stream in order, a chunk at a time; neighbouring chunks share two ids. (n,)."""
-        for begin in range(0, self.info.tokens, size):
-            yield np.asarray(self.ids[max(0, begin - 2) : begin + size]).astype(np.int64)
 
 
 def _map(path: Path, dtype: str, length: int) -> Any:

@@ -44,9 +44,9 @@ def evaluate(
     device = next(denoiser.parameters()).device
     world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
     sums: dict[str, Tensor] = {}
-    # A process without a batch of its own still names the sums, so that all can be added up.
-    batches = numbers.split(batch_size)[rank::world] or (numbers[:0],)
-    for batch in batches:
+    batches = numbers.split(batch_size)[rank::world]
+    weight = 1 if batches else 0  # a process without a batch of its own still names the sums that all add up
+    for batch in batches or (numbers[:1],):
         corrupted = frozen(examples, noise, batch).to(device)
         output = denoiser(corrupted)
         target = corrupted.target[corrupted.where]
@@ -54,7 +54,7 @@ def evaluate(
             output.reconstruction, target
         )
         for name, value in found.items():
-            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + value.double().cpu()
+            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + weight * value.double().cpu()
     if accelerator and world > 1:
         sums = {name: accelerator.reduce(value.to(device), "sum").cpu() for name, value in sums.items()}
     scored = float(sums.pop("scored"))

@@ -1,7 +1,6 @@
 """The log of a run: a line of JSON per entry, TensorBoard on request, and a progress bar."""
 
 import json
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -44,7 +43,7 @@ class Log:
         kept = [entry for entry in read_log(path) if entry["step"] <= step] if step else []
         temporary = path.with_suffix(".tmp")
         temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
-        os.replace(temporary, path)
+        temporary.replace(path)
         self._file = open(path, "a")  # noqa: SIM115
         self._bar = tqdm(
             total=100.0,

@@ -1,0 +1,255 @@
+"""One pretraining run, from settings to a stock checkpoint with its report."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+
+from textdae.data.text import TextCorpus, prepare_text
+from textdae.data.tokenizer import load_tokenizer, save_tokenizer, vocabulary_of
+from textdae.errors import SettingsError, TextdaeError
+from textdae.floors.text import Floor, text_floors
+from textdae.models.text import TextDenoiser, build_text_denoiser
+from textdae.noise import TokenNoise, text_noise
+from textdae.report.card import text_card
+from textdae.report.plots import loss_curve
+from textdae.report.samples import text_samples
+from textdae.settings import PretrainSettings, dump
+from textdae.training import checkpoint
+from textdae.training.evaluation import evaluate, spread
+from textdae.training.log import read_log
+from textdae.training.loop import FitResult, Trainer
+
+
+class PretrainResult(NamedTuple):
+    """How a run ended and what it learned."""
+
+    output_dir: Path
+    fit: FitResult
+    metrics: dict[str, Any]
+    """What `metrics.json` holds; empty where the run was stopped early."""
+    samples: list[str]
+    """Held-out passages with the model's guesses."""
+
+
+def check_output_dir(settings: PretrainSettings, resume: bool) -> None:
+    """Refuse a folder that holds another run, or that cannot be written.
+
+    Raises:
+        SettingsError: says what to do.
+    """
+    folder = settings.output_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise SettingsError(f"output_dir: {folder} cannot be written: {error.strerror}") from None
+    holds_run = any((folder / name).exists() for name in ("settings.yaml", "config.json", "checkpoints"))
+    if holds_run and not resume:
+        raise SettingsError(
+            f"output_dir: {folder} already holds a run; --resume goes on with it, output_dir=OTHER keeps it, "
+            "--overwrite removes it"
+        )
+
+
+def pretrain(
+    settings: PretrainSettings, resume: bool = False, say: Callable[[str], None] = lambda line: None
+) -> PretrainResult:
+    """Pretrain a masked encoder.
+
+    Args:
+        resume: go on from the last whole checkpoint in `output_dir`, or start where there is none.
+        say: called with a line for people now and then, on the first process only.
+
+    Raises:
+        SettingsError: the settings or the corpus cannot be used.
+        TextdaeError: training could not go on.
+    """
+    accelerator = Accelerator()
+    is_main = accelerator.is_main_process
+    tell = say if is_main else lambda line: None
+    folder = settings.output_dir
+    if is_main:
+        check_output_dir(settings, resume)
+    # The first process prepares the corpus, the others find it prepared.
+    with accelerator.main_process_first():
+        corpus = _corpus(settings)
+    for note in corpus.notes:
+        tell(note)
+
+    vocabulary = vocabulary_of(corpus.tokenizer)
+    noise = text_noise(settings.noise, vocabulary)
+    asked = TokenNoise(vocabulary, settings.evaluate.rate)
+    denoiser = build_text_denoiser(settings.model, corpus.tokenizer, settings.train.seed)
+    parameters = sum(parameter.numel() for parameter in denoiser.parameters())
+    tell(
+        f"{type(denoiser.model).__name__}: {parameters / 1e6:.2f} M parameters, {len(corpus.tokenizer):,} tokens"
+    )
+
+    facts = _facts(settings, corpus)
+    resume_from = _resume_from(folder, facts, tell) if resume else None
+    numbers = spread(len(corpus.held_out), settings.evaluate.max_blocks)
+    in_training = spread(len(corpus.held_out), settings.evaluate.max_blocks_in_training)
+    size = settings.evaluate.batch_size
+    floors = text_floors(corpus.train, corpus.held_out, asked, vocabulary, numbers) if is_main else {}
+    if is_main:
+        (folder / "settings.yaml").write_text(dump(settings))
+        (folder / "versions.json").write_text(json.dumps(versions(), indent=1))
+
+    def save_assets(target: Path) -> None:
+        save_tokenizer(corpus.tokenizer, target)
+
+    trainer = Trainer(
+        denoiser,
+        corpus.train,
+        noise,
+        settings.train,
+        folder,
+        accelerator=accelerator,
+        resume_from=resume_from,
+        facts=facts,
+        evaluate=lambda: evaluate(denoiser, corpus.held_out, asked, in_training, size, accelerator),
+        save_assets=save_assets,
+    )
+    fit = trainer.fit()
+    if fit.stopped_by:
+        return PretrainResult(folder, fit, {}, [])
+
+    denoiser.eval()
+    scores = evaluate(denoiser, corpus.held_out, asked, numbers, size, accelerator)
+    metrics: dict[str, Any] = {
+        "held_out": score_table(scores, floors, corpus.held_out.bytes_per_token),
+        "scored": int(scores["scored"]),
+        "steps": fit.cursor.step,
+        "global_batch": trainer.global_batch,
+        "seconds": round(fit.cursor.seconds, 1),
+        "tokens_per_second": round(fit.examples_per_second * settings.data.block_size),
+        "architecture": type(denoiser.model).__name__,
+        "parameters": parameters,
+        "hardware": hardware(accelerator),
+    }
+    samples = text_samples(denoiser, corpus.held_out, asked, corpus.tokenizer)
+    if is_main:
+        _export(settings, denoiser, save_assets, metrics, corpus, floors, samples)
+    accelerator.wait_for_everyone()
+    return PretrainResult(folder, fit, metrics, samples)
+
+
+def score_table(
+    scores: Mapping[str, float], floors: Mapping[str, Floor], bytes_per_token: float
+) -> dict[str, dict[str, float]]:
+    """Model and floors, each with loss in nats, accuracy and bits per byte.
+
+    Bits per byte is the loss of a scored token over the mean number of bytes that a token stands for. It does not
+    depend on how finely a tokenizer cuts, so models with different tokenizers can be compared.
+    """
+    rows = {"model": (scores["loss"], scores["accuracy"])} | {
+        f"floor: {k}": tuple(v) for k, v in floors.items()
+    }
+    to_bits = 1 / (0.6931471805599453 * bytes_per_token)
+    return {
+        name: {"loss": loss, "accuracy": accuracy, "bits_per_byte": loss * to_bits}
+        for name, (loss, accuracy) in rows.items()
+    }
+
+
+def _corpus(settings: PretrainSettings) -> TextCorpus:
+    tokenizer = None
+    if settings.model.from_pretrained:  # a checkpoint and its tokenizer belong together
+        tokenizer = load_tokenizer(settings.model.from_pretrained, settings.model.revision)
+    return prepare_text(settings.data, settings.tokenizer, tokenizer)
+
+
+def _facts(settings: PretrainSettings, corpus: TextCorpus) -> dict[str, Any]:
+    """What must be the same when a run is resumed, for otherwise it would be another run."""
+    return {
+        "data (corpus, tokenizer, block_size, held_out)": corpus.fingerprint,
+        "noise": [noise.model_dump(mode="json") for noise in settings.noise],
+        "model": settings.model.model_dump(mode="json"),
+        "train.seed": settings.train.seed,
+        "train.optimizer": settings.train.optimizer,
+    }
+
+
+def _resume_from(folder: Path, facts: dict[str, Any], say: Callable[[str], None]) -> Path | None:
+    path = checkpoint.last_whole(folder / "checkpoints", say)
+    if path is None:
+        say(f"{folder}: no whole checkpoint to resume from; starting afresh")
+        return None
+    cursor, before = checkpoint.read_state(path)
+    changed = [name for name, value in facts.items() if before.get(name) != value]
+    if changed:
+        raise SettingsError(
+            f"--resume: {', '.join(changed)} differ from the run in {folder}; resume with the settings in "
+            f"{folder / 'settings.yaml'}, or start another run with output_dir=OTHER"
+        )
+    say(f"resuming from {path} (step {cursor.step:,})")
+    return path
+
+
+def _export(
+    settings: PretrainSettings,
+    denoiser: TextDenoiser,
+    save_assets: Callable[[Path], None],
+    metrics: dict[str, Any],
+    corpus: TextCorpus,
+    floors: Mapping[str, Floor],
+    samples: list[str],
+) -> None:
+    """Put the stock checkpoint and its report at the top of the output folder."""
+    folder = settings.output_dir
+    try:
+        denoiser.save_pretrained(folder)
+        save_assets(folder)
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+        entries = read_log(folder / "log.jsonl")
+        loss_curve(entries, {name: floor.loss for name, floor in floors.items()}, folder / "loss.png")
+        mask = str(corpus.tokenizer.mask_token)
+        (folder / "README.md").write_text(
+            text_card(settings, metrics, corpus.notes, samples, mask), encoding="utf-8"
+        )
+    except OSError as error:
+        raise TextdaeError(
+            f"{folder}: cannot be written: {error.strerror or error}; the checkpoints are whole"
+        ) from error
+
+
+def versions() -> dict[str, Any]:
+    """Versions of what took part, and the git commit of this program where it is a clone."""
+    names = (
+        "textdae",
+        "torch",
+        "transformers",
+        "tokenizers",
+        "datasets",
+        "accelerate",
+        "safetensors",
+        "numpy",
+    )
+    found: dict[str, Any] = {name: importlib.metadata.version(name) for name in names}
+    here = Path(__file__).resolve().parent.parent
+    found["python"] = platform.python_version()
+    found["git_commit"] = None
+    if (here / ".git").exists():
+        try:
+            command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+            found["git_commit"] = answer.stdout.strip() or None
+        except (OSError, subprocess.SubprocessError):
+            pass
+    return found
+
+
+def hardware(accelerator: Accelerator) -> str:
+    """What the run ran on, in a few words."""
+    if accelerator.device.type == "cuda":
+        return f"{accelerator.num_processes} x {torch.cuda.get_device_name(accelerator.device)}"
+    return f"{accelerator.num_processes} x {accelerator.device.type}, {torch.get_num_threads()} threads each"

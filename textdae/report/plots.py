@@ -1,0 +1,64 @@
+"""Pictures of a run, as PNG."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+_BLUE, _ORANGE = "#2563eb", "#d97706"
+
+
+def _figure(width: float = 7.0, height: float = 4.2) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def loss_curve(entries: Sequence[Mapping[str, Any]], floors: Mapping[str, float], path: Path) -> None:
+    """Training and held-out loss against the step, with the floors as lines.
+
+    Args:
+        entries: of the log.
+        floors: name -> loss.
+    """
+    figure, axes = _figure()
+    training = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
+    held_out = [(entry["step"], entry["eval_loss"]) for entry in entries if "eval_loss" in entry]
+    if training:
+        axes.plot(
+            *zip(*training, strict=True),
+            color=_BLUE,
+            alpha=0.45,
+            linewidth=1,
+            label="training (its own noise)",
+        )
+    if held_out:
+        axes.plot(
+            *zip(*held_out, strict=True),
+            color=_BLUE,
+            marker="o",
+            markersize=4,
+            label="held out (frozen noise)",
+        )
+    for style, (name, loss) in zip(("--", ":", "-.", (0, (1, 4))), floors.items(), strict=False):
+        axes.axhline(loss, color=_ORANGE, linestyle=style, linewidth=1.2, label=f"floor: {name} ({loss:.2f})")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss per scored position")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+def rate_sweep(rates: Sequence[float], losses: Sequence[float], floor: Sequence[float], path: Path) -> None:
+    """Held-out loss against the share that is hidden."""
+    figure, axes = _figure(5.5)
+    axes.plot(rates, losses, color=_BLUE, marker="o", label="model")
+    axes.plot(rates, floor, color=_ORANGE, linestyle="--", label="floor: neighbours")
+    axes.set_xlabel("share of tokens hidden")
+    axes.set_ylabel("loss per scored token (nats)")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=130)

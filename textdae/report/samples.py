@@ -1,0 +1,56 @@
+"""Held-out sentences with words hidden, and what the model puts there: numbers convince, examples explain."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from textdae.data.packing import Blocks
+from textdae.models import Denoiser
+from textdae.noise import Noise
+from textdae.training.evaluation import frozen, spread
+
+_WINDOW = 24
+
+
+@torch.no_grad()
+def text_samples(
+    denoiser: Denoiser, held_out: Blocks, noise: Noise, tokenizer: PreTrainedTokenizerFast, count: int = 5
+) -> list[str]:
+    """`count` passages; a hidden word stands as [guess] where the model is right and as [guess|word] where not."""
+    numbers = spread(len(held_out), count)
+    device = next(denoiser.parameters()).device
+    corrupted = frozen(held_out, noise, numbers).to(device)
+    guesses = corrupted.target.clone()
+    guesses[corrupted.where] = denoiser(corrupted).reconstruction.argmax(-1)
+    passages = []
+    for target, guess, where in zip(corrupted.target, guesses, corrupted.where, strict=True):
+        # The window with the most hidden tokens shows the most.
+        hidden = where.float().unfold(0, min(_WINDOW, len(where)), 1).sum(1)
+        begin = int(hidden.argmax())
+        part = slice(begin, begin + _WINDOW)
+        passages.append(_show(target[part].tolist(), guess[part].tolist(), where[part].tolist(), tokenizer))
+    return passages
+
+
+def _show(
+    target: Sequence[int], guess: Sequence[int], where: Sequence[bool], tokenizer: PreTrainedTokenizerFast
+) -> str:
+    text, run = "", []
+    special = set(tokenizer.all_special_ids)
+    for wanted, given, hidden in zip(target, guess, where, strict=True):
+        if not hidden:
+            run.append(wanted)
+            continue
+        text += _decode(run, special, tokenizer)
+        right, wrong = (
+            _decode([wanted], special, tokenizer).strip(),
+            _decode([given], special, tokenizer).strip(),
+        )
+        text += f" [{right}] " if wanted == given else f" [{wrong}|{right}] "
+        run = []
+    return " ".join((text + _decode(run, special, tokenizer)).split())
+
+
+def _decode(ids: Sequence[int], special: set[int], tokenizer: PreTrainedTokenizerFast) -> str:
+    return str(tokenizer.decode([i for i in ids if i not in special], clean_up_tokenization_spaces=False))
