@@ -20,6 +20,7 @@ from textdae.noise import TokenNoise, text_noise
 from textdae.report.card import text_card
 from textdae.report.plots import loss_curve
 from textdae.report.samples import text_samples
+from textdae.report.scores import score_table
 from textdae.settings import PretrainSettings, dump
 from textdae.training import checkpoint
 from textdae.training.evaluation import evaluate, spread
@@ -141,24 +142,6 @@ def pretrain(
         _export(settings, denoiser, save_assets, metrics, corpus, floors, samples)
     accelerator.wait_for_everyone()
     return PretrainResult(folder, fit, metrics, samples)
-
-
-def score_table(
-    scores: Mapping[str, float], floors: Mapping[str, Floor], bytes_per_token: float
-) -> dict[str, dict[str, float]]:
-    """Model and floors, each with loss in nats, accuracy and bits per byte.
-
-    Bits per byte is the loss of a scored token over the mean number of bytes that a token stands for. It does not
-    depend on how finely a tokenizer cuts, so models with different tokenizers can be compared.
-    """
-    rows = {"model": (scores["loss"], scores["accuracy"])} | {
-        f"floor: {k}": tuple(v) for k, v in floors.items()
-    }
-    to_bits = 1 / (0.6931471805599453 * bytes_per_token)
-    return {
-        name: {"loss": loss, "accuracy": accuracy, "bits_per_byte": loss * to_bits}
-        for name, (loss, accuracy) in rows.items()
-    }
 
 
 def _corpus(settings: PretrainSettings) -> TextCorpus:

@@ -53,11 +53,14 @@ def loss_curve(entries: Sequence[Mapping[str, Any]], floors: Mapping[str, float]
     figure.savefig(path, dpi=130)
 
 
-def rate_sweep(rates: Sequence[float], losses: Sequence[float], floor: Sequence[float], path: Path) -> None:
-    """Held-out loss against the share that is hidden."""
+def rate_sweep(rates: Sequence[float], losses: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Held-out loss against the share that is hidden, for the model and its floors."""
     figure, axes = _figure(5.5)
-    axes.plot(rates, losses, color=_BLUE, marker="o", label="model")
-    axes.plot(rates, floor, color=_ORANGE, linestyle="--", label="floor: neighbours")
+    for name, values in losses.items():
+        color = _BLUE if name == "model" else _ORANGE
+        axes.plot(
+            rates, values, color=color, marker="o", linestyle="-" if name == "model" else "--", label=name
+        )
     axes.set_xlabel("share of tokens hidden")
     axes.set_ylabel("loss per scored token (nats)")
     axes.legend(frameon=False, fontsize=8)

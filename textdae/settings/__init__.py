@@ -3,6 +3,7 @@
 from textdae.settings.reader import dump, explain, load
 from textdae.settings.schema import (
     DataSettings,
+    EvaluateRunSettings,
     EvaluateSettings,
     ModelSettings,
     NoiseSettings,
@@ -17,6 +18,7 @@ from textdae.settings.schema import (
 
 __all__ = [
     "DataSettings",
+    "EvaluateRunSettings",
     "EvaluateSettings",
     "ModelSettings",
     "NoiseSettings",

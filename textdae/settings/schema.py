@@ -268,6 +268,15 @@ class EvaluateSettings(Settings):
     """Blocks per forward pass."""
 
 
+class EvaluateRunSettings(Settings):
+    """`textdae evaluate`"""
+
+    data: DataSettings = DataSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the hardware multiplies it natively, else fp32."""
+
+
 class PretrainSettings(Settings):
     """`textdae pretrain`"""
 
