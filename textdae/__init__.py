@@ -1,1 +1,64 @@
-"""Corrupt something, then learn to give back the original."""
+"""textdae: corrupt something, then learn to give back the original.
+
+Nothing heavy is imported until it is used, so `import textdae` takes no time.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from textdae.checkpoints import load_text
+    from textdae.denoise import denoise_text
+    from textdae.errors import SettingsError, TextdaeError
+    from textdae.evaluate import evaluate_checkpoint
+    from textdae.models import Denoiser, DenoiserOutput
+    from textdae.noise import Corrupted, Draw, Noise
+    from textdae.pretrain import pretrain
+    from textdae.settings import EvaluateRunSettings, PretrainSettings, load
+    from textdae.training.loop import Trainer
+
+_HOMES = {
+    "Corrupted": "textdae.noise",
+    "Denoiser": "textdae.models",
+    "DenoiserOutput": "textdae.models",
+    "Draw": "textdae.noise",
+    "EvaluateRunSettings": "textdae.settings",
+    "Noise": "textdae.noise",
+    "PretrainSettings": "textdae.settings",
+    "SettingsError": "textdae.errors",
+    "TextdaeError": "textdae.errors",
+    "Trainer": "textdae.training.loop",
+    "denoise_text": "textdae.denoise",
+    "evaluate_checkpoint": "textdae.evaluate",
+    "load": "textdae.settings",
+    "load_text": "textdae.checkpoints",
+    "pretrain": "textdae.pretrain",
+}
+
+__all__ = [
+    "Corrupted",
+    "Denoiser",
+    "DenoiserOutput",
+    "Draw",
+    "EvaluateRunSettings",
+    "Noise",
+    "PretrainSettings",
+    "SettingsError",
+    "TextdaeError",
+    "Trainer",
+    "denoise_text",
+    "evaluate_checkpoint",
+    "load",
+    "load_text",
+    "pretrain",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'textdae' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

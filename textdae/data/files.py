@@ -6,7 +6,6 @@ Each reader is a generator of texts: one a row, a paragraph or a whole file.
 import codecs
 import csv
 import gzip
-import io
 import json
 import zlib
 from collections import Counter
@@ -168,19 +167,9 @@ def _jsonl(path: Path, decoded: Iterable[str], settings: DataSettings) -> Iterat
         yield _row_text(row[settings.text_column], path, f", line {number}", settings)
 
 
-class _Characters(io.TextIOBase):
-    """Decoded chunks as the line iterator that the csv module wants; line ends are kept."""
-
-    def __init__(self, decoded: Iterable[str]) -> None:
-        self.lines = _lines(decoded)
-
-    def __next__(self) -> str:
-        return next(self.lines) + "\n"
-
-
 def _csv(path: Path, decoded: Iterable[str], settings: DataSettings) -> Iterator[str]:
     csv.field_size_limit(1 << 30)
-    rows = csv.reader(_Characters(decoded), strict=True)
+    rows = csv.reader((f"{line}\n" for line in _lines(decoded)), strict=True)
     try:
         header = next(rows, None)
         if header is None:

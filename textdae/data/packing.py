@@ -185,8 +185,8 @@ class Blocks:
             ids[index, : len(part)] = part
             flags[index, : len(part)] = self.flags[begin : begin + self.block_size]
             real[index, : len(part)] = True
-        document = np.cumsum(flags & DOCUMENT_START > 0, axis=1)
-        document -= document[:, :1]
+        starts = np.cumsum(flags & DOCUMENT_START > 0, axis=1)
+        document: np.ndarray = starts - starts[:, :1]
         document[~real] = -1
         return {
             "input_ids": torch.from_numpy(ids),

@@ -57,7 +57,7 @@ def train_tokenizer(settings: TokenizerSettings, texts: Iterable[str]) -> PreTra
 
 
 def _train_wordpiece(vocab_size: int, lowercase: bool, texts: Iterable[str]) -> Tokenizer:
-    tokenizer = Tokenizer(models.WordPiece(unk_token=UNK))  # type: ignore[call-arg]
+    tokenizer = Tokenizer(models.WordPiece(unk_token=UNK))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
@@ -218,4 +218,4 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
 
 def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
     """What a noise needs to know of a tokenizer."""
-    return Vocabulary(len(tokenizer), tokenizer.mask_token_id, tuple(sorted(tokenizer.all_special_ids)))  # type: ignore[arg-type]
+    return Vocabulary(len(tokenizer), tokenizer.mask_token_id, tuple(sorted(tokenizer.all_special_ids)))

@@ -77,7 +77,8 @@ class _Table:
 
     def __init__(self, contexts: np.ndarray, size: int) -> None:
         self.contexts, self.size = np.unique(contexts[contexts >= 0]), size
-        self.keys, self.counts = np.zeros(0, np.int64), np.zeros(0)
+        self.keys: np.ndarray = np.zeros(0, np.int64)
+        self.counts: np.ndarray = np.zeros(0, np.int64)
 
     def add(self, contexts: np.ndarray, tokens: np.ndarray) -> None:
         """Count tokens (n,) seen in contexts (n,); other contexts than those asked for are passed over."""
@@ -87,7 +88,9 @@ class _Table:
         wanted = self.contexts[place] == contexts
         keys, counts = np.unique(place[wanted] * self.size + tokens[wanted], return_counts=True)
         self.keys, place = np.unique(np.concatenate([self.keys, keys]), return_inverse=True)
-        self.counts = np.bincount(place, np.concatenate([self.counts, counts]), len(self.keys))
+        summed = np.zeros(len(self.keys), np.int64)
+        np.add.at(summed, place, np.concatenate([self.counts, counts]))
+        self.counts = summed
 
     def rows(self, contexts: np.ndarray) -> np.ndarray:
         """The counts in these contexts; a row of zeros for one that is not there. (n,) -> (n, V)."""

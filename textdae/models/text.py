@@ -38,7 +38,7 @@ class _Given(nn.Module):
         return getattr(self.__dict__["base"], name)
 
     def forward(self, *args: Any, inputs_embeds: Tensor, **kwargs: Any) -> BaseModelOutput:
-        return BaseModelOutput(last_hidden_state=inputs_embeds)  # type: ignore[arg-type]
+        return BaseModelOutput(last_hidden_state=inputs_embeds)
 
 
 class TextDenoiser(Denoiser):

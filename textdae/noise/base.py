@@ -87,9 +87,9 @@ class Chain(Noise):
     """Noises applied one after the other, each with its own level and its own random numbers."""
 
     def __init__(self, *noises: Noise) -> None:
-        self.noises = [
-            part for noise in noises for part in (noise.noises if isinstance(noise, Chain) else [noise])
-        ]
+        self.noises: list[Noise] = []
+        for noise in noises:
+            self.noises += noise.noises if isinstance(noise, Chain) else [noise]
         self.field = self.noises[0].field
         if any(noise.field != self.field for noise in self.noises):
             raise ValueError(

@@ -95,7 +95,7 @@ def load(
     return iter(
         DataLoader(
             batches,
-            sampler=tickets,  # type: ignore[arg-type]
+            sampler=tickets,
             batch_size=None,
             collate_fn=_itself,
             num_workers=num_workers,

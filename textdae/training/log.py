@@ -38,7 +38,7 @@ class Log:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
                 raise SettingsError("train.tensorboard=true: pip install 'textdae[tensorboard]'") from None
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)  # type: ignore[no-untyped-call]
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
         path = folder / "log.jsonl"
         kept = [entry for entry in read_log(path) if entry["step"] <= step] if step else []
         temporary = path.with_suffix(".tmp")
@@ -61,7 +61,7 @@ class Log:
         if self._board is not None:
             for name, value in entry.items():
                 if name != "step" and isinstance(value, int | float):
-                    self._board.add_scalar(name, value, entry["step"])  # type: ignore[no-untyped-call]
+                    self._board.add_scalar(name, value, entry["step"])
 
     def progress(self, share: float, **shown: Any) -> None:
         """Move the bar to a share of the run, with some figures beside it."""
@@ -83,4 +83,4 @@ class Log:
     ) -> None:
         for part in (self._file, self._board, self._bar):
             if part is not None:
-                part.close()  # type: ignore[no-untyped-call]
+                part.close()
