@@ -19,18 +19,24 @@ S = TypeVar("S", bound=BaseModel)
 class _Loader(yaml.SafeLoader):
     """YAML as people mean it: `1e-3` is a number, `no` is a word, and a key given twice is an error."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for index, key in enumerate(keys):
-            if not isinstance(key, str):
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            kind = key.tag.rpartition(":")[2]
+            if kind == "merge":  # `<<: *other`, whose keys give way to those written here
+                continue
+            if kind != "str" or not isinstance(key, yaml.ScalarNode):
+                shown = key.value if isinstance(key, yaml.ScalarNode) else f"({kind})"
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is not a word", node.start_mark
+                    None, None, f"key {shown} is not a word", key.start_mark
                 )
-            if key in keys[:index]:
+            if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key `{key}` is given twice", node.start_mark
+                    None, None, f"key `{key.value}` is given twice", key.start_mark
                 )
-        return super().construct_mapping(node, deep)
+            seen.add(key.value)
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -48,10 +54,10 @@ for _tag, _pattern, _first in [
 def _parse(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # PyYAML lets KeyError, IndexError, AttributeError ... of bad tags through
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        what = getattr(error, "problem", None) or str(error).splitlines()[0]
+        what = getattr(error, "problem", None) or (str(error) or type(error).__name__).splitlines()[0]
         raise SettingsError(f"{where}{line}: not YAML: {what}") from None
 
 
@@ -86,7 +92,7 @@ def _override(settings: dict[str, Any], override: str) -> tuple[str, ...]:
     for depth, part in enumerate(parts):
         last = depth == len(parts) - 1
         if isinstance(node, list):
-            if not (part.isdigit() and int(part) < len(node)):
+            if not (part.isdecimal() and int(part) < len(node)):
                 raise SettingsError(
                     f"`{override}`: {'.'.join(parts[:depth])} is a list of {len(node)}; name an entry, e.g. "
                     f"{'.'.join(parts[:depth])}.0.{parts[-1]}=..."
@@ -120,10 +126,9 @@ def load(cls: type[S], path: Path | None = None, overrides: Sequence[str] = ()) 
     except ValidationError as error:
         lines = []
         for problem in error.errors():
-            key, message = _explain_problem(cls, problem)
-            on_the_command_line = any(
-                parts[: len(given)] == given for given in typed for parts in [tuple(key)]
-            )
+            key, message = _explain_problem(cls, problem, settings)
+            shared = [zip(key, given, strict=False) for given in typed]
+            on_the_command_line = any(all(a == b for a, b in pairs) for pairs in shared)
             where = "" if on_the_command_line or path is None else f"{path}: "
             lines.append(f"{where}{'.'.join(key) or 'settings'}: {message}")
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
@@ -136,21 +141,23 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return [model for inner in typing.get_args(annotation) for model in _models(inner)]
 
 
-def _explain_problem(cls: type[BaseModel], problem: Any) -> tuple[list[str], str]:
-    """One pydantic problem as (key path, plain sentence)."""
+def _explain_problem(cls: type[BaseModel], problem: Any, given: Any) -> tuple[list[str], str]:
+    """One pydantic problem with the `given` settings as (key path, plain sentence)."""
     key: list[str] = []
     choices: list[type[BaseModel]] = [cls]
     unknown = problem["type"] == "extra_forbidden"
     for depth, part in enumerate(problem["loc"]):
         if isinstance(part, int):
-            if part or len(problem["loc"]) < 2:
+            if isinstance(given, list):  # else one entry, written without the list
                 key.append(str(part))
+                given = given[part]
             continue
         tagged = [c for c in choices if "kind" in c.model_fields and c.model_fields["kind"].default == part]
         if tagged and part not in choices[0].model_fields:
             choices = tagged
             continue
         key.append(str(part))
+        given = given.get(part) if isinstance(given, dict) else None
         if unknown and depth == len(problem["loc"]) - 1:
             break
         choices = [
@@ -168,7 +175,7 @@ def _explain_problem(cls: type[BaseModel], problem: Any) -> tuple[list[str], str
     if problem["type"] == "model_type" or (
         problem["type"].startswith("model_attributes") and not isinstance(problem["input"], dict)
     ):
-        names = [f for c in choices for f in c.model_fields]
+        names = list(dict.fromkeys(f for c in choices for f in c.model_fields))
         message = f"holds further keys: {', '.join(names)}"
     got = problem["input"]
     shown = "" if isinstance(got, dict | list | tuple | BaseModel) else f", got {got!r}"
@@ -180,9 +187,22 @@ def _hint(word: str, known: list[str]) -> str:
     return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes a word that another YAML reader, or ours, would take for something else."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *resolvers]
+    for first, resolvers in {
+        **dict.fromkeys(yaml.SafeDumper.yaml_implicit_resolvers, ()),
+        **_Loader.yaml_implicit_resolvers,
+    }.items()
+}
+
+
 def dump(settings: BaseModel) -> str:
     """Settings as the YAML that gives them back, without the values that nobody set."""
-    return yaml.safe_dump(settings.model_dump(mode="json", exclude_none=True), sort_keys=False)
+    return yaml.dump(settings.model_dump(mode="json", exclude_none=True), Dumper=_Dumper, sort_keys=False)
 
 
 def _type_name(annotation: Any) -> str:

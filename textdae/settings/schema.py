@@ -1,5 +1,6 @@
 """Every setting, its default and its meaning; `textdae settings pretrain` prints this file as a table."""
 
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,7 +37,7 @@ Seconds = Annotated[float, Field(gt=0), _quantity(_SECONDS, "90s, 10m or 1.5h")]
 Bytes = Annotated[
     int,
     Field(ge=1),
-    BeforeValidator(lambda value: int(value) if isinstance(value, float) else value),
+    BeforeValidator(lambda value: int(value) if isinstance(value, float) and math.isfinite(value) else value),
     _quantity(_BYTES, "800KB, 40MB or 2GB"),
 ]
 Share = Annotated[float, Field(gt=0, le=1)]

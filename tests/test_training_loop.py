@@ -1,0 +1,204 @@
+"""The loop, on a modality that the package does not know."""
+
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import signals
+from signals import GaussianNoise, SignalDenoiser, Sines
+from textdae.errors import TextdaeError
+from textdae.settings import TrainSettings
+from textdae.training import checkpoint
+from textdae.training.evaluation import evaluate, spread
+from textdae.training.log import read_log
+from textdae.training.loop import Trainer
+
+SETTINGS = {
+    "max_steps": 12,
+    "per_device_train_batch_size": 8,
+    "precision": "fp32",
+    "compile": "never",
+    "eval_steps": 0,
+    "save_steps": 4,
+    "warmup_steps": 2,
+    "logging_steps": 1,
+}
+
+
+def train(folder: Path, dropout: float = 0.0, size: int = 50, noise=None, resume=False, evaluate=None, **changes):
+    torch.manual_seed(1)
+    denoiser = SignalDenoiser(dropout=dropout)
+    folder.mkdir(exist_ok=True)
+    last = checkpoint.last_whole(folder / "checkpoints", print) if resume else None
+    settings = TrainSettings(**{**SETTINGS, **changes})
+    noise = noise or GaussianNoise(0.3, scored=0.5)
+    trainer = Trainer(denoiser, Sines(size), noise, settings, folder, resume_from=last, evaluate=evaluate)
+    return denoiser, trainer.fit()
+
+
+def weights(denoiser) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in denoiser.parameters()])
+
+
+def test_a_third_modality_takes_less_than_sixty_lines():
+    lines = [line for line in inspect.getsource(signals).splitlines() if line.strip()]
+    assert len(lines) < 60
+
+
+def test_it_learns(tmp_path):
+    before = evaluate(SignalDenoiser(), Sines(50), GaussianNoise(0.3), spread(50, 50), 16)["loss"]
+    denoiser, result = train(tmp_path, max_steps=300, save_steps=0)
+    after = evaluate(denoiser.eval(), Sines(50), GaussianNoise(0.3), spread(50, 50), 16)["loss"]
+    assert result.cursor.step == 300
+    assert after < 0.1 < 0.3 < before  # the signals have power 0.5, the noise 0.09
+
+
+def test_eight_micro_batches_are_one_big_batch(tmp_path):
+    one, _ = train(tmp_path / "1x1", per_device_train_batch_size=16)
+    eight, _ = train(tmp_path / "1x8", per_device_train_batch_size=2, gradient_accumulation_steps=8)
+    torch.testing.assert_close(weights(one), weights(eight), rtol=0, atol=1e-5)
+    losses = [[e["loss"] for e in read_log(tmp_path / name / "log.jsonl")] for name in ("1x1", "1x8")]
+    torch.testing.assert_close(*map(torch.tensor, losses), rtol=0, atol=1e-5)
+
+
+def test_the_loss_of_a_step_is_the_global_sum_over_the_global_count(tmp_path):
+    """Against the definition, computed apart; micro-batches with unequal counts make a mean of means differ."""
+    torch.manual_seed(1)
+    denoiser = SignalDenoiser()
+    settings = TrainSettings(**{**SETTINGS, "per_device_train_batch_size": 3, "gradient_accumulation_steps": 4, "max_steps": 1})
+    trainer = Trainer(denoiser, Sines(50), GaussianNoise(0.3, scored=0.3), settings, tmp_path)
+    tickets = trainer._tickets()
+    batches = [trainer.batches[next(tickets)] for _ in range(4)]
+    with torch.no_grad():
+        parts = [(float(out.loss_sum), int(out.count)) for out in map(denoiser, batches)]
+    trainer.fit()
+    logged = read_log(tmp_path / "log.jsonl")[0]["loss"]
+    assert logged == pytest.approx(sum(s for s, _ in parts) / sum(n for _, n in parts), rel=1e-6)
+    assert logged != pytest.approx(sum(s / n for s, n in parts) / 4, rel=1e-3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_stopped_and_resumed_is_bit_for_bit_the_run_that_was_never_stopped(tmp_path, workers, dropout):
+    options = {"dropout": dropout, "dataloader_num_workers": workers, "eval_steps": 1}
+    whole, _ = train(tmp_path / "whole", **options)
+
+    calls = []
+
+    def interrupt():
+        calls.append(1)
+        if len(calls) in (3, 5):
+            os.kill(os.getpid(), signal.SIGTERM if len(calls) == 3 else signal.SIGINT)
+        return {"loss": 0.0}
+
+    stops = []
+    for _ in range(3):
+        parted, result = train(tmp_path / "parted", resume=True, evaluate=interrupt, **options)
+        stops.append((result.cursor.step, result.stopped_by))
+    assert stops == [(4, signal.SIGTERM), (6, signal.SIGINT), (12, None)]
+    assert torch.equal(weights(whole), weights(parted))
+    states = [load_file(tmp_path / n / "checkpoints/step-00000012/training_state.safetensors") for n in ("whole", "parted")]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    logs = [[(e["step"], e["loss"]) for e in read_log(tmp_path / n / "log.jsonl") if "loss" in e] for n in ("whole", "parted")]
+    assert logs[0] == logs[1]
+
+
+def test_resume_starts_afresh_where_there_is_nothing(tmp_path):
+    fresh, _ = train(tmp_path / "fresh")
+    resumed, _ = train(tmp_path / "resumed", resume=True)
+    assert torch.equal(weights(fresh), weights(resumed))
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path):
+    done, _ = train(tmp_path)
+    again, result = train(tmp_path, resume=True)
+    assert torch.equal(weights(done), weights(again))
+    assert result.cursor.step == 12
+
+
+def test_other_accumulation_after_a_resume_keeps_order_and_masks(tmp_path):
+    whole, _ = train(tmp_path / "whole")
+    train(tmp_path / "parted", max_steps=6, lr_scheduler_type="constant")
+    constant, _ = train(tmp_path / "constant", lr_scheduler_type="constant")
+    parted, _ = train(
+        tmp_path / "parted", resume=True, lr_scheduler_type="constant",
+        per_device_train_batch_size=2, gradient_accumulation_steps=4,
+    )  # fmt: skip
+    torch.testing.assert_close(weights(constant), weights(parted), rtol=0, atol=1e-6)
+    assert not torch.allclose(weights(whole), weights(parted), atol=1e-6)
+
+
+def test_epochs_end_exactly_and_the_last_batch_is_filled_up_unscored(tmp_path):
+    _, result = train(tmp_path, max_steps=None, num_train_epochs=2, size=21, noise=GaussianNoise(0.3))
+    assert result.cursor.examples == 42
+    assert result.cursor.step == 6  # 42 examples in batches of 8
+    assert read_log(tmp_path / "log.jsonl")[-1]["scored"] == 2 * 16
+
+
+def test_a_time_budget_ends_the_run(tmp_path):
+    _, result = train(tmp_path, max_steps=None, time_budget=0.5, save_steps=0)
+    assert 0.5 <= result.cursor.seconds < 2.5
+    rates = [entry["learning_rate"] for entry in read_log(tmp_path / "log.jsonl")]
+    assert rates[-1] < 0.1 * max(rates)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_try(tmp_path):
+    class Explodes(GaussianNoise):
+        def __call__(self, clean, draw, progress=0.0):
+            corrupted = super().__call__(clean, draw, progress)
+            return corrupted._replace(target=corrupted.target * (float("inf") if progress > 0.6 else 1.0))
+
+    with pytest.raises(TextdaeError, match=r"step 9: the loss is not finite .*step-00000008; try half of train"):
+        train(tmp_path, noise=Explodes(0.3))
+    kept = [path.name for path in checkpoint.checkpoints(tmp_path / "checkpoints")]
+    assert kept == ["step-00000004", "step-00000008"]
+
+
+def test_a_batch_with_nothing_scored_contributes_nothing(tmp_path):
+    denoiser, _ = train(tmp_path, noise=GaussianNoise(0.3, scored=0.0), max_steps=3, weight_decay=0.0)
+    torch.manual_seed(1)
+    assert torch.equal(weights(denoiser), weights(SignalDenoiser()))
+    assert [entry["loss"] for entry in read_log(tmp_path / "log.jsonl")] == [0.0, 0.0, 0.0]
+
+
+TWO_PROCESSES = """
+import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])
+from test_training_loop import train
+train(Path(sys.argv[2]), per_device_train_batch_size=2, gradient_accumulation_steps=4)
+"""
+
+
+def test_two_processes_are_one(tmp_path):
+    one, _ = train(tmp_path / "one", per_device_train_batch_size=16)
+    script = tmp_path / "train.py"
+    script.write_text(TWO_PROCESSES)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--rdzv-backend=c10d",
+               "--rdzv-endpoint=localhost:0", str(script), str(Path(__file__).parent), str(tmp_path / "two")]  # fmt: skip
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    two = SignalDenoiser()
+    two.load_pretrained(tmp_path / "two/checkpoints/step-00000012")
+    torch.testing.assert_close(weights(one), weights(two), rtol=0, atol=1e-5)
+    logs = [[e["loss"] for e in read_log(tmp_path / n / "log.jsonl")] for n in ("one", "two")]
+    torch.testing.assert_close(*map(torch.tensor, logs), rtol=0, atol=1e-5)
+
+
+def test_the_log_is_json_lines(tmp_path):
+    train(tmp_path)
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == list(range(1, 13))
+
+
+def test_tensorboard_gets_the_same_figures(tmp_path):
+    train(tmp_path, tensorboard=True)
+    assert list((tmp_path / "tensorboard").glob("events*"))
