@@ -58,7 +58,7 @@ def _docstrings(path: str) -> list[str]:
                     value = body[0].value.value
                     if isinstance(value, str):
                         texts.append(inspect.cleandoc(value))
-            for field in ("body", "orelse", "finalbody", "handlers"):
+            for field in ("body", "orelse", "finalbody", "handlers", "cases"):
                 stack.extend(reversed(getattr(node, field, [])))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         pass

@@ -84,8 +84,9 @@ def _clean(path: Path, texts: Iterable[str], settings: DataSettings, notes: Coun
 def _decode(path: Path, stream: BinaryIO, settings: DataSettings) -> Iterator[str]:
     errors = {"strict": "strict", "replace": "replace", "skip": "textdae.mark"}[settings.errors]
     try:
+        "".encode(settings.encoding)  # fails for the codecs that are not of text, as base64
         decoder = codecs.getincrementaldecoder(settings.encoding)(errors)
-    except LookupError:
+    except (LookupError, ValueError):
         raise SettingsError(
             f"data.encoding: Python knows no encoding {settings.encoding!r}, e.g. utf-8"
         ) from None

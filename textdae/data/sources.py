@@ -120,7 +120,7 @@ def _file_source(name: str, files: list[Path], settings: DataSettings) -> Source
         for file in files:
             yield from read_texts(file, settings, notes)
 
-    are_rows = not files[0].name.lower().endswith((".txt", ".txt.gz"))
+    are_rows = not all(file.name.lower().endswith((".txt", ".txt.gz")) for file in files)
     return Source(name, digest("files", contents, reading), size, settings, rows, are_rows)
 
 

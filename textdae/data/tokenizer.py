@@ -156,12 +156,13 @@ def _short(texts: Iterable[str], limit: int = 1 << 16) -> Iterator[str]:
 
 
 def pieces(text: str, limit: int) -> Iterator[str]:
-    """`text` in parts of at most `limit` characters, cut before white space where there is some; nothing is lost."""
+    """`text` in parts of at most `limit` characters, cut before a run of white space where there is one; nothing is lost."""
     start = 0
     while len(text) - start > limit:
         window = text[start : start + limit]
         cut = max((window.rfind(space, limit // 2) for space in " \n\t"), default=-1)
-        end = start + (cut if cut > 0 else limit)
+        cut = len(window[:cut].rstrip()) if cut > 0 else 0
+        end = start + (cut or limit)
         yield text[start:end]
         start = end
     yield text[start:] if start else text

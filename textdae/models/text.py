@@ -90,7 +90,7 @@ class TextDenoiser(Denoiser):
         """Embedding (..., D) -> logits (..., V)."""
         flat = embedding.reshape(1, -1, embedding.shape[-1])
         logits = self.__dict__["head"](inputs_embeds=flat).logits
-        return logits.reshape(*embedding.shape[:-1], -1)
+        return logits.reshape(*embedding.shape[:-1], logits.shape[-1])
 
     def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Cross entropy, in nats, summed."""

@@ -82,14 +82,14 @@ class TextNoise(Noise):
         unit, priority = self.choose(inputs, maskable, draw)
         where = maskable & _take(unit, priority, maskable, level, draw.uniform("last")).gather(1, unit)
 
-        u = self.fate(draw.uniform("replace", ids.shape[1]), where)
+        u = self.fate(draw.uniform("replace", ids.shape[1]), where, inputs["document"])
         random_ids = self.ordinary.to(device)[draw.integers("random", ids.shape[1], len(self.ordinary))]
         shown = torch.where(u < self.mask_share, self.mask_id, ids)
         is_random = (u >= self.mask_share) & (u < self.mask_share + self.random_share)
         shown = torch.where(is_random, random_ids, shown)
         return {**inputs, "input_ids": torch.where(where, shown, ids)}, where
 
-    def fate(self, u: Tensor, where: Tensor) -> Tensor:
+    def fate(self, u: Tensor, where: Tensor, document: Tensor) -> Tensor:
         """The uniform number that decides what each hidden position shows; its own, unless a subclass shares it."""
         return u
 
@@ -148,18 +148,19 @@ class SpanNoise(TextNoise):
         document = inputs["document"].gather(1, first)
         priority = own
         for back in range(1, min(len(self.longer) + 1, maskable.shape[1])):
-            covers = length[:, :-back] > back
+            covers = hidden_here[:, :-back] & (length[:, :-back] > back)
             covers &= segment[:, :-back] == segment[:, back:]
             covers &= document[:, :-back] == document[:, back:]
             reached = torch.where(covers, own[:, :-back], 1.0)
             priority = torch.cat([priority[:, :back], torch.minimum(priority[:, back:], reached)], 1)
         return unit, priority
 
-    def fate(self, u: Tensor, where: Tensor) -> Tensor:
+    def fate(self, u: Tensor, where: Tensor, document: Tensor) -> Tensor:
         """A hidden run shares the number of its first position."""
         positions = torch.arange(where.shape[1], device=where.device).expand(where.shape)
-        before = torch.cat([torch.zeros_like(where[:, :1]), where[:, :-1]], 1)
-        start = torch.where(where & ~before, positions, -1).cummax(1).values.clamp(min=0)
+        goes_on = torch.zeros_like(where)
+        goes_on[:, 1:] = where[:, :-1] & (document[:, 1:] == document[:, :-1])
+        start = torch.where(where & ~goes_on, positions, -1).cummax(1).values.clamp(min=0)
         return u.gather(1, start)
 
 

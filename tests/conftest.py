@@ -1,0 +1,79 @@
+"""What several test files share: a corpus made on the spot, and small tokenizers trained on it."""
+
+import os
+
+# These are read when the libraries are imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import random
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from textdae.data.tokenizer import train_tokenizer
+from textdae.settings import TokenizerSettings
+
+ALGORITHMS = ("wordpiece", "bpe", "unigram")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    """No test sees the cache of another, or of the person who runs them; none reaches the network."""
+    monkeypatch.setenv("TEXTDAE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+def make_texts(count: int, seed: int = 0) -> list[str]:
+    """English-like documents: sentences of made-up words, the frequent ones short, as in a real text."""
+    chance = random.Random(seed)
+    onsets = ["b", "c", "d", "f", "g", "h", "l", "m", "n", "p", "r", "s", "t", "w", "st", "tr", "ch", "pl"]
+    rimes = ["a", "e", "i", "o", "an", "en", "er", "ing", "old", "ist", "ent", "ate", "ove", "ick"]
+    words = dict.fromkeys(
+        "".join(chance.choice(onsets) + chance.choice(rimes) for _ in range(1 + rank // 100))
+        for rank in range(400)
+    )
+    weights = [1 / (rank + 2) for rank in range(len(words))]
+
+    def sentence() -> str:
+        said = chance.choices(list(words), weights, k=chance.randint(4, 14))
+        if chance.random() < 0.3:
+            said.insert(2, str(chance.randint(1, 2000)))
+        return " ".join(said).capitalize() + chance.choice([".", ".", ".", "?", "!"])
+
+    return [" ".join(sentence() for _ in range(chance.randint(1, 8))) for _ in range(count)]
+
+
+@pytest.fixture(scope="session")
+def corpus_texts() -> list[str]:
+    return make_texts(400)
+
+
+@pytest.fixture(scope="session")
+def tokenizers(corpus_texts) -> dict[str, PreTrainedTokenizerFast]:
+    """One small tokenizer of each algorithm."""
+    return {
+        algorithm: train_tokenizer(TokenizerSettings(algorithm=algorithm, vocab_size=400), corpus_texts)
+        for algorithm in ALGORITHMS
+    }
+
+
+@pytest.fixture(scope="session")
+def wordpiece(tokenizers) -> PreTrainedTokenizerFast:
+    return tokenizers["wordpiece"]
+
+
+@pytest.fixture(scope="session")
+def bpe(tokenizers) -> PreTrainedTokenizerFast:
+    return tokenizers["bpe"]
+
+
+@pytest.fixture(scope="session")
+def unigram(tokenizers) -> PreTrainedTokenizerFast:
+    return tokenizers["unigram"]
+
+
+@pytest.fixture(params=ALGORITHMS)
+def tokenizer(request, tokenizers) -> PreTrainedTokenizerFast:
+    """Each of the three in turn."""
+    return tokenizers[request.param]
