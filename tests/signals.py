@@ -44,7 +44,9 @@ class SignalDenoiser(Denoiser):
     def __init__(self, length: int = 16, width: int = 32, dropout: float = 0.0) -> None:
         super().__init__()
         self.length = length
-        self.model = nn.Sequential(nn.Linear(length, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, length))
+        self.model = nn.Sequential(
+            nn.Linear(length, width), nn.GELU(), nn.Dropout(dropout), nn.Linear(width, length)
+        )
 
     def encode(self, inputs):
         return self.model(inputs["signal"])

@@ -50,7 +50,9 @@ LENGTHS = [9, 14, 6]
 
 
 def packed(ids: list[torch.Tensor], pad: int) -> dict[str, torch.Tensor]:
-    document = torch.cat([torch.full((len(part),), index) for index, part in enumerate(ids)] + [torch.full((3,), -1)])
+    document = torch.cat(
+        [torch.full((len(part),), index) for index, part in enumerate(ids)] + [torch.full((3,), -1)]
+    )
     return {"input_ids": torch.cat([*ids, torch.full((3,), pad)])[None], "document": document[None]}
 
 
@@ -75,7 +77,9 @@ def test_documents_in_one_block_do_not_see_each_other(family, attention):
     for name, parameter in denoiser.named_parameters():
         if parameter.grad is not None:
             scale = float(parameter.grad.abs().max())
-            torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-5, atol=1e-5 * max(1.0, scale))
+            torch.testing.assert_close(
+                gradients[name], parameter.grad, rtol=1e-5, atol=1e-5 * max(1.0, scale)
+            )
 
 
 @pytest.mark.parametrize("family", ["modernbert", "bert"])
@@ -84,7 +88,9 @@ def test_without_the_explicit_mask_they_do(family):
     denoiser = denoiser_of(family)
     documents = [token_ids(length, seed=length) for length in LENGTHS]
     positions = torch.cat([torch.arange(length) for length in LENGTHS])[None]
-    leaky = denoiser.model(input_ids=torch.cat(documents)[None], position_ids=positions).logits[0, : LENGTHS[0]]
+    leaky = denoiser.model(input_ids=torch.cat(documents)[None], position_ids=positions).logits[
+        0, : LENGTHS[0]
+    ]
     alone = denoiser.model(input_ids=documents[0][None]).logits[0]
     assert (leaky - alone).abs().max() > 1e-2
 
@@ -131,7 +137,9 @@ def test_muon_gets_the_matrices_of_the_layers_and_nothing_else(family):
     hidden = {id(p) for p in denoiser.hidden_matrices()}
     named = dict(denoiser.model.named_parameters())
     for name, parameter in named.items():
-        in_layer = "layer" in name and "LayerNorm" not in name and "norm" not in name.lower() and parameter.ndim == 2
+        in_layer = (
+            "layer" in name and "LayerNorm" not in name and "norm" not in name.lower() and parameter.ndim == 2
+        )
         projects = name.endswith("embedding_hidden_mapping_in.weight")  # part of ALBERT's encoder
         assert (id(parameter) in hidden) == (in_layer or projects), name
 
@@ -167,10 +175,16 @@ def test_fresh_weights_are_a_function_of_the_seed(wordpiece):
     ("settings", "message"),
     [
         ({"type": "modernber"}, "no masked language model `modernber`; did you mean `modernbert`?"),
-        ({"type": "qwertz"}, "no masked language model `qwertz`; e.g. modernbert"),
-        ({"config": {"hiden_activation": "silu"}}, "modernbert has no such key; did you mean `hidden_activation`?"),
+        ({"type": "12345"}, "no masked language model `12345`; e.g. modernbert"),
+        (
+            {"config": {"hiden_activation": "silu"}},
+            "modernbert has no such key; did you mean `hidden_activation`?",
+        ),
         ({"type": "fnet"}, "fnet cannot be trained on packed blocks"),
-        ({"from_pretrained": "/nowhere/at/all"}, "no masked language model could be loaded from '/nowhere/at/all'"),
+        (
+            {"from_pretrained": "/nowhere/at/all"},
+            "no masked language model could be loaded from '/nowhere/at/all'",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_said_in_one_line(wordpiece, settings, message):

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import signals
 import torch
 from safetensors.torch import load_file
-
-import signals
 from signals import GaussianNoise, SignalDenoiser, Sines
+
 from textdae.errors import TextdaeError
 from textdae.settings import TrainSettings
 from textdae.training import checkpoint
@@ -33,7 +33,9 @@ SETTINGS = {
 }
 
 
-def train(folder: Path, dropout: float = 0.0, size: int = 50, noise=None, resume=False, evaluate=None, **changes):
+def train(
+    folder: Path, dropout: float = 0.0, size: int = 50, noise=None, resume=False, evaluate=None, **changes
+):
     torch.manual_seed(1)
     denoiser = SignalDenoiser(dropout=dropout)
     folder.mkdir(exist_ok=True)
@@ -73,7 +75,9 @@ def test_the_loss_of_a_step_is_the_global_sum_over_the_global_count(tmp_path):
     """Against the definition, computed apart; micro-batches with unequal counts make a mean of means differ."""
     torch.manual_seed(1)
     denoiser = SignalDenoiser()
-    settings = TrainSettings(**{**SETTINGS, "per_device_train_batch_size": 3, "gradient_accumulation_steps": 4, "max_steps": 1})
+    settings = TrainSettings(
+        **{**SETTINGS, "per_device_train_batch_size": 3, "gradient_accumulation_steps": 4, "max_steps": 1}
+    )
     trainer = Trainer(denoiser, Sines(50), GaussianNoise(0.3, scored=0.3), settings, tmp_path)
     tickets = trainer._tickets()
     batches = [trainer.batches[next(tickets)] for _ in range(4)]
@@ -105,10 +109,16 @@ def test_stopped_and_resumed_is_bit_for_bit_the_run_that_was_never_stopped(tmp_p
         stops.append((result.cursor.step, result.stopped_by))
     assert stops == [(4, signal.SIGTERM), (6, signal.SIGINT), (12, None)]
     assert torch.equal(weights(whole), weights(parted))
-    states = [load_file(tmp_path / n / "checkpoints/step-00000012/training_state.safetensors") for n in ("whole", "parted")]
+    states = [
+        load_file(tmp_path / n / "checkpoints/step-00000012/training_state.safetensors")
+        for n in ("whole", "parted")
+    ]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    logs = [[(e["step"], e["loss"]) for e in read_log(tmp_path / n / "log.jsonl") if "loss" in e] for n in ("whole", "parted")]
+    logs = [
+        [(e["step"], e["loss"]) for e in read_log(tmp_path / n / "log.jsonl") if "loss" in e]
+        for n in ("whole", "parted")
+    ]
     assert logs[0] == logs[1]
 
 
@@ -157,7 +167,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_try(tmp_path)
             corrupted = super().__call__(clean, draw, progress)
             return corrupted._replace(target=corrupted.target * (float("inf") if progress > 0.6 else 1.0))
 
-    with pytest.raises(TextdaeError, match=r"step 9: the loss is not finite .*step-00000008; try half of train"):
+    with pytest.raises(
+        TextdaeError, match=r"step 9: the loss is not finite .*step-00000008; try half of train"
+    ):
         train(tmp_path, noise=Explodes(0.3))
     kept = [path.name for path in checkpoint.checkpoints(tmp_path / "checkpoints")]
     assert kept == ["step-00000004", "step-00000008"]

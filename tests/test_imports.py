@@ -1,0 +1,72 @@
+"""Who may import whom, and what may be loaded before it is needed."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import textdae
+
+PACKAGE = Path(textdae.__file__).parent
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# A module may import from its own layer and from those named before it; the command line from all.
+LAYERS = ["errors", "settings", "noise", "data", "models", "training", "floors", "checkpoints", "report"]
+MAY_IMPORT = {layer: set(LAYERS[: index + 1]) for index, layer in enumerate(LAYERS)}
+MAY_IMPORT["models"] -= {"data"}
+MAY_IMPORT["training"] -= {"data"}
+MAY_IMPORT["noise"] -= {"data"}
+
+
+def imported(path: Path) -> set[str]:
+    """The modules of this package that a file imports, in full."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name.split(".")[0] == "textdae"}
+
+
+def layer(name: str) -> str:
+    return (name.split(".") + [""])[1]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_arrows_never_run_back(path):
+    mine = layer("textdae." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+    if mine in MAY_IMPORT:
+        assert {layer(name) for name in imported(path)} - {""} <= MAY_IMPORT[mine]
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "training").glob("*.py")), ids=lambda path: path.name)
+def test_training_knows_no_modality(path):
+    assert not {
+        name for name in imported(path) if "text" in name.split(".")[1:] or "image" in name.split(".")[1:]
+    }
+
+
+@pytest.mark.parametrize("command", ["import textdae", "import textdae.cli", "import textdae.settings"])
+def test_nothing_heavy_is_loaded_before_it_is_needed(command):
+    code = f"import sys; {command}; print([m for m in ('torch', 'transformers', 'datasets', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there():
+    for name in textdae.__all__:
+        assert getattr(textdae, name) is not None
+    assert set(textdae.__all__) == set(textdae._HOMES) == set(dir(textdae))
+    with pytest.raises(AttributeError, match="no attribute 'pretrian'"):
+        _ = textdae.pretrian
+
+
+def test_no_code_from_elsewhere_is_ever_run():
+    """No pickle, and every stock loader is told so."""
+    source = "\n".join(path.read_text() for path in MODULES)
+    assert "trust_remote_code=True" not in source
+    assert "pickle" not in source
+    assert "torch.load" not in source

@@ -1,0 +1,64 @@
+"""Order, tickets and batches: pure functions of the place in the stream."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from signals import GaussianNoise, Sines
+
+from textdae.training.batches import Batches, Order, Ticket, load
+
+
+@given(size=st.integers(1, 200), seed=st.integers(0, 2**63 - 1), epochs=st.integers(1, 4))
+@settings(deadline=None, max_examples=40)
+def test_every_example_comes_once_an_epoch(size, seed, epochs):
+    positions = torch.arange(size * epochs)
+    epoch, example = Order(seed, size).at(positions)
+    assert epoch.tolist() == [p // size for p in positions.tolist()]
+    for number in range(epochs):
+        assert sorted(example[epoch == number].tolist()) == list(range(size))
+
+
+def test_order_differs_by_epoch_and_seed_and_nothing_else():
+    first, second = Order(0, 100).epoch(0), Order(0, 100).epoch(1)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, Order(1, 100).epoch(0))
+    jumping = Order(0, 100)
+    jumping.epoch(7)
+    assert torch.equal(jumping.epoch(0), first)
+
+
+def test_order_is_no_worse_than_shuffled():
+    """The mean distance of neighbours in a random permutation of n is (n + 1) / 3."""
+    order = Order(3, 3000).epoch(0).double()
+    assert abs(float(order.diff().abs().mean()) - 3001 / 3) < 40  # standard error about 13
+
+
+def tickets(world: int, accumulation: int, micro: int) -> list[Ticket]:
+    return [
+        Ticket((m * world + r) * micro, micro, None, 0.5) for m in range(accumulation) for r in range(world)
+    ]
+
+
+def test_however_dealt_out_a_step_is_the_same_global_batch():
+    batches = Batches(Sines(30), GaussianNoise(0.3, scored=0.5), seed=5)
+    whole = batches[Ticket(0, 16, None, 0.5)]
+    for world, accumulation, micro in [(1, 8, 2), (2, 4, 2), (4, 2, 2), (2, 1, 8)]:
+        parts = [batches[ticket] for ticket in tickets(world, accumulation, micro)]
+        assert torch.equal(torch.cat([p.inputs["signal"] for p in parts]), whole.inputs["signal"])
+        assert torch.equal(torch.cat([p.where for p in parts]), whole.where)
+
+
+def test_workers_make_the_same_batches_in_the_same_order():
+    batches = Batches(Sines(30), GaussianNoise(0.3, scored=0.5), seed=5)
+    wanted = [Ticket(8 * n, 8, 70, n / 9) for n in range(9)]
+    here = list(load(batches, wanted, 0, False))
+    there = list(load(batches, wanted, 2, False))
+    assert len(here) == len(there) == 9
+    for mine, theirs in zip(here, there, strict=True):
+        assert torch.equal(mine.inputs["signal"], theirs.inputs["signal"])
+        assert torch.equal(mine.where, theirs.where)
+
+
+def test_positions_past_the_end_are_scored_nowhere():
+    batch = Batches(Sines(30), GaussianNoise(0.3), seed=5)[Ticket(24, 8, 29, 0.0)]
+    assert batch.where.any(1).tolist() == [True] * 5 + [False] * 3
