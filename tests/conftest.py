@@ -9,10 +9,14 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import random
 
 import pytest
+from hypothesis import settings
 from transformers import PreTrainedTokenizerFast
 
 from textdae.data.tokenizer import train_tokenizer
 from textdae.settings import TokenizerSettings
+
+settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+settings.load_profile("tests")
 
 ALGORITHMS = ("wordpiece", "bpe", "unigram")
 

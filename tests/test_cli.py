@@ -64,7 +64,7 @@ BAD = {
     "unknown encoding": (["data.source={here}/latin.txt", "data.encoding=klingon"], "knows no encoding 'klingon'"),
     "no such column": (["data.source={here}/rows.csv"], "no column 'text'; it has: title, body"),
     "too small": (["data.source={here}/tiny.txt", "tokenizer.vocab_size=40"], "too small for one block"),
-    "unknown kind of file": (["data.source={here}/notes.pd"], "is none of .txt"),
+    "unknown kind of file": (["data.source={here}/notes.pdf"], "is none of .txt"),
     "folder without text": (["data.source={here}/nothing"], "no .txt, .txt.gz"),
     "output is a file": (["output_dir={here}/taken", "data.source={here}/tiny.txt"], "taken cannot be written"),
     "block longer than the model": (["data.block_size=1024"], "longer than model.max_position_embeddings 512"),

@@ -32,7 +32,7 @@ def imported(path: Path) -> set[str]:
 
 
 def layer(name: str) -> str:
-    return (name.split(".") + [""])[1]
+    return ([*name.split("."), ""])[1]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

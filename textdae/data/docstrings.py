@@ -26,7 +26,7 @@ from textdae.data.cache import cached, digest
 from textdae.errors import SettingsError
 
 DEFAULT_MAX_BYTES = 40_000_000
-_VERSION = 1
+_VERSION = 2
 
 
 def _modules() -> list[tuple[str, str, str]]:

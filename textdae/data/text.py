@@ -17,7 +17,7 @@ from textdae.data.tokenizer import load_tokenizer, save_tokenizer, train_tokeniz
 from textdae.errors import SettingsError
 from textdae.settings import DataSettings, TokenizerSettings
 
-_VERSION = 2
+_VERSION = 3
 
 
 class TextCorpus(NamedTuple):

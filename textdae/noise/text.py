@@ -109,7 +109,7 @@ class WordNoise(TextNoise):
 
     def choose(self, inputs: Example, maskable: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """Every word is a unit; its priority is drawn at its first position."""
-        unit = _words(inputs, maskable)
+        unit = _words(inputs)
         return unit, draw.uniform("priority", maskable.shape[1]).gather(1, _first_positions(unit))
 
 
@@ -138,7 +138,7 @@ class SpanNoise(TextNoise):
 
     def choose(self, inputs: Example, maskable: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
         """Every word is a unit; its priority is the lowest among the candidate runs that cover it."""
-        unit = _words(inputs, maskable)
+        unit = _words(inputs)
         first = _first_positions(unit)
         own = draw.uniform("priority", maskable.shape[1]).gather(1, first)
         u = draw.uniform("length", maskable.shape[1]).gather(1, first).double()
@@ -164,10 +164,14 @@ class SpanNoise(TextNoise):
         return u.gather(1, start)
 
 
-def _words(inputs: Example, maskable: Tensor) -> Tensor:
-    """The number of the word at each position, from 0 along the block. *Shape:* (B, L)."""
-    start = inputs["word_start"] | ~maskable
-    start[:, 1:] |= ~maskable[:, :-1] | (inputs["document"][:, 1:] != inputs["document"][:, :-1])
+def _words(inputs: Example) -> Tensor:
+    """The number of the word at each position, from 0 along the block. *Shape:* (B, L).
+
+    An unknown piece within a word belongs to it; special tokens between words go with the word before, where they
+    change nothing.
+    """
+    start = inputs["word_start"].clone()
+    start[:, 1:] |= inputs["document"][:, 1:] != inputs["document"][:, :-1]
     start[:, 0] = True
     return start.cumsum(1) - 1
 

@@ -220,6 +220,8 @@ class TrainSettings(Settings):
     """AdamW's first-moment decay."""
     adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """AdamW's second-moment decay."""
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-6
+    """AdamW's epsilon; much smaller, and the rounding of a vanishing gradient decides whole steps of rare tokens."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are scaled down to this norm; 0: never."""
     lr_scheduler_type: Literal["wsd", "linear", "cosine", "constant"] = "linear"

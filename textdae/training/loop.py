@@ -81,13 +81,13 @@ class Trainer:
 
         denoiser.to(self.device).train()
         denoiser.optimize_for(self.device, should_compile(settings, self.device, self.schedule.max_steps))
-        self.optimizers = build_optimizers(denoiser, settings)
+        self.dtype = autocast_dtype(settings.precision, self.device)
+        self.optimizers = build_optimizers(denoiser, settings, self.dtype)
         self.start = Cursor()
         if resume_from:
             checkpoint.restore(resume_from, denoiser, self.optimizers)
             self.start, _ = checkpoint.read_state(resume_from)
         self.model = self.accelerator.prepare_model(denoiser)
-        self.dtype = autocast_dtype(settings.precision, self.device)
         self.last_saved = resume_from
         self._began = time.monotonic()
 

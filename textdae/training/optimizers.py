@@ -2,32 +2,39 @@
 
 import torch
 from torch import nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
 from textdae.models import Denoiser
 from textdae.settings import TrainSettings
+from textdae.training.muon import Muon
 
 
-def build_optimizers(denoiser: Denoiser, settings: TrainSettings) -> list[Optimizer]:
+def build_optimizers(
+    denoiser: Denoiser, settings: TrainSettings, dtype: torch.dtype | None = None
+) -> list[Optimizer]:
     """The optimizers; each group keeps its peak learning rate as `peak_lr`.
 
-    Muon as in Jordan et al. 2024 (kellerjordan.github.io/posts/muon). Weight decay is decoupled and for matrices only
-    (Loshchilov and Hutter 2019).
+    Weight decay is decoupled and for matrices only (Loshchilov and Hutter 2019).
+
+    Args:
+        dtype: that the run multiplies in; None is fp32.
     """
     hidden = denoiser.hidden_matrices() if settings.optimizer == "muon" else []
     in_muon = {id(parameter) for parameter in hidden}
     rest = [p for p in denoiser.parameters() if p.requires_grad and id(p) not in in_muon]
     optimizers: list[Optimizer] = []
     if hidden:
-        optimizers.append(Muon(hidden, lr=settings.muon_learning_rate, weight_decay=settings.weight_decay))
+        optimizers.append(
+            Muon(hidden, settings.muon_learning_rate, settings.weight_decay, dtype=dtype or torch.float32)
+        )
     groups = [
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     if groups:
-        betas = (settings.adam_beta1, settings.adam_beta2)
-        optimizers.append(AdamW(groups, lr=settings.learning_rate, betas=betas, fused=_can_fuse(rest)))
+        betas, eps = (settings.adam_beta1, settings.adam_beta2), settings.adam_epsilon
+        optimizers.append(AdamW(groups, settings.learning_rate, betas, eps, fused=_can_fuse(rest)))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak_lr"] = group["lr"]

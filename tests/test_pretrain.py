@@ -1,0 +1,263 @@
+"""A whole run on a tiny corpus, and what others can do with what comes out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from textdae.checkpoints import load_text
+from textdae.denoise import denoise_text
+from textdae.errors import SettingsError
+from textdae.evaluate import evaluate_checkpoint
+from textdae.pretrain import pretrain
+from textdae.settings import EvaluateRunSettings, PretrainSettings, load
+from textdae.training.log import read_log
+
+TINY = [
+    "data.block_size=32",
+    "data.held_out=0.1",
+    "tokenizer.vocab_size=300",
+    "model.hidden_size=32",
+    "model.num_hidden_layers=2",
+    "model.intermediate_size=48",
+    "train.max_steps=40",
+    "train.per_device_train_batch_size=16",
+    "train.precision=fp32",
+    "train.save_steps=10",
+    "evaluate.max_blocks=40",
+]
+
+
+def tiny(corpus: Path, output_dir: Path, *overrides: str) -> PretrainSettings:
+    where = [f"data.source={corpus}", f"data.cache_dir={corpus.parent / 'cache'}", f"output_dir={output_dir}"]
+    return load(PretrainSettings, None, [*TINY, *where, *overrides])
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory, corpus_texts) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
+    path.write_text("\n\n".join(corpus_texts))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(corpus):
+    """A finished run: its result and what it said."""
+    said: list[str] = []
+    return pretrain(tiny(corpus, corpus.parent / "run"), say=said.append), said
+
+
+def test_it_learns_something_and_says_so(run):
+    result, said = run
+    table = result.metrics["held_out"]
+    assert 0 < table["floor: neighbours"]["loss"] < table["floor: unigram"]["loss"] < 6
+    assert {"loss", "accuracy", "bits_per_byte"} == set(table["floor: neighbours"])
+    losses = [entry["loss"] for entry in read_log(result.output_dir / "log.jsonl") if "loss" in entry]
+    assert losses[-1] < losses[0] - 0.1
+    assert "400 documents" not in said[0]  # some are held out
+    assert "nothing was cut off" in said[1]
+    assert all("[" in sample for sample in result.samples)
+
+
+def test_everything_promised_lies_in_the_output_folder(run):
+    folder = run[0].output_dir
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "README.md", "settings.yaml",
+                 "versions.json", "metrics.json", "loss.png", "log.jsonl"):  # fmt: skip
+        assert (folder / name).stat().st_size > 0, name
+    assert json.loads((folder / "metrics.json").read_text())["steps"] == 40
+    assert {"torch", "transformers", "textdae", "git_commit"} <= json.loads(
+        (folder / "versions.json").read_text()
+    ).keys()
+    assert PretrainSettings(**yaml.safe_load((folder / "settings.yaml").read_text())).train.max_steps == 40
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: fill-mask\n")
+    assert "floor: neighbours" in card
+    assert (folder / "loss.png").read_bytes()[:4] == b"\x89PNG"
+
+
+STRANGER = """
+import sys
+class Forbid:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "textdae":
+            raise ImportError("this machine has never heard of it")
+sys.meta_path.insert(0, Forbid())
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, pipeline
+folder = sys.argv[1]
+tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+inputs = tokenizer("Ba ce " + tokenizer.mask_token + " di.", return_tensors="pt")
+logits, report = AutoModelForMaskedLM.from_pretrained(folder, trust_remote_code=False, output_loading_info=True)
+assert not report["missing_keys"] and not report["unexpected_keys"], report
+print(float(logits(**inputs).logits.double().sum()))
+print(tuple(AutoModel.from_pretrained(folder, trust_remote_code=False)(**inputs).last_hidden_state.shape))
+print(len(pipeline("fill-mask", model=folder, trust_remote_code=False)("Ba ce " + tokenizer.mask_token + " di.")))
+"""
+
+
+def test_a_machine_that_has_never_heard_of_textdae_loads_it(run, tmp_path):
+    result, _ = run
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", STRANGER, str(result.output_dir)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    total, shape, guesses = done.stdout.split("\n")[:3]
+    denoiser, tokenizer = load_text(str(result.output_dir))
+    ids = tokenizer("Ba ce [MASK] di.", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        ours = denoiser.decode(denoiser.encode({"input_ids": ids}))
+    assert float(total) == pytest.approx(float(ours.double().sum()), rel=1e-5)
+    assert eval(shape) == (1, ids.shape[1], 32)
+    assert int(guesses) == 5
+
+
+def files(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_stopped_and_resumed_is_the_same_model(run, corpus, monkeypatch):
+    """A SIGTERM in the middle of the run, through the real command in a process of its own."""
+    folder = corpus.parent / "stopped"
+    settings = corpus.parent / "settings.yaml"
+    settings.write_text(yaml.safe_dump(tiny(corpus, folder).model_dump(mode="json", exclude_none=True)))
+    stopper = (
+        "import os, signal, sys; from textdae.training import loop\n"
+        "step = loop.Trainer._step\n"
+        "def stop(self, number, batches):\n"
+        "    if number == 17: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    return step(self, number, batches)\n"
+        "loop.Trainer._step = stop\n"
+        "from textdae.cli import main; sys.argv = ['textdae', 'pretrain', *sys.argv[1:]]; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", stopper, str(settings)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 128 + 15, done.stderr
+    assert "go on with: textdae pretrain" in done.stdout
+    assert not (folder / "model.safetensors").exists()
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
+        "step-00000010",
+        "step-00000018",
+    ]
+    result = pretrain(tiny(corpus, folder), resume=True)
+    assert result.fit.cursor.step == 40
+    whole, parted = files(run[0].output_dir), files(folder)
+    assert whole.keys() == parted.keys()
+    assert all(torch.equal(whole[name], parted[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ("noise.rate=0.2", "noise"),
+        ("train.seed=1", "train.seed"),
+        ("data.block_size=64", "data"),
+        ("model.num_hidden_layers=1", "model"),
+    ],
+)
+def test_resuming_another_run_is_refused_by_name(run, corpus, changed, named):
+    with pytest.raises(SettingsError, match=f"--resume: {named}.* differ"):
+        pretrain(tiny(corpus, run[0].output_dir, changed), resume=True)
+
+
+def test_a_second_run_finds_everything_prepared(run, corpus, monkeypatch):
+    from textdae.data import text
+
+    monkeypatch.setattr(text, "train_tokenizer", None)
+    monkeypatch.setattr(text, "StreamWriter", None)
+    settings = tiny(corpus, corpus.parent / "again")
+    prepared = text.prepare_text(settings.data, settings.tokenizer)
+    assert prepared.notes == run[1][: len(prepared.notes)]
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "distilbert"])
+def test_other_families_train_too(corpus, family):
+    settings = tiny(
+        corpus, corpus.parent / family, f"model.type={family}", "train.max_steps=3", "noise.kind=words"
+    )
+    result = pretrain(settings)
+    assert result.metrics["architecture"].lower().startswith(family)
+    assert load_text(str(result.output_dir)).tokenizer.mask_token == "[MASK]"
+
+
+def test_from_pretrained_goes_on_from_a_checkpoint(run, corpus):
+    start = run[0]
+    overrides = [f"model.from_pretrained={start.output_dir}", "train.max_steps=5", "train.warmup_steps=0"]
+    result = pretrain(tiny(corpus, corpus.parent / "continued", *overrides))
+    first = next(entry for entry in read_log(result.output_dir / "log.jsonl") if "eval_loss" in entry)
+    assert first["eval_loss"] < start.metrics["held_out"]["model"]["loss"] + 0.3
+    assert (
+        load_text(str(result.output_dir)).tokenizer.get_vocab()
+        == load_text(str(start.output_dir)).tokenizer.get_vocab()
+    )
+
+
+def test_evaluate_gives_the_figures_of_the_run_again(run, corpus):
+    result, _ = run
+    overrides = [
+        f"data.source={corpus}",
+        "data.held_out=0.1",
+        "data.block_size=32",
+        "evaluate.max_blocks=40",
+        "precision=fp32",
+    ]
+    settings = load(EvaluateRunSettings, None, overrides)
+    found = evaluate_checkpoint(str(result.output_dir), settings, [0.3])
+    assert list(found["rates"]) == ["0.15", "0.3"]
+    assert found["rates"]["0.15"]["scored"] == result.metrics["scored"]
+    for row, scores in found["rates"]["0.15"]["held_out"].items():
+        assert scores == pytest.approx(result.metrics["held_out"][row], rel=1e-4), row
+
+
+def test_denoise_fills_the_surest_first(run):
+    loaded = load_text(str(run[0].output_dir))
+    text = "Ba [MASK] ce [MASK] da [MASK] [MASK] ."
+    at_once = denoise_text(loaded, text)
+    assert len(at_once.candidates) == 4
+    assert all(len(row) == 5 and row[0].probability >= row[1].probability for row in at_once.candidates)
+    assert [len(filled) for filled in at_once.order] == [4]
+    slowly = denoise_text(loaded, text, steps=4)
+    surest = max(slowly.candidates, key=lambda row: row[0].probability)[0].token
+    assert slowly.order[0] == [surest]
+    assert [len(filled) for filled in slowly.order] == [1, 1, 1, 1]
+    assert [len(filled) for filled in denoise_text(loaded, text, steps=3).order] == [2, 1, 1]
+    assert "[MASK]" not in slowly.text
+    with pytest.raises(SettingsError, match="no mask in the text"):
+        denoise_text(loaded, "nothing to do")
+    with pytest.raises(SettingsError, match="the model takes 512"):
+        denoise_text(loaded, "[MASK] " * 600)
+
+
+def test_two_processes_train_the_same_model(corpus):
+    """The same run as one process with twice the batch, to rounding."""
+    one = pretrain(
+        tiny(
+            corpus,
+            corpus.parent / "one",
+            "train.max_steps=6",
+            "train.save_steps=0",
+            "train.per_device_train_batch_size=8",
+        )
+    )
+    words = [*TINY, f"data.source={corpus}", f"data.cache_dir={corpus.parent / 'cache'}", "train.max_steps=6", "train.save_steps=0",
+             "train.per_device_train_batch_size=4", f"output_dir={corpus.parent / 'two'}"]  # fmt: skip
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
+               "--rdzv-endpoint=localhost:0", "-m", "textdae", "pretrain", *words]  # fmt: skip
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("bits/byte") == 1  # the first process alone speaks
+    mine, theirs = files(one.output_dir), files(corpus.parent / "two")
+    for name in mine:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-5)

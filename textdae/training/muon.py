@@ -1,0 +1,73 @@
+"""Muon: momentum, then the nearest orthogonal matrix, as the update of a hidden weight matrix.
+
+Jordan et al. 2024, kellerjordan.github.io/posts/muon. The same rule as `torch.optim.Muon`, which rounds to bf16 on
+every machine and takes one matrix at a time; here the format is that of the run, so that a run in fp32 is exact to
+fp32 rounding and a machine without bf16 products is not slowed down, and matrices of one shape go together.
+
+r rows, c columns of a matrix, n matrices of one shape.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+_A, _B, _C = 3.4445, -4.7750, 2.0315
+_STEPS = 5
+
+
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Bring all singular values near 1 by five steps of the quintic Newton-Schulz iteration. (n, r, c) -> (n, r, c)."""
+    flip = matrices.shape[-2] > matrices.shape[-1]
+    x = matrices.mT.contiguous() if flip else matrices
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # the spectral norm is then at most 1
+    for _ in range(_STEPS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)
+    return x.mT if flip else x
+
+
+class Muon(Optimizer):
+    """Trains 2-D parameters.
+
+    Args:
+        dtype: what the iteration is computed in; its result need only be roughly orthogonal, so bf16 will do.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        weight_decay: float = 0.0,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape[parameter.shape].append(parameter)
+            for shape, parameters in by_shape.items():
+                updates = []
+                for parameter in parameters:
+                    state = self.state[parameter]
+                    if not state:
+                        state["momentum_buffer"] = torch.zeros_like(parameter.grad)
+                    momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
+                    updates.append(
+                        parameter.grad.lerp(momentum, group["momentum"]).to(self.dtype)
+                    )  # Nesterov's
+                orthogonal = orthogonalize(torch.stack(updates))
+                # A tall matrix takes a longer step, so that its outputs change as much (Jordan et al.).
+                step = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+                for parameter, update in zip(parameters, orthogonal, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-step)
