@@ -60,7 +60,7 @@ class SignalDenoiser(Denoiser):
     def hidden_matrices(self):
         return [self.model[0].weight]
 
-    def save_pretrained(self, folder: Path) -> None:
+    def save_pretrained(self, folder: Path, weights=None) -> None:
         save_model(self.model, str(folder / "model.safetensors"))
 
     def load_pretrained(self, folder: Path) -> None:

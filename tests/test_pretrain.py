@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -261,3 +262,55 @@ def test_two_processes_train_the_same_model(corpus):
     mine, theirs = files(one.output_dir), files(corpus.parent / "two")
     for name in mine:
         torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-5)
+
+
+def test_sharded_over_two_processes_it_is_the_same_model(corpus):
+    """The shipped FSDP settings, through `accelerate launch`, stopped half way and resumed; AdamW, for Muon is refused."""
+    changes = ["train.optimizer=adamw", "train.eval_steps=0", "train.save_steps=3"]
+    one = pretrain(
+        tiny(
+            corpus,
+            corpus.parent / "unsharded",
+            *changes,
+            "train.max_steps=6",
+            "train.per_device_train_batch_size=8",
+        )
+    )
+    words = [*TINY, f"data.source={corpus}", f"data.cache_dir={corpus.parent / 'cache'}", *changes,
+             "train.per_device_train_batch_size=4", f"output_dir={corpus.parent / 'sharded'}"]  # fmt: skip
+    config = Path(__file__).parent.parent / "configs/accelerate-fsdp.yaml"
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        f"--config_file={config}",
+        "-m",
+        "textdae",
+        "pretrain",
+    ]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
+    def launch(*more: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [*command, *words, *more],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    done = launch("train.max_steps=6")
+    assert done.returncode == 0, done.stderr[-3000:]
+    metrics = json.loads((corpus.parent / "sharded/metrics.json").read_text())
+    assert metrics["hardware"].startswith("2 x")
+    mine, theirs = files(one.output_dir), files(corpus.parent / "sharded")
+    for name in mine:
+        torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-5)
+
+    shutil.rmtree(corpus.parent / "sharded/checkpoints/step-00000006")
+    done = launch("train.max_steps=6", "--resume")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "step 3)" in done.stdout
+    again = files(corpus.parent / "sharded")
+    assert all(torch.equal(theirs[name], again[name]) for name in theirs)

@@ -15,6 +15,7 @@ from textdae.data.text import TextCorpus, prepare_text
 from textdae.data.tokenizer import load_tokenizer, save_tokenizer, vocabulary_of
 from textdae.errors import SettingsError, TextdaeError
 from textdae.floors.text import Floor, text_floors
+from textdae.models.sharding import whole_weights
 from textdae.models.text import TextDenoiser, build_text_denoiser
 from textdae.noise import TokenNoise, text_noise
 from textdae.report.card import text_card
@@ -138,8 +139,9 @@ def pretrain(
         "hardware": hardware(accelerator),
     }
     samples = text_samples(denoiser, corpus.held_out, asked, corpus.tokenizer)
+    weights = whole_weights(denoiser.model)
     if is_main:
-        _export(settings, denoiser, save_assets, metrics, corpus, floors, samples)
+        _export(settings, denoiser, weights, save_assets, metrics, corpus, floors, samples)
     accelerator.wait_for_everyone()
     return PretrainResult(folder, fit, metrics, samples)
 
@@ -181,6 +183,7 @@ def _resume_from(folder: Path, facts: dict[str, Any], say: Callable[[str], None]
 def _export(
     settings: PretrainSettings,
     denoiser: TextDenoiser,
+    weights: dict[str, torch.Tensor] | None,
     save_assets: Callable[[Path], None],
     metrics: dict[str, Any],
     corpus: TextCorpus,
@@ -190,7 +193,7 @@ def _export(
     """Put the stock checkpoint and its report at the top of the output folder."""
     folder = settings.output_dir
     try:
-        denoiser.save_pretrained(folder)
+        denoiser.save_pretrained(folder, weights)
         save_assets(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
         entries = read_log(folder / "log.jsonl")

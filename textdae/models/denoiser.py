@@ -81,8 +81,8 @@ class Denoiser(nn.Module):
         """The encoder's inner weight matrices, which Muon trains: neither embeddings nor the decoder."""
 
     @abstractmethod
-    def save_pretrained(self, folder: Path) -> None:
-        """Write the stock checkpoint."""
+    def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write the stock checkpoint; `weights` of `model`, where they are not in one place (FSDP)."""
 
     @abstractmethod
     def load_pretrained(self, folder: Path) -> None:

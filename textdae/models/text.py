@@ -24,6 +24,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from textdae.errors import SettingsError
 from textdae.models.denoiser import Denoiser
+from textdae.models.sharding import put
 from textdae.settings import ModelSettings
 
 
@@ -142,13 +143,13 @@ class TextDenoiser(Denoiser):
         tables = {id(module.weight) for module in self.model.modules() if isinstance(module, nn.Embedding)}
         return [p for p in self.encoder.parameters() if p.ndim == 2 and id(p) not in tables]
 
-    def save_pretrained(self, folder: Path) -> None:
+    def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write `config.json` and `model.safetensors` for `AutoModelForMaskedLM`."""
-        self.model.save_pretrained(str(folder))
+        self.model.save_pretrained(str(folder), state_dict=weights)
 
     def load_pretrained(self, folder: Path) -> None:
         """Take the weights of a checkpoint that `save_pretrained` wrote."""
-        self.model.load_state_dict(load_masked_lm(str(folder)).state_dict())
+        put(self.model, load_masked_lm(str(folder)).state_dict())
 
 
 def _positions(document: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 
 from textdae.errors import TextdaeError
 from textdae.models import Denoiser
+from textdae.models.sharding import like, whole, whole_weights
 
 MANIFEST = "manifest.json"
 
@@ -125,17 +126,25 @@ def save(
     facts: dict[str, Any],
     save_assets: Callable[[Path], None],
     limit: int,
+    is_main: bool = True,
 ) -> Path:
-    """Write a checkpoint into `folder`; then, once it is proven whole, remove all but the newest `limit`."""
+    """Write a checkpoint into `folder`; then, once it is proven whole, remove all but the newest `limit`.
+
+    Every process calls it, for sharded weights are gathered; the main one writes.
+    """
+
+    weights, tensors = whole_weights(denoiser.model), _tensors(denoiser, optimizers)
 
     def write(temporary: Path) -> None:
-        denoiser.save_pretrained(temporary)
+        denoiser.save_pretrained(temporary, weights)
         save_assets(temporary)
-        save_file(_tensors(denoiser, optimizers), temporary / "training_state.safetensors")
+        save_file(tensors, temporary / "training_state.safetensors")
         state = {"cursor": cursor._asdict(), "facts": facts}
         (temporary / "training_state.json").write_text(json.dumps(state, indent=1))
 
     path = folder / f"step-{cursor.step:08d}"
+    if not is_main:
+        return path
     write_whole(path, write)
     wrong = fault(path)
     if wrong:
@@ -169,13 +178,14 @@ def restore(path: Path, denoiser: Denoiser, optimizers: list[Optimizer]) -> None
         optimizer = optimizers[int(number)]
         # A plain AdamW counts its steps on the CPU, a fused one where the weights are.
         on_device = tensor.ndim > 0 or optimizer.param_groups[0].get("fused")
-        optimizer.state[parameter][entry] = tensor.to(parameter.device) if on_device else tensor
+        placed = like(tensor, parameter) if tensor.ndim else tensor.to(parameter.device)
+        optimizer.state[parameter][entry] = placed if on_device else tensor
 
 
 def _tensors(denoiser: Denoiser, optimizers: list[Optimizer]) -> dict[str, Tensor]:
     names = {id(parameter): name for name, parameter in denoiser.named_parameters()}
     return {
-        f"{number}/{names[id(parameter)]}/{entry}": value.detach().cpu().contiguous()
+        f"{number}/{names[id(parameter)]}/{entry}": whole(value)
         for number, optimizer in enumerate(optimizers)
         for parameter, state in optimizer.state.items()
         for entry, value in state.items()

@@ -18,9 +18,9 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 
-from textdae.errors import TextdaeError
+from textdae.errors import SettingsError, TextdaeError
 from textdae.models import Denoiser
 from textdae.noise import Corrupted, Noise
 from textdae.settings import TrainSettings
@@ -82,12 +82,17 @@ class Trainer:
         denoiser.to(self.device).train()
         denoiser.optimize_for(self.device, should_compile(settings, self.device, self.schedule.max_steps))
         self.dtype = autocast_dtype(settings.precision, self.device)
-        self.optimizers = build_optimizers(denoiser, settings, self.dtype)
+        sharded = self.accelerator.distributed_type == DistributedType.FSDP
+        if sharded and settings.optimizer == "muon":
+            raise SettingsError(
+                "train.optimizer: muon needs whole matrices; under FSDP set train.optimizer=adamw"
+            )
+        optimizers = build_optimizers(denoiser, settings, self.dtype)
+        self.model, *self.optimizers = self.accelerator.prepare(denoiser, *optimizers)
         self.start = Cursor()
         if resume_from:
             checkpoint.restore(resume_from, denoiser, self.optimizers)
             self.start, _ = checkpoint.read_state(resume_from)
-        self.model = self.accelerator.prepare_model(denoiser)
         self.last_saved = resume_from
         self._began = time.monotonic()
 
@@ -215,16 +220,16 @@ class Trainer:
         return {"held-out": round(figures["loss"], 3)}
 
     def _save(self, cursor: Cursor) -> None:
-        if self.accelerator.is_main_process:
-            self.last_saved = checkpoint.save(
-                self.output_dir / "checkpoints",
-                self.denoiser,
-                self.optimizers,
-                cursor,
-                self.facts,
-                self.save_assets,
-                self.settings.save_total_limit,
-            )
+        self.last_saved = checkpoint.save(
+            self.output_dir / "checkpoints",
+            self.denoiser,
+            self.optimizers,
+            cursor,
+            self.facts,
+            self.save_assets,
+            self.settings.save_total_limit,
+            self.accelerator.is_main_process,
+        )
         self.accelerator.wait_for_everyone()
 
     def _seconds(self) -> float:

@@ -1,0 +1,30 @@
+"""Every settings file that is shipped can be read, and says what its name says."""
+
+from pathlib import Path
+
+import pytest
+
+from textdae.settings import PretrainSettings, dump, load
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("text-*.yaml")), ids=lambda path: path.name)
+def test_it_loads_and_names_its_own_folder(path, tmp_path):
+    settings = load(PretrainSettings, path)
+    assert settings.output_dir == Path("runs") / path.stem
+    again = tmp_path / "again.yaml"
+    again.write_text(dump(settings))
+    assert load(PretrainSettings, again) == settings
+
+
+def test_the_four_sizes_are_there():
+    assert {path.stem for path in CONFIGS.glob("text-*.yaml")} == {
+        f"text-{size}" for size in ("tiny", "mini", "small", "base")
+    }
+
+
+def test_mini_is_the_default_with_ten_minutes():
+    mini = load(PretrainSettings, CONFIGS / "text-mini.yaml")
+    default = load(PretrainSettings, None, ["train.time_budget=10m"])
+    assert mini == default

@@ -1,0 +1,87 @@
+"""What the documents say is run: the notebook, the commands of the README, the code of CONTRIBUTING."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from nbclient import NotebookClient
+
+from textdae.data.tokenizer import vocabulary_of
+from textdae.noise import Draw
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(document: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
+
+
+@pytest.mark.filterwarnings("ignore")  # of Jupyter, about itself
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")
+    notebook = nbformat.read(ROOT / "notebooks/text.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "clear the outputs before committing"
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("/tmp/textdae-notebook", str(tmp_path / "run"))
+    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
+    printed = "".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", []))
+    assert "floor: neighbours" in printed
+    assert "torch.Size([1, " in printed
+
+
+def test_the_noise_of_contributing_is_a_noise(wordpiece):
+    code = blocks("CONTRIBUTING.md", "python")[0]
+    scope: dict = {"torch": torch}
+    exec(code, scope)
+    ids = torch.arange(10, 20)[None]
+    clean = {
+        "input_ids": ids,
+        "word_start": torch.ones_like(ids, dtype=torch.bool),
+        "document": torch.zeros_like(ids),
+    }
+    noise = scope["EndNoise"](vocabulary_of(wordpiece), rate=0.3)
+    corrupted = noise(clean, Draw(0, torch.tensor([0]), torch.tensor([0])))
+    assert corrupted.where[0].tolist() == [False] * 7 + [True] * 3
+
+
+def commands() -> list[str]:
+    lines = "\n".join(blocks("README.md", "bash")).replace("\\\n", " ").splitlines()
+    return [line.split("  #")[0].strip() for line in lines if line.split("  #")[0].strip()]
+
+
+def test_the_readme_has_commands():
+    assert {"./scripts/textdae pretrain", "./scripts/test"} <= set(commands())
+
+
+TINY = ["data.max_bytes=600KB", "tokenizer.vocab_size=400", "model.hidden_size=32", "model.num_hidden_layers=1", "model.num_attention_heads=2",
+        "model.intermediate_size=32", "train.max_steps=4", "train.compile=never"]  # fmt: skip
+
+
+def test_every_command_of_the_readme_runs(tmp_path, corpus_texts):
+    """In order, in one folder, as they stand but for a tiny model and a tiny text."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text("\n\n".join(corpus_texts))
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ACCELERATE_USE_CPU": "true",
+    }
+    for line in commands():
+        if line == "./scripts/test" or line.startswith(("git", "pip")):
+            continue
+        words = shlex.split(line.replace("./scripts/textdae", "textdae"))
+        if "pretrain" in words:
+            words += TINY
+        elif "evaluate" in words:
+            words += ["data.max_bytes=600KB", "evaluate.max_blocks=8"]
+        done = subprocess.run(
+            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
