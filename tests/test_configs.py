@@ -27,5 +27,5 @@ def test_the_four_sizes_are_there():
 def test_mini_is_the_default_but_wider_and_longer():
     mini = load(PretrainSettings, CONFIGS / "text-mini.yaml")
     wider = ["model.hidden_size=256", "model.intermediate_size=640", "model.num_attention_heads=4"]
-    longer = ["train.time_budget=10m", "output_dir=runs/text-mini"]
+    longer = ["train.time_budget=10m", "train.per_device_train_batch_size=32", "output_dir=runs/text-mini"]
     assert mini == load(PretrainSettings, None, [*wider, *longer])

@@ -240,28 +240,48 @@ def test_denoise_fills_the_surest_first(run):
         denoise_text(loaded, "[MASK] " * 600)
 
 
-def test_two_processes_train_the_same_model(corpus):
-    """The same run as one process with twice the batch, to rounding."""
-    one = pretrain(
-        tiny(
-            corpus,
-            corpus.parent / "one",
-            "train.max_steps=6",
-            "train.save_steps=0",
-            "train.per_device_train_batch_size=8",
-        )
-    )
-    words = [*TINY, f"data.source={corpus}", f"data.cache_dir={corpus.parent / 'cache'}", "train.max_steps=6", "train.save_steps=0",
-             "train.per_device_train_batch_size=4", f"output_dir={corpus.parent / 'two'}"]  # fmt: skip
+NO_DROPOUT = [
+    "model.type=bert",
+    "model.config.hidden_dropout_prob=0",
+    "model.config.attention_probs_dropout_prob=0",
+]
+
+
+@pytest.mark.parametrize("family", [[], NO_DROPOUT], ids=["modernbert", "bert"])
+def test_one_big_batch_is_eight_small_ones_is_two_processes_with_four(corpus, family):
+    name = "bert" if family else "modernbert"
+    common = [*family, "train.max_steps=6", "train.save_steps=0", "train.logging_steps=1"]
+
+    def split(batch: int, accumulation: int) -> list[str]:
+        return [
+            f"train.per_device_train_batch_size={batch}",
+            f"train.gradient_accumulation_steps={accumulation}",
+        ]
+
+    folders = [corpus.parent / f"{name}-{way}" for way in ("big", "small", "two")]
+    pretrain(tiny(corpus, folders[0], *common, *split(8, 1)))
+    pretrain(tiny(corpus, folders[1], *common, *split(1, 8)))
+    words = [
+        *TINY,
+        f"data.source={corpus}",
+        f"data.cache_dir={corpus.parent / 'cache'}",
+        *common,
+        *split(1, 4),
+    ]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
-               "--rdzv-endpoint=localhost:0", "-m", "textdae", "pretrain", *words]  # fmt: skip
+               "--rdzv-endpoint=localhost:0", "-m", "textdae", "pretrain", *words, f"output_dir={folders[2]}"]  # fmt: skip
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("bits/byte") == 1  # the first process alone speaks
-    mine, theirs = files(one.output_dir), files(corpus.parent / "two")
-    for name in mine:
-        torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-5)
+
+    weights = [files(folder) for folder in folders]
+    losses = [[e["loss"] for e in read_log(folder / "log.jsonl") if "loss" in e] for folder in folders]
+    assert len(losses[0]) == 6
+    for other in (1, 2):
+        assert losses[other] == pytest.approx(losses[0], abs=1e-5)
+        for key, tensor in weights[0].items():
+            torch.testing.assert_close(weights[other][key], tensor, rtol=0, atol=1e-5, msg=key)
 
 
 def test_sharded_over_two_processes_it_is_the_same_model(corpus):

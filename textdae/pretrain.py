@@ -197,7 +197,8 @@ def _export(
         save_assets(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
         entries = read_log(folder / "log.jsonl")
-        loss_curve(entries, {name: floor.loss for name, floor in floors.items()}, folder / "loss.png")
+        final = (metrics["steps"], metrics["held_out"]["model"]["loss"])
+        loss_curve(entries, final, {name: floor.loss for name, floor in floors.items()}, folder / "loss.png")
         mask = str(corpus.tokenizer.mask_token)
         (folder / "README.md").write_text(
             text_card(settings, metrics, corpus.notes, samples, mask), encoding="utf-8"

@@ -19,11 +19,14 @@ def _figure(width: float = 7.0, height: float = 4.2) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def loss_curve(entries: Sequence[Mapping[str, Any]], floors: Mapping[str, float], path: Path) -> None:
+def loss_curve(
+    entries: Sequence[Mapping[str, Any]], final: tuple[int, float], floors: Mapping[str, float], path: Path
+) -> None:
     """Training and held-out loss against the step, with the floors as lines.
 
     Args:
-        entries: of the log.
+        entries: of the log; its evaluations are on fewer examples, so as not to hold up the training.
+        final: step and loss of the evaluation at the end, on all the examples that the floors are measured on.
         floors: name -> loss.
     """
     figure, axes = _figure()
@@ -43,8 +46,10 @@ def loss_curve(entries: Sequence[Mapping[str, Any]], floors: Mapping[str, float]
             color=_BLUE,
             marker="o",
             markersize=4,
-            label="held out (frozen noise)",
+            label="held out, a sample",
         )
+    at_the_end = f"held out, at the end ({final[1]:.2f})"
+    axes.plot(*final, color=_BLUE, marker="*", markersize=13, linestyle="", label=at_the_end)
     for style, (name, loss) in zip(("--", ":", "-.", (0, (1, 4))), floors.items(), strict=False):
         axes.axhline(loss, color=_ORANGE, linestyle=style, linewidth=1.2, label=f"floor: {name} ({loss:.2f})")
     axes.set_xlabel("optimizer step")
