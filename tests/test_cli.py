@@ -93,6 +93,17 @@ def test_an_output_folder_with_another_run_is_refused(run, tmp_path, corpus):
     assert (tmp_path / "run/settings.yaml").read_text() == "x"
 
 
+def test_overwrite_removes_nothing_before_the_new_run_can_start(run, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/settings.yaml").write_text("x")
+    code, _, errors = run(
+        "pretrain", "--overwrite", f"output_dir={tmp_path / 'run'}", f"data.source={tmp_path}/none.txt"
+    )
+    assert code == 2
+    assert "no such file or folder" in errors
+    assert (tmp_path / "run/settings.yaml").read_text() == "x"
+
+
 def test_settings_prints_every_key_with_its_meaning(run):
     code, out, _ = run("settings", "pretrain")
     assert code == 0

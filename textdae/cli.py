@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,37 +43,19 @@ def pretrain(
         raise SettingsError("--resume and --overwrite exclude each other")
     settings = load(PretrainSettings, *_split(words))
     is_main = os.environ.get("RANK", "0") == "0"
-    if overwrite and is_main:
-        _remove_run(settings.output_dir)
-
     from textdae.pretrain import check_output_dir
     from textdae.pretrain import pretrain as run
 
     _quiet()
     if is_main:
-        check_output_dir(settings, resume)
-    result = run(settings, resume, typer.echo)
+        check_output_dir(settings, resume or overwrite)
+    result = run(settings, resume, overwrite, typer.echo)
     if result.fit.stopped_by:
         if is_main:
             typer.echo(f"go on with: textdae pretrain {' '.join(words or [])} --resume")
         raise typer.Exit(128 + result.fit.stopped_by)
     if is_main:
         _print_result(result)
-
-
-def _remove_run(folder: Path) -> None:
-    """Remove what a run writes, and nothing else that may lie there."""
-    for name in ("checkpoints", "tensorboard"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (
-        "settings.yaml",
-        "versions.json",
-        "config.json",
-        "model.safetensors",
-        "metrics.json",
-        "log.jsonl",
-    ):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _print_result(result: Any) -> None:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import json
 import platform
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -62,13 +63,32 @@ def check_output_dir(settings: PretrainSettings, resume: bool) -> None:
         )
 
 
+def _remove_run(folder: Path) -> None:
+    """Remove what a run writes, and nothing else that may lie there."""
+    for name in ("checkpoints", "tensorboard"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (
+        "settings.yaml",
+        "versions.json",
+        "config.json",
+        "model.safetensors",
+        "metrics.json",
+        "log.jsonl",
+    ):
+        (folder / name).unlink(missing_ok=True)
+
+
 def pretrain(
-    settings: PretrainSettings, resume: bool = False, say: Callable[[str], None] = lambda line: None
+    settings: PretrainSettings,
+    resume: bool = False,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> PretrainResult:
     """Pretrain a masked encoder.
 
     Args:
         resume: go on from the last whole checkpoint in `output_dir`, or start where there is none.
+        overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
         say: called with a line for people now and then, on the first process only.
 
     Raises:
@@ -80,7 +100,7 @@ def pretrain(
     tell = say if is_main else lambda line: None
     folder = settings.output_dir
     if is_main:
-        check_output_dir(settings, resume)
+        check_output_dir(settings, resume or overwrite)
     # The first process prepares the corpus, the others find it prepared.
     with accelerator.main_process_first():
         corpus = _corpus(settings)
@@ -102,6 +122,8 @@ def pretrain(
     in_training = spread(len(corpus.held_out), settings.evaluate.max_blocks_in_training)
     size = settings.evaluate.batch_size
     floors = text_floors(corpus.train, corpus.held_out, asked, vocabulary, numbers) if is_main else {}
+    if is_main and overwrite:
+        _remove_run(folder)
     if is_main:
         (folder / "settings.yaml").write_text(dump(settings))
         (folder / "versions.json").write_text(json.dumps(versions(), indent=1))
