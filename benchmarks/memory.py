@@ -12,7 +12,7 @@ from pathlib import Path
 
 from textdae.data.sources import open_source
 from textdae.data.text import prepare_text
-from textdae.settings import DataSettings, TokenizerSettings
+from textdae.settings import TextDataSettings, TokenizerSettings
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path, size = folder / "large.txt", 0
-        texts = [" ".join(text.split()) for text in open_source(DataSettings(source=source), folder)]
+        texts = [" ".join(text.split()) for text in open_source(TextDataSettings(source=source), folder)]
         with open(path, "w", encoding="utf-8") as file:
             while size < gigabytes * 1e9:
                 for text in texts:
@@ -30,7 +30,7 @@ def main() -> None:
         del texts
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         began = time.monotonic()
-        corpus = prepare_text(DataSettings(source=str(path), cache_dir=folder), TokenizerSettings())
+        corpus = prepare_text(TextDataSettings(source=str(path), cache_dir=folder), TokenizerSettings())
         seconds = time.monotonic() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         tokens = corpus.train.info.tokens + corpus.held_out.info.tokens

@@ -122,7 +122,7 @@ def test_settings_prints_every_key_with_its_meaning(run):
 def test_show_prints_what_would_be_used(run):
     code, out, _ = run("show", "train.max_steps=7", "noise.kind=spans")
     assert code == 0
-    shown = PretrainSettings(**yaml.safe_load(out))
+    shown = TextPretrainSettings(**yaml.safe_load(out))
     assert shown.train.max_steps == 7
     assert shown.noise[0].kind == "spans"
 

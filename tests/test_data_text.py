@@ -13,7 +13,7 @@ from textdae.data.cache import cache_root, cached, digest
 from textdae.data.text import _Sample, is_held_out, prepare_text
 from textdae.data.tokenizer import vocabulary_of
 from textdae.errors import SettingsError, TextdaeError
-from textdae.settings import DataSettings, TokenizerSettings
+from textdae.settings import TextDataSettings, TokenizerSettings
 
 TOKENIZER = TokenizerSettings(vocab_size=300)
 
@@ -25,8 +25,8 @@ def corpus(tmp_path, corpus_texts) -> Path:
     return path
 
 
-def settings(path: Path, **data) -> DataSettings:
-    return DataSettings(**{"source": str(path), "block_size": 32, "held_out": 0.2, **data})
+def settings(path: Path, **data) -> TextDataSettings:
+    return TextDataSettings(**{"source": str(path), "block_size": 32, "held_out": 0.2, **data})
 
 
 def documents(blocks, tokenizer) -> list[str]:

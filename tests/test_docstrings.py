@@ -14,7 +14,7 @@ from textdae.data import docstrings
 from textdae.data.docstrings import _docstrings, _modules, docstrings_parquet
 from textdae.data.sources import open_source
 from textdae.errors import SettingsError
-from textdae.settings import DataSettings
+from textdae.settings import TextDataSettings
 
 MODULE = textwrap.dedent('''
     """Module."""
@@ -158,7 +158,7 @@ def test_a_second_run_finds_the_file_and_another_cap_makes_another(installed, tm
 
 def test_docstrings_are_a_source_and_text_column_and_cap_are_its_own(installed, tmp_path):
     installed({"one": {"a.py": '"""A."""', "b.py": '"""B."""'}})
-    settings = DataSettings(source="docstrings", text_column="body", max_bytes=3)
+    settings = TextDataSettings(source="docstrings", text_column="body", max_bytes=3)
     source = open_source(settings, tmp_path / "cache")
     assert sorted(source) == ["A.", "B."]
     assert source.name == "docstrings of the installed packages"

@@ -81,7 +81,7 @@ def test_every_command_of_the_readme_runs(tmp_path, corpus_texts):
         if command == "pretrain":
             words += TINY
         elif command == "evaluate":
-            words += ["data.max_bytes=600KB", "evaluate.max_blocks=8"]
+            words += ["data.max_bytes=600KB", "evaluate.max_examples=8"]
         done = subprocess.run(
             words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False
         )

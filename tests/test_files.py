@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from textdae.data import files
 from textdae.data.files import read_texts
 from textdae.errors import SettingsError
-from textdae.settings import DataSettings
+from textdae.settings import TextDataSettings
 
 CHUNKS = st.sampled_from([1, 2, 3, 7, 1 << 20])
 
@@ -34,7 +34,7 @@ def read(
     if content is not None:
         path.write_bytes(content)
     with mock.patch.object(files, "_CHUNK", chunk):
-        return list(read_texts(path, DataSettings(**settings), Counter() if notes is None else notes))
+        return list(read_texts(path, TextDataSettings(**settings), Counter() if notes is None else notes))
 
 
 def complaint(path: Path, content: bytes | None = None, **settings) -> str:

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 from textdae.errors import SettingsError
 from textdae.models.text import TextDenoiser, build_text_denoiser
 from textdae.noise import Corrupted
-from textdae.settings import ModelSettings
+from textdae.settings import TextModelSettings
 
 V = 99
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
@@ -161,7 +161,7 @@ def test_the_fast_path_is_the_plain_one_to_rounding():
 
 
 def test_fresh_weights_are_a_function_of_the_seed(wordpiece):
-    settings = ModelSettings(**SIZES)
+    settings = TextModelSettings(**SIZES)
     torch.manual_seed(123)
     state = torch.random.get_rng_state()
     one, two, other = (build_text_denoiser(settings, wordpiece, seed) for seed in (7, 7, 8))
@@ -189,14 +189,14 @@ def test_fresh_weights_are_a_function_of_the_seed(wordpiece):
 )
 def test_what_cannot_be_built_is_said_in_one_line(wordpiece, settings, message):
     with pytest.raises(SettingsError, match=message.replace("?", r"\?")) as raised:
-        build_text_denoiser(ModelSettings(**SIZES, **settings), wordpiece, 0)
+        build_text_denoiser(TextModelSettings(**SIZES, **settings), wordpiece, 0)
     assert "\n" not in str(raised.value)
 
 
 def test_a_checkpoint_gives_its_weights_back(tmp_path, wordpiece):
-    denoiser = build_text_denoiser(ModelSettings(**SIZES), wordpiece, 3)
+    denoiser = build_text_denoiser(TextModelSettings(**SIZES), wordpiece, 3)
     denoiser.save_pretrained(tmp_path)
-    loaded = build_text_denoiser(ModelSettings(from_pretrained=str(tmp_path)), wordpiece, 0)
+    loaded = build_text_denoiser(TextModelSettings(from_pretrained=str(tmp_path)), wordpiece, 0)
     assert all(torch.equal(a, b) for a, b in zip(denoiser.parameters(), loaded.parameters(), strict=True))
 
 

@@ -31,7 +31,7 @@ TINY = [
     "train.per_device_train_batch_size=16",
     "train.precision=fp32",
     "train.save_steps=10",
-    "evaluate.max_blocks=40",
+    "evaluate.max_examples=40",
 ]
 
 
@@ -75,7 +75,7 @@ def test_everything_promised_lies_in_the_output_folder(run):
     assert {"torch", "transformers", "textdae", "git_commit"} <= json.loads(
         (folder / "versions.json").read_text()
     ).keys()
-    assert PretrainSettings(**yaml.safe_load((folder / "settings.yaml").read_text())).train.max_steps == 40
+    assert TextPretrainSettings(**yaml.safe_load((folder / "settings.yaml").read_text())).train.max_steps == 40
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: fill-mask\n")
     assert "floor: neighbours" in card
@@ -210,7 +210,7 @@ def test_evaluate_gives_the_figures_of_the_run_again(run, corpus):
         f"data.source={corpus}",
         "data.held_out=0.1",
         "data.block_size=32",
-        "evaluate.max_blocks=40",
+        "evaluate.max_examples=40",
         "precision=fp32",
     ]
     settings = load(EvaluateRunSettings, None, overrides)

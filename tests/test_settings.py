@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from textdae.errors import SettingsError, TextdaeError
 from textdae.settings import (
-    DataSettings,
+    TextDataSettings,
     EvaluateSettings,
     PretrainSettings,
     TrainSettings,
@@ -82,7 +82,7 @@ def test_time_is_read_with_its_unit(written, seconds):
     [("5", 5), ("800KB", 800_000), ("40MB", 40_000_000), ("1.5gb", 1_500_000_000), ("2 TB", 2 * 10**12)],
 )
 def test_bytes_are_read_with_their_unit(written, count):
-    read = load(DataSettings, None, [f"max_bytes={written}"]).max_bytes
+    read = load(TextDataSettings, None, [f"max_bytes={written}"]).max_bytes
     assert (read, type(read)) == (count, int)
 
 
@@ -232,7 +232,7 @@ def test_a_file_that_cannot_be_read_as_settings_says_where(from_yaml, tmp_path, 
 
 
 def test_an_empty_file_leaves_the_defaults(from_yaml):
-    assert from_yaml("# nothing yet\n") == PretrainSettings()
+    assert from_yaml("# nothing yet\n") == TextPretrainSettings()
 
 
 def test_merge_keys_give_way_to_the_keys_beside_them(from_yaml):
@@ -386,7 +386,7 @@ def test_what_is_dumped_loads_as_the_same_settings(overrides, tmp_path):
     | st.sampled_from(["no", "null", "~", "1e5", "1234e56", "=", "<<"])
 )
 def test_any_word_survives_dumping(tmp_path, word):
-    read = PretrainSettings(data=DataSettings(source=word), model={"config": {"x": word}})
+    read = TextPretrainSettings(data=TextDataSettings(source=word), model={"config": {"x": word}})
     assert round_trip(read, tmp_path) == read
     assert yaml.safe_load(dump(read))["data"]["source"] == word  # for readers other than ours too
 
@@ -411,7 +411,7 @@ def test_the_table_of_keys_is_complete_and_its_defaults_are_those_of_the_setting
         else:
             yield prefix.rstrip("."), value
 
-    resolved = dict(leaves(PretrainSettings().model_dump(mode="json")))
+    resolved = dict(leaves(TextPretrainSettings().model_dump(mode="json")))
     assert resolved.keys() <= table.keys()
     assert {key.rpartition(".")[2] for key in table.keys() - resolved.keys()} == {"mean_length", "max_length"}
     settled_later = {"train.time_budget", "noise.final_rate", "noise.kind"}

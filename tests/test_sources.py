@@ -12,7 +12,7 @@ import pytest
 
 from textdae.data.sources import Source, open_source
 from textdae.errors import SettingsError
-from textdae.settings import DataSettings
+from textdae.settings import TextDataSettings
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def corpus(tmp_path):
 @pytest.fixture
 def source(tmp_path):
     def open_it(name, **settings) -> Source:
-        return open_source(DataSettings(source=str(name), **settings), tmp_path / "cache")
+        return open_source(TextDataSettings(source=str(name), **settings), tmp_path / "cache")
 
     return open_it
 

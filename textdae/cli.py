@@ -1,6 +1,7 @@
 """The command line. Settings are read and refused here, before anything slow is imported."""
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -9,7 +10,19 @@ from typing import Annotated, Any
 import typer
 
 from textdae.errors import SettingsError, TextdaeError
-from textdae.settings import EvaluateRunSettings, PretrainSettings, Settings, dump, explain, load
+from textdae.settings import (
+    EvaluateRunSettings,
+    ImageEvaluateRunSettings,
+    ImagePretrainSettings,
+    PretrainSettings,
+    Settings,
+    TextEvaluateRunSettings,
+    TextPretrainSettings,
+    dump,
+    evaluation_of,
+    explain,
+    load,
+)
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -17,7 +30,10 @@ app = typer.Typer(
 )  # fmt: skip
 
 Words = Annotated[list[str] | None, typer.Argument(help="[FILE.yaml] [key=value ...]", show_default=False)]
-SETTINGS: dict[str, type[Settings]] = {"pretrain": PretrainSettings, "evaluate": EvaluateRunSettings}
+SETTINGS: dict[str, dict[str, type[Settings]]] = {
+    "pretrain": {"text": TextPretrainSettings, "image": ImagePretrainSettings},
+    "evaluate": {"text": TextEvaluateRunSettings, "image": ImageEvaluateRunSettings},
+}
 
 
 def _split(words: list[str] | None) -> tuple[Path | None, list[str]]:
@@ -38,7 +54,7 @@ def pretrain(
         bool, typer.Option("--overwrite", help="Remove the run that output_dir holds.")
     ] = False,
 ) -> None:
-    """Pretrain a masked encoder; without arguments, on the docstrings of the installed packages."""
+    """Pretrain a denoiser; without arguments, a masked encoder on the docstrings of the installed packages."""
     if resume and overwrite:
         raise SettingsError("--resume and --overwrite exclude each other")
     settings = load(PretrainSettings, *_split(words))
@@ -61,76 +77,109 @@ def pretrain(
 def _print_result(result: Any) -> None:
     from textdae.report.scores import print_table
 
-    metrics, folder = result.metrics, result.output_dir
-    typer.echo("\nheld-out text, [right guess] and [wrong guess|right word]:")
-    for sample in result.samples:
-        typer.echo(f"  {sample}")
     typer.echo("")
-    typer.echo(print_table(metrics["held_out"]))
-    speed = f", {metrics['tokens_per_second']:,} tokens/s" if metrics["tokens_per_second"] else ""
-    typer.echo(
-        f"\n{metrics['steps']:,} steps in {metrics['seconds'] / 60:.1f} min{speed}"
-        f"\nmodel, card and curve: {folder} (loss.png, README.md)"
-        f'\ntry it: textdae denoise {folder} "the [MASK] of the list"'
-    )
+    typer.echo(print_table(result.metrics["held_out"]))
+    typer.echo("")
+    for line in result.closing:
+        typer.echo(line)
 
 
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint folder or Hub id.", show_default=False)]
+
+
+def _run_settings(checkpoint: str) -> Path | None:
+    """The settings of the run that a checkpoint came from, where they lie beside it."""
+    folder = Path(checkpoint).expanduser()
+    beside = (folder / "settings.yaml", folder.parent.parent / "settings.yaml")
+    return next((path for path in beside if folder.is_dir() and path.is_file()), None)
 
 
 @app.command()
 def evaluate(
     checkpoint: Checkpoint,
     words: Words = None,
-    rates: Annotated[str, typer.Option("--rates", help="Further shares to hide, e.g. 0.05,0.3,0.5.")] = "",
+    levels: Annotated[
+        str, typer.Option("--levels", help="Levels of the noise to score at, e.g. 0.05,0.15,0.3.")
+    ] = "",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and rates.png.")
+        Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and levels.png.")
     ] = None,
 ) -> None:
-    """Score a checkpoint on held-out text with frozen masks, beside its floors."""
-    settings = load(EvaluateRunSettings, *_split(words))
-    try:
-        shares = [float(rate) for rate in rates.split(",") if rate.strip()]
-    except ValueError:
-        raise SettingsError(
-            f"--rates: numbers with commas between, e.g. 0.05,0.3,0.5; got {rates!r}"
-        ) from None
-    if not all(0 < share <= 1 for share in shares):
-        raise SettingsError(f"--rates: each share lies above 0 and is at most 1; got {rates!r}")
+    """Score a checkpoint on held-out examples with frozen noise, beside its floors."""
+    turned = _levels(levels)
+    from textdae.checkpoints import modality_of
+
+    base: dict[str, Any] = {"modality": modality_of(checkpoint)}
+    if beside := _run_settings(checkpoint):
+        base |= evaluation_of(load(PretrainSettings, beside))
+    settings = load(EvaluateRunSettings, *_split(words), base)
 
     from textdae.evaluate import evaluate_checkpoint
-    from textdae.report.plots import rate_sweep
+    from textdae.report.plots import level_sweep
     from textdae.report.scores import print_table
 
     _quiet()
-    results = evaluate_checkpoint(checkpoint, settings, shares, typer.echo)
-    for rate, result in results["rates"].items():
-        typer.echo(f"\n{float(rate):.0%} hidden, {result['scored']:,} tokens scored")
+    results = evaluate_checkpoint(checkpoint, settings, turned, typer.echo)
+    for level, result in results["levels"].items():
+        at = "noise as set" if level == "as set" else f"level {level}"
+        typer.echo(f"\n{at}, {result['scored']:,} positions scored")
         typer.echo(print_table(result["held_out"]))
     if output:
         output.mkdir(parents=True, exist_ok=True)
         (output / "evaluation.json").write_text(json.dumps(results, indent=1))
-        points = sorted((float(rate), result["held_out"]) for rate, result in results["rates"].items())
-        losses = {name: [table[name]["loss"] for _, table in points] for name in points[0][1]}
-        rate_sweep([rate for rate, _ in points], losses, output / "rates.png")
-        typer.echo(f"\nwritten: {output}/evaluation.json, {output}/rates.png")
+        written = [output / "evaluation.json"]
+        if turned:
+            points = sorted((float(level), result["held_out"]) for level, result in results["levels"].items())
+            names = [name for name in points[0][1] if all(name in table for _, table in points)]
+            losses = {name: [table[name]["loss"] for _, table in points] for name in names}
+            level_sweep([level for level, _ in points], losses, output / "levels.png")
+            written.append(output / "levels.png")
+        typer.echo(f"\nwritten: {', '.join(map(str, written))}")
+
+
+def _levels(words: str) -> list[float]:
+    try:
+        levels = [float(word) for word in words.split(",") if word.strip()]
+    except ValueError:
+        levels = [0.0]
+    if not all(level > 0 and math.isfinite(level) for level in levels):
+        raise SettingsError(
+            f"--levels: numbers above 0 with commas between, e.g. 0.05,0.15,0.3; got {words!r}"
+        )
+    return list(dict.fromkeys(levels))
 
 
 @app.command()
 def denoise(
     checkpoint: Checkpoint,
-    text: Annotated[str, typer.Argument(help='Text with masks, e.g. "the [MASK] sat".', show_default=False)],
+    what: Annotated[
+        str,
+        typer.Argument(
+            help='Text with masks, e.g. "the [MASK] sat"; or a picture, or a folder of them.',
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Picture or folder to write; needed for pictures.")
+    ] = None,
     steps: Annotated[
-        int, typer.Option("--steps", min=1, help="Fill the masks in so many rounds, the surest first.")
+        int, typer.Option("--steps", min=1, help="Text: fill the masks in so many rounds, the surest first.")
     ] = 1,
-    top: Annotated[int, typer.Option("--top", min=1, help="Candidates shown for each mask.")] = 5,
+    top: Annotated[int, typer.Option("--top", min=1, help="Text: candidates shown for each mask.")] = 5,
 ) -> None:
-    """Give back what the masks of a text hide."""
-    from textdae.checkpoints import load_text
-    from textdae.denoise import denoise_text
+    """Give back what the masks of a text hide, or the clean picture behind a noisy one."""
+    from textdae import denoise
+    from textdae.checkpoints import load_image, load_text, modality_of
 
+    if modality_of(checkpoint) == "image":
+        if output is None:
+            raise SettingsError("denoise: say where to write the clean picture, e.g. -o clean.png")
+        _quiet()
+        for line in denoise.denoise_pictures(load_image(checkpoint), Path(what), output):
+            typer.echo(line)
+        return
     _quiet()
-    result = denoise_text(load_text(checkpoint), text, steps, top)
+    result = denoise.denoise_text(load_text(checkpoint), what, steps, top)
     for number, candidates in enumerate(result.candidates, 1):
         shown = "  ".join(f"{token} {probability:.1%}" for token, probability in candidates)
         typer.echo(f"mask {number}:  {shown}")
@@ -151,11 +200,14 @@ def _quiet() -> None:
 @app.command()
 def settings(
     command: Annotated[str, typer.Argument(help=f"One of: {', '.join(SETTINGS)}")] = "pretrain",
+    modality: Annotated[str, typer.Option("--modality", "-m", help="text or image.")] = "text",
 ) -> None:
     """Print every setting of a command with its type, default and meaning."""
     if command not in SETTINGS:
         raise SettingsError(f"no settings for `{command}`; known: {', '.join(SETTINGS)}")
-    rows = list(explain(SETTINGS[command]))
+    if modality not in SETTINGS[command]:
+        raise SettingsError(f"--modality: {' or '.join(SETTINGS[command])}, got {modality!r}")
+    rows = list(explain(SETTINGS[command][modality]))
     width = max(len(f"{key}={default}") for key, _, default, _ in rows if len(key) + len(default) < 60)
     for key, kind, default, meaning in rows:
         typer.echo(f"{f'{key}={default}':{width}}  {meaning} [{kind}]")

@@ -5,25 +5,20 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
-from textdae.data.text import TextCorpus, prepare_text
-from textdae.data.tokenizer import load_tokenizer, save_tokenizer, vocabulary_of
 from textdae.errors import SettingsError, TextdaeError
-from textdae.floors.text import Floor, text_floors
+from textdae.modalities import Modality
 from textdae.models.sharding import whole_weights
-from textdae.models.text import TextDenoiser, build_text_denoiser
-from textdae.noise import TokenNoise, text_noise
-from textdae.report.card import text_card
 from textdae.report.plots import loss_curve
-from textdae.report.samples import text_samples
 from textdae.report.scores import score_table
-from textdae.settings import PretrainSettings, dump
+from textdae.settings import ImagePretrainSettings, PretrainSettings, TextPretrainSettings, dump
 from textdae.training import checkpoint
 from textdae.training.evaluation import evaluate, spread
 from textdae.training.log import read_log
@@ -37,8 +32,10 @@ class PretrainResult(NamedTuple):
     fit: FitResult
     metrics: dict[str, Any]
     """What `metrics.json` holds; empty where the run was stopped early."""
-    samples: list[str]
-    """Held-out passages with the model's guesses."""
+    samples: Any
+    """Held-out examples with what the model makes of them: passages, or images."""
+    closing: list[str]
+    """What to tell people at the end."""
 
 
 def check_output_dir(settings: PretrainSettings, resume: bool) -> None:
@@ -84,7 +81,7 @@ def pretrain(
     overwrite: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> PretrainResult:
-    """Pretrain a masked encoder.
+    """Pretrain a denoiser.
 
     Args:
         resume: go on from the last whole checkpoint in `output_dir`, or start where there is none.
@@ -103,86 +100,92 @@ def pretrain(
         check_output_dir(settings, resume or overwrite)
     # The first process prepares the corpus, the others find it prepared.
     with accelerator.main_process_first():
-        corpus = _corpus(settings)
-    for note in corpus.notes:
+        modality = _modality(settings)
+    for note in modality.notes:
         tell(note)
-
-    vocabulary = vocabulary_of(corpus.tokenizer)
-    noise = text_noise(settings.noise, vocabulary)
-    asked = TokenNoise(vocabulary, settings.evaluate.rate)
-    denoiser = build_text_denoiser(settings.model, corpus.tokenizer, settings.train.seed)
+    denoiser = modality.denoiser
+    architecture = type(denoiser.model).__name__
     parameters = sum(parameter.numel() for parameter in denoiser.parameters())
-    tell(
-        f"{type(denoiser.model).__name__}: {parameters / 1e6:.2f} M parameters, {len(corpus.tokenizer):,} tokens"
-    )
+    tell(f"{architecture}: {parameters / 1e6:.2f} M parameters")
 
-    facts = _facts(settings, corpus)
+    facts = _facts(settings, modality)
     resume_from = _resume_from(folder, facts, tell) if resume else None
-    numbers = spread(len(corpus.held_out), settings.evaluate.max_blocks)
-    in_training = spread(len(corpus.held_out), settings.evaluate.max_blocks_in_training)
+    numbers = spread(len(modality.held_out), settings.evaluate.max_examples)
+    in_training = spread(len(modality.held_out), settings.evaluate.max_examples_in_training)
     size = settings.evaluate.batch_size
-    floors = text_floors(corpus.train, corpus.held_out, asked, vocabulary, numbers) if is_main else {}
+    floors = modality.floors(modality.asked, numbers) if is_main else {}
     if is_main and overwrite:
         _remove_run(folder)
     if is_main:
         (folder / "settings.yaml").write_text(dump(settings))
         (folder / "versions.json").write_text(json.dumps(versions(), indent=1))
 
-    def save_assets(target: Path) -> None:
-        save_tokenizer(corpus.tokenizer, target)
-
     trainer = Trainer(
         denoiser,
-        corpus.train,
-        noise,
+        modality.train,
+        modality.noise,
         settings.train,
         folder,
         accelerator=accelerator,
         resume_from=resume_from,
         facts=facts,
-        evaluate=lambda: evaluate(denoiser, corpus.held_out, asked, in_training, size, accelerator),
-        save_assets=save_assets,
+        evaluate=lambda: evaluate(
+            denoiser, modality.held_out, modality.asked, in_training, size, accelerator
+        ),
+        save_assets=modality.save_assets,
     )
     fit = trainer.fit()
     if fit.stopped_by:
-        return PretrainResult(folder, fit, {}, [])
+        return PretrainResult(folder, fit, {}, None, [])
 
     denoiser.eval()
-    scores = evaluate(denoiser, corpus.held_out, asked, numbers, size, accelerator)
+    row, scored = modality.score(modality.asked, numbers, size, accelerator)
+    speed = round(fit.examples_per_second * modality.units_per_example)
     metrics: dict[str, Any] = {
-        "held_out": score_table(scores, floors, corpus.held_out.bytes_per_token),
-        "scored": int(scores["scored"]),
+        "held_out": score_table(row, floors),
+        "scored": scored,
         "steps": fit.cursor.step,
         "global_batch": trainer.global_batch,
         "seconds": round(fit.cursor.seconds, 1),
-        "tokens_per_second": round(fit.examples_per_second * settings.data.block_size),
-        "architecture": type(denoiser.model).__name__,
+        f"{modality.unit}_per_second": speed,
+        "architecture": architecture,
         "parameters": parameters,
         "hardware": hardware(accelerator),
     }
-    samples = text_samples(denoiser, corpus.held_out, asked, corpus.tokenizer)
+    samples = modality.samples(modality.asked)
     weights = whole_weights(denoiser.model)
-    if is_main:
-        _export(settings, denoiser, weights, save_assets, metrics, corpus, floors, samples)
+    lines = _export(settings, modality, weights, metrics, samples) if is_main else []
     accelerator.wait_for_everyone()
-    return PretrainResult(folder, fit, metrics, samples)
+    closing = [
+        *lines,
+        f"{metrics['steps']:,} steps in {metrics['seconds'] / 60:.1f} min"
+        + (f", {speed:,} {modality.unit}/s" if speed else ""),
+        f"model, card and curve: {folder} (loss.png, README.md)",
+    ]
+    return PretrainResult(folder, fit, metrics, samples, closing)
 
 
-def _corpus(settings: PretrainSettings) -> TextCorpus:
-    tokenizer = None
-    if settings.model.from_pretrained:  # a checkpoint and its tokenizer belong together
-        tokenizer = load_tokenizer(settings.model.from_pretrained, settings.model.revision)
-    return prepare_text(settings.data, settings.tokenizer, tokenizer)
+def _modality(settings: PretrainSettings) -> Modality:
+    # Each is imported where it is chosen: text needs no image library, and the reverse.
+    if isinstance(settings, TextPretrainSettings):
+        from textdae.modalities.text import TextModality
+
+        return TextModality.of_settings(settings)
+    from textdae.modalities.image import ImageModality
+
+    assert isinstance(settings, ImagePretrainSettings)
+    return ImageModality.of_settings(settings)
 
 
-def _facts(settings: PretrainSettings, corpus: TextCorpus) -> dict[str, Any]:
+def _facts(settings: PretrainSettings, modality: Modality) -> dict[str, Any]:
     """What must be the same when a run is resumed, for otherwise it would be another run."""
     return {
-        "data (corpus, tokenizer, block_size, held_out)": corpus.fingerprint,
+        "data (corpus, tokenizer, block_size, held_out)": modality.fingerprint,
         "noise": [noise.model_dump(mode="json") for noise in settings.noise],
         "model": settings.model.model_dump(mode="json"),
         "train.seed": settings.train.seed,
         "train.optimizer": settings.train.optimizer,
+        "train.target": settings.train.target,
     }
 
 
@@ -204,30 +207,25 @@ def _resume_from(folder: Path, facts: dict[str, Any], say: Callable[[str], None]
 
 def _export(
     settings: PretrainSettings,
-    denoiser: TextDenoiser,
+    modality: Modality,
     weights: dict[str, torch.Tensor] | None,
-    save_assets: Callable[[Path], None],
     metrics: dict[str, Any],
-    corpus: TextCorpus,
-    floors: Mapping[str, Floor],
-    samples: list[str],
-) -> None:
+    samples: Any,
+) -> list[str]:
     """Put the stock checkpoint and its report at the top of the output folder."""
     folder = settings.output_dir
     try:
-        denoiser.save_pretrained(folder, weights)
-        save_assets(folder)
+        modality.denoiser.save_pretrained(folder, weights)
+        modality.save_assets(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
-        entries = read_log(folder / "log.jsonl")
-        final = (metrics["steps"], metrics["held_out"]["model"]["loss"])
-        loss_curve(entries, final, {name: floor.loss for name, floor in floors.items()}, folder / "loss.png")
-        mask = str(corpus.tokenizer.mask_token)
-        (folder / "README.md").write_text(
-            text_card(settings, metrics, corpus.notes, samples, mask), encoding="utf-8"
-        )
-    except OSError as error:
+        table = metrics["held_out"]
+        floors = {name.removeprefix("floor: "): row["loss"] for name, row in table.items() if name != "model"}
+        final = (metrics["steps"], table["model"]["loss"])
+        loss_curve(read_log(folder / "log.jsonl"), final, floors, folder / "loss.png")
+        return modality.report(folder, settings, metrics, samples)
+    except (OSError, SafetensorError) as error:
         raise TextdaeError(
-            f"{folder}: cannot be written: {error.strerror or error}; the checkpoints are whole"
+            f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}; the checkpoints are whole"
         ) from error
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from textdae.errors import SettingsError
-from textdae.settings import DataSettings
+from textdae.settings import TextDataSettings
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".parquet")
 _CHUNK = 1 << 20
@@ -38,7 +38,7 @@ def has_lone_surrogate(text: str) -> bool:
     return False
 
 
-def read_texts(path: Path, settings: DataSettings, notes: Counter[str]) -> Iterator[str]:
+def read_texts(path: Path, settings: TextDataSettings, notes: Counter[str]) -> Iterator[str]:
     """Yield the texts of one file; what is skipped is counted in `notes`.
 
     Raises:
@@ -66,7 +66,9 @@ def read_texts(path: Path, settings: DataSettings, notes: Counter[str]) -> Itera
         raise SettingsError(f"{path}: cannot be read: {error.strerror or error}") from None
 
 
-def _clean(path: Path, texts: Iterable[str], settings: DataSettings, notes: Counter[str]) -> Iterator[str]:
+def _clean(
+    path: Path, texts: Iterable[str], settings: TextDataSettings, notes: Counter[str]
+) -> Iterator[str]:
     """Settle what does not decode, as `data.errors` says."""
     for text in texts:
         if not text.isascii() and has_lone_surrogate(text):
@@ -81,7 +83,7 @@ def _clean(path: Path, texts: Iterable[str], settings: DataSettings, notes: Coun
         yield text
 
 
-def _decode(path: Path, stream: BinaryIO, settings: DataSettings) -> Iterator[str]:
+def _decode(path: Path, stream: BinaryIO, settings: TextDataSettings) -> Iterator[str]:
     errors = {"strict": "strict", "replace": "replace", "skip": "textdae.mark"}[settings.errors]
     try:
         "".encode(settings.encoding)  # fails for the codecs that are not of text, as base64
@@ -136,7 +138,7 @@ def _paragraphs(decoded: Iterable[str]) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _row_text(value: Any, path: Path, where: str, settings: DataSettings) -> str:
+def _row_text(value: Any, path: Path, where: str, settings: TextDataSettings) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -146,14 +148,14 @@ def _row_text(value: Any, path: Path, where: str, settings: DataSettings) -> str
     return value
 
 
-def no_column(path: object, settings: DataSettings, columns: Iterable[object]) -> SettingsError:
+def no_column(path: object, settings: TextDataSettings, columns: Iterable[object]) -> SettingsError:
     """The error for a text column that is not there; names those that are."""
     names = [str(column) for column in columns]
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     return SettingsError(f"{path}: no column {settings.text_column!r}; it has: {shown}; set data.text_column")
 
 
-def _jsonl(path: Path, decoded: Iterable[str], settings: DataSettings) -> Iterator[str]:
+def _jsonl(path: Path, decoded: Iterable[str], settings: TextDataSettings) -> Iterator[str]:
     for number, line in enumerate(_lines(decoded), 1):
         if not line or line.isspace():
             continue
@@ -168,7 +170,7 @@ def _jsonl(path: Path, decoded: Iterable[str], settings: DataSettings) -> Iterat
         yield _row_text(row[settings.text_column], path, f", line {number}", settings)
 
 
-def _csv(path: Path, decoded: Iterable[str], settings: DataSettings) -> Iterator[str]:
+def _csv(path: Path, decoded: Iterable[str], settings: TextDataSettings) -> Iterator[str]:
     csv.field_size_limit(1 << 30)
     rows = csv.reader((f"{line}\n" for line in _lines(decoded)), strict=True)
     try:
@@ -190,7 +192,7 @@ def _csv(path: Path, decoded: Iterable[str], settings: DataSettings) -> Iterator
         raise SettingsError(f"{path}, line {rows.line_num}: not CSV: {error}") from None
 
 
-def _parquet(path: Path, settings: DataSettings) -> Iterator[str]:
+def _parquet(path: Path, settings: TextDataSettings) -> Iterator[str]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,18 +1,17 @@
 """Where documents come from: docstrings, files, or a Hub dataset, all as one stream of texts."""
 
 import glob
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from textdae.data.cache import digest
+from textdae.data.cache import digest, file_digest
 from textdae.data.docstrings import docstrings_parquet
 from textdae.data.files import SUFFIXES, has_lone_surrogate, no_column, read_texts
 from textdae.errors import SettingsError
-from textdae.settings import DataSettings
+from textdae.settings import DataSettings, TextDataSettings
 
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*(?:\n\s*)+")
 
@@ -32,7 +31,7 @@ class Source:
         name: str,
         fingerprint: str,
         size: int | None,
-        settings: DataSettings,
+        settings: TextDataSettings,
         rows: Callable[[Counter[str]], Iterator[str]],
         are_rows: bool,
     ) -> None:
@@ -59,7 +58,7 @@ class Source:
         self.notes = notes
 
 
-def open_source(settings: DataSettings, cache: Path) -> Source:
+def open_source(settings: TextDataSettings, cache: Path) -> Source:
     """Find what `data.source` names, without reading it yet.
 
     Raises:
@@ -103,14 +102,9 @@ def _find(source: str) -> list[Path]:
     return files
 
 
-def _hash(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def _file_source(name: str, files: list[Path], settings: DataSettings) -> Source:
+def _file_source(name: str, files: list[Path], settings: TextDataSettings) -> Source:
     try:
-        contents = [(file.name, _hash(file)) for file in files]
+        contents = [(file.name, file_digest(file)) for file in files]
     except OSError as error:
         raise SettingsError(f"data.source: {error.filename}: {error.strerror}") from None
     reading = settings.model_dump(include={"document", "text_column", "encoding", "errors", "max_bytes"})
@@ -124,7 +118,12 @@ def _file_source(name: str, files: list[Path], settings: DataSettings) -> Source
     return Source(name, digest("files", contents, reading), size, settings, rows, are_rows)
 
 
-def _hub_source(settings: DataSettings) -> Source:
+def open_hub(settings: DataSettings) -> tuple[str, str, Any, Callable[[Callable[[], Any]], Any]]:
+    """A Hub dataset: its name, the commit that it is pinned to, its rows, and what turns its errors into one line.
+
+    Raises:
+        SettingsError: there is none, or it could not be had.
+    """
     name = settings.source
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name):
         raise SettingsError(f"data.source: {name!r} is no file, folder, glob, or Hub dataset id (OWNER/NAME)")
@@ -146,6 +145,11 @@ def _hub_source(settings: DataSettings) -> Source:
             name, settings.subset, split=settings.split, revision=commit, streaming=settings.streaming
         )
     )
+    return name, commit, rows_of, explained
+
+
+def _hub_source(settings: TextDataSettings) -> Source:
+    name, commit, rows_of, explained = open_hub(settings)
     columns = rows_of.column_names or list(next(iter(rows_of), {}))
     if settings.text_column not in columns:
         raise no_column(f"data.source: {name}", settings, columns)

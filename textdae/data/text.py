@@ -13,9 +13,10 @@ from transformers import PreTrainedTokenizerFast
 from textdae.data.cache import cache_root, cached, digest
 from textdae.data.packing import Blocks, StreamWriter
 from textdae.data.sources import Source, open_source
+from textdae.data.split import held_out_settings, is_held_out
 from textdae.data.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
 from textdae.errors import SettingsError
-from textdae.settings import DataSettings, TokenizerSettings
+from textdae.settings import TextDataSettings, TokenizerSettings
 
 _VERSION = 3
 
@@ -32,14 +33,8 @@ class TextCorpus(NamedTuple):
     """What was read, and what was left out."""
 
 
-def is_held_out(text: str, share: float) -> bool:
-    """Whether a document is kept for evaluation: decided by its content, so that a copy falls on the same side."""
-    name = hashlib.blake2b(text.strip().encode(), digest_size=8).digest()
-    return int.from_bytes(name) < share * 2**64
-
-
 def prepare_text(
-    data: DataSettings,
+    data: TextDataSettings,
     tokenizer_settings: TokenizerSettings,
     tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> TextCorpus:
@@ -53,12 +48,14 @@ def prepare_text(
     """
     root = cache_root(data.cache_dir)
     source = open_source(data, root)
-    tokenizer = tokenizer or _tokenizer(source, data, tokenizer_settings, root)
+    other_data = held_out_settings(data)
+    other = open_source(other_data, root) if other_data else None
+    # With a source of its own for evaluation, all of the first is trained on.
+    share = 0.0 if other else data.held_out
+    tokenizer = tokenizer or _tokenizer(source, share, tokenizer_settings, root)
     vocabulary = hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=12).hexdigest()
-    key = digest("packed", _VERSION, source.fingerprint, vocabulary, data.held_out)
-    folder = cached(
-        root / f"text-{key}", lambda temporary: _pack(temporary, source, data.held_out, tokenizer)
-    )
+    key = digest("packed", _VERSION, source.fingerprint, vocabulary, other.fingerprint if other else share)
+    folder = cached(root / f"text-{key}", lambda temporary: _pack(temporary, source, other, share, tokenizer))
 
     blocks = [Blocks(folder / side, data.block_size, _pad_id(tokenizer)) for side in ("train", "held_out")]
     train, held_out = blocks
@@ -85,7 +82,7 @@ def _pad_id(tokenizer: PreTrainedTokenizerFast) -> int:
     return tokenizer.pad_token_id
 
 
-def _check_size(train: Blocks, held_out: Blocks, data: DataSettings) -> None:
+def _check_size(train: Blocks, held_out: Blocks, data: TextDataSettings) -> None:
     documents = train.info.documents + held_out.info.documents
     if not documents:
         raise SettingsError(f"data.source: {data.source} holds no text (only blank documents)")
@@ -102,15 +99,15 @@ def _check_size(train: Blocks, held_out: Blocks, data: DataSettings) -> None:
 
 
 def _tokenizer(
-    source: Source, data: DataSettings, settings: TokenizerSettings, root: Path
+    source: Source, held_out: float, settings: TokenizerSettings, root: Path
 ) -> PreTrainedTokenizerFast:
     if settings.from_pretrained:
         return load_tokenizer(settings.from_pretrained, settings.revision)
-    key = digest("tokenizer", _VERSION, source.fingerprint, settings.model_dump(), data.held_out)
+    key = digest("tokenizer", _VERSION, source.fingerprint, settings.model_dump(), held_out)
 
     def train(folder: Path) -> None:
         save_tokenizer(
-            train_tokenizer(settings, _Sample(source, data.held_out, settings.max_training_bytes)), folder
+            train_tokenizer(settings, _Sample(source, held_out, settings.max_training_bytes)), folder
         )
 
     return load_tokenizer(str(cached(root / f"tokenizer-{key}", train)))
@@ -136,13 +133,19 @@ class _Sample:
             yield text
 
 
-def _pack(folder: Path, source: Source, share: float, tokenizer: PreTrainedTokenizerFast) -> None:
+def _pack(
+    folder: Path, source: Source, other: Source | None, share: float, tokenizer: PreTrainedTokenizerFast
+) -> None:
     writers = {side: StreamWriter(folder / side, tokenizer) for side in ("train", "held_out")}
     for text in _progress(source, "tokenizing and packing"):
         writers["held_out" if is_held_out(text, share) else "train"].add(text)
+    notes: Counter[str] = Counter(source.notes)
+    if other:
+        for text in _progress(other, "tokenizing and packing what is held out"):
+            writers["held_out"].add(text)
+        notes += other.notes
     for writer in writers.values():
         writer.close()
-    notes: Counter[str] = source.notes
     (folder / "notes.json").write_text(json.dumps(notes))
 
 

@@ -24,11 +24,14 @@ class DenoiserOutput(NamedTuple):
     embedding: Tensor
     """What the encoder makes of the corrupted inputs. (B, ..., D)"""
     reconstruction: Tensor
-    """What the decoder makes of the embedding, at the scored positions only. (M, ...)"""
+    """What the decoder makes of the embedding: at the scored positions only (M, ...), or of the whole example (B, ...)."""
 
 
 class Denoiser(nn.Module):
     """Encoder and decoder. A subclass says what the two are and how a reconstruction is compared with its target.
+
+    By default each position is decoded by itself, and only where it is scored; a decoder that gives whole examples
+    overrides `select` and `score`.
 
     Attributes:
         model: the stock model; it is what a checkpoint holds.
@@ -57,18 +60,20 @@ class Denoiser(nn.Module):
         """Encode everything, decode where it is scored, compare with the clean original."""
         encode, score = self._fast if self._fast and self.training else (self.encode, self.score)
         embedding = encode(corrupted.inputs)
-        # Indices rather than a mask: the backward pass of a mask sorts, that of indices adds.
-        scored = corrupted.where.flatten().nonzero().squeeze(1)
-        loss_sum, reconstruction = score(
-            embedding.flatten(0, corrupted.where.ndim - 1)[scored],
-            corrupted.target.flatten(0, corrupted.where.ndim - 1)[scored],
-        )
+        loss_sum, reconstruction = score(*self.select(embedding, corrupted))
         return DenoiserOutput(loss_sum, corrupted.where.sum(), embedding, reconstruction)
 
-    def score(self, embedding: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode the embedding at the scored positions; return the sum of the losses, and the reconstruction."""
+    def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
+        """What `score` is handed: the embedding and the target at the scored positions."""
+        # Indices rather than a mask: the backward pass of a mask sorts, that of indices adds.
+        scored = corrupted.where.flatten().nonzero().squeeze(1)
+        last = corrupted.where.ndim - 1
+        return embedding.flatten(0, last)[scored], corrupted.target.flatten(0, last)[scored]
+
+    def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode; return the sum of the losses of the scored positions, and the reconstruction."""
         reconstruction = self.decode(embedding)
-        return self.loss(reconstruction, target), reconstruction
+        return self.loss(reconstruction, *target), reconstruction
 
     def optimize_for(self, device: torch.device, compile: bool) -> None:
         """Prepare for fast training on a device; results stay the same to rounding."""

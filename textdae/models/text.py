@@ -25,7 +25,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from textdae.errors import SettingsError
 from textdae.models.denoiser import Denoiser
 from textdae.models.sharding import put
-from textdae.settings import ModelSettings
+from textdae.settings import TextModelSettings
 
 
 class _Given(nn.Module):
@@ -161,7 +161,7 @@ def _positions(document: Tensor) -> Tensor:
 
 
 def build_text_denoiser(
-    settings: ModelSettings, tokenizer: PreTrainedTokenizerFast, seed: int
+    settings: TextModelSettings, tokenizer: PreTrainedTokenizerFast, seed: int
 ) -> TextDenoiser:
     """A denoiser with fresh weights (a pure function of the seed), or with those of `model.from_pretrained`.
 
@@ -206,7 +206,7 @@ def load_masked_lm(name: str, revision: str | None = None) -> PreTrainedModel:
         raise SettingsError(f"no masked language model could be loaded from {name!r}: {why}") from None
 
 
-def _config(settings: ModelSettings, tokenizer: PreTrainedTokenizerFast) -> Any:
+def _config(settings: TextModelSettings, tokenizer: PreTrainedTokenizerFast) -> Any:
     if settings.type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
         near = difflib.get_close_matches(settings.type, MODEL_FOR_MASKED_LM_MAPPING_NAMES, n=1)
         hint = f"did you mean `{near[0]}`?" if near else "e.g. modernbert, bert, roberta, distilbert, electra"
@@ -261,7 +261,7 @@ def _config(settings: ModelSettings, tokenizer: PreTrainedTokenizerFast) -> Any:
 
 
 @torch.no_grad()
-def _check_documents_apart(denoiser: TextDenoiser, settings: ModelSettings) -> None:
+def _check_documents_apart(denoiser: TextDenoiser, settings: TextModelSettings) -> None:
     """Put two short documents in one block and see whether the second one notices the first."""
     limit = denoiser.model.get_input_embeddings().weight.shape[0]
     ids = (torch.arange(16) * 7 + 11) % limit

@@ -2,11 +2,13 @@
 
 from textdae.noise.base import Corrupted, Level, Noise
 from textdae.noise.draw import Draw
+from textdae.noise.image import ImageNoise, image_noise
 from textdae.noise.text import SpanNoise, TextNoise, TokenNoise, Vocabulary, WordNoise, text_noise
 
 __all__ = [
     "Corrupted",
     "Draw",
+    "ImageNoise",
     "Level",
     "Noise",
     "SpanNoise",
@@ -14,5 +16,6 @@ __all__ = [
     "TokenNoise",
     "Vocabulary",
     "WordNoise",
+    "image_noise",
     "text_noise",
 ]

@@ -1,8 +1,7 @@
 """Hiding tokens, words and spans; what is chosen differs, everything else is one mechanism.
 
-A *unit* is what is hidden as a whole (a token, or a word). Each unit gets a priority; units are taken in that order
-until the rate is met. The unit that would pass the rate is taken with just the probability that makes the expected
-share exact, and the first unit is always taken, so a block with something to hide hides something.
+A *unit* is what is hidden as a whole (a token, or a word). Each unit gets a priority; `choice.take` takes units in
+that order until the rate is met.
 
 B batch, L positions, V vocabulary.
 """
@@ -16,8 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from textdae import settings as s
 from textdae.noise.base import Example, Level, Noise
+from textdae.noise.choice import take
 from textdae.noise.draw import Draw
 
 
@@ -80,7 +79,7 @@ class TextNoise(Noise):
         device = ids.device
         maskable = ~self.is_special.to(device)[ids] & (inputs["document"] >= 0)
         unit, priority = self.choose(inputs, maskable, draw)
-        where = maskable & _take(unit, priority, maskable, level, draw.uniform("last")).gather(1, unit)
+        where = maskable & take(unit, priority, maskable, level, draw.uniform("last")).gather(1, unit)
 
         u = self.fate(draw.uniform("replace", ids.shape[1]), where, inputs["document"])
         random_ids = self.ordinary.to(device)[draw.integers("random", ids.shape[1], len(self.ordinary))]
@@ -183,18 +182,7 @@ def _first_positions(unit: Tensor) -> Tensor:
     return torch.full_like(unit, length - 1).scatter_reduce(1, unit, positions, "amin")
 
 
-def _take(unit: Tensor, priority: Tensor, maskable: Tensor, rate: Tensor, u: Tensor) -> Tensor:
-    """Which units are taken, from the lowest priority up, until the share `rate` is met. *Shape:* (B, L), by unit."""
-    size = torch.zeros_like(unit).scatter_add(1, unit, maskable.long())
-    order = priority.masked_fill(size == 0, 2.0).argsort(dim=1, stable=True)
-    size = size.gather(1, order)
-    left = rate * size.sum(1, keepdim=True) - (size.cumsum(1) - size)
-    taken = u * size < left
-    taken[:, 0] = True
-    return torch.zeros_like(taken).scatter(1, order, taken & (size > 0))
-
-
-def text_noise(noises: Sequence[s.NoiseSettings], vocabulary: Vocabulary) -> Noise:
+def text_noise(noises: Sequence[Any], vocabulary: Vocabulary) -> Noise:
     """The noise that the settings ask for."""
     kinds = {"tokens": TokenNoise, "words": WordNoise, "spans": SpanNoise}
     built = [kinds[noise.kind](vocabulary, **noise.model_dump(exclude={"kind"})) for noise in noises]

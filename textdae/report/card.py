@@ -3,77 +3,139 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from textdae.settings import PretrainSettings
+from textdae.report.scores import markdown_table
+from textdae.settings import ImagePretrainSettings, PretrainSettings, TextPretrainSettings
 
 
 def text_card(
-    settings: PretrainSettings,
+    settings: TextPretrainSettings,
     metrics: Mapping[str, Any],
     notes: Sequence[str],
     samples: Sequence[str],
     mask: str,
 ) -> str:
     """The README.md of a masked language model."""
-    noise = "; then ".join(
-        f"{n.kind}, rate {n.rate:g}"
-        + (f" to {n.final_rate:g} ({n.schedule})" if n.final_rate is not None else "")
-        for n in settings.noise
-    )
-    table = "\n".join(
-        f"| {name} | {row['loss']:.3f} | {row['accuracy']:.1%} | {row['bits_per_byte']:.3f} |"
-        for name, row in metrics["held_out"].items()
-    )
     sentences = "\n".join(f"- {_escape(sample)}" for sample in samples)
-    return f"""---
-library_name: transformers
-pipeline_tag: fill-mask
-tags:
-- textdae
-- masked-language-modeling
----
-
-# A masked language model, pretrained with textdae
-
-A denoising autoencoder for text: words are hidden, the encoder reads what is left, one linear layer gives the words
-back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:.1f} M parameters.
-
-## How good it is
-
-Held-out text, {settings.evaluate.rate:.0%} of the tokens hidden, the same ones at every evaluation
-({metrics["scored"]:,} tokens scored). A floor is the score of a rival that only counts.
-
-| | loss (nats) | accuracy | bits per byte |
-|---|---|---|---|
-{table}
-
-![loss curve](loss.png)
+    return _card(
+        settings, metrics, notes,
+        tags={"pipeline_tag": "fill-mask", "tags": ["textdae", "masked-language-modeling"]},
+        title="A masked language model, pretrained with textdae",
+        idea=f"""A denoising autoencoder for text: words are hidden, the encoder reads what is left, one linear layer gives the words
+back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:.1f} M parameters.""",
+        question=f"""Held-out text, {settings.evaluate.rate:.0%} of the tokens hidden, the same ones at every evaluation
+({metrics["scored"]:,} tokens scored). A floor is the score of a rival that only counts.""",
+        pictures=f"""![loss curve](loss.png)
 
 [right guess], [wrong guess\\|right word]:
 
-{sentences}
+{sentences}""",
+        example=f"blocks of {settings.data.block_size} tokens",
+        load=f"""from transformers import pipeline
+
+fill = pipeline("fill-mask", model="path/to/this/folder")
+print(fill("the {mask} of this function is a list ."))""",
+        limits="""A small model of the text above, with what that text gets wrong. It was not checked for bias, and it knows nothing
+that its corpus does not say.""",
+    )  # fmt: skip
+
+
+def image_card(
+    settings: ImagePretrainSettings,
+    metrics: Mapping[str, Any],
+    notes: Sequence[str],
+    pictures: Sequence[str],
+) -> str:
+    """The README.md of an image denoiser."""
+    stock = settings.model.type == "vit"
+    # Only the stock model can be loaded by a program that has never heard of textdae.
+    ours = "" if stock else "import textdae  # makes AutoModel know this model\n"
+    auto = "AutoModelForMaskedImageModeling" if stock else "AutoModel"
+    noise = "; then ".join(_noise(each) for each in settings.evaluate.noise or settings.noise)
+    return _card(
+        settings, metrics, notes,
+        tags={"tags": ["textdae", "denoising-autoencoder", settings.model.type]},
+        title="An image denoiser, pretrained with textdae",
+        idea=f"""The encoder sees a corrupted image, the decoder gives back the image from before the noise. It is
+{"a stock " if stock else "an " if settings.model.type == "autoencoder" else "a "}`{metrics["architecture"]}` of \
+{metrics["parameters"] / 1e6:.2f} M parameters.""",
+        question=f"""Held-out images under the noise "{_escape(noise)}", the same at every evaluation ({metrics["scored"]:,} pixel values
+scored). PSNR is that of the pooled MSE, for pixels in [0, 1]. A floor is the score of a rival that learns no
+representation.""",
+        pictures="\n\n".join(f"![{name.removesuffix('.png')}]({name})" for name in [*pictures, "loss.png"]),
+        example="images",
+        load=f"""{ours}from transformers import {auto}
+
+model = {auto}.from_pretrained("path/to/this/folder")
+reconstruction = model(pixel_values).reconstruction  # pixels in [0, 1], (batch, channels, height, width)""",
+        limits="""A small model of the images above, at their size. Other images, and other noises than its own, it treats as if they
+were these.""",
+    )  # fmt: skip
+
+
+def _card(
+    settings: PretrainSettings,
+    metrics: Mapping[str, Any],
+    notes: Sequence[str],
+    tags: Mapping[str, Any],
+    *,
+    title: str,
+    idea: str,
+    question: str,
+    pictures: str,
+    example: str,
+    load: str,
+    limits: str,
+) -> str:
+    front = "\n".join(
+        f"{key}: {value}"
+        if isinstance(value, str)
+        else "\n".join([f"{key}:", *(f"- {each}" for each in value)])
+        for key, value in {"library_name": "transformers", **tags}.items()
+    )
+    return f"""---
+{front}
+---
+
+# {title}
+
+{idea}
+
+## How good it is
+
+{question}
+
+{markdown_table(metrics["held_out"])}
+
+{pictures}
 
 ## How it was made
 
 - data: {_escape(notes[0])}
-- noise: {noise}
-- {metrics["steps"]:,} steps of {metrics["global_batch"]} blocks of {settings.data.block_size} tokens, \
+- noise: {"; then ".join(_noise(each) for each in settings.noise)}
+- {metrics["steps"]:,} steps of {metrics["global_batch"]} {example}, \
 {metrics["seconds"] / 60:.1f} minutes on {_escape(metrics["hardware"])}
 - `settings.yaml` and `versions.json` beside this file say the rest
 
 ## How to load it
 
 ```python
-from transformers import pipeline
-
-fill = pipeline("fill-mask", model="path/to/this/folder")
-print(fill("the {mask} of this function is a list ."))
+{load}
 ```
 
 ## Limits
 
-A small model of the text above, with what that text gets wrong. It was not checked for bias, and it knows nothing
-that its corpus does not say.
+{limits}
 """
+
+
+def _noise(settings: Any) -> str:
+    """One noise in words: its kind, and its dial with where it moves."""
+    for dial in ("rate", "sigma"):
+        if hasattr(settings, dial):
+            final = getattr(settings, f"final_{dial}")
+            moves = f" to {final:g} ({settings.schedule})" if final is not None else ""
+            return f"{settings.kind}, {dial} {getattr(settings, dial):g}{moves}"
+    return str(settings.kind)
 
 
 def _escape(text: str) -> str:

@@ -10,9 +10,15 @@ from matplotlib.figure import Figure
 _BLUE, _ORANGE = "#2563eb", "#d97706"
 
 
-def _figure(width: float = 7.0, height: float = 4.2) -> tuple[Figure, Any]:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, which needs no screen."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def _figure(width: float = 7.0, height: float = 4.2) -> tuple[Figure, Any]:
+    figure = new_figure(width, height)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
@@ -48,25 +54,28 @@ def loss_curve(
             markersize=4,
             label="held out, a sample",
         )
-    at_the_end = f"held out, at the end ({final[1]:.2f})"
+    at_the_end = f"held out, at the end ({final[1]:.3g})"
     axes.plot(*final, color=_BLUE, marker="*", markersize=13, linestyle="", label=at_the_end)
-    for style, (name, loss) in zip(("--", ":", "-.", (0, (1, 4))), floors.items(), strict=False):
-        axes.axhline(loss, color=_ORANGE, linestyle=style, linewidth=1.2, label=f"floor: {name} ({loss:.2f})")
+    styles = ("--", ":", "-.", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (3, 6)))
+    for style, (name, loss) in zip(styles, floors.items(), strict=False):
+        axes.axhline(loss, color=_ORANGE, linestyle=style, linewidth=1.2, label=f"floor: {name} ({loss:.3g})")
+    if final[1] < 0.1:  # a squared error, where what matters happens near zero
+        axes.set_yscale("log")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("loss per scored position")
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
 
 
-def rate_sweep(rates: Sequence[float], losses: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Held-out loss against the share that is hidden, for the model and its floors."""
+def level_sweep(levels: Sequence[float], losses: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Held-out loss against the level of the noise, for the model and its floors."""
     figure, axes = _figure(5.5)
     for name, values in losses.items():
         color = _BLUE if name == "model" else _ORANGE
         axes.plot(
-            rates, values, color=color, marker="o", linestyle="-" if name == "model" else "--", label=name
+            levels, values, color=color, marker="o", linestyle="-" if name == "model" else "--", label=name
         )
-    axes.set_xlabel("share of tokens hidden")
-    axes.set_ylabel("loss per scored token (nats)")
+    axes.set_xlabel("level of the noise")
+    axes.set_ylabel("loss per scored position")
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)

@@ -3,30 +3,56 @@
 import math
 from collections.abc import Mapping
 
-from textdae.floors.text import Floor
+_FORMATS = {
+    "loss": ("loss", ".3f"),
+    "accuracy": ("accuracy", ".1%"),
+    "bits_per_byte": ("bits/byte", ".3f"),
+    "mse": ("MSE", ".5f"),
+    "psnr": ("PSNR (dB)", ".2f"),
+    "ssim": ("SSIM", ".3f"),
+}
 
 Scores = dict[str, dict[str, float]]
-"""Row (the model, or a floor) -> loss, accuracy, bits_per_byte."""
+"""Row (the model, or a floor) -> measure -> value."""
 
 
-def score_table(scores: Mapping[str, float], floors: Mapping[str, Floor], bytes_per_token: float) -> Scores:
-    """Model and floors, each with loss in nats, accuracy and bits per byte.
+def score_table(model: Mapping[str, float], floors: Mapping[str, Mapping[str, float]]) -> Scores:
+    """The model's row above those of its floors."""
+    return {"model": dict(model)} | {f"floor: {name}": dict(row) for name, row in floors.items()}
+
+
+def with_bits_per_byte(loss: float, accuracy: float, bytes_per_token: float) -> dict[str, float]:
+    """A row of text: loss in nats, accuracy and bits per byte.
 
     Bits per byte is the loss of a scored token over the mean number of bytes that a token stands for. It does not
     depend on how finely a tokenizer cuts, so models with different tokenizers can be compared.
     """
-    rows = {"model": (scores["loss"], scores["accuracy"])} | {
-        f"floor: {k}": tuple(v) for k, v in floors.items()
-    }
-    return {
-        name: {"loss": loss, "accuracy": accuracy, "bits_per_byte": loss / math.log(2) / bytes_per_token}
-        for name, (loss, accuracy) in rows.items()
-    }
+    return {"loss": loss, "accuracy": accuracy, "bits_per_byte": loss / math.log(2) / bytes_per_token}
 
 
-def print_table(table: Scores) -> str:
+def _cells(table: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of a table; the loss of images is their MSE, and stands there once."""
+    measures = [m for m in next(iter(table.values())) if m in _FORMATS]
+    if "mse" in measures:
+        measures.remove("loss")
+    headings = [_FORMATS[measure][0] for measure in measures]
+    return headings, [
+        [name, *(format(row[measure], _FORMATS[measure][1]) for measure in measures)]
+        for name, row in table.items()
+    ]
+
+
+def print_table(table: Mapping[str, Mapping[str, float]]) -> str:
     """The table as text, a line a row."""
-    lines = [f"{'':22}{'loss':>8}{'accuracy':>10}{'bits/byte':>11}"]
-    for name, row in table.items():
-        lines.append(f"{name:22}{row['loss']:8.3f}{row['accuracy']:10.1%}{row['bits_per_byte']:11.3f}")
+    headings, rows = _cells(table)
+    width = max(22, *(len(row[0]) for row in rows)) + 1
+    lines = [" " * width + "".join(f"{heading:>11}" for heading in headings)]
+    lines += [f"{row[0]:{width}}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows]
     return "\n".join(lines)
+
+
+def markdown_table(table: Mapping[str, Mapping[str, float]]) -> str:
+    """The table as Markdown."""
+    headings, rows = _cells(table)
+    lines = [["", *headings], ["---"] * (len(headings) + 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -4,7 +4,7 @@ import difflib
 import re
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,14 +113,33 @@ def _override(settings: dict[str, Any], override: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def load(cls: type[S], path: Path | None = None, overrides: Sequence[str] = ()) -> S:
+def _over(base: Any, given: Any) -> Any:
+    """`given` settings over those of `base`; of another kind or type nothing is taken over."""
+    if not isinstance(base, dict) or not isinstance(given, dict):
+        return given
+    if any(tag in given and given[tag] != base.get(tag) for tag in ("kind", "type")):
+        return given
+    return {**base, **{key: _over(base.get(key), value) for key, value in given.items()}}
+
+
+def load(
+    cls: type[S],
+    path: Path | None = None,
+    overrides: Sequence[str] = (),
+    base: Mapping[str, Any] | None = None,
+) -> S:
     """Build `cls` from a YAML file and `key=value` overrides; the later setting wins.
+
+    Args:
+        base: settings to go by where neither says anything.
 
     Raises:
         SettingsError: one line per problem, each naming the key, where it was given, and what would work.
     """
     settings = _read_file(path) if path else {}
     typed = {_override(settings, override) for override in overrides}
+    settings = _over(dict(base or {}), settings)
+    cls = getattr(cls, "choose", lambda given: cls)(settings)
     try:
         return cls.model_validate(settings)
     except ValidationError as error:
@@ -152,7 +171,7 @@ def _explain_problem(cls: type[BaseModel], problem: Any, given: Any) -> tuple[li
                 key.append(str(part))
                 given = given[part]
             continue
-        tagged = [c for c in choices if "kind" in c.model_fields and c.model_fields["kind"].default == part]
+        tagged = [c for c in choices if (tag := _tag_field(c)) and c.model_fields[tag].default == part]
         if tagged and part not in choices[0].model_fields:
             choices = tagged
             continue
@@ -170,7 +189,8 @@ def _explain_problem(cls: type[BaseModel], problem: Any, given: Any) -> tuple[li
         )
     if problem["type"] == "union_tag_invalid":
         known = problem["ctx"]["expected_tags"].replace("'", "").split(", ")
-        return [*key, "kind"], f"no kind `{problem['ctx']['tag']}`; {_hint(problem['ctx']['tag'], known)}"
+        tag = problem["ctx"]["discriminator"].strip("'")
+        return [*key, tag], f"no {tag} `{problem['ctx']['tag']}`; {_hint(problem['ctx']['tag'], known)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "model_type" or (
         problem["type"].startswith("model_attributes") and not isinstance(problem["input"], dict)
@@ -180,6 +200,11 @@ def _explain_problem(cls: type[BaseModel], problem: Any, given: Any) -> tuple[li
     got = problem["input"]
     shown = "" if isinstance(got, dict | list | tuple | BaseModel) else f", got {got!r}"
     return key, f"{message[0].lower()}{message[1:]}{shown}"
+
+
+def _tag_field(cls: type[BaseModel]) -> str | None:
+    """The field that tells a class from its alternatives, where it has one."""
+    return next((name for name in ("kind", "type") if name in cls.model_fields), None)
 
 
 def _hint(word: str, known: list[str]) -> str:
@@ -229,9 +254,10 @@ def explain(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, 
             for choice in inner:
                 for row in explain(choice, f"{prefix}{name}."):
                     seen.setdefault(row[0], row)
-            kinds = " | ".join(choice.model_fields["kind"].default for choice in inner)
+            tag = _tag_field(inner[0])
+            tags = " | ".join(choice.model_fields[tag].default for choice in inner) if tag else ""
             for key, kind_of, default, meaning in seen.values():
-                yield (key, kinds if key.endswith(".kind") else kind_of, default, meaning)
+                yield (key, tags if key == f"{prefix}{name}.{tag}" else kind_of, default, meaning)
         else:
             default = field.get_default(call_default_factory=True)
             text = (

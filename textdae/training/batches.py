@@ -68,8 +68,8 @@ class Ticket(NamedTuple):
 class Batches(Dataset[Corrupted]):
     """Corrupted batches, one a ticket."""
 
-    def __init__(self, examples: Examples, noise: Noise, seed: int) -> None:
-        self.examples, self.noise, self.seed = examples, noise, seed
+    def __init__(self, examples: Examples, noise: Noise, seed: int, target: str = "clean") -> None:
+        self.examples, self.noise, self.seed, self.target = examples, noise, seed, target
         self.order = Order(seed, len(examples))
 
     def __getitem__(self, ticket: Ticket) -> Corrupted:
@@ -78,6 +78,8 @@ class Batches(Dataset[Corrupted]):
         corrupted = self.noise(
             self.examples.batch(examples), Draw(self.seed, epochs, examples), ticket.progress
         )
+        if self.target == "noisy":  # the wrong target: what the encoder sees
+            corrupted = corrupted._replace(target=corrupted.inputs[self.noise.field])
         if ticket.end is not None and ticket.start + ticket.size > ticket.end:
             real = (positions < ticket.end).reshape(-1, *[1] * (corrupted.where.ndim - 1))
             corrupted = corrupted._replace(where=corrupted.where & real)

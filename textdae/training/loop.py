@@ -77,7 +77,7 @@ class Trainer:
             settings.per_device_train_batch_size * settings.gradient_accumulation_steps * self.world
         )
         self.schedule = Schedule(settings, len(examples), self.global_batch)
-        self.batches = Batches(examples, noise, settings.seed)
+        self.batches = Batches(examples, noise, settings.seed, settings.target)
 
         denoiser.to(self.device).train()
         denoiser.optimize_for(self.device, should_compile(settings, self.device, self.schedule.max_steps))
@@ -145,7 +145,7 @@ class Trainer:
                         "seconds": round(cursor.seconds, 2),
                     }
                     log.write(entry)
-                    figures = {**figures, "loss": round(loss, 3), "examples/s": round(speeds[-1])}
+                    figures = {**figures, "loss": float(f"{loss:.4g}"), "examples/s": round(speeds[-1])}
                     totals, since, since_examples = self._zeros(2), time.monotonic(), cursor.examples
                 log.progress(progress, step=cursor.step, **figures)
 
@@ -217,7 +217,7 @@ class Trainer:
             {"step": cursor.step, "seconds": round(cursor.seconds, 2)}
             | {f"eval_{k}": v for k, v in figures.items()}
         )
-        return {"held-out": round(figures["loss"], 3)}
+        return {"held-out": float(f"{figures['loss']:.4g}")}
 
     def _save(self, cursor: Cursor) -> None:
         self.last_saved = checkpoint.save(

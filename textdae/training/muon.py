@@ -2,7 +2,8 @@
 
 Jordan et al. 2024, kellerjordan.github.io/posts/muon. The same rule as `torch.optim.Muon`, which rounds to bf16 on
 every machine and takes one matrix at a time; here the format is that of the run, so that a run in fp32 is exact to
-fp32 rounding and a machine without bf16 products is not slowed down, and matrices of one shape go together.
+fp32 rounding and a machine without bf16 products is not slowed down, and matrices of one shape go together. A
+convolution is the matrix of its outputs against everything that one of them reads.
 
 r rows, c columns of a matrix, n matrices of one shape.
 """
@@ -31,7 +32,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
 
 class Muon(Optimizer):
-    """Trains 2-D parameters.
+    """Trains matrices and convolution kernels.
 
     Args:
         dtype: what the iteration is computed in; its result need only be roughly orthogonal, so bf16 will do.
@@ -55,7 +56,7 @@ class Muon(Optimizer):
             by_shape: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    by_shape[parameter.shape].append(parameter)
+                    by_shape[parameter.flatten(1).shape].append(parameter)
             for shape, parameters in by_shape.items():
                 updates = []
                 for parameter in parameters:
@@ -63,11 +64,11 @@ class Muon(Optimizer):
                     if not state:
                         state["momentum_buffer"] = torch.zeros_like(parameter.grad)
                     momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
-                    updates.append(
-                        parameter.grad.lerp(momentum, group["momentum"]).to(self.dtype)
-                    )  # Nesterov's
+                    nesterov = parameter.grad.lerp(momentum, group["momentum"])
+                    updates.append(nesterov.flatten(1).to(self.dtype))
                 orthogonal = orthogonalize(torch.stack(updates))
                 # A tall matrix takes a longer step, so that its outputs change as much (Jordan et al.).
                 step = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
                 for parameter, update in zip(parameters, orthogonal, strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-step)
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(update.view(parameter.shape), alpha=-step)

@@ -1,0 +1,201 @@
+"""The image corpus: source -> pictures -> pixels on disk, cached by its content.
+
+N images of one side, B batch, C channels, H = W pixels.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from textdae.data.cache import cache_root, cached, digest
+from textdae.data.image_sources import ImageSource, open_images
+from textdae.data.pictures import UnusablePicture, fit
+from textdae.data.split import held_out_settings, is_held_out
+from textdae.errors import SettingsError
+from textdae.settings import ImageDataSettings
+
+_VERSION = 1
+
+
+class Images:
+    """Clean images, numbered from 0.
+
+    Args:
+        folder: one side of a prepared corpus; its pixels are memory-mapped, not read.
+
+    Attributes:
+        pixels: *Shape:* (N, C, H, W), uint8.
+        labels: the class of each image, -1 where there is none. *Shape:* (N,), int64.
+        classes: their names.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        info = json.loads((folder / "info.json").read_text())
+        shape = (info["images"], info["channels"], info["image_size"], info["image_size"])
+        path = folder / "pixels.bin"
+        self.pixels: np.ndarray = (
+            np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
+        )
+        self.labels = torch.from_numpy(np.load(folder / "labels.npy", allow_pickle=False))
+        self.classes: list[str] = info["classes"]
+        self.image_size, self.channels = info["image_size"], info["channels"]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any image has a class."""
+        return bool(self.classes)
+
+    def batch(self, images: Iterable[int] | Tensor) -> dict[str, Tensor]:
+        """The clean images of these numbers: `pixel_values` in [0, 1]. *Shape:* (B, C, H, W), float32."""
+        rows = self.pixels[np.asarray(images, dtype=np.int64)]
+        return {"pixel_values": torch.from_numpy(rows).float() / 255}
+
+
+class ImageCorpus(NamedTuple):
+    """A corpus that is ready to train on."""
+
+    train: Images
+    held_out: Images
+    fingerprint: str
+    """The same for the same pixels on the same sides."""
+    notes: list[str]
+    """What was read, and what was changed or left out."""
+
+
+def prepare_images(data: ImageDataSettings) -> ImageCorpus:
+    """Read and resize a corpus, or find it prepared.
+
+    Raises:
+        SettingsError: the corpus cannot be read, or one side of it is empty.
+    """
+    root = cache_root(data.cache_dir)
+    source = open_images(data)
+    other_data = held_out_settings(data)
+    other = open_images(other_data) if other_data else None
+    reading = data.model_dump(include={"image_size", "channels", "background", "on_error", "max_images"})
+    share = 0.0 if other else data.held_out
+    key = digest("images", _VERSION, source.fingerprint, reading, other.fingerprint if other else share)
+    folder = cached(root / f"images-{key}", lambda temporary: _write(temporary, source, other, share, data))
+
+    train, held_out = (Images(folder / side) for side in ("train", "held_out"))
+    for side, name in (
+        (train, "data.source"),
+        (held_out, "data.held_out_source" if other else "data.held_out"),
+    ):
+        if not len(side):
+            why = "no image could be used" if other or not len(held_out) + len(train) else f"none of {len(train) + len(held_out)} images fell to this side; give more, or another share"  # fmt: skip
+            raise SettingsError(f"{name}: {why}")
+    notes = json.loads((folder / "notes.json").read_text())
+    size = f"{train.image_size} x {train.image_size}, {'grey' if train.channels == 1 else 'colour'}"
+    labels = f", {len(train.classes)} classes" if train.has_labels else ", no labels"
+    return ImageCorpus(
+        train,
+        held_out,
+        key,
+        [
+            f"{source.name}: {len(train):,} images, {size}{labels}; held out {len(held_out):,}"
+            + (f" of {other.name}" if other else ""),
+            *(f"{what}: {count:,}" for what, count in notes.items()),
+        ],
+    )
+
+
+def _write(
+    folder: Path, source: ImageSource, other: ImageSource | None, share: float, data: ImageDataSettings
+) -> None:
+    notes: Counter[str] = Counter()
+    reader = _Reader(data, notes)
+    labels: dict[str, list[Any]] = {"train": [], "held_out": []}
+    streams = {}
+    for side in labels:
+        (folder / side).mkdir()
+        streams[side] = open(folder / side / "pixels.bin", "wb")  # noqa: SIM115
+    try:
+        for origin in (source, other) if other else (source,):
+            for pixels, label in reader.read(origin):
+                content = pixels.tobytes()
+                side = "held_out" if origin is other or is_held_out(content, share) else "train"
+                streams[side].write(content)
+                labels[side].append(label)
+    finally:
+        for stream in streams.values():
+            stream.close()
+    number, classes = _classes({label for side in labels.values() for label in side}, source.class_names)
+    for side, given in labels.items():
+        info = {
+            "images": len(given),
+            "image_size": reader.size or 0,
+            "channels": reader.channels or 0,
+            "classes": classes,
+        }
+        (folder / side / "info.json").write_text(json.dumps(info))
+        found = [-1 if label is None else number[label] for label in given]
+        np.save(folder / side / "labels.npy", np.array(found, np.int64))
+    (folder / "notes.json").write_text(json.dumps(notes))
+
+
+def _classes(labels: set[Any], names: list[str] | None) -> tuple[dict[Any, int], list[str]]:
+    """The number of each label, and the names by number."""
+    known = labels - {None}
+    if names and all(isinstance(label, int) and label < len(names) for label in known):
+        return {label: max(label, -1) for label in known}, names
+    # Numbers in their own order, names in that of the alphabet.
+    ordered = sorted(known, key=lambda label: (isinstance(label, str), label))
+    return {label: index for index, label in enumerate(ordered)}, [str(label) for label in ordered]
+
+
+class _Reader:
+    """Brings every picture to one size and one number of channels; the first one settles what is left open."""
+
+    def __init__(self, data: ImageDataSettings, notes: Counter[str]) -> None:
+        self.data, self.notes = data, notes
+        self.size: int | None = data.image_size
+        self.channels: int | None = data.channels
+        self._first = ""
+
+    def read(self, source: ImageSource) -> Iterator[tuple[np.ndarray, Any]]:
+        """Pixels (C, H, W) uint8 and the label of every picture that can be used."""
+        done = 0
+        with tqdm(desc="reading images", unit=" images", total=source.size, disable=None) as bar:
+            for name, open_picture, label in source:
+                if self.data.max_images and done >= self.data.max_images:
+                    self.notes[f"stopped at data.max_images = {self.data.max_images:,}"] = 1
+                    return
+                bar.update()
+                try:
+                    picture = open_picture(self.notes)
+                    pixels = self._bring(picture, name)
+                except UnusablePicture as error:
+                    if self.data.on_error == "stop":
+                        raise SettingsError(f"{error}; or set data.on_error=skip") from None
+                    self.notes["pictures skipped, not usable"] += 1
+                    continue
+                done += 1
+                yield pixels, label
+
+    def _bring(self, picture: Any, name: str) -> np.ndarray:
+        if self.channels is None:
+            self.channels = 1 if picture.mode == "L" else 3
+        width, height = picture.size
+        if self.size is None:
+            if width != height:
+                raise UnusablePicture(
+                    f"{name}: {width} x {height}, not square; set data.image_size=64, say, and it is resized and cropped"
+                )
+            self.size, self._first = width, name
+        if self.data.image_size is None and (width, height) != (self.size, self.size):
+            raise UnusablePicture(
+                f"{name}: {width} x {height}, but {self._first} is {self.size} x {self.size}; "
+                f"set data.image_size={self.size}, and all are resized and cropped"
+            )
+        return fit(picture, self.size, self.channels, self.notes)

@@ -1,0 +1,194 @@
+"""Images: pixels in [0, 1], noisy or hidden pixels, an autoencoder, a U-Net or a Vision Transformer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from textdae.checkpoints import load_image
+from textdae.data.images import ImageCorpus, Images, prepare_images
+from textdae.errors import SettingsError
+from textdae.floors.image import Rebuild, image_floors, measure, require_images_extra
+from textdae.modalities.base import Modality, Row
+from textdae.models.image import ImageDenoiser, build_image_denoiser, check_fits, save_image_processor
+from textdae.noise import Corrupted, Noise, image_noise
+from textdae.report.card import image_card
+from textdae.report.pictures import code_scatter, picture_grid, traversal
+from textdae.settings import ImageEvaluateRunSettings, ImagePretrainSettings
+from textdae.settings.image import settled
+from textdae.training.evaluation import frozen, spread
+
+_PICTURES = 10
+"""In the grid of samples."""
+
+
+class ImageModality(Modality):
+    """Images, as `Modality` says."""
+
+    unit = "images"
+    train: Images
+    held_out: Images
+    units_per_example = 1
+    denoiser: ImageDenoiser
+
+    def __init__(self, corpus: ImageCorpus, asked: Sequence[Any]) -> None:
+        require_images_extra()
+        self.train, self.held_out = corpus.train, corpus.held_out
+        self.fingerprint, self.notes = corpus.fingerprint, corpus.notes
+        self.asked_settings = tuple(asked)
+        self.asked = image_noise(asked)
+        self._rivals: tuple[Noise, dict[str, Rebuild]] | None = None
+        _check_patches(asked, corpus.train.image_size)
+
+    @classmethod
+    def of_settings(cls, settings: ImagePretrainSettings) -> "ImageModality":
+        """Prepare the corpus, and build the denoiser."""
+        corpus = prepare_images(settings.data)
+        images = cls(corpus, settings.evaluate.noise or settled(settings.noise))
+        _check_patches(settings.noise, corpus.train.image_size)
+        images.noise = image_noise(settings.noise)
+        images.denoiser = build_image_denoiser(
+            settings.model, corpus.train.image_size, corpus.train.channels, settings.train.seed
+        )
+        return images
+
+    @classmethod
+    def of_checkpoint(
+        cls, checkpoint: str, settings: ImageEvaluateRunSettings, say: Callable[[str], None]
+    ) -> "ImageModality":
+        """Load the denoiser, and prepare the corpus in the size that it takes."""
+        denoiser = load_image(checkpoint)
+        if settings.evaluate.noise is None:
+            raise SettingsError(
+                f"evaluate.noise: {checkpoint} has no settings.yaml that says what noise it was trained on; "
+                "set evaluate.noise.kind=gaussian evaluate.noise.sigma=0.25, say"
+            )
+        config = denoiser.model.config
+        given = {"channels": settings.data.channels or config.num_channels}
+        if settings.data.source not in ("digits", "patterns"):
+            given["image_size"] = settings.data.image_size or config.image_size
+        corpus = prepare_images(settings.data.model_copy(update=given))
+        check_fits(denoiser.model, corpus.train.image_size, corpus.train.channels, checkpoint)
+        images = cls(corpus, settings.evaluate.noise)
+        images.denoiser = denoiser
+        return images
+
+    def at_level(self, level: float) -> Noise:
+        """The first noise of the evaluation, turned to `level`."""
+        first, *others = self.asked_settings
+        dials = [name for name in ("sigma", "rate") if hasattr(first, name)]
+        if not dials:
+            raise SettingsError(f"--levels: noise of kind {first.kind} has no level")
+        turned = first.model_copy(update={dials[0]: level, f"final_{dials[0]}": None, "schedule": "linear"})
+        return image_noise((turned, *others))
+
+    def score(
+        self, asked: Noise, numbers: Tensor, batch_size: int, accelerator: Accelerator | None = None
+    ) -> tuple[Row, int]:
+        """MSE, PSNR and SSIM."""
+        rows, scored = measure({"model": self.rebuild}, self.held_out, asked, numbers, batch_size)
+        return rows["model"], scored
+
+    @torch.no_grad()
+    def rebuild(self, corrupted: Corrupted) -> np.ndarray:
+        """What the denoiser makes of a corrupted batch. (B, C, H, W)."""
+        device = next(self.denoiser.parameters()).device
+        rebuilt: np.ndarray = self.denoiser.rebuild(corrupted.to(device).inputs).cpu().numpy()
+        return rebuilt
+
+    def _floors(self, asked: Noise) -> dict[str, Rebuild]:
+        if self._rivals is None or self._rivals[0] is not asked:
+            kinds = [noise.kind for noise in self.asked_settings]
+            code_size = getattr(self.denoiser.model.config, "code_size", None)
+            self._rivals = asked, image_floors(self.train, asked, kinds, code_size)
+        return self._rivals[1]
+
+    def floors(self, asked: Noise, numbers: Tensor) -> dict[str, Row]:
+        """Filters and linear denoisers, and for a bottleneck PCA."""
+        rows, _ = measure(self._floors(asked), self.held_out, asked, numbers)
+        return rows
+
+    def samples(self, asked: Noise) -> dict[str, Any]:
+        """Held-out images: clean, as the encoder sees them, rebuilt."""
+        corrupted = frozen(self.held_out, asked, spread(len(self.held_out), _PICTURES))
+        return {"corrupted": corrupted, "rebuilt": self.rebuild(corrupted)}
+
+    def save_assets(self, folder: Path) -> None:
+        """An image processor that makes of a picture what the model takes."""
+        config = self.denoiser.model.config
+        save_image_processor(folder, config.image_size, config.num_channels)
+
+    @torch.no_grad()
+    def report(
+        self,
+        folder: Path,
+        settings: ImagePretrainSettings,
+        metrics: Mapping[str, Any],
+        samples: dict[str, Any],
+    ) -> list[str]:
+        """The pictures and the model card."""
+        corrupted, table = samples["corrupted"], metrics["held_out"]
+        rows = {"clean": corrupted.target.numpy()}
+        if settings.noise[0].kind != "none":
+            rows["noisy"] = corrupted.inputs["pixel_values"].numpy().clip(0, 1)
+        rows[f"rebuilt, {table['model']['psnr']:.1f} dB"] = _composed(corrupted, samples["rebuilt"])
+        floors = {name: row for name, row in table.items() if name != "model"}
+        best = max(floors, key=lambda name: floors[name]["psnr"])
+        rebuild = self._floors(self.asked)[best.removeprefix("floor: ")]
+        rows[f"{best.removeprefix('floor: ')}, {floors[best]['psnr']:.1f} dB"] = _composed(
+            corrupted, rebuild(corrupted)
+        )
+        picture_grid(rows, folder / "samples.png")
+        written = ["samples.png"]
+        if code_size := getattr(self.denoiser.model.config, "code_size", None):
+            codes = self.codes()
+            traversal(codes, self._decoded, folder / "traversal.png")
+            written.append("traversal.png")
+            if code_size == 2:
+                code_scatter(codes, self.held_out.labels.numpy(), self.held_out.classes, folder / "codes.png")
+                written.append("codes.png")
+        (folder / "README.md").write_text(
+            image_card(settings, metrics, self.notes, written), encoding="utf-8"
+        )
+        return [
+            f"pictures: {', '.join(str(folder / name) for name in written)}",
+            f"try it: textdae denoise {folder} PICTURE.png -o clean.png",
+        ]
+
+    @torch.no_grad()
+    def codes(self, most: int = 5000) -> np.ndarray:
+        """What the encoder makes of the clean held-out images. (n, K)."""
+        device = next(self.denoiser.parameters()).device
+        parts = []
+        for numbers in torch.arange(min(len(self.held_out), most)).split(256):
+            pixels = self.held_out.batch(numbers)["pixel_values"].to(device)
+            parts.append(self.denoiser.encode({"pixel_values": pixels}).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def _decoded(self, codes: np.ndarray) -> np.ndarray:
+        device = next(self.denoiser.parameters()).device
+        pixels = self.denoiser.decode(torch.from_numpy(codes).float().to(device))
+        decoded: np.ndarray = pixels.float().clamp(0, 1).cpu().numpy()
+        return decoded
+
+
+def _check_patches(noises: Sequence[Any], image_size: int) -> None:
+    for noise in noises:
+        size = getattr(noise, "patch_size", 1)
+        if image_size % size:
+            raise SettingsError(
+                f"noise.patch_size: patches of {size} pixels do not cover images of {image_size} x {image_size}; "
+                "give a divisor of it"
+            )
+
+
+def _composed(corrupted: Corrupted, rebuilt: np.ndarray) -> np.ndarray:
+    """The rebuilt pixels where they are scored, the seen ones elsewhere."""
+    seen = corrupted.inputs["pixel_values"].numpy()
+    composed: np.ndarray = np.where(corrupted.where.numpy(), rebuilt, seen).clip(0, 1)
+    return composed

@@ -1,0 +1,106 @@
+"""Text: blocks of tokens, hidden tokens, a masked language model."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from textdae.checkpoints import load_text
+from textdae.data.packing import Blocks
+from textdae.data.text import TextCorpus, prepare_text
+from textdae.data.tokenizer import load_tokenizer, save_tokenizer, vocabulary_of
+from textdae.floors.text import text_floors
+from textdae.modalities.base import Modality, Row
+from textdae.models.text import TextDenoiser, build_text_denoiser
+from textdae.noise import Noise, TokenNoise, text_noise
+from textdae.report.card import text_card
+from textdae.report.samples import text_samples
+from textdae.report.scores import with_bits_per_byte
+from textdae.settings import TextEvaluateRunSettings, TextPretrainSettings, TokenizerSettings
+from textdae.training.evaluation import evaluate
+
+
+class TextModality(Modality):
+    """Text, as `Modality` says."""
+
+    unit = "tokens"
+    train: Blocks
+    held_out: Blocks
+    denoiser: TextDenoiser
+
+    def __init__(self, corpus: TextCorpus, rate: float) -> None:
+        self.train, self.held_out = corpus.train, corpus.held_out
+        self.tokenizer: PreTrainedTokenizerFast = corpus.tokenizer
+        self.fingerprint, self.notes = corpus.fingerprint, corpus.notes
+        self.units_per_example = corpus.train.block_size
+        self.vocabulary = vocabulary_of(corpus.tokenizer)
+        self.asked = self.at_level(rate)
+
+    @classmethod
+    def of_settings(cls, settings: TextPretrainSettings) -> "TextModality":
+        """Prepare the corpus, and build the denoiser."""
+        tokenizer = None
+        if settings.model.from_pretrained:  # a checkpoint and its tokenizer belong together
+            tokenizer = load_tokenizer(settings.model.from_pretrained, settings.model.revision)
+        text = cls(prepare_text(settings.data, settings.tokenizer, tokenizer), settings.evaluate.rate)
+        text.noise = text_noise(settings.noise, text.vocabulary)
+        text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed)
+        return text
+
+    @classmethod
+    def of_checkpoint(
+        cls, checkpoint: str, settings: TextEvaluateRunSettings, say: Callable[[str], None]
+    ) -> "TextModality":
+        """Load the denoiser, and prepare the corpus with its tokenizer."""
+        denoiser, tokenizer = load_text(checkpoint)
+        data = settings.data
+        limit = getattr(denoiser.model.config, "max_position_embeddings", None) or data.block_size
+        if data.block_size > limit:
+            say(f"data.block_size {data.block_size} is more than the model takes; using {limit}")
+            data = data.model_copy(update={"block_size": limit})
+        text = cls(prepare_text(data, TokenizerSettings(), tokenizer), settings.evaluate.rate)
+        text.denoiser = denoiser
+        return text
+
+    def at_level(self, level: float) -> Noise:
+        """Evaluation hides single tokens, whatever the training hid."""
+        return TokenNoise(self.vocabulary, level)
+
+    def score(
+        self, asked: Noise, numbers: Tensor, batch_size: int, accelerator: Accelerator | None = None
+    ) -> tuple[Row, int]:
+        """Loss in nats, accuracy and bits per byte."""
+        scores = evaluate(self.denoiser, self.held_out, asked, numbers, batch_size, accelerator)
+        row = with_bits_per_byte(scores["loss"], scores["accuracy"], self.held_out.bytes_per_token)
+        return row, int(scores["scored"])
+
+    def floors(self, asked: Noise, numbers: Tensor) -> dict[str, Row]:
+        """Unigrams, and the neighbours to the left and right."""
+        found = text_floors(self.train, self.held_out, asked, self.vocabulary, numbers)
+        return {
+            name: with_bits_per_byte(*floor, self.held_out.bytes_per_token) for name, floor in found.items()
+        }
+
+    def samples(self, asked: Noise) -> list[str]:
+        """Passages with what was hidden and what was guessed."""
+        return text_samples(self.denoiser, self.held_out, asked, self.tokenizer)
+
+    def save_assets(self, folder: Path) -> None:
+        """The tokenizer."""
+        save_tokenizer(self.tokenizer, folder)
+
+    def report(
+        self, folder: Path, settings: TextPretrainSettings, metrics: Mapping[str, Any], samples: list[str]
+    ) -> list[str]:
+        """The model card, and the passages."""
+        mask = str(self.tokenizer.mask_token)
+        card = text_card(settings, metrics, self.notes, samples, mask)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        return [
+            "held-out text, [right guess] and [wrong guess|right word]:",
+            *(f"  {sample}" for sample in samples),
+            f'try it: textdae denoise {folder} "the [MASK] of the list"',
+        ]

@@ -1,0 +1,53 @@
+"""The parts that the convolutional image models share: residual blocks, and steps between sizes that lose nothing.
+
+There is no normalisation: for restoring images it costs accuracy (Lim et al. 2017, section 3.1), and without it no
+statistics of a batch have to be kept.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Residual(nn.Module):
+    """x + conv(gelu(conv(x))); the last convolution begins at zero, so a deep stack begins as the identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        out: Tensor = x + self.second(F.gelu(self.first(x)))
+        return out
+
+
+def residuals(channels: int, count: int) -> nn.Sequential:
+    """`count` residual blocks."""
+    return nn.Sequential(*(Residual(channels) for _ in range(count)))
+
+
+class Down(nn.Module):
+    """Half the size: each 2 x 2 pixels become one, and a matrix mixes their channels."""
+
+    def __init__(self, channels: int, wider: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(4 * channels, wider, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, wider, H/2, W/2)."""
+        out: Tensor = self.mix(F.pixel_unshuffle(x, 2))
+        return out
+
+
+class Up(nn.Module):
+    """Twice the size: the reverse of `Down`."""
+
+    def __init__(self, wider: int, channels: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv2d(wider, 4 * channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, wider, H/2, W/2) -> (B, C, H, W)."""
+        return F.pixel_shuffle(self.mix(x), 2)

@@ -1,0 +1,154 @@
+"""The settings of a whole run: one class a modality, and the rule that picks it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from textdae.errors import SettingsError
+from textdae.settings.common import DataSettings, EvaluateSettings, Settings, TrainSettings
+from textdae.settings.image import (
+    EMBEDDED_SOURCES,
+    AutoencoderSettings,
+    GaussianNoise,
+    ImageDataSettings,
+    ImageEvaluateSettings,
+    ImageModelSettings,
+    ImageNoises,
+    settled,
+)
+from textdae.settings.text import (
+    TextDataSettings,
+    TextEvaluateSettings,
+    TextModelSettings,
+    TextNoises,
+    TokenizerSettings,
+    TokenNoise,
+)
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+
+
+def modality_of(given: Mapping[str, Any]) -> str:
+    """The modality that settings mean: what `modality` says, else what `data.source` is known to hold, else text."""
+    if given.get("modality") is not None:
+        return str(given["modality"])
+    data = given.get("data")
+    source = data.get("source") if isinstance(data, Mapping) else None
+    if not isinstance(source, str):
+        return "text"
+    return "image" if source in EMBEDDED_SOURCES or _holds_images(source) else "text"
+
+
+def _holds_images(source: str) -> bool:
+    if source.lower().endswith(IMAGE_SUFFIXES):
+        return True
+    folder = Path(source).expanduser()
+    try:
+        return folder.is_dir() and any(
+            path.name.lower().endswith(IMAGE_SUFFIXES) for path in folder.rglob("*")
+        )
+    except OSError:
+        return False
+
+
+class _RunSettings(Settings):
+    """Base of the settings that have one class for each modality."""
+
+    @classmethod
+    def choose(cls, given: Mapping[str, Any]) -> type[Settings]:
+        """The class for what is `given`; itself where the class is already that of a modality."""
+        by_modality = {c.model_fields["modality"].default: c for c in cls.__subclasses__()}
+        modality = modality_of(given)
+        if by_modality and modality not in by_modality:
+            raise SettingsError(f"modality: {' or '.join(by_modality)}, got {modality!r}")
+        return by_modality.get(modality, cls)
+
+
+class PretrainSettings(_RunSettings):
+    """`textdae pretrain`"""
+
+    modality: str
+    """text or image; default: image where `data.source` is known to hold images, else text."""
+    output_dir: Path = Path("runs/quickstart")
+    """Everything the run writes lies here."""
+    data: DataSettings
+    model: Any
+    noise: Any
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings
+
+
+class TextPretrainSettings(PretrainSettings):
+    """`textdae pretrain`, of text"""
+
+    modality: Literal["text"] = "text"
+    """text or image; default: image where `data.source` is known to hold images, else text."""
+    data: TextDataSettings = TextDataSettings()
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    noise: TextNoises = (TokenNoise(),)
+    """One noise, or a list of noises applied one after the other."""
+    model: TextModelSettings = TextModelSettings()
+    evaluate: TextEvaluateSettings = TextEvaluateSettings()
+
+    @model_validator(mode="after")
+    def _positions(self) -> "TextPretrainSettings":
+        if self.model.from_pretrained is None and self.data.block_size > self.model.max_position_embeddings:
+            raise ValueError(
+                f"data.block_size {self.data.block_size} is longer than "
+                f"model.max_position_embeddings {self.model.max_position_embeddings}"
+            )
+        return self
+
+
+class ImagePretrainSettings(PretrainSettings):
+    """`textdae pretrain`, of images"""
+
+    modality: Literal["image"] = "image"
+    """text or image; default: image where `data.source` is known to hold images, else text."""
+    output_dir: Path = Path("runs/images")
+    """Everything the run writes lies here."""
+    data: ImageDataSettings = ImageDataSettings()
+    noise: ImageNoises = (GaussianNoise(),)
+    """One noise, or a list of noises applied one after the other."""
+    model: ImageModelSettings = AutoencoderSettings()
+    evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
+
+
+class EvaluateRunSettings(_RunSettings):
+    """`textdae evaluate`"""
+
+    modality: str
+    """text or image: that of the checkpoint."""
+    data: DataSettings
+    evaluate: EvaluateSettings
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the hardware multiplies it natively, else fp32."""
+
+
+class TextEvaluateRunSettings(EvaluateRunSettings):
+    """`textdae evaluate`, of text"""
+
+    modality: Literal["text"] = "text"
+    """text or image: that of the checkpoint."""
+    data: TextDataSettings = TextDataSettings()
+    evaluate: TextEvaluateSettings = TextEvaluateSettings()
+
+
+class ImageEvaluateRunSettings(EvaluateRunSettings):
+    """`textdae evaluate`, of images"""
+
+    modality: Literal["image"] = "image"
+    """text or image: that of the checkpoint."""
+    data: ImageDataSettings = ImageDataSettings()
+    evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
+
+
+def evaluation_of(run: PretrainSettings) -> dict[str, Any]:
+    """What `textdae evaluate` goes by unless told otherwise: the data and the evaluation of the run itself."""
+    evaluate = run.evaluate
+    if isinstance(run, ImagePretrainSettings) and run.evaluate.noise is None:
+        evaluate = evaluate.model_copy(update={"noise": settled(run.noise)})
+    values = {"data": run.data, "evaluate": evaluate}
+    return {key: value.model_dump(mode="json", exclude_none=True) for key, value in values.items()}

@@ -1,0 +1,144 @@
+"""Settings of text."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from textdae.settings.common import Bytes, DataSettings, EvaluateSettings, Settings, Share, noise_list
+
+
+class TextDataSettings(DataSettings):
+    """Where the clean text comes from."""
+
+    source: str = "docstrings"
+    """`docstrings` (of the installed packages), a file, folder or glob (.txt .txt.gz .jsonl .csv .parquet), or a Hub dataset id."""
+    document: Literal["auto", "row", "paragraph", "file"] = "auto"
+    """What one document is; auto: a row of a table, a blank-line-separated paragraph of a text file."""
+    text_column: str = "text"
+    """Column of a table that holds the text."""
+    encoding: str = "utf-8"
+    """Encoding of text files."""
+    errors: Literal["strict", "replace", "skip"] = "strict"
+    """Bytes that do not decode: stop and say where, put U+FFFD in their place, or skip and count the document."""
+    max_bytes: Bytes | None = None
+    """Stop reading after this much text, e.g. 40MB; docstrings stop at 25MB unless told otherwise."""
+    block_size: Annotated[int, Field(ge=8, le=65536)] = 128
+    """Positions in a block, in tokens."""
+
+
+class TokenizerSettings(Settings):
+    """The tokenizer: trained on the corpus, or loaded."""
+
+    algorithm: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
+    """WordPiece, byte-level BPE, or Unigram."""
+    vocab_size: Annotated[int, Field(ge=32, le=2**20)] = 8192
+    """Entries wanted, special tokens included; a small corpus may give fewer."""
+    lowercase: bool | None = None
+    """Lower-case and strip accents; default: true for wordpiece, false for the others."""
+    max_training_bytes: Bytes = 200_000_000
+    """Train the tokenizer on at most this much text, spread evenly over the corpus."""
+    from_pretrained: str | None = None
+    """A folder or Hub id of a fast tokenizer to use instead of training one."""
+    revision: str | None = None
+    """Branch, tag or commit of `from_pretrained`."""
+
+
+class _TextNoise(Settings):
+    rate: Share = 0.3
+    """Share of the ordinary tokens that is hidden."""
+    final_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Rate at the end of the run; default: 0.15 where `rate` is left alone, else `rate` throughout (uniform: 0)."""
+    schedule: Literal["linear", "cosine", "uniform"] = "linear"
+    """How the rate goes from `rate` to `final_rate`; uniform: each block draws its own rate between the two."""
+    mask_share: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Of the hidden tokens, the share that shows the mask token."""
+    random_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Of the hidden tokens, the share that shows a random ordinary token; the rest is left as it was."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fall_to_15_percent(cls, given: Any) -> Any:
+        if isinstance(given, dict) and not {"rate", "final_rate", "schedule"} & given.keys():
+            return {**given, "final_rate": 0.15}
+        return given
+
+    @model_validator(mode="after")
+    def _shares(self) -> "_TextNoise":
+        if self.mask_share + self.random_share > 1 + 1e-9:
+            raise ValueError(
+                f"mask_share + random_share must not pass 1, got {self.mask_share + self.random_share:g}"
+            )
+        return self
+
+
+class TokenNoise(_TextNoise):
+    """Hide tokens, each on its own."""
+
+    kind: Literal["tokens"] = "tokens"
+    """tokens, words or spans."""
+
+
+class WordNoise(_TextNoise):
+    """Hide whole words: all pieces of a word or none."""
+
+    kind: Literal["words"] = "words"
+    """tokens, words or spans."""
+
+
+class SpanNoise(_TextNoise):
+    """Hide runs of whole words (SpanBERT, Joshi et al. 2020, section 3.1)."""
+
+    kind: Literal["spans"] = "spans"
+    """tokens, words or spans."""
+    mean_length: Annotated[float, Field(ge=1)] = 5.0
+    """Mean of the geometric run length, in words, before it is clipped."""
+    max_length: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Longest run, in words."""
+
+
+TextNoises = Annotated[
+    tuple[Annotated[TokenNoise | WordNoise | SpanNoise, Field(discriminator="kind")], ...],
+    *noise_list("tokens"),
+]
+
+
+class TextModelSettings(Settings):
+    """The denoiser: a stock Hugging Face model."""
+
+    type: str = "modernbert"
+    """Any family with a masked language model: modernbert, bert, roberta, distilbert, electra, ..."""
+    hidden_size: Annotated[int, Field(ge=1, le=65536)] = 128
+    """Width D of the embedding."""
+    num_hidden_layers: Annotated[int, Field(ge=1, le=1024)] = 4
+    """Transformer layers."""
+    num_attention_heads: Annotated[int, Field(ge=1, le=1024)] = 2
+    """Attention heads; must divide `hidden_size`."""
+    intermediate_size: Annotated[int, Field(ge=1, le=2**20)] = 320
+    """Width of the feed-forward layer."""
+    max_position_embeddings: Annotated[int, Field(ge=8, le=2**20)] = 512
+    """Longest input that the model will take, in tokens."""
+    local_attention: Annotated[int, Field(ge=2)] | None = None
+    """Window of the local layers, in tokens, for families that have such layers; default 8: neighbours first teaches fastest."""
+    global_attn_every_n_layers: Annotated[int, Field(ge=1)] | None = None
+    """Every so many layers, the last of them sees the whole document, for families with local layers; default 4."""
+    config: dict[str, Any] = {}
+    """Further keys of the family's own config class, e.g. `model.config.hidden_dropout_prob=0`."""
+    from_pretrained: str | None = None
+    """Go on from this checkpoint (folder or Hub id); the sizes above are then the checkpoint's, and so is the tokenizer."""
+    revision: str | None = None
+    """Branch, tag or commit of `from_pretrained`."""
+
+    @model_validator(mode="after")
+    def _heads(self) -> "TextModelSettings":
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
+            )
+        return self
+
+
+class TextEvaluateSettings(EvaluateSettings):
+    """How a masked language model is scored."""
+
+    rate: Share = 0.15
+    """Share of tokens hidden when evaluating."""
