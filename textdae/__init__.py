@@ -6,9 +6,11 @@ Nothing heavy is imported until it is used, so `import textdae` takes no time.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from textdae.registration import register
+
 if TYPE_CHECKING:
-    from textdae.checkpoints import load_text
-    from textdae.denoise import denoise_text
+    from textdae.checkpoints import load_image, load_text
+    from textdae.denoise import denoise_pictures, denoise_text
     from textdae.errors import SettingsError, TextdaeError
     from textdae.evaluate import evaluate_checkpoint
     from textdae.models import Denoiser, DenoiserOutput
@@ -28,9 +30,11 @@ _HOMES = {
     "SettingsError": "textdae.errors",
     "TextdaeError": "textdae.errors",
     "Trainer": "textdae.training.loop",
+    "denoise_pictures": "textdae.denoise",
     "denoise_text": "textdae.denoise",
     "evaluate_checkpoint": "textdae.evaluate",
     "load": "textdae.settings",
+    "load_image": "textdae.checkpoints",
     "load_text": "textdae.checkpoints",
     "pretrain": "textdae.pretrain",
 }
@@ -46,12 +50,17 @@ __all__ = [
     "SettingsError",
     "TextdaeError",
     "Trainer",
+    "denoise_pictures",
     "denoise_text",
     "evaluate_checkpoint",
     "load",
+    "load_image",
     "load_text",
     "pretrain",
 ]
+
+
+register()
 
 
 def __getattr__(name: str) -> Any:

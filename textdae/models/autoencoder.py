@@ -136,7 +136,8 @@ class Autoencoder(PreTrainedModel):
         """Codes (B, K) -> images (B, C, H, W)."""
         image: Tensor = self.decoder(code)
         # A linear autoencoder stays linear; the others are kept between black and white.
-        return torch.sigmoid(image) if self.config.num_hidden_layers else image + 0.5
+        linear = self.config.encoder == "mlp" and not self.config.num_hidden_layers
+        return image + 0.5 if linear else torch.sigmoid(image)
 
     def forward(self, pixel_values: Tensor, **kwargs: Any) -> AutoencoderOutput:
         """(B, C, H, W) -> (B, C, H, W)."""

@@ -5,6 +5,7 @@ The loss is the squared error against the clean image; the stock ViT would compa
 B batch, C channels, H, W pixels, P patch size, N patches, D width of the embedding.
 """
 
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def build_image_denoiser(settings: Any, image_size: int, channels: int, seed: in
             if settings.type == "unet":
                 return as_denoiser(UNet(UNetConfig(**sizes)))
             return as_denoiser(ViTForMaskedImageModeling(_vit_config(settings, sizes)))
-        except (ValueError, TypeError, RuntimeError) as error:
+        except (ValueError, TypeError, RuntimeError, KeyError) as error:
             why = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
             raise SettingsError(f"model: {settings.type} cannot be built so: {why}") from None
 
@@ -150,9 +151,15 @@ def _vit_config(settings: Any, sizes: dict[str, int]) -> ViTConfig:
             f"{sizes['image_size']} x {sizes['image_size']}; give a divisor of it"
         )
     stock = ViTConfig()
-    unknown = [key for key in settings.config if not hasattr(stock, key)]
-    if unknown:
-        raise SettingsError(f"model.config.{unknown[0]}: ViTConfig has no such key")
+    for key in settings.config:
+        if not hasattr(stock, key):
+            near = difflib.get_close_matches(key, list(stock.to_dict()), n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise SettingsError(f"model.config.{key}: ViTConfig has no such key{hint}")
+        if key in ("image_size", "num_channels", "patch_size", "encoder_stride"):
+            raise SettingsError(
+                f"model.config.{key}: follows from the images and from model.patch_size; leave it out"
+            )
     own = {
         "num_attention_heads": settings.num_attention_heads,
         "intermediate_size": settings.intermediate_size,

@@ -3,7 +3,7 @@
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -91,9 +91,9 @@ class TrainSettings(Settings):
     num_train_epochs: Annotated[float, Field(gt=0)] | None = None
     """Stop after this many passes over the training blocks."""
     time_budget: Seconds | None = None
-    """Stop after this much training time, e.g. 10m; the schedule follows the clock. With none of the three: 215s."""
+    """Stop after this much training time, e.g. 10m; the schedule follows the clock. With none of the three: 215s of text, 90s of images."""
     per_device_train_batch_size: Annotated[int, Field(ge=1)] = 16
-    """Blocks per process per forward pass."""
+    """Examples per process per forward pass."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
     """Forward passes per optimizer step."""
     optimizer: Literal["muon", "adamw"] = "muon"
@@ -139,12 +139,14 @@ class TrainSettings(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Decides weights, order and masks."""
 
+    _unlimited: ClassVar[float] = 215.0
+
     @model_validator(mode="before")
     @classmethod
     def _ends(cls, given: Any) -> Any:
         limits = ("max_steps", "num_train_epochs", "time_budget")
         if isinstance(given, dict) and all(given.get(limit) is None for limit in limits):
-            return {**given, "time_budget": 215.0}
+            return {**given, "time_budget": cls._unlimited}
         return given
 
 

@@ -1,12 +1,19 @@
 """Settings of images; pixels lie in [0, 1]."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from textdae.errors import SettingsError
-from textdae.settings.common import DataSettings, EvaluateSettings, Settings, Share, noise_list
+from textdae.settings.common import (
+    DataSettings,
+    EvaluateSettings,
+    Settings,
+    Share,
+    TrainSettings,
+    noise_list,
+)
 
 EMBEDDED_SOURCES = ("digits", "patterns")
 
@@ -14,6 +21,8 @@ EMBEDDED_SOURCES = ("digits", "patterns")
 class ImageDataSettings(DataSettings):
     """Where the clean images come from, and what size they get."""
 
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the examples kept for evaluation, chosen by a hash of their content."""
     source: str = "digits"
     """`digits` (scikit-learn's 8x8), `patterns` (generated, 3x3), an image, folder or glob, a Parquet file, or a Hub dataset id."""
     image_column: str = "image"
@@ -215,6 +224,16 @@ ImageModelSettings = Annotated[
     Field(discriminator="type"),
     BeforeValidator(_with_type),
 ]
+
+
+class ImageTrainSettings(TrainSettings):
+    """The training loop, with what suits small images."""
+
+    _unlimited: ClassVar[float] = 90.0
+    per_device_train_batch_size: Annotated[int, Field(ge=1)] = 64
+    """Examples per process per forward pass."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate of AdamW."""
 
 
 class ImageEvaluateSettings(EvaluateSettings):

@@ -16,6 +16,7 @@ from textdae.settings.image import (
     ImageEvaluateSettings,
     ImageModelSettings,
     ImageNoises,
+    ImageTrainSettings,
     settled,
 )
 from textdae.settings.text import (
@@ -113,6 +114,7 @@ class ImagePretrainSettings(PretrainSettings):
     noise: ImageNoises = (GaussianNoise(),)
     """One noise, or a list of noises applied one after the other."""
     model: ImageModelSettings = AutoencoderSettings()
+    train: ImageTrainSettings = ImageTrainSettings()
     evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
 
 
