@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from textdae.cli import main
-from textdae.settings import PretrainSettings
+from textdae.settings import TextPretrainSettings
 
 
 @pytest.fixture
@@ -132,13 +132,19 @@ def test_show_prints_what_would_be_used(run):
     [
         (["denoise", "/nowhere/run", "a [MASK]"], "/nowhere/run: no such folder"),
         (["evaluate", "/nowhere/run"], "/nowhere/run: no such folder"),
-        (["evaluate", "x", "--rates", "often"], "--rates: numbers with commas between"),
-        (["evaluate", "x", "--rates", "0.1,7"], "each share lies above 0 and is at most 1"),
-        (["evaluate", "x", "data.sorce=docstrings"], "data.sorce: no such key; did you mean `source`?"),
+        (["evaluate", "x", "--levels", "often"], "--levels: numbers above 0 with commas between"),
+        (["evaluate", "x", "--levels", "0.1,-7"], "--levels: numbers above 0 with commas between"),
+        (["evaluate", "{here}", "data.sorce=docstrings"], "data.sorce: no such key; did you mean `source`?"),
+        (["denoise", "{here}/image", "photo.png"], "say where to write the clean picture, e.g. -o clean.png"),
+        (["demo", "bottelneck"], "demo: no demo `bottelneck`; known: bottleneck, target, noise-matrix"),
+        (["settings", "pretrain", "-m", "sound"], "--modality: text or image, got 'sound'"),
     ],
 )
-def test_other_commands_are_as_plain(run, words, message):
-    code, _, errors = run(*words)
+def test_other_commands_are_as_plain(run, words, message, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "modernbert"}')
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image/config.json").write_text('{"model_type": "textdae_unet"}')
+    code, _, errors = run(*(word.replace("{here}", str(tmp_path)) for word in words))
     assert code == 2
     assert message in errors
     assert "Traceback" not in errors

@@ -9,9 +9,12 @@ from textdae.settings import PretrainSettings, dump, load
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("text-*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*-*.yaml")), ids=lambda path: path.name)
 def test_it_loads_and_names_its_own_folder(path, tmp_path):
+    if path.stem.startswith("accelerate"):
+        pytest.skip("read by accelerate")
     settings = load(PretrainSettings, path)
+    assert settings.modality == path.stem.partition("-")[0]
     assert settings.output_dir == Path("runs") / path.stem
     again = tmp_path / "again.yaml"
     again.write_text(dump(settings))
@@ -21,6 +24,12 @@ def test_it_loads_and_names_its_own_folder(path, tmp_path):
 def test_the_four_sizes_are_there():
     assert {path.stem for path in CONFIGS.glob("text-*.yaml")} == {
         f"text-{size}" for size in ("tiny", "mini", "small", "base")
+    }
+
+
+def test_the_three_image_runs_are_there():
+    assert {path.stem for path in CONFIGS.glob("image-*.yaml")} == {
+        f"image-{name}" for name in ("digits", "fashion", "patterns")
     }
 
 

@@ -23,16 +23,22 @@ def blocks(document: str, language: str) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore")  # of Jupyter, about itself
-def test_the_notebook_runs(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("text", ["floor: neighbours", "torch.Size([1, "]),
+        ("image", ["floor: linear denoiser", "torch.Size([1, 32])"]),
+    ],
+)
+def test_the_notebook_runs(name, shown, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")
-    notebook = nbformat.read(ROOT / "notebooks/text.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / f"notebooks/{name}.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "clear the outputs before committing"
     for cell in notebook.cells:
         cell.source = cell.source.replace("/tmp/textdae-notebook", str(tmp_path / "run"))
     NotebookClient(notebook, timeout=400, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
     printed = "".join(o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", []))
-    assert "floor: neighbours" in printed
-    assert "torch.Size([1, " in printed
+    assert all(part in printed for part in shown)
 
 
 def test_the_noise_of_contributing_is_a_noise(wordpiece):

@@ -92,7 +92,7 @@ def test_the_loss_is_the_squared_error_against_the_clean_image_where_it_is_score
     for place in zip(*np.nonzero(where), strict=True):
         expected += (made[place] - clean[place]) ** 2
         against_noisy += (made[place] - noisy[place]) ** 2
-    assert float(output.loss_sum) == pytest.approx(expected, rel=1e-5)
+    assert output.loss_sum.item() == pytest.approx(expected, rel=1e-5)
     assert int(output.count) == where.sum()
     assert abs(against_noisy - expected) > 0.1 * expected
     np.testing.assert_array_equal(output.reconstruction.detach().numpy(), made.astype(np.float32))
@@ -104,10 +104,10 @@ def test_the_stock_vit_compares_with_its_own_noisy_input():
     noisy, masked = batch.inputs["pixel_values"], batch.inputs["hidden"][:, 0, ::2, ::2].flatten(1)
     stock = denoiser.model(noisy, bool_masked_pos=masked)
     absolute = {
-        name: float((stock.reconstruction - target)[batch.where].abs().mean())
+        name: (stock.reconstruction - target)[batch.where].abs().mean().item()
         for name, target in (("noisy", noisy), ("clean", batch.target))
     }
-    assert float(stock.loss) == pytest.approx(absolute["noisy"], rel=1e-4)
+    assert stock.loss.item() == pytest.approx(absolute["noisy"], rel=1e-4)
     assert abs(absolute["clean"] - absolute["noisy"]) > 0.02
 
 
@@ -197,7 +197,7 @@ def test_a_unet_takes_any_size(height):
             assert torch.equal(denoiser.rebuild({"pixel_values": seen}), made.clamp(0, 1))
         assert not torch.allclose(made, seen, atol=1e-3)
         batch = Corrupted({"pixel_values": seen}, seen, torch.ones_like(seen, dtype=torch.bool))
-        assert float(trained(batch).loss_sum) == pytest.approx(float((made - seen).square().sum()), rel=1e-5)
+        assert trained(batch).loss_sum.item() == pytest.approx((made - seen).square().sum().item(), rel=1e-5)
 
 
 def test_an_odd_size_is_padded_with_its_last_pixels():
@@ -271,7 +271,7 @@ def test_the_linear_autoencoder_is_never_better_than_pca_and_can_be_as_good():
         code = model.encode(images).detach().double().numpy()
         known = np.column_stack([code, np.ones(len(code))])
         fitted = known @ np.linalg.lstsq(known, flat)[0]
-        mine = float((model(images).reconstruction - images).square().mean())
+        mine = (model(images).reconstruction - images).square().mean().item()
         assert best < np.square(fitted - flat).mean() < mine
     first, last = model.encoder[1][0], model.decoder[0][0]
     with torch.no_grad():
@@ -281,7 +281,7 @@ def test_the_linear_autoencoder_is_never_better_than_pca_and_can_be_as_good():
         first.bias.copy_(directions @ (0.5 - mean))
         last.weight.copy_(directions.T)
         last.bias.copy_(mean - 0.5)
-    assert float((model(images).reconstruction - images).square().mean()) == pytest.approx(best, rel=1e-4)
+    assert (model(images).reconstruction - images).square().mean().item() == pytest.approx(best, rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv", "shallow conv"])
@@ -432,7 +432,7 @@ UNBUILDABLE = {
     "conv": (AutoencoderSettings(encoder="conv"), "an image size that halves evenly twice, got 10; use mlp"),
     "unknown key": (ViTSettings(patch_size=2, config={"hiden_act": "gelu"}), "model.config.hiden_act: ViTConfig has no such key; did you mean `hidden_act`"),
     "settled elsewhere": (ViTSettings(patch_size=2, config={"encoder_stride": 8}), "model.config.encoder_stride: follows from the images"),
-    "wrong type": (ViTSettings(patch_size=2, config={"qkv_bias": "often"}), "model: vit cannot be built so: .*qkv_bias"),
+    "wrong type": (ViTSettings(patch_size=2, config={"qkv_bias": "often"}), "model: vit refuses these values: .*qkv_bias"),
     "no such activation": (ViTSettings(patch_size=2, config={"hidden_act": "glue"}), "model: vit cannot be built so: .*glue"),
     "no such folder": (UNetSettings(from_pretrained="/nowhere/at/all"), "no image model could be loaded from '/nowhere/at/all'"),
 }  # fmt: skip

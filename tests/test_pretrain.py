@@ -17,7 +17,7 @@ from textdae.denoise import denoise_text
 from textdae.errors import SettingsError
 from textdae.evaluate import evaluate_checkpoint
 from textdae.pretrain import pretrain
-from textdae.settings import EvaluateRunSettings, PretrainSettings, load
+from textdae.settings import EvaluateRunSettings, PretrainSettings, TextPretrainSettings, load
 from textdae.training.log import read_log
 
 TINY = [
@@ -75,7 +75,9 @@ def test_everything_promised_lies_in_the_output_folder(run):
     assert {"torch", "transformers", "textdae", "git_commit"} <= json.loads(
         (folder / "versions.json").read_text()
     ).keys()
-    assert TextPretrainSettings(**yaml.safe_load((folder / "settings.yaml").read_text())).train.max_steps == 40
+    assert (
+        TextPretrainSettings(**yaml.safe_load((folder / "settings.yaml").read_text())).train.max_steps == 40
+    )
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: fill-mask\n")
     assert "floor: neighbours" in card

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from textdae.errors import SettingsError, TextdaeError
 from textdae.settings import (
-    TextDataSettings,
-    EvaluateSettings,
+    ImagePretrainSettings,
     PretrainSettings,
+    TextDataSettings,
+    TextEvaluateSettings,
+    TextPretrainSettings,
     TrainSettings,
     dump,
     explain,
@@ -148,7 +150,7 @@ def test_settings_do_not_change_once_read():
         ("noise.kind=words,noise.mean_length=3", "noise.mean_length: no such key; known: rate, final_rate,"),
         ("noise.kind=token", "noise.kind: no kind `token`; did you mean `tokens`?"),
         ("noise.kind=zzz", "noise.kind: no kind `zzz`; known: tokens, words, spans"),
-        ("data.qqq=1", "data.qqq: no such key; known: source, document,"),
+        ("data.qqq=1", "data.qqq: no such key; known: source, held_out,"),
         ("train=5", "train: holds further keys: max_steps, num_train_epochs,"),
         ("noise=5", "noise: holds further keys: rate, final_rate, schedule, mask_share, random_share, kind, mean_length"),
     ],
@@ -391,7 +393,7 @@ def test_any_word_survives_dumping(tmp_path, word):
     assert yaml.safe_load(dump(read))["data"]["source"] == word  # for readers other than ours too
 
 
-@pytest.mark.parametrize("cls", [PretrainSettings, EvaluateSettings])
+@pytest.mark.parametrize("cls", [TextPretrainSettings, ImagePretrainSettings, TextEvaluateSettings])
 def test_every_key_is_explained_with_a_type_a_default_and_a_meaning(cls):
     rows = list(explain(cls))
     assert len({key for key, *_ in rows}) == len(rows)
@@ -402,7 +404,7 @@ def test_every_key_is_explained_with_a_type_a_default_and_a_meaning(cls):
 
 
 def test_the_table_of_keys_is_complete_and_its_defaults_are_those_of_the_settings():
-    table = {key: default for key, _, default, _ in explain(PretrainSettings)}
+    table = {key: default for key, _, default, _ in explain(TextPretrainSettings)}
 
     def leaves(value: Any, prefix: str = ""):
         if isinstance(value, dict) and value:

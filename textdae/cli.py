@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from textdae.errors import SettingsError, TextdaeError
+from textdae.locate import modality_of
 from textdae.settings import (
     EvaluateRunSettings,
     ImageEvaluateRunSettings,
@@ -107,8 +108,6 @@ def evaluate(
 ) -> None:
     """Score a checkpoint on held-out examples with frozen noise, beside its floors."""
     turned = _levels(levels)
-    from textdae.checkpoints import modality_of
-
     base: dict[str, Any] = {"modality": modality_of(checkpoint)}
     if beside := _run_settings(checkpoint):
         base |= evaluation_of(load(PretrainSettings, beside))
@@ -168,17 +167,19 @@ def denoise(
     top: Annotated[int, typer.Option("--top", min=1, help="Text: candidates shown for each mask.")] = 5,
 ) -> None:
     """Give back what the masks of a text hide, or the clean picture behind a noisy one."""
-    from textdae import denoise
-    from textdae.checkpoints import load_image, load_text, modality_of
+    of_images = modality_of(checkpoint) == "image"
+    if of_images and output is None:
+        raise SettingsError("denoise: say where to write the clean picture, e.g. -o clean.png")
 
-    if modality_of(checkpoint) == "image":
-        if output is None:
-            raise SettingsError("denoise: say where to write the clean picture, e.g. -o clean.png")
-        _quiet()
+    from textdae import denoise
+    from textdae.checkpoints import load_image, load_text
+
+    _quiet()
+    if of_images:
+        assert output is not None
         for line in denoise.denoise_pictures(load_image(checkpoint), Path(what), output):
             typer.echo(line)
         return
-    _quiet()
     result = denoise.denoise_text(load_text(checkpoint), what, steps, top)
     for number, candidates in enumerate(result.candidates, 1):
         shown = "  ".join(f"{token} {probability:.1%}" for token, probability in candidates)
@@ -187,6 +188,32 @@ def denoise(
         for number, filled in enumerate(result.order, 1):
             typer.echo(f"round {number}: {', '.join(filled)}")
     typer.echo(result.text)
+
+
+DEMOS = {
+    "bottleneck": "how wide the code must be: the 3x3 patterns",
+    "target": "why the target is the clean image",
+    "noise-matrix": "trained on one noise, asked under another",
+}
+
+
+@app.command()
+def demo(
+    name: Annotated[str, typer.Argument(help="; ".join(f"{k}: {v}" for k, v in DEMOS.items()))],
+    words: Words = None,
+) -> None:
+    """Show what a denoising autoencoder is: one command, one picture."""
+    if name not in DEMOS:
+        raise SettingsError(f"demo: no demo `{name}`; known: {', '.join(DEMOS)}")
+    path, overrides = _split(words)
+    from importlib import import_module
+
+    chosen = import_module(f"textdae.demos.{name.replace('-', '_')}")
+    settings = load(ImagePretrainSettings, path, overrides, chosen.BASE)
+    _quiet()
+    typer.echo("")
+    for line in chosen.run(settings, typer.echo):
+        typer.echo(line)
 
 
 def _quiet() -> None:

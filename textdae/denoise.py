@@ -115,6 +115,9 @@ def denoise_pictures(denoiser: ImageDenoiser, source: Path, output: Path) -> Ite
             raise SettingsError(f"denoise: -o {output} names no picture; end it in .png")
     else:
         raise SettingsError(f"denoise: no such picture or folder: {source}")
+    for file, target in zip(files, targets, strict=True):
+        if target.exists() and target.samefile(file):
+            raise SettingsError(f"denoise: {file} would be written over; give another place with -o")
     config, keeps_size = denoiser.model.config, isinstance(denoiser.model, UNet)
     for file, target in zip(files, targets, strict=True):
         notes: Counter[str] = Counter()
@@ -131,7 +134,7 @@ def denoise_pictures(denoiser: ImageDenoiser, source: Path, output: Path) -> Ite
         if len(pixels) < config.num_channels:
             pixels = np.repeat(pixels, config.num_channels, 0)
             notes["grey pictures given three equal channels"] += 1
-        clean = torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255
+        clean = torch.from_numpy(np.array(pixels, order="C")).float() / 255  # a copy: Pillow lends its own
         # A grey model sees a colour picture as a batch of its channels.
         split = len(pixels) > config.num_channels
         rebuilt = denoiser.rebuild({"pixel_values": clean[:, None] if split else clean[None]})

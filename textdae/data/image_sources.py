@@ -52,38 +52,32 @@ def open_images(data: ImageDataSettings) -> ImageSource:
         pixels, _ = patterns()
         return _embedded("patterns", pixels, [None] * len(pixels), None)
     path = Path(data.source).expanduser()
-    if path.name.lower().endswith(".parquet") or (
-        path.is_dir() and not _pictures(path) and any(path.glob("*.parquet"))
-    ):
-        files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-        return _parquet_source(data, files)
     if path.is_dir():
-        files = _pictures(path)
+        files = _ending(path, IMAGE_SUFFIXES) or _ending(path, (".parquet",))
         if not files:
-            raise SettingsError(
-                f"data.source: no picture in the folder {data.source} ({', '.join(IMAGE_SUFFIXES)})"
-            )
-        return _file_source(data, files, path)
-    if path.exists():
-        return _file_source(data, [path], None)
-    if any(c in data.source for c in "*?["):
+            known = ", ".join((*IMAGE_SUFFIXES, ".parquet"))
+            raise SettingsError(f"data.source: no picture in the folder {data.source} ({known})")
+    elif path.exists():
+        files = [path]
+    elif any(c in data.source for c in "*?["):
         files = sorted(Path(f) for f in glob.glob(str(path), recursive=True) if Path(f).is_file())
         if not files:
             raise SettingsError(f"data.source: {data.source} matches no file")
-        if all(file.name.lower().endswith(".parquet") for file in files):
-            return _parquet_source(data, files)
-        return _file_source(data, files, None)
-    if (
-        path.suffix.lower() in IMAGE_SUFFIXES
+    elif (
+        path.suffix.lower() in (*IMAGE_SUFFIXES, ".parquet")
         or data.source.startswith((".", "/", "~"))
         or data.source.count("/") > 1
     ):
         raise SettingsError(f"data.source: no such file or folder: {data.source}")
-    return _hub_source(data)
+    else:
+        return _hub_source(data)
+    if all(file.name.lower().endswith(".parquet") for file in files):
+        return _parquet_source(data, files)
+    return _file_source(data, files, path if path.is_dir() else None)
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.rglob("*") if f.name.lower().endswith(IMAGE_SUFFIXES) and f.is_file())
+def _ending(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return sorted(f for f in folder.rglob("*") if f.name.lower().endswith(suffixes) and f.is_file())
 
 
 def _embedded(name: str, pixels: Any, labels: list[Any], class_names: list[str] | None) -> ImageSource:
@@ -136,6 +130,34 @@ def _opener(value: Any, name: str, data: ImageDataSettings) -> Callable[[Counter
     return lambda notes: read_picture(_content(value, name), name, data, notes)
 
 
+def _label(row: dict[str, Any], name: str, data: ImageDataSettings) -> Any:
+    label = row.get(data.label_column)
+    if label is not None and not isinstance(label, str | int | float):
+        raise SettingsError(
+            f"{name}: column {data.label_column!r} holds a {type(label).__name__}, not a class; "
+            "set data.label_column to another, or to none that is there"
+        )
+    return label
+
+
+def _first_line(error: Exception) -> str:
+    return (str(getattr(error, "strerror", None) or error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, of those columns that it has."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as table:
+            wanted = [column for column in columns if column in table.schema_arrow.names]
+            for batch in table.iter_batches(batch_size=64, columns=wanted):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: damaged: {_first_line(error)}") from None
+
+
 def _no_column(where: str, data: ImageDataSettings, columns: list[str]) -> SettingsError:
     return SettingsError(
         f"{where}: no column {data.image_column!r}; it has: {', '.join(columns)}; set data.image_column"
@@ -157,24 +179,15 @@ def _parquet_source(data: ImageDataSettings, files: list[Path]) -> ImageSource:
                 class_names = class_names or _class_names(table.schema_arrow.metadata, data.label_column)
         contents = [(file.name, file_digest(file)) for file in files]
     except OSError as error:
-        raise SettingsError(f"data.source: {error.filename or files[0]}: {error.strerror or error}") from None
+        raise SettingsError(f"{file}: cannot be read: {_first_line(error)}") from None
     except pa.ArrowException as error:
-        raise SettingsError(f"{file}: not a Parquet file: {str(error).splitlines()[0]}") from None
+        raise SettingsError(f"{file}: not a Parquet file: {_first_line(error)}") from None
 
     def entries() -> Iterator[Entry]:
         for file in files:
-            with pq.ParquetFile(file) as table:
-                wanted = [c for c in (data.image_column, data.label_column) if c in table.schema_arrow.names]
-                row = 0
-                for batch in table.iter_batches(batch_size=256, columns=wanted):
-                    for entry in batch.to_pylist():
-                        name = f"{file}, row {row}"
-                        row += 1
-                        yield (
-                            name,
-                            _opener(entry[data.image_column], name, data),
-                            entry.get(data.label_column),
-                        )
+            for row, entry in enumerate(_rows(file, (data.image_column, data.label_column))):
+                name = f"{file}, row {row}"
+                yield name, _opener(entry[data.image_column], name, data), _label(entry, name, data)
 
     fingerprint = digest("image tables", contents, data.image_column, data.label_column)
     return ImageSource(data.source, fingerprint, rows, entries, class_names)
@@ -190,25 +203,48 @@ def _class_names(metadata: dict[bytes, bytes] | None, column: str) -> list[str] 
     return [str(name) for name in names] if isinstance(names, list) else None
 
 
+def _at(path: str, name: str, data: ImageDataSettings, notes: Counter[str]) -> Image.Image:
+    """A picture that a row of a Hub dataset names instead of holding it: a file downloaded, or to be streamed."""
+    from datasets.utils.file_utils import xopen
+
+    try:
+        with xopen(path, "rb") as stream:
+            content = stream.read()
+    except Exception as error:  # of the disk, or dozens of kinds of the network
+        raise UnusablePicture(f"{name}: {path} cannot be read: {_first_line(error)}") from None
+    return read_picture(content, name, data, notes)
+
+
 def _hub_source(data: ImageDataSettings) -> ImageSource:
     import datasets
 
     name, commit, rows_of, explained = open_hub(data)
-    columns = rows_of.column_names or list(next(iter(rows_of), {}))
+    columns = rows_of.column_names or explained(lambda: list(next(iter(rows_of), {})))
     if data.image_column not in columns:
         raise _no_column(f"data.source: {name}", data, columns)
     wanted = [column for column in (data.image_column, data.label_column) if column in columns]
-    label = (rows_of.features or {}).get(data.label_column)
+    features = rows_of.features or {}
+    kind, label = (features.get(column) for column in (data.image_column, data.label_column))
+    binary = isinstance(kind, datasets.Value) and "binary" in kind.dtype
+    struct = isinstance(kind, dict) and "bytes" in kind
+    if not (kind is None or binary or struct or isinstance(kind, datasets.Image)):
+        raise SettingsError(
+            f"data.source: {name}: column {data.image_column!r} holds {kind}, no pictures; set data.image_column"
+        )
 
     def entries() -> Iterator[Entry]:
-        rows = explained(
-            lambda: rows_of.select_columns(wanted).cast_column(
-                data.image_column, datasets.Image(decode=False)
-            )
-        )
-        for number, row in enumerate(rows):
+        chosen = explained(lambda: rows_of.select_columns(wanted))
+        if isinstance(kind, datasets.Image):
+            chosen = chosen.cast_column(data.image_column, datasets.Image(decode=False))
+        rows, number = iter(chosen), 0
+        while (row := explained(functools.partial(next, rows, None))) is not None:
             where = f"{name}, row {number}"
-            yield where, _opener(row[data.image_column], where, data), row.get(data.label_column)
+            number += 1
+            value = row[data.image_column]
+            opener = _opener(value, where, data)
+            if isinstance(kind, datasets.Image) and value and value["bytes"] is None and value["path"]:
+                opener = functools.partial(_at, value["path"], where, data)
+            yield where, opener, _label(row, where, data)
 
     fingerprint = digest(
         "hub images", name, commit, data.subset, data.split, data.image_column, data.label_column

@@ -43,7 +43,7 @@ class Images:
         self.pixels: np.ndarray = (
             np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
         )
-        self.labels = torch.from_numpy(np.load(folder / "labels.npy", allow_pickle=False))
+        self.labels = torch.from_numpy(np.load(folder / "labels.npy"))
         self.classes: list[str] = info["classes"]
         self.image_size, self.channels = info["image_size"], info["channels"]
 
@@ -53,7 +53,7 @@ class Images:
     @property
     def has_labels(self) -> bool:
         """Whether any image has a class."""
-        return bool(self.classes)
+        return bool((self.labels >= 0).any())
 
     def batch(self, images: Iterable[int] | Tensor) -> dict[str, Tensor]:
         """The clean images of these numbers: `pixel_values` in [0, 1]. *Shape:* (B, C, H, W), float32."""
@@ -184,8 +184,6 @@ class _Reader:
                 yield pixels, label
 
     def _bring(self, picture: Any, name: str) -> np.ndarray:
-        if self.channels is None:
-            self.channels = 1 if picture.mode == "L" else 3
         width, height = picture.size
         if self.size is None:
             if width != height:
@@ -198,4 +196,6 @@ class _Reader:
                 f"{name}: {width} x {height}, but {self._first} is {self.size} x {self.size}; "
                 f"set data.image_size={self.size}, and all are resized and cropped"
             )
+        if self.channels is None:
+            self.channels = 1 if picture.mode == "L" else 3
         return fit(picture, self.size, self.channels, self.notes)

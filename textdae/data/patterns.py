@@ -29,17 +29,17 @@ def digits() -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 def patterns(count: int = PATTERNS) -> tuple[np.ndarray, np.ndarray]:
-    """Bars on 3 x 3 pixels that vary in two ways, and in no other: pixels (N, 1, 3, 3) uint8, and the two (N, 2).
+    """Crosses on 3 x 3 pixels that vary in two ways, and in no other: pixels (N, 1, 3, 3) uint8, and the two (N, 2).
 
-    The first is where the bar stands, from the left column (0) over the middle (1) to the right (2); between two
-    columns it lies on both. The second is how bright it is, from 0.3 to 1. They are independent, so two numbers say
-    everything; but moving a bar is not a straight line in pixel space, so two *linear* numbers do not.
+    The first is where the upright bar stands, from the left column (0) to the right (2); the second is where the level
+    bar lies, from the top row (0) to the bottom (2). A bar between two columns lies on both. The two are independent,
+    so two numbers say everything; but moving a bar is not a straight line in pixel space, so two *linear* numbers do
+    not.
     """
     # The additive recurrence of the plastic number covers the square evenly (Roberts 2018); nothing is random.
     plastic = 1.324717957244746
     steps = np.arange(1, count + 1)[:, None] * np.array([1 / plastic, 1 / plastic**2])
-    even = (steps + 0.5) % 1.0
-    place, brightness = 2 * even[:, 0], 0.3 + 0.7 * even[:, 1]
-    columns = np.clip(1 - np.abs(place[:, None] - np.arange(3)), 0, 1) * brightness[:, None]
-    pixels = np.repeat(columns[:, None, None, :], 3, axis=2)
-    return np.rint(pixels * 255).astype(np.uint8), np.stack([place, brightness], 1).astype(np.float32)
+    places = 2 * ((steps + 0.5) % 1.0)
+    bars = np.clip(1 - np.abs(places[:, :, None] - np.arange(3)), 0, 1)
+    pixels = np.maximum(bars[:, 0, None, :], bars[:, 1, :, None])
+    return np.rint(pixels[:, None] * 255).astype(np.uint8), places.astype(np.float32)

@@ -28,7 +28,7 @@ def read_picture(content: bytes, name: str, settings: ImageDataSettings, notes: 
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit decides
             warnings.simplefilter("ignore", UserWarning)  # of odd metadata, which is not used
             picture = Image.open(io.BytesIO(content))
             width, height = picture.size
@@ -36,7 +36,8 @@ def read_picture(content: bytes, name: str, settings: ImageDataSettings, notes: 
                 raise Image.DecompressionBombError
             frames = getattr(picture, "n_frames", 1)
             picture.load()
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            turned = _upright(picture)
+    except Image.DecompressionBombError:
         raise UnusablePicture(
             f"{name}: unpacks to more than {MOST_PIXELS // 10**6} million pixels; make it smaller"
         ) from None
@@ -54,10 +55,18 @@ def read_picture(content: bytes, name: str, settings: ImageDataSettings, notes: 
         raise UnusablePicture(
             f"{name}: more than 8 bits a channel (mode {picture.mode}); convert it to 8 bits"
         )
-    turned = ImageOps.exif_transpose(picture)
+    grey = turned.mode in ("1", "L", "LA")
     if turned.mode in _TRANSPARENT or "transparency" in turned.info:
         turned = _opaque(turned.convert("RGBA"), name, settings, notes)
-    return turned.convert("L") if turned.mode in ("1", "L") else turned.convert("RGB")
+    return turned.convert("L" if grey else "RGB")
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    """Turned as its metadata say; as it is where these are damaged."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:
+        return picture
 
 
 def _opaque(picture: Image.Image, name: str, settings: ImageDataSettings, notes: Counter[str]) -> Image.Image:
@@ -81,10 +90,13 @@ def fit(picture: Image.Image, size: int, channels: int, notes: Counter[str]) -> 
         picture = picture.convert("RGB")
     width, height = picture.size
     if (width, height) != (size, size):
-        if min(width, height) != size:
-            notes[f"pictures resized so that the shorter side has {size} pixels"] += 1
         if width != height:
             notes["pictures cropped to their middle"] += 1
-        picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+        if min(width, height) != size:
+            notes[f"pictures resized so that the shorter side has {size} pixels"] += 1
+            picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+        else:  # whole pixels, kept as they are
+            left, top = (width - size) // 2, (height - size) // 2
+            picture = picture.crop((left, top, left + size, top + size))
     pixels = np.asarray(picture, np.uint8)
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -63,13 +63,13 @@ class Quality:
             for one, other in zip(clean, shown, strict=True):
                 options = {"win_size": window, "data_range": 1.0, "channel_axis": 0}
                 self._ssim += float(structural_similarity(one, other, **options))
-        self._images += len(clean)
+            self._images += len(clean)
 
     def row(self) -> dict[str, float]:
-        """Loss (the MSE, once more by its own name), PSNR in dB, and SSIM."""
+        """Loss (the MSE, once more by its own name), PSNR in dB (at most 120), and SSIM where an image is large enough."""
         mse = self._error / max(self._scored, 1)
-        psnr = -10 * math.log10(mse) if mse else math.inf
-        return {"loss": mse, "mse": mse, "psnr": psnr, "ssim": self._ssim / max(self._images, 1)}
+        row = {"loss": mse, "mse": mse, "psnr": -10 * math.log10(max(mse, 1e-12))}
+        return row | ({"ssim": self._ssim / self._images} if self._images else {})
 
 
 def measure(

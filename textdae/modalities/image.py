@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from pydantic import ValidationError
 from torch import Tensor
 
 from textdae.checkpoints import load_image
@@ -83,7 +84,13 @@ class ImageModality(Modality):
         dials = [name for name in ("sigma", "rate") if hasattr(first, name)]
         if not dials:
             raise SettingsError(f"--levels: noise of kind {first.kind} has no level")
-        turned = first.model_copy(update={dials[0]: level, f"final_{dials[0]}": None, "schedule": "linear"})
+        values = {dials[0]: level, f"final_{dials[0]}": None, "schedule": "linear"}
+        try:
+            turned = type(first)(**{**first.model_dump(), **values})
+        except ValidationError as error:
+            raise SettingsError(
+                f"--levels: {dials[0]} of {first.kind}: {error.errors()[0]['msg'].lower()}, got {level:g}"
+            ) from None
         return image_noise((turned, *others))
 
     def score(
@@ -133,7 +140,7 @@ class ImageModality(Modality):
         """The pictures and the model card."""
         corrupted, table = samples["corrupted"], metrics["held_out"]
         rows = {"clean": corrupted.target.numpy()}
-        if settings.noise[0].kind != "none":
+        if self.asked_settings[0].kind != "none":
             rows["noisy"] = corrupted.inputs["pixel_values"].numpy().clip(0, 1)
         rows[f"rebuilt, {table['model']['psnr']:.1f} dB"] = _composed(corrupted, samples["rebuilt"])
         floors = {name: row for name, row in table.items() if name != "model"}

@@ -12,6 +12,7 @@ from textdae.checkpoints import load_text
 from textdae.data.packing import Blocks
 from textdae.data.text import TextCorpus, prepare_text
 from textdae.data.tokenizer import load_tokenizer, save_tokenizer, vocabulary_of
+from textdae.errors import SettingsError
 from textdae.floors.text import text_floors
 from textdae.modalities.base import Modality, Row
 from textdae.models.text import TextDenoiser, build_text_denoiser
@@ -67,6 +68,8 @@ class TextModality(Modality):
 
     def at_level(self, level: float) -> Noise:
         """Evaluation hides single tokens, whatever the training hid."""
+        if level > 1:
+            raise SettingsError(f"--levels: a share of the tokens is at most 1, got {level:g}")
         return TokenNoise(self.vocabulary, level)
 
     def score(

@@ -12,20 +12,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel, ViTConfig, ViTForMaskedImageModeling
+from transformers import AutoConfig, PreTrainedModel, ViTConfig, ViTForMaskedImageModeling
 
 from textdae.errors import SettingsError
+from textdae.locate import IMAGE_MODEL_TYPES
 from textdae.models.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.models.denoiser import Denoiser
 from textdae.models.sharding import put
 from textdae.models.unet import UNet, UNetConfig
 from textdae.noise import Corrupted
 
-MODEL_TYPES = {
-    AutoencoderConfig.model_type: AutoModel,
-    UNetConfig.model_type: AutoModel,
-    ViTConfig.model_type: ViTForMaskedImageModeling,
-}
+_LOADERS = dict(zip(IMAGE_MODEL_TYPES, (Autoencoder, UNet, ViTForMaskedImageModeling), strict=True))
 
 
 class ImageDenoiser(Denoiser):
@@ -168,7 +165,11 @@ def _vit_config(settings: Any, sizes: dict[str, int]) -> ViTConfig:
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
     }
-    return ViTConfig(**{**sizes, **own, **settings.config})
+    try:
+        return ViTConfig(**{**sizes, **own, **settings.config})
+    except Exception as error:  # the config class checks in its own way
+        why = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+        raise SettingsError(f"model: vit refuses these values: {why}") from None
 
 
 def as_denoiser(model: PreTrainedModel) -> ImageDenoiser:
@@ -212,9 +213,9 @@ def load_image_model(name: str, revision: str | None = None) -> PreTrainedModel:
     """
     try:
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
-        loader = MODEL_TYPES.get(config.model_type)
+        loader = _LOADERS.get(config.model_type)
         if loader is None:
-            raise ValueError(f"model_type {config.model_type!r} is none of {', '.join(MODEL_TYPES)}")
+            raise ValueError(f"model_type {config.model_type!r} is none of {', '.join(_LOADERS)}")
         model: PreTrainedModel = loader.from_pretrained(
             name, config=config, revision=revision, use_safetensors=True, dtype=torch.float32
         )

@@ -26,8 +26,9 @@ from textdae.noise.draw import Draw
 def normal(draw: Draw, name: str, shape: torch.Size) -> Tensor:
     """Standard normal numbers, one for each value of an example; they reach 5.4 standard deviations. *Shape:* `shape`."""
     u = draw.uniform(name, math.prod(shape[1:]))
-    # u lies on a grid of 2^-24 that holds 0; half a step further in, its ends mirror each other.
-    return (torch.erfinv((u + 2.0**-25) * 2 - 1) * 2**0.5).view(shape)
+    # u lies on a grid of 2^-24 that holds 0; half a step further in, its ends mirror each other. In this order every
+    # step is exact in float32; added to u itself, the half step would round the largest u to 1, which is infinity.
+    return (torch.erfinv((u * 2 - 1) + 2.0**-24) * 2**0.5).view(shape)
 
 
 class ImageNoise(Noise):

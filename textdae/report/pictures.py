@@ -73,6 +73,7 @@ def code_scatter(codes: np.ndarray, labels: np.ndarray, classes: Sequence[str], 
     figure = new_figure(6.4, 5.0)
     axes = figure.add_subplot()
     labels = labels[: len(codes)]
+    axes.scatter(codes[labels < 0, 0], codes[labels < 0, 1], s=5, alpha=0.5, color="#64748b")
     if classes:
         for number, name in enumerate(classes):
             here = labels == number
@@ -86,8 +87,6 @@ def code_scatter(codes: np.ndarray, labels: np.ndarray, classes: Sequence[str], 
                 label=name if number < 20 else None,
             )
         axes.legend(frameon=False, fontsize=7, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5))
-    else:
-        axes.scatter(codes[:, 0], codes[:, 1], s=5, alpha=0.5, color="#64748b")
     axes.set_xlabel("first number of the code")
     axes.set_ylabel("second")
     axes.spines[["top", "right"]].set_visible(False)

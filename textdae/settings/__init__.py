@@ -21,7 +21,13 @@ from textdae.settings.runs import (
     TextPretrainSettings,
     evaluation_of,
 )
-from textdae.settings.text import TextDataSettings, TextModelSettings, TextNoises, TokenizerSettings
+from textdae.settings.text import (
+    TextDataSettings,
+    TextEvaluateSettings,
+    TextModelSettings,
+    TextNoises,
+    TokenizerSettings,
+)
 
 __all__ = [
     "AutoencoderSettings",
@@ -39,6 +45,7 @@ __all__ = [
     "Settings",
     "TextDataSettings",
     "TextEvaluateRunSettings",
+    "TextEvaluateSettings",
     "TextModelSettings",
     "TextNoises",
     "TextPretrainSettings",

@@ -16,6 +16,17 @@ from textdae.settings.common import (
 )
 
 EMBEDDED_SOURCES = ("digits", "patterns")
+IMAGE_MODELS = ("autoencoder", "unet", "vit")
+IMAGE_NOISES = (
+    "gaussian",
+    "speckle",
+    "blur",
+    "salt_and_pepper",
+    "pixels",
+    "patches",
+    "blocks",
+    "none",
+)
 
 
 class ImageDataSettings(DataSettings):

@@ -10,6 +10,8 @@ from textdae.errors import SettingsError
 from textdae.settings.common import DataSettings, EvaluateSettings, Settings, TrainSettings
 from textdae.settings.image import (
     EMBEDDED_SOURCES,
+    IMAGE_MODELS,
+    IMAGE_NOISES,
     AutoencoderSettings,
     GaussianNoise,
     ImageDataSettings,
@@ -32,11 +34,17 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".we
 
 
 def modality_of(given: Mapping[str, Any]) -> str:
-    """The modality that settings mean: what `modality` says, else what `data.source` is known to hold, else text."""
+    """The modality that settings mean: what `modality` says; else images where the source, the noise or the model is one
+    of images; else text.
+    """
     if given.get("modality") is not None:
         return str(given["modality"])
-    data = given.get("data")
-    source = data.get("source") if isinstance(data, Mapping) else None
+    source, noise, model = (
+        node.get(key) if isinstance(node := given.get(section), Mapping) else None
+        for section, key in (("data", "source"), ("noise", "kind"), ("model", "type"))
+    )
+    if noise in IMAGE_NOISES or model in IMAGE_MODELS:
+        return "image"
     if not isinstance(source, str):
         return "text"
     return "image" if source in EMBEDDED_SOURCES or _holds_images(source) else "text"
@@ -71,7 +79,7 @@ class PretrainSettings(_RunSettings):
     """`textdae pretrain`"""
 
     modality: str
-    """text or image; default: image where `data.source` is known to hold images, else text."""
+    """text or image; default: what the source, the noise or the model is known to be of, else text."""
     output_dir: Path = Path("runs/quickstart")
     """Everything the run writes lies here."""
     data: DataSettings
@@ -85,7 +93,7 @@ class TextPretrainSettings(PretrainSettings):
     """`textdae pretrain`, of text"""
 
     modality: Literal["text"] = "text"
-    """text or image; default: image where `data.source` is known to hold images, else text."""
+    """text or image; default: what the source, the noise or the model is known to be of, else text."""
     data: TextDataSettings = TextDataSettings()
     tokenizer: TokenizerSettings = TokenizerSettings()
     noise: TextNoises = (TokenNoise(),)
@@ -107,7 +115,7 @@ class ImagePretrainSettings(PretrainSettings):
     """`textdae pretrain`, of images"""
 
     modality: Literal["image"] = "image"
-    """text or image; default: image where `data.source` is known to hold images, else text."""
+    """text or image; default: what the source, the noise or the model is known to be of, else text."""
     output_dir: Path = Path("runs/images")
     """Everything the run writes lies here."""
     data: ImageDataSettings = ImageDataSettings()

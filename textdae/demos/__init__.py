@@ -1,0 +1,1 @@
+"""What a denoising autoencoder is, each point one command and one picture."""

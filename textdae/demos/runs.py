@@ -1,0 +1,39 @@
+"""The runs behind a demo: each a pretraining run like any other, in a folder of its own, and done only once."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from textdae.pretrain import pretrain
+from textdae.settings import ImagePretrainSettings, dump
+
+Say = Callable[[str], None]
+
+
+def run_once(
+    settings: ImagePretrainSettings, name: str, changes: dict[str, Any], say: Say
+) -> tuple[Path, Any]:
+    """Pretrain with `changes` to the settings, in the subfolder `name`; return it, and the run's metrics.
+
+    A run that is there already, with the same settings, is not done again; one that was stopped goes on.
+
+    Args:
+        changes: section of the settings -> the values that this run has of its own.
+    """
+    values = settings.model_dump(mode="json", exclude_none=True)
+    for section, change in changes.items():
+        values[section] = {**values[section], **change} if isinstance(change, dict) else change
+    folder = settings.output_dir / name
+    values["output_dir"] = str(folder)
+    own = ImagePretrainSettings.model_validate(values)
+    metrics = folder / "metrics.json"
+    same = (folder / "settings.yaml").is_file() and (folder / "settings.yaml").read_text() == dump(own)
+    if same and metrics.is_file():
+        say(f"{name}: already there")
+    else:
+        say(f"{name}: training")
+        result = pretrain(own, resume=same, overwrite=not same)
+        if result.fit.stopped_by:
+            raise KeyboardInterrupt
+    return folder, json.loads(metrics.read_text())

@@ -1,0 +1,46 @@
+"""Where a checkpoint is, and what it is a model of, without loading it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from textdae.errors import SettingsError
+
+IMAGE_MODEL_TYPES = ("textdae_autoencoder", "textdae_unet", "vit")
+"""`model_type` of the families of image denoisers, as their `config.json` has it."""
+
+
+def locate(checkpoint: str) -> str:
+    """The name to load from: a folder that is there, or a Hub id.
+
+    Raises:
+        SettingsError: a folder that holds no checkpoint, or a path that is not there.
+    """
+    path = Path(checkpoint).expanduser()
+    if path.is_dir() and not (path / "config.json").exists():
+        inside = sorted(path.glob("checkpoints/step-*"))
+        hint = f"; its newest checkpoint is {inside[-1]}" if inside else ""
+        raise SettingsError(f"{checkpoint}: no config.json, so not a checkpoint{hint}")
+    if not path.exists() and (checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1):
+        raise SettingsError(f"{checkpoint}: no such folder")
+    return str(path) if path.exists() else checkpoint
+
+
+def modality_of(checkpoint: str) -> str:
+    """text or image, by the family that its `config.json` names.
+
+    Raises:
+        SettingsError: there is no such checkpoint.
+    """
+    name = locate(checkpoint)
+    try:
+        if Path(name).is_dir():
+            config: dict[str, Any] = json.loads((Path(name) / "config.json").read_text())
+        else:
+            from transformers import AutoConfig
+
+            config = AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict()
+        return "image" if config.get("model_type") in IMAGE_MODEL_TYPES else "text"
+    except (OSError, ValueError, AttributeError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SettingsError(f"{checkpoint}: no checkpoint could be loaded: {why}") from None
