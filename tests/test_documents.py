@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
+import PIL.Image
 import pytest
 import torch
 from nbclient import NotebookClient
@@ -67,6 +69,11 @@ def test_the_readme_has_commands():
 
 TINY = ["data.max_bytes=600KB", "tokenizer.vocab_size=400", "model.hidden_size=32", "model.num_hidden_layers=1", "model.num_attention_heads=2",
         "model.intermediate_size=32", "train.max_steps=4", "train.compile=never"]  # fmt: skip
+TINY_IMAGES = ["model.hidden_size=16", "train.max_steps=4", "train.time_budget=null"]
+
+
+def is_of_images(line: str) -> bool:
+    return any(part in line for part in ("digits", "photos", " demo "))
 
 
 def test_every_command_of_the_readme_runs(tmp_path, corpus_texts):
@@ -74,6 +81,11 @@ def test_every_command_of_the_readme_runs(tmp_path, corpus_texts):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts/a.txt").write_text("\n\n".join(corpus_texts))
+    (tmp_path / "photos").mkdir()
+    for number in range(60):
+        pixels = np.random.default_rng(number).integers(0, 256, (36, 40, 3), dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / f"photos/{number}.png")
+    PIL.Image.fromarray(pixels).save(tmp_path / "photo.png")
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -84,9 +96,9 @@ def test_every_command_of_the_readme_runs(tmp_path, corpus_texts):
             continue
         words = shlex.split(line.replace("./scripts/textdae", "textdae"))
         command = words[words.index("textdae") + 1]
-        if command == "pretrain":
-            words += TINY
-        elif command == "evaluate":
+        if command in ("pretrain", "demo"):
+            words += TINY_IMAGES if is_of_images(line) else TINY
+        elif command == "evaluate" and not is_of_images(line):
             words += ["data.max_bytes=600KB", "evaluate.max_examples=8"]
         done = subprocess.run(
             words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False

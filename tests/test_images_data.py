@@ -645,6 +645,7 @@ UNUSABLE = {
     "gif": (encoded(picture(0, size=(64, 64)), "GIF")[:-900], DAMAGED),
     "webp": (encoded(picture(0, size=(64, 64)), "WEBP", lossless=True)[:-900], DAMAGED),
     "tiff": (encoded(picture(0, size=(64, 64)), "TIFF")[:-900], DAMAGED),
+    "16 bit colour": (b"P6\n4 4\n65535\n" + bytes(96), r"more than 8 bits a channel \(mode RGB\); convert it to 8 bits"),
     "16 bit": (encoded(Image.fromarray(np.full((8, 8), 999, np.uint16))), r"more than 8 bits a channel \(mode I;16\); convert it to 8 bits"),
     "float": (encoded(Image.new("F", (8, 8)), "TIFF"), r"more than 8 bits a channel \(mode F\); convert it to 8 bits"),
     "rgba": (encoded(half_transparent()), r"transparent \(RGBA\); set data.background=white or black"),

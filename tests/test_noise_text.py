@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from textdae import settings as s
 from textdae.data.packing import Blocks, StreamWriter
 from textdae.data.tokenizer import train_tokenizer, vocabulary_of
 from textdae.noise import (
@@ -29,6 +28,7 @@ from textdae.noise import (
     WordNoise,
     text_noise,
 )
+from textdae.settings import text as s
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 WIDE = Vocabulary(50_000, MASK, (PAD, UNK, CLS, SEP, MASK))

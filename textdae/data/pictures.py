@@ -12,6 +12,7 @@ from textdae.settings import ImageDataSettings
 
 MOST_PIXELS = 100_000_000
 """A picture that unpacks to more than this is refused before it is unpacked."""
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # all decoded by Pillow itself
 _SIXTEEN_BIT = ("I", "F")
 _TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 
@@ -26,15 +27,19 @@ def read_picture(content: bytes, name: str, settings: ImageDataSettings, notes: 
     Raises:
         UnusablePicture: no picture, cut short, too large, of more than 8 bits, or transparent without a background.
     """
+    Image.init()  # else only some of the formats are known yet
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit decides
             warnings.simplefilter("ignore", UserWarning)  # of odd metadata, which is not used
-            picture = Image.open(io.BytesIO(content))
+            picture = Image.open(io.BytesIO(content), formats=_FORMATS)
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 raise Image.DecompressionBombError
-            frames = getattr(picture, "n_frames", 1)
+            frames = (
+                getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
+            )  # a phone's second view
+            deep = any(";16" in str(tile) or "65535" in str(tile) for tile in picture.tile)
             picture.load()
             turned = _upright(picture)
     except Image.DecompressionBombError:
@@ -44,14 +49,12 @@ def read_picture(content: bytes, name: str, settings: ImageDataSettings, notes: 
     except UnidentifiedImageError:
         what = "empty (0 bytes)" if not content else "not a picture in a format that Pillow reads"
         raise UnusablePicture(f"{name}: {what}") from None
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, EOFError ...
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error ...
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UnusablePicture(f"{name}: damaged or cut short: {why}") from None
     if frames > 1:
         notes["animated pictures of which the first frame is used"] += 1
-    if picture.mode.split(";")[0] in _SIXTEEN_BIT:
+    if deep or picture.mode.split(";")[0] in _SIXTEEN_BIT:
         raise UnusablePicture(
             f"{name}: more than 8 bits a channel (mode {picture.mode}); convert it to 8 bits"
         )

@@ -1,0 +1,67 @@
+"""The demos: each draws its picture, says what it shows, and what it shows is so."""
+
+import json
+
+import pytest
+
+from textdae.cli import DEMOS
+from textdae.demos import bottleneck, noise_matrix, target
+from textdae.errors import SettingsError
+from textdae.settings import ImagePretrainSettings, load
+
+QUIET = ["train.precision=fp32", "train.eval_steps=0", "train.save_steps=0"]
+
+
+def settings_of(demo, tmp_path, *overrides):
+    return load(ImagePretrainSettings, None, [f"output_dir={tmp_path}/demo", *QUIET, *overrides], demo.BASE)
+
+
+def run(demo, tmp_path, *overrides):
+    said: list[str] = []
+    return demo.run(settings_of(demo, tmp_path, *overrides), said.append), said
+
+
+def test_every_demo_is_listed():
+    assert set(DEMOS) == {"bottleneck", "target", "noise-matrix"}
+
+
+def test_the_error_of_the_bottleneck_has_its_elbow_at_two(tmp_path):
+    lines, said = run(
+        bottleneck, tmp_path, "train.max_steps=250", "model.hidden_size=64", "train.learning_rate=1e-2"
+    )
+    assert (tmp_path / "demo/bottleneck.png").stat().st_size > 10_000
+    one, two, three, _ = (float(number) for number in lines[1].split()[1:])
+    assert one > 3 * two  # the elbow
+    assert two > three / 5
+    assert len(said) == 8
+
+    linear = json.loads((tmp_path / "demo/linear-autoencoder-2/metrics.json").read_text())["held_out"]
+    # No linear autoencoder is better than PCA on what it was fitted to; here both see held-out patterns.
+    assert linear["model"]["mse"] > 0.97 * linear["floor: PCA 2"]["mse"]
+    again, said = run(
+        bottleneck, tmp_path, "train.max_steps=250", "model.hidden_size=64", "train.learning_rate=1e-2"
+    )
+    assert again == lines
+    assert all(line.endswith("already there") for line in said)
+
+
+def test_the_clean_target_is_the_right_one(tmp_path):
+    lines, _ = run(target, tmp_path, "train.max_steps=60", "model.hidden_size=16")
+    assert (tmp_path / "demo/target.png").exists()
+    clean, noisy = (float(line.split(": ")[1].split()[0]) for line in lines[:2])
+    assert clean > noisy + 1
+
+
+def test_a_noise_is_best_met_by_who_knows_it(tmp_path):
+    lines, _ = run(
+        noise_matrix, tmp_path, "train.max_steps=150", "model.hidden_size=64", "model.code_size=16"
+    )
+    assert (tmp_path / "demo/noise-matrix.png").exists()
+    rows = {line[:22].strip(): [float(cell.split()[0]) for cell in line[22:].split("%")[:-1] for cell in [cell.strip(" ,")]] for line in lines[1:6]}  # fmt: skip
+    column = list(noise_matrix.NOISES).index("salt and pepper .25")
+    assert rows["salt and pepper .25"][column] > rows["none"][column]
+
+
+def test_images_without_labels_have_no_noise_matrix(tmp_path):
+    with pytest.raises(SettingsError, match="patterns has no labels to read; use digits"):
+        run(noise_matrix, tmp_path, "data.source=patterns")
