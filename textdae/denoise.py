@@ -105,6 +105,8 @@ def denoise_pictures(denoiser: ImageDenoiser, source: Path, output: Path) -> Ite
         )
         if not files:
             raise SettingsError(f"denoise: no picture in the folder {source} ({', '.join(IMAGE_SUFFIXES)})")
+        if output.resolve().is_relative_to(source.resolve()):
+            raise SettingsError(f"denoise: {output} lies inside {source}; give another place with -o")
         targets = [(output / file.relative_to(source)).with_suffix(".png") for file in files]
         twice = [target for target, count in Counter(targets).items() if count > 1]
         if twice:

@@ -69,8 +69,13 @@ def _remove_run(folder: Path) -> None:
         "versions.json",
         "config.json",
         "model.safetensors",
+        "preprocessor_config.json",
         "metrics.json",
         "log.jsonl",
+        "loss.png",
+        "samples.png",
+        "traversal.png",
+        "codes.png",
     ):
         (folder / name).unlink(missing_ok=True)
 

@@ -251,10 +251,13 @@ def explain(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, 
             yield from explain(inner[0], f"{prefix}{name}.")
         elif inner:
             seen: dict[str, tuple[str, str, str, str]] = {}
-            for choice in inner:
-                for row in explain(choice, f"{prefix}{name}."):
-                    seen.setdefault(row[0], row)
             tag = _tag_field(inner[0])
+            for choice in inner:
+                for key, kind_of, default, meaning in explain(choice, f"{prefix}{name}."):
+                    first = seen.setdefault(key, (key, kind_of, default, meaning))
+                    if tag and default != first[2] and not key.endswith(f".{tag}"):
+                        own = f"{choice.model_fields[tag].default}: {default}"
+                        seen[key] = (*seen[key][:3], f"{seen[key][3].rstrip('.')}; {own}.")
             tags = " | ".join(choice.model_fields[tag].default for choice in inner) if tag else ""
             for key, kind_of, default, meaning in seen.values():
                 yield (key, tags if key == f"{prefix}{name}.{tag}" else kind_of, default, meaning)
