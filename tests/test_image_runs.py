@@ -14,12 +14,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor
 
-from textdae.checkpoints import load_image, modality_of
+from textdae.checkpoints import load_image
 from textdae.cli import main
-from textdae.denoise import denoise_pictures
+from textdae.denoise.pictures import denoise_pictures, rebuild
 from textdae.errors import SettingsError
 from textdae.evaluate import evaluate_checkpoint
+from textdae.locate import modality_of
 from textdae.modalities.image import ImageModality
+from textdae.models.image import as_denoiser
+from textdae.models.unet import UNet, UNetConfig
 from textdae.pretrain import PretrainResult, pretrain
 from textdae.settings import (
     EvaluateRunSettings,
@@ -607,3 +610,17 @@ def test_a_run_that_cannot_be_is_one_line(work, tmp_path, name, words, message):
         pretrain(load(PretrainSettings, None, settings))
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "run/settings.yaml").exists()
+
+
+def test_a_large_picture_is_done_in_tiles_and_looks_the_same(monkeypatch):
+    torch.manual_seed(0)
+    model = UNet(UNetConfig(hidden_size=4))
+    for parameter in model.parameters():  # the residual branches begin at zero, and would hide a seam
+        torch.nn.init.normal_(parameter, std=0.1)
+    denoiser = as_denoiser(model).eval()
+    pixels = torch.rand(1, 150, 203)
+    whole = rebuild(denoiser, pixels)
+    monkeypatch.setattr("textdae.denoise.pictures._TILE", 64)
+    assert torch.allclose(rebuild(denoiser, pixels), whole, atol=1e-5)
+    monkeypatch.setattr("textdae.denoise.pictures._MARGIN", 8)
+    assert not torch.allclose(rebuild(denoiser, pixels), whole, atol=1e-5)

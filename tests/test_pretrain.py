@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file
 
 from textdae.checkpoints import load_text
-from textdae.denoise import denoise_text
+from textdae.denoise.text import denoise_text
 from textdae.errors import SettingsError
 from textdae.evaluate import evaluate_checkpoint
 from textdae.pretrain import pretrain

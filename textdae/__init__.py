@@ -10,7 +10,8 @@ from textdae.registration import register
 
 if TYPE_CHECKING:
     from textdae.checkpoints import load_image, load_text
-    from textdae.denoise import denoise_pictures, denoise_text
+    from textdae.denoise.pictures import denoise_pictures
+    from textdae.denoise.text import denoise_text
     from textdae.errors import SettingsError, TextdaeError
     from textdae.evaluate import evaluate_checkpoint
     from textdae.models import Denoiser, DenoiserOutput
@@ -30,8 +31,8 @@ _HOMES = {
     "SettingsError": "textdae.errors",
     "TextdaeError": "textdae.errors",
     "Trainer": "textdae.training.loop",
-    "denoise_pictures": "textdae.denoise",
-    "denoise_text": "textdae.denoise",
+    "denoise_pictures": "textdae.denoise.pictures",
+    "denoise_text": "textdae.denoise.text",
     "evaluate_checkpoint": "textdae.evaluate",
     "load": "textdae.settings",
     "load_image": "textdae.checkpoints",
