@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from textdae.modalities import Modality
+from textdae.modalities import modality
 from textdae.report.scores import score_table
-from textdae.settings import EvaluateRunSettings, ImageEvaluateRunSettings, TextEvaluateRunSettings
+from textdae.settings import EvaluateRunSettings
 from textdae.training.evaluation import spread
 from textdae.training.hardware import autocast_dtype
 
@@ -31,29 +31,18 @@ def evaluate_checkpoint(
     Raises:
         SettingsError: the checkpoint or the corpus cannot be used.
     """
-    modality = _modality(checkpoint, settings, say)
-    for note in modality.notes:
+    task = modality(settings.modality).of_checkpoint(checkpoint, settings, say)
+    for note in task.notes:
         say(note)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    modality.denoiser.to(device)
+    task.denoiser.to(device)
     dtype = autocast_dtype(settings.precision, device)
-    numbers = spread(len(modality.held_out), settings.evaluate.max_examples)
-    results: dict[str, Any] = {"data": modality.notes[0], "examples": len(numbers), "levels": {}}
-    noises = {f"{level:g}": modality.at_level(level) for level in levels} or {"as set": modality.asked}
+    numbers = spread(len(task.held_out), settings.evaluate.max_examples)
+    results: dict[str, Any] = {"data": task.notes[0], "examples": len(numbers), "levels": {}}
+    noises = {f"{level:g}": task.at_level(level) for level in levels} or {"as set": task.asked}
     for name, asked in noises.items():
-        floors = modality.floors(asked, numbers)
+        floors = task.floors(asked, numbers)
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-            row, scored = modality.score(asked, numbers, settings.evaluate.batch_size)
+            row, scored = task.score(asked, numbers, settings.evaluate.batch_size)
         results["levels"][name] = {"scored": scored, "held_out": score_table(row, floors)}
     return results
-
-
-def _modality(checkpoint: str, settings: EvaluateRunSettings, say: Callable[[str], None]) -> Modality:
-    if isinstance(settings, TextEvaluateRunSettings):
-        from textdae.modalities.text import TextModality
-
-        return TextModality.of_checkpoint(checkpoint, settings, say)
-    from textdae.modalities.image import ImageModality
-
-    assert isinstance(settings, ImageEvaluateRunSettings)
-    return ImageModality.of_checkpoint(checkpoint, settings, say)

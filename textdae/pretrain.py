@@ -14,11 +14,11 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 
 from textdae.errors import SettingsError, TextdaeError
-from textdae.modalities import Modality
+from textdae.modalities import Modality, modality
 from textdae.models.sharding import whole_weights
 from textdae.report.plots import loss_curve
 from textdae.report.scores import score_table
-from textdae.settings import ImagePretrainSettings, PretrainSettings, TextPretrainSettings, dump
+from textdae.settings import PretrainSettings, dump
 from textdae.training import checkpoint
 from textdae.training.evaluation import evaluate, spread
 from textdae.training.log import read_log
@@ -105,20 +105,20 @@ def pretrain(
         check_output_dir(settings, resume or overwrite)
     # The first process prepares the corpus, the others find it prepared.
     with accelerator.main_process_first():
-        modality = _modality(settings)
-    for note in modality.notes:
+        task = modality(settings.modality).of_settings(settings)
+    for note in task.notes:
         tell(note)
-    denoiser = modality.denoiser
+    denoiser = task.denoiser
     architecture = type(denoiser.model).__name__
     parameters = sum(parameter.numel() for parameter in denoiser.parameters())
     tell(f"{architecture}: {parameters / 1e6:.2f} M parameters")
 
-    facts = _facts(settings, modality)
+    facts = _facts(settings, task)
     resume_from = _resume_from(folder, facts, tell) if resume else None
-    numbers = spread(len(modality.held_out), settings.evaluate.max_examples)
-    in_training = spread(len(modality.held_out), settings.evaluate.max_examples_in_training)
+    numbers = spread(len(task.held_out), settings.evaluate.max_examples)
+    in_training = spread(len(task.held_out), settings.evaluate.max_examples_in_training)
     size = settings.evaluate.batch_size
-    floors = modality.floors(modality.asked, numbers) if is_main else {}
+    floors = task.floors(task.asked, numbers) if is_main else {}
     if is_main and overwrite:
         _remove_run(folder)
     if is_main:
@@ -127,65 +127,51 @@ def pretrain(
 
     trainer = Trainer(
         denoiser,
-        modality.train,
-        modality.noise,
+        task.train,
+        task.noise,
         settings.train,
         folder,
         accelerator=accelerator,
         resume_from=resume_from,
         facts=facts,
-        evaluate=lambda: evaluate(
-            denoiser, modality.held_out, modality.asked, in_training, size, accelerator
-        ),
-        save_assets=modality.save_assets,
+        evaluate=lambda: evaluate(denoiser, task.held_out, task.asked, in_training, size, accelerator),
+        save_assets=task.save_assets,
     )
     fit = trainer.fit()
     if fit.stopped_by:
         return PretrainResult(folder, fit, {}, None, [])
 
     denoiser.eval()
-    row, scored = modality.score(modality.asked, numbers, size, accelerator)
-    speed = round(fit.examples_per_second * modality.units_per_example)
+    row, scored = task.score(task.asked, numbers, size, accelerator)
+    speed = round(fit.examples_per_second * task.units_per_example)
     metrics: dict[str, Any] = {
         "held_out": score_table(row, floors),
         "scored": scored,
         "steps": fit.cursor.step,
         "global_batch": trainer.global_batch,
         "seconds": round(fit.cursor.seconds, 1),
-        f"{modality.unit}_per_second": speed,
+        f"{task.unit}_per_second": speed,
         "architecture": architecture,
         "parameters": parameters,
         "hardware": hardware(accelerator),
     }
-    samples = modality.samples(modality.asked)
+    samples = task.samples(task.asked)
     weights = whole_weights(denoiser.model)
-    lines = _export(settings, modality, weights, metrics, samples) if is_main else []
+    lines = _export(settings, task, weights, metrics, samples) if is_main else []
     accelerator.wait_for_everyone()
     closing = [
         *lines,
         f"{metrics['steps']:,} steps in {metrics['seconds'] / 60:.1f} min"
-        + (f", {speed:,} {modality.unit}/s" if speed else ""),
+        + (f", {speed:,} {task.unit}/s" if speed else ""),
         f"model, card and curve: {folder} (loss.png, README.md)",
     ]
     return PretrainResult(folder, fit, metrics, samples, closing)
 
 
-def _modality(settings: PretrainSettings) -> Modality:
-    # Each is imported where it is chosen: text needs no image library, and the reverse.
-    if isinstance(settings, TextPretrainSettings):
-        from textdae.modalities.text import TextModality
-
-        return TextModality.of_settings(settings)
-    from textdae.modalities.image import ImageModality
-
-    assert isinstance(settings, ImagePretrainSettings)
-    return ImageModality.of_settings(settings)
-
-
-def _facts(settings: PretrainSettings, modality: Modality) -> dict[str, Any]:
+def _facts(settings: PretrainSettings, task: Modality) -> dict[str, Any]:
     """What must be the same when a run is resumed, for otherwise it would be another run."""
     return {
-        "data (corpus, tokenizer, block_size, held_out)": modality.fingerprint,
+        "data (corpus, tokenizer, block_size, held_out)": task.fingerprint,
         "noise": [noise.model_dump(mode="json") for noise in settings.noise],
         "model": settings.model.model_dump(mode="json"),
         "train.seed": settings.train.seed,
@@ -212,7 +198,7 @@ def _resume_from(folder: Path, facts: dict[str, Any], say: Callable[[str], None]
 
 def _export(
     settings: PretrainSettings,
-    modality: Modality,
+    task: Modality,
     weights: dict[str, torch.Tensor] | None,
     metrics: dict[str, Any],
     samples: Any,
@@ -220,14 +206,14 @@ def _export(
     """Put the stock checkpoint and its report at the top of the output folder."""
     folder = settings.output_dir
     try:
-        modality.denoiser.save_pretrained(folder, weights)
-        modality.save_assets(folder)
+        task.denoiser.save_pretrained(folder, weights)
+        task.save_assets(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
         table = metrics["held_out"]
         floors = {name.removeprefix("floor: "): row["loss"] for name, row in table.items() if name != "model"}
         final = (metrics["steps"], table["model"]["loss"])
         loss_curve(read_log(folder / "log.jsonl"), final, floors, folder / "loss.png")
-        return modality.report(folder, settings, metrics, samples)
+        return task.report(folder, settings, metrics, samples)
     except (OSError, SafetensorError) as error:
         raise TextdaeError(
             f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}; the checkpoints are whole"

@@ -1,7 +1,7 @@
 """The interface between a run and what it runs on. A run asks; only a modality knows text from images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,16 @@ class Modality(ABC):
     notes: list[str]
     unit: str
     units_per_example: int
+
+    @classmethod
+    @abstractmethod
+    def of_settings(cls, settings: Any) -> "Modality":
+        """For a run: prepare the corpus, and build the denoiser."""
+
+    @classmethod
+    @abstractmethod
+    def of_checkpoint(cls, checkpoint: str, settings: Any, say: Callable[[str], None]) -> "Modality":
+        """For an evaluation: load the denoiser, and prepare the corpus for it."""
 
     @abstractmethod
     def at_level(self, level: float) -> Noise:
