@@ -12,11 +12,14 @@ import typer
 from textdae.errors import SettingsError, TextdaeError
 from textdae.locate import modality_of
 from textdae.settings import (
+    EmbedSettings,
     EvaluateRunSettings,
+    ImageEmbedSettings,
     ImageEvaluateRunSettings,
     ImagePretrainSettings,
     PretrainSettings,
     Settings,
+    TextEmbedSettings,
     TextEvaluateRunSettings,
     TextPretrainSettings,
     dump,
@@ -34,6 +37,7 @@ Words = Annotated[list[str] | None, typer.Argument(help="[FILE.yaml] [key=value 
 SETTINGS: dict[str, dict[str, type[Settings]]] = {
     "pretrain": {"text": TextPretrainSettings, "image": ImagePretrainSettings},
     "evaluate": {"text": TextEvaluateRunSettings, "image": ImageEvaluateRunSettings},
+    "embed": {"text": TextEmbedSettings, "image": ImageEmbedSettings},
 }
 
 
@@ -189,6 +193,32 @@ def denoise(
         for number, filled in enumerate(result.order, 1):
             typer.echo(f"round {number}: {', '.join(filled)}")
     typer.echo(result.text)
+
+
+@app.command()
+def embed(
+    checkpoint: Checkpoint,
+    source: Annotated[
+        str,
+        typer.Argument(help="What data.source takes: files, a folder, a Hub dataset ...", show_default=False),
+    ],
+    words: Words = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A .npy or .parquet file.")] = None,
+) -> None:
+    """Write one vector for every text or image of a source."""
+    if output is None:
+        raise SettingsError(
+            "embed: say where to write the vectors, e.g. -o vectors.npy or -o vectors.parquet"
+        )
+    path, overrides = _split(words)
+    base = {"modality": modality_of(checkpoint)}
+    settings = load(EmbedSettings, path, [f"data.source={source}", *overrides], base)
+
+    from textdae.downstream.embed import embed
+
+    _quiet()
+    count, width = embed(checkpoint, settings, output, typer.echo)
+    typer.echo(f"{output}: {count:,} vectors of {width} numbers")
 
 
 DEMOS = {

@@ -5,8 +5,9 @@ import glob
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from PIL import Image
 
@@ -22,7 +23,8 @@ Entry = tuple[str, Callable[[Counter[str]], Image.Image], Any]
 """A picture's name, what opens it, and its label (None where it has none)."""
 
 
-class ImageSource(NamedTuple):
+@dataclass(frozen=True)
+class ImageSource:
     """A stream of pictures that can be read as often as one likes."""
 
     name: str
@@ -34,7 +36,7 @@ class ImageSource(NamedTuple):
     class_names: list[str] | None = None
     """Names of the classes where labels are their numbers."""
 
-    def __iter__(self) -> Iterator[Entry]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Entry]:
         """Yield the pictures, unopened."""
         return self.entries()
 

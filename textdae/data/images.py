@@ -114,7 +114,7 @@ def _write(
     folder: Path, source: ImageSource, other: ImageSource | None, share: float, data: ImageDataSettings
 ) -> None:
     notes: Counter[str] = Counter()
-    reader = _Reader(data, notes)
+    reader = Reader(data, notes)
     labels: dict[str, list[Any]] = {"train": [], "held_out": []}
     streams = {}
     for side in labels:
@@ -122,7 +122,8 @@ def _write(
         streams[side] = open(folder / side / "pixels.bin", "wb")  # noqa: SIM115
     try:
         for origin in (source, other) if other else (source,):
-            for pixels, label in reader.read(origin):
+            bar = tqdm(reader.read(origin), "reading images", unit=" images", total=origin.size, disable=None)
+            for _, pixels, label in bar:
                 content = pixels.tobytes()
                 side = "held_out" if origin is other or is_held_out(content, share) else "train"
                 streams[side].write(content)
@@ -154,7 +155,7 @@ def _classes(labels: set[Any], names: list[str] | None) -> tuple[dict[Any, int],
     return {label: index for index, label in enumerate(ordered)}, [str(label) for label in ordered]
 
 
-class _Reader:
+class Reader:
     """Brings every picture to one size and one number of channels; the first one settles what is left open."""
 
     def __init__(self, data: ImageDataSettings, notes: Counter[str]) -> None:
@@ -163,25 +164,22 @@ class _Reader:
         self.channels: int | None = data.channels
         self._first = ""
 
-    def read(self, source: ImageSource) -> Iterator[tuple[np.ndarray, Any]]:
-        """Pixels (C, H, W) uint8 and the label of every picture that can be used."""
+    def read(self, source: ImageSource) -> Iterator[tuple[int, np.ndarray, Any]]:
+        """Row, pixels (C, H, W) uint8 and label of every picture that can be used."""
         done = 0
-        with tqdm(desc="reading images", unit=" images", total=source.size, disable=None) as bar:
-            for name, open_picture, label in source:
-                if self.data.max_images and done >= self.data.max_images:
-                    self.notes[f"stopped at data.max_images = {self.data.max_images:,}"] = 1
-                    return
-                bar.update()
-                try:
-                    picture = open_picture(self.notes)
-                    pixels = self._bring(picture, name)
-                except UnusablePicture as error:
-                    if self.data.on_error == "stop":
-                        raise SettingsError(f"{error}; or set data.on_error=skip") from None
-                    self.notes["pictures skipped, not usable"] += 1
-                    continue
-                done += 1
-                yield pixels, label
+        for row, (name, open_picture, label) in enumerate(source):
+            if self.data.max_images and done >= self.data.max_images:
+                self.notes[f"stopped at data.max_images = {self.data.max_images:,}"] = 1
+                return
+            try:
+                pixels = self._bring(open_picture(self.notes), name)
+            except UnusablePicture as error:
+                if self.data.on_error == "stop":
+                    raise SettingsError(f"{error}; or set data.on_error=skip") from None
+                self.notes["pictures skipped, not usable"] += 1
+                continue
+            done += 1
+            yield row, pixels, label
 
     def _bring(self, picture: Any, name: str) -> np.ndarray:
         width, height = picture.size

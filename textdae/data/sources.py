@@ -42,20 +42,26 @@ class Source:
 
     def __iter__(self) -> Iterator[str]:
         """Yield the documents; blank ones are counted and left out."""
-        notes: Counter[str] = Counter()
+        blank = 0
+        for text in self.rows():
+            if text and not text.isspace():
+                yield text
+            else:
+                blank += 1
+        if blank:
+            self.notes["blank documents left out"] = blank
+
+    def rows(self) -> Iterator[str]:
+        """Yield the documents, blank ones too."""
+        self.notes = notes = Counter[str]()
         read = 0
         for row in self._rows(notes):
             for text in _PARAGRAPH_END.split(row) if self._split else (row,):
-                if not text or text.isspace():
-                    notes["blank documents left out"] += 1
-                    continue
-                if self.settings.max_bytes and read >= self.settings.max_bytes:
+                if self.settings.max_bytes and read >= self.settings.max_bytes and not text.isspace():
                     notes[f"stopped at data.max_bytes = {self.settings.max_bytes:,} bytes"] = 1
-                    self.notes = notes
                     return
                 read += len(text) if text.isascii() else len(text.encode())
                 yield text
-        self.notes = notes
 
 
 def open_source(settings: TextDataSettings, cache: Path) -> Source:

@@ -13,10 +13,13 @@ from textdae.settings.image import (
 )
 from textdae.settings.reader import dump, explain, load
 from textdae.settings.runs import (
+    EmbedSettings,
     EvaluateRunSettings,
+    ImageEmbedSettings,
     ImageEvaluateRunSettings,
     ImagePretrainSettings,
     PretrainSettings,
+    TextEmbedSettings,
     TextEvaluateRunSettings,
     TextPretrainSettings,
     evaluation_of,
@@ -32,9 +35,11 @@ from textdae.settings.text import (
 __all__ = [
     "AutoencoderSettings",
     "DataSettings",
+    "EmbedSettings",
     "EvaluateRunSettings",
     "EvaluateSettings",
     "ImageDataSettings",
+    "ImageEmbedSettings",
     "ImageEvaluateRunSettings",
     "ImageEvaluateSettings",
     "ImageModelSettings",
@@ -44,6 +49,7 @@ __all__ = [
     "PretrainSettings",
     "Settings",
     "TextDataSettings",
+    "TextEmbedSettings",
     "TextEvaluateRunSettings",
     "TextEvaluateSettings",
     "TextModelSettings",

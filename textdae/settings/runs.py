@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from textdae.errors import SettingsError
 from textdae.settings.common import DataSettings, EvaluateSettings, Settings, TrainSettings
@@ -153,6 +153,42 @@ class ImageEvaluateRunSettings(EvaluateRunSettings):
     """text or image: that of the checkpoint."""
     data: ImageDataSettings = ImageDataSettings()
     evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
+
+
+class EmbedSettings(_RunSettings):
+    """`textdae embed`"""
+
+    modality: str
+    """text or image: that of the checkpoint."""
+    data: DataSettings
+    pooling: Literal["mean", "cls"] = "mean"
+    """What stands for an example: the mean over its positions, or its first one; an autoencoder has its code."""
+    normalize: bool = False
+    """Scale every vector to length 1."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the hardware multiplies it natively, else fp32."""
+
+
+class TextEmbedSettings(EmbedSettings):
+    """`textdae embed`, of text"""
+
+    modality: Literal["text"] = "text"
+    """text or image: that of the checkpoint."""
+    data: TextDataSettings = TextDataSettings()
+    layer: Annotated[int, Field(ge=0)] | None = None
+    """Hidden layer to read, 0 the input embedding; default: the last."""
+    batch_tokens: Annotated[int, Field(ge=1)] = 8192
+    """Positions in one forward pass, padding included."""
+
+
+class ImageEmbedSettings(EmbedSettings):
+    """`textdae embed`, of images"""
+
+    modality: Literal["image"] = "image"
+    """text or image: that of the checkpoint."""
+    data: ImageDataSettings = ImageDataSettings()
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    """Images in one forward pass."""
 
 
 def evaluation_of(run: PretrainSettings) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What a trained encoder is for: embeddings, and tasks with few labels."""
