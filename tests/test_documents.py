@@ -14,6 +14,7 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
+from textdae.cli import main
 from textdae.data.tokenizer import vocabulary_of
 from textdae.noise import Draw
 
@@ -76,7 +77,30 @@ def is_of_images(line: str) -> bool:
     return any(part in line for part in ("digits", "photos", " demo "))
 
 
-def test_every_command_of_the_readme_runs(tmp_path, corpus_texts):
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run a line of the README: ours in this process, what others start in one of their own."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "ACCELERATE_USE_CPU": "true"}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+    def run(words: list[str]) -> None:
+        if words[0] == "textdae":
+            monkeypatch.setattr(sys, "argv", words)
+            with pytest.raises(SystemExit) as raised:
+                main()
+            assert not raised.value.code, f"{words}\n{capsys.readouterr().err}"
+        else:
+            done = subprocess.run(
+                words, env=environment, capture_output=True, text=True, timeout=200, check=False
+            )
+            assert done.returncode == 0, f"{words}\n{done.stderr[-2000:]}"
+
+    return run
+
+
+def test_every_command_of_the_readme_runs(tmp_path, corpus_texts, run):
     """In order, in one folder, as they stand but for a tiny model and a tiny text."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     (tmp_path / "texts").mkdir()
@@ -86,11 +110,6 @@ def test_every_command_of_the_readme_runs(tmp_path, corpus_texts):
         pixels = np.random.default_rng(number).integers(0, 256, (36, 40, 3), dtype=np.uint8)
         PIL.Image.fromarray(pixels).save(tmp_path / f"photos/{number}.png")
     PIL.Image.fromarray(pixels).save(tmp_path / "photo.png")
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "ACCELERATE_USE_CPU": "true",
-    }
     for line in commands():
         if line == "./scripts/test" or line.startswith(("git", "pip")):
             continue
@@ -100,7 +119,10 @@ def test_every_command_of_the_readme_runs(tmp_path, corpus_texts):
             words += TINY_IMAGES if is_of_images(line) else TINY
         elif command == "evaluate" and not is_of_images(line):
             words += ["data.max_bytes=600KB", "evaluate.max_examples=8"]
-        done = subprocess.run(
-            words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False
-        )
-        assert done.returncode == 0, f"{line}\n{done.stderr[-2000:]}"
+        run(words)
+
+
+def test_every_picture_of_the_readme_is_there():
+    names = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert len(names) >= 3
+    assert all((ROOT / name).is_file() for name in names)

@@ -547,6 +547,9 @@ def sources(tmp_path, monkeypatch):
         (["data.source=texts", "modality=image"], "image"),
         (["data.source=digits", "modality=text"], "text"),
         (["modality=image"], "image"),
+        (["noise.kind=gaussian"], "image"),
+        (["data.source=somebody/pictures", "noise=[{{kind: pixels}}, {{kind: gaussian}}]"], "image"),
+        (["model.type=vit"], "image"),
     ],
 )
 def test_the_modality_is_that_of_the_source_unless_it_is_said(sources, words, modality):
@@ -578,7 +581,7 @@ def test_a_settings_file_says_it_too(sources):
         (["data.source=digits", "noise.kind=patches", "noise.sigma=1"], "noise.sigma: no such key"),
         (["data.source=digits", "evaluate.rate=0.15"], "evaluate.rate: no such key"),
         (["data.image_size=8"], "data.image_size: no such key"),
-        (["noise.kind=gaussian"], "noise.kind: no kind `gaussian`; known: tokens"),
+        (["modality=text", "noise.kind=gaussian"], "noise.kind: no kind `gaussian`; known: tokens"),
     ],
 )  # fmt: skip
 def test_a_key_of_the_other_modality_is_one_clear_line(words, message):
@@ -622,5 +625,5 @@ def test_a_large_picture_is_done_in_tiles_and_looks_the_same(monkeypatch):
     whole = rebuild(denoiser, pixels)
     monkeypatch.setattr("textdae.denoise.pictures._TILE", 64)
     assert torch.allclose(rebuild(denoiser, pixels), whole, atol=1e-5)
-    monkeypatch.setattr("textdae.denoise.pictures._MARGIN", 8)
+    monkeypatch.setattr("textdae.denoise.pictures._reach", lambda model: 8)
     assert not torch.allclose(rebuild(denoiser, pixels), whole, atol=1e-5)

@@ -216,10 +216,10 @@ def test_evaluate_gives_the_figures_of_the_run_again(run, corpus):
         "precision=fp32",
     ]
     settings = load(EvaluateRunSettings, None, overrides)
-    found = evaluate_checkpoint(str(result.output_dir), settings, [0.3])
-    assert list(found["rates"]) == ["0.15", "0.3"]
-    assert found["rates"]["0.15"]["scored"] == result.metrics["scored"]
-    for row, scores in found["rates"]["0.15"]["held_out"].items():
+    found = evaluate_checkpoint(str(result.output_dir), settings, [0.15, 0.3])
+    assert list(found["levels"]) == ["0.15", "0.3"]
+    assert found["levels"]["0.15"]["scored"] == result.metrics["scored"]
+    for row, scores in found["levels"]["0.15"]["held_out"].items():
         assert scores == pytest.approx(result.metrics["held_out"][row], rel=1e-4), row
 
 

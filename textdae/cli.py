@@ -95,7 +95,9 @@ Checkpoint = Annotated[str, typer.Argument(help="A checkpoint folder or Hub id."
 def _run_settings(checkpoint: str) -> Path | None:
     """The settings of the run that a checkpoint came from, where they lie beside it."""
     folder = Path(checkpoint).expanduser()
-    beside = (folder / "settings.yaml", folder.parent.parent / "settings.yaml")
+    beside = [folder / "settings.yaml"]
+    if folder.resolve().parent.name == "checkpoints":
+        beside.append(folder.resolve().parent.parent / "settings.yaml")
     return next((path for path in beside if folder.is_dir() and path.is_file()), None)
 
 
@@ -115,7 +117,11 @@ def evaluate(
     base: dict[str, Any] = {"modality": modality_of(checkpoint)}
     if beside := _run_settings(checkpoint):
         base |= evaluation_of(load(PretrainSettings, beside))
-    settings = load(EvaluateRunSettings, *_split(words), base)
+    path, overrides = _split(words)
+    if any(word.startswith("data.source=") for word in overrides):  # what belongs to the run's own source
+        for key in ("held_out_source", "held_out_split", "subset", "split", "revision"):
+            base.get("data", {}).pop(key, None)
+    settings = load(EvaluateRunSettings, path, overrides, base)
 
     from textdae.evaluate import evaluate_checkpoint
     from textdae.report.plots import level_sweep

@@ -70,6 +70,8 @@ def _remove_run(folder: Path) -> None:
         "config.json",
         "model.safetensors",
         "preprocessor_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
         "metrics.json",
         "log.jsonl",
         "loss.png",
@@ -186,7 +188,7 @@ def _resume_from(folder: Path, facts: dict[str, Any], say: Callable[[str], None]
         say(f"{folder}: no whole checkpoint to resume from; starting afresh")
         return None
     cursor, before = checkpoint.read_state(path)
-    changed = [name for name, value in facts.items() if before.get(name) != value]
+    changed = [name for name, value in facts.items() if before.get(name, value) != value]
     if changed:
         raise SettingsError(
             f"--resume: {', '.join(changed)} differ from the run in {folder}; resume with the settings in "

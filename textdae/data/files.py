@@ -152,7 +152,10 @@ def no_column(path: object, settings: TextDataSettings, columns: Iterable[object
     """The error for a text column that is not there; names those that are."""
     names = [str(column) for column in columns]
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    return SettingsError(f"{path}: no column {settings.text_column!r}; it has: {shown}; set data.text_column")
+    images = ", or modality=image" if {"image", "img"} & set(names) else ""
+    return SettingsError(
+        f"{path}: no column {settings.text_column!r}; it has: {shown}; set data.text_column{images}"
+    )
 
 
 def _jsonl(path: Path, decoded: Iterable[str], settings: TextDataSettings) -> Iterator[str]:

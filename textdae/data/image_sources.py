@@ -17,7 +17,7 @@ from textdae.data.pictures import UnusablePicture, read_picture
 from textdae.data.sources import open_hub
 from textdae.errors import SettingsError
 from textdae.settings import ImageDataSettings
-from textdae.settings.runs import IMAGE_SUFFIXES
+from textdae.settings.image import IMAGE_SUFFIXES
 
 Entry = tuple[str, Callable[[Counter[str]], Image.Image], Any]
 """A picture's name, what opens it, and its label (None where it has none)."""

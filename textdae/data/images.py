@@ -11,17 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from textdae.data.cache import cache_root, cached, digest
 from textdae.data.image_sources import ImageSource, open_images
 from textdae.data.pictures import UnusablePicture, fit
-from textdae.data.split import held_out_settings, is_held_out
+from textdae.data.split import check_apart, held_out_settings, is_held_out
 from textdae.errors import SettingsError
 from textdae.settings import ImageDataSettings
 
-_VERSION = 1
+_VERSION = 2
 
 
 class Images:
@@ -78,14 +79,9 @@ def prepare_images(data: ImageDataSettings) -> ImageCorpus:
     Raises:
         SettingsError: the corpus cannot be read, or one side of it is empty.
     """
-    root = cache_root(data.cache_dir)
-    source = open_images(data)
-    other_data = held_out_settings(data)
-    other = open_images(other_data) if other_data else None
-    reading = data.model_dump(include={"image_size", "channels", "background", "on_error", "max_images"})
-    share = 0.0 if other else data.held_out
-    key = digest("images", _VERSION, source.fingerprint, reading, other.fingerprint if other else share)
-    folder = cached(root / f"images-{key}", lambda temporary: _write(temporary, source, other, share, data))
+    source, other, share = _sources(data)
+    folder = _folder(data, source, other, share)
+    cached(folder, lambda temporary: _write(temporary, source, other, share, data))
 
     train, held_out = (Images(folder / side) for side in ("train", "held_out"))
     for side, name in (
@@ -101,13 +97,33 @@ def prepare_images(data: ImageDataSettings) -> ImageCorpus:
     return ImageCorpus(
         train,
         held_out,
-        key,
+        folder.name,
         [
             f"{source.name}: {len(train):,} images, {size}{labels}; held out {len(held_out):,}"
             + (f" of {other.name}" if other else ""),
             *(f"{what}: {count:,}" for what, count in notes.items()),
         ],
     )
+
+
+def is_prepared(data: ImageDataSettings) -> bool:
+    """Whether just this corpus has been prepared before."""
+    return _folder(data, *_sources(data)).is_dir()
+
+
+def _sources(data: ImageDataSettings) -> tuple[ImageSource, ImageSource | None, float]:
+    """What is trained on, what is evaluated on where it is another source, and else the share that is kept apart."""
+    source, other_data = open_images(data), held_out_settings(data)
+    other = open_images(other_data) if other_data else None
+    check_apart(data, source.fingerprint, other.fingerprint if other else None)
+    return source, other, 0.0 if other else data.held_out
+
+
+def _folder(data: ImageDataSettings, source: ImageSource, other: ImageSource | None, share: float) -> Path:
+    """Where the prepared corpus lies."""
+    reading = data.model_dump(include={"image_size", "channels", "background", "on_error", "max_images"})
+    key = digest("images", _VERSION, source.fingerprint, reading, other.fingerprint if other else share)
+    return cache_root(data.cache_dir) / f"images-{key}"
 
 
 def _write(
@@ -123,11 +139,12 @@ def _write(
     try:
         for origin in (source, other) if other else (source,):
             bar = tqdm(reader.read(origin), "reading images", unit=" images", total=origin.size, disable=None)
-            for _, pixels, label in bar:
-                content = pixels.tobytes()
-                side = "held_out" if origin is other or is_held_out(content, share) else "train"
-                streams[side].write(content)
-                labels[side].append(label)
+            for found in bar:
+                # By the picture itself, so that at another size it falls on the same side.
+                apart = origin is other or is_held_out(found.picture.tobytes(), share)
+                side = "held_out" if apart else "train"
+                streams[side].write(found.pixels.tobytes())
+                labels[side].append(found.label)
     finally:
         for stream in streams.values():
             stream.close()
@@ -140,8 +157,8 @@ def _write(
             "classes": classes,
         }
         (folder / side / "info.json").write_text(json.dumps(info))
-        found = [-1 if label is None else number[label] for label in given]
-        np.save(folder / side / "labels.npy", np.array(found, np.int64))
+        numbers = [-1 if label is None else number[label] for label in given]
+        np.save(folder / side / "labels.npy", np.array(numbers, np.int64))
     (folder / "notes.json").write_text(json.dumps(notes))
 
 
@@ -155,6 +172,19 @@ def _classes(labels: set[Any], names: list[str] | None) -> tuple[dict[Any, int],
     return {label: index for index, label in enumerate(ordered)}, [str(label) for label in ordered]
 
 
+class Found(NamedTuple):
+    """A picture that can be used."""
+
+    row: int
+    """Its place in the source."""
+    picture: Image.Image
+    """As it came."""
+    pixels: np.ndarray
+    """As it is used. (C, H, W), uint8."""
+    label: Any
+    """None where it has none."""
+
+
 class Reader:
     """Brings every picture to one size and one number of channels; the first one settles what is left open."""
 
@@ -164,22 +194,23 @@ class Reader:
         self.channels: int | None = data.channels
         self._first = ""
 
-    def read(self, source: ImageSource) -> Iterator[tuple[int, np.ndarray, Any]]:
-        """Row, pixels (C, H, W) uint8 and label of every picture that can be used."""
+    def read(self, source: ImageSource) -> Iterator[Found]:
+        """Every picture that can be used."""
         done = 0
         for row, (name, open_picture, label) in enumerate(source):
             if self.data.max_images and done >= self.data.max_images:
                 self.notes[f"stopped at data.max_images = {self.data.max_images:,}"] = 1
                 return
             try:
-                pixels = self._bring(open_picture(self.notes), name)
+                picture = open_picture(self.notes)
+                pixels = self._bring(picture, name)
             except UnusablePicture as error:
                 if self.data.on_error == "stop":
                     raise SettingsError(f"{error}; or set data.on_error=skip") from None
                 self.notes["pictures skipped, not usable"] += 1
                 continue
             done += 1
-            yield row, pixels, label
+            yield Found(row, picture, pixels, label)
 
     def _bring(self, picture: Any, name: str) -> np.ndarray:
         width, height = picture.size

@@ -1,8 +1,9 @@
 """Which examples are trained on, and which are kept for evaluation."""
 
 import hashlib
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from textdae.errors import SettingsError
 from textdae.settings import DataSettings
 
 D = TypeVar("D", bound=DataSettings)
@@ -22,5 +23,21 @@ def held_out_settings(data: D) -> D | None:
     """The settings of the other source that is evaluated on; None where a share of the one source is."""
     if data.held_out_source is None and data.held_out_split is None:
         return None
-    other = {"source": data.held_out_source or data.source, "split": data.held_out_split or data.split}
+    other: dict[str, Any] = {"split": data.held_out_split or data.split}
+    if data.held_out_source not in (None, data.source):  # what belongs to the one source is not the other's
+        other |= {"source": data.held_out_source, "subset": None, "revision": None}
     return data.model_copy(update=other)
+
+
+def check_apart(data: DataSettings, trained_on: str, evaluated_on: str | None) -> None:
+    """Refuse to evaluate on what is trained on; sources are compared by their fingerprints.
+
+    Raises:
+        SettingsError: the two are one, for instance where files are given a `held_out_split`, which only the Hub has.
+    """
+    if trained_on == evaluated_on:
+        key = "held_out_source" if data.held_out_source else "held_out_split"
+        raise SettingsError(
+            f"data.{key}: the same examples as those of data.source {data.source}, which are trained on; "
+            f"name another source with data.held_out_source, or set data.{key}=null"
+        )

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from textdae.data.cache import cache_root, cached, digest
 from textdae.data.packing import Blocks, StreamWriter
 from textdae.data.sources import Source, open_source
-from textdae.data.split import held_out_settings, is_held_out
+from textdae.data.split import check_apart, held_out_settings, is_held_out
 from textdae.data.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
 from textdae.errors import SettingsError
 from textdae.settings import TextDataSettings, TokenizerSettings
@@ -50,6 +50,7 @@ def prepare_text(
     source = open_source(data, root)
     other_data = held_out_settings(data)
     other = open_source(other_data, root) if other_data else None
+    check_apart(data, source.fingerprint, other.fingerprint if other else None)
     # With a source of its own for evaluation, all of the first is trained on.
     share = 0.0 if other else data.held_out
     tokenizer = tokenizer or _tokenizer(source, share, tokenizer_settings, root)
@@ -70,7 +71,8 @@ def prepare_text(
         [
             f"{source.name}: {train.info.documents:,} documents, {train.info.bytes / 1e6:,.1f} MB, "
             f"{train.info.tokens:,} tokens, {len(train):,} blocks of {data.block_size}; "
-            f"held out {held_out.info.documents:,} documents, {len(held_out):,} blocks",
+            f"held out {held_out.info.documents:,} documents, {len(held_out):,} blocks"
+            + (f" of {other.name}" if other else ""),
             f"nothing was cut off; {padded:,} positions of the two last blocks are padding",
             *(f"{reason}: {count:,}" for reason, count in notes.items()),
         ],

@@ -14,6 +14,7 @@ import torch
 from textdae.checkpoints import load_image
 from textdae.data.patterns import patterns
 from textdae.demos.runs import Say, run_once
+from textdae.errors import SettingsError
 from textdae.report.plots import new_figure
 from textdae.settings import ImagePretrainSettings
 
@@ -36,6 +37,10 @@ WIDTHS = (1, 2, 3, 4)
 
 def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
     """Train eight autoencoders, draw `bottleneck.png`, and return what it shows in words."""
+    if settings.data.source != "patterns" or settings.model.type != "autoencoder":
+        raise SettingsError(
+            "demo bottleneck: it is about autoencoders of the 3x3 patterns; leave data.source and model.type alone"
+        )
     errors: dict[str, list[float]] = {"autoencoder": [], "linear autoencoder": []}
     for name, model in (("autoencoder", {}), ("linear autoencoder", {"num_hidden_layers": 0})):
         for width in WIDTHS:

@@ -42,6 +42,8 @@ _MOST = 10_000
 def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
     """Train one autoencoder a noise, draw `noise-matrix.png`, and return the numbers."""
     require_images_extra()
+    if settings.model.type != "autoencoder":
+        raise SettingsError("demo noise-matrix: the class is read from a code; use model.type=autoencoder")
     corpus = prepare_images(settings.data)
     if not corpus.train.has_labels:
         raise SettingsError(
@@ -54,10 +56,6 @@ def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
         changes = {"noise": noise.model_dump(mode="json")}
         folder, _ = run_once(settings, trained_on.replace(" ", "-"), changes, say)
         denoiser = load_image(str(folder))
-        if not hasattr(denoiser.model.config, "code_size"):
-            raise SettingsError(
-                "demo noise-matrix: the class is read from a code; use model.type=autoencoder"
-            )
         read = _probe(denoiser, corpus.train)
         for column, other in enumerate(NOISES.values()):
             asked = image_noise((other,))

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from textdae.pretrain import pretrain
-from textdae.settings import ImagePretrainSettings, dump
+from textdae.settings import ImagePretrainSettings, dump, load
+from textdae.settings.reader import over
 
 Say = Callable[[str], None]
 
@@ -23,10 +24,10 @@ def run_once(
     """
     values = settings.model_dump(mode="json", exclude_none=True)
     for section, change in changes.items():
-        values[section] = {**values[section], **change} if isinstance(change, dict) else change
+        values[section] = over(values[section], change)
     folder = settings.output_dir / name
     values["output_dir"] = str(folder)
-    own = ImagePretrainSettings.model_validate(values)
+    own = load(ImagePretrainSettings, base=values)
     metrics = folder / "metrics.json"
     same = (folder / "settings.yaml").is_file() and (folder / "settings.yaml").read_text() == dump(own)
     if same and metrics.is_file():

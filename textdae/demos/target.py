@@ -26,7 +26,6 @@ BASE: dict[str, Any] = {
 }
 
 
-@torch.no_grad()
 def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
     """Train both, draw `target.png`, and return what it shows in words."""
     corpus = prepare_images(settings.data)
@@ -37,7 +36,8 @@ def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
     for target, name in (("clean", "right target"), ("noisy", "wrong target")):
         folder, metrics = run_once(settings, f"target-{target}", {"train": {"target": target}}, say)
         psnr = metrics["held_out"]["model"]["psnr"]
-        rebuilt: np.ndarray = load_image(str(folder)).rebuild(corrupted.inputs).numpy()
+        with torch.no_grad():
+            rebuilt: np.ndarray = load_image(str(folder)).rebuild(corrupted.inputs).numpy()
         rows[f"{name}, {psnr:.1f} dB"] = rebuilt
         lines.append(f"trained towards the {target} image: {psnr:.2f} dB from the clean one")
     noisy = metrics["held_out"].get("floor: noisy")

@@ -6,6 +6,7 @@ C channels, H, W pixels.
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +18,9 @@ from textdae.errors import SettingsError
 from textdae.models.image import ImageDenoiser
 from textdae.models.unet import UNet
 from textdae.settings import ImageDataSettings
-from textdae.settings.runs import IMAGE_SUFFIXES
+from textdae.settings.image import IMAGE_SUFFIXES
 
-_TILE, _MARGIN = 512, 64
+_TILE = 512
 
 
 def denoise_pictures(denoiser: ImageDenoiser, source: Path, output: Path) -> Iterator[str]:
@@ -47,17 +48,25 @@ def rebuild(denoiser: ImageDenoiser, pixels: Tensor) -> Tensor:
     batch = pixels[:, None] if len(pixels) > denoiser.model.config.num_channels else pixels[None]
     height, width = batch.shape[2:]
     side = _TILE if isinstance(denoiser.model, UNet) else max(height, width)
+    margin = _reach(denoiser.model)
     rebuilt = torch.empty_like(batch)
     for top in range(0, height, side):
         for left in range(0, width, side):
-            # What lies further away than the margin has no influence on a tile.
-            above, before = max(0, top - _MARGIN), max(0, left - _MARGIN)
-            part = batch[:, :, above : top + side + _MARGIN, before : left + side + _MARGIN]
+            # What lies further away than the margin has no influence on a tile; both are multiples of four, as the
+            # steps between sizes are.
+            above, before = max(0, top - margin), max(0, left - margin)
+            part = batch[:, :, above : top + side + margin, before : left + side + margin]
             with torch.no_grad():
                 done = denoiser.rebuild({"pixel_values": part})
             tile = done[:, :, top - above :, left - before :][:, :, :side, :side]
             rebuilt[:, :, top : top + side, left : left + side] = tile
     return rebuilt.view_as(pixels)
+
+
+def _reach(model: Any) -> int:
+    """How far a pixel of a U-Net has an influence: two convolutions a block, at half, at quarter and at half size."""
+    reach: int = 16 * model.config.num_hidden_layers + 8
+    return reach
 
 
 def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:

@@ -86,7 +86,7 @@ def _open(checkpoint: str, settings: EmbedSettings) -> tuple[Encoder, Rows]:
     pictures, notes = open_images(data), Counter[str]()
 
     def read() -> Iterator[tuple[int, Any]]:
-        return ((row, pixels) for row, pixels, _ in Reader(data, notes).read(pictures))
+        return ((found.row, found.pixels) for found in Reader(data, notes).read(pictures))
 
     fingerprint = digest(pictures.fingerprint, data.model_dump(exclude={"cache_dir"}, mode="json"))
     return image, Rows(fingerprint, read, lambda: notes)

@@ -21,6 +21,7 @@ Rebuild = Callable[[Corrupted], np.ndarray]
 
 MOST_VALUES = 4096
 """Images of more values than this have no linear floors: their covariance would not fit."""
+_MOST_CONDITIONAL = 1024  # a system of equations for each image
 _MOST_IMAGES = 20_000
 _BLURS = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
 
@@ -111,7 +112,7 @@ def image_floors(
         return rivals
     if kinds == ["gaussian"] and noise.level.start == noise.level.end:
         rivals["linear denoiser"] = _linear_gaussian(train, numbers, noise.level.end)
-    elif kinds == ["patches"] or kinds == ["blocks"] or kinds == ["pixels"]:
+    elif len(kinds) == 1 and kinds[0] in ("patches", "blocks", "pixels") and values <= _MOST_CONDITIONAL:
         rivals["linear-Gaussian"] = _conditional(train, numbers)
     elif kinds != ["none"]:
         rivals["linear denoiser"] = _least_squares(train, noise, numbers)

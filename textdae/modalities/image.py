@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from textdae.checkpoints import load_image
-from textdae.data.images import ImageCorpus, Images, prepare_images
+from textdae.data.images import ImageCorpus, Images, is_prepared, prepare_images
 from textdae.errors import SettingsError
 from textdae.floors.image import Rebuild, image_floors, measure, require_images_extra
 from textdae.modalities.base import Modality, Row
@@ -20,7 +20,7 @@ from textdae.noise import Corrupted, Noise, image_noise
 from textdae.report.card import image_card
 from textdae.report.pictures import code_scatter, picture_grid, traversal
 from textdae.settings import ImageEvaluateRunSettings, ImagePretrainSettings
-from textdae.settings.image import settled
+from textdae.settings.image import EMBEDDED_SOURCES, settled
 from textdae.training.evaluation import frozen, spread
 
 _PICTURES = 10
@@ -48,8 +48,9 @@ class ImageModality(Modality):
     @classmethod
     def of_settings(cls, settings: ImagePretrainSettings) -> "ImageModality":
         """Prepare the corpus, and build the denoiser."""
+        asked = settings.evaluate.noise or settled(settings.noise)
         corpus = prepare_images(settings.data)
-        images = cls(corpus, settings.evaluate.noise or settled(settings.noise))
+        images = cls(corpus, asked)
         _check_patches(settings.noise, corpus.train.image_size)
         images.noise = image_noise(settings.noise)
         images.denoiser = build_image_denoiser(
@@ -68,11 +69,13 @@ class ImageModality(Modality):
                 f"evaluate.noise: {checkpoint} has no settings.yaml that says what noise it was trained on; "
                 "set evaluate.noise.kind=gaussian evaluate.noise.sigma=0.25, say"
             )
-        config = denoiser.model.config
-        given = {"channels": settings.data.channels or config.num_channels}
-        if settings.data.source not in ("digits", "patterns"):
-            given["image_size"] = settings.data.image_size or config.image_size
-        corpus = prepare_images(settings.data.model_copy(update=given))
+        config, data = denoiser.model.config, settings.data
+        # The run's own corpus is taken as the run took it, the embedded ones have one size and no other.
+        if data.source not in EMBEDDED_SOURCES and not is_prepared(data):
+            own = {"image_size": config.image_size, "channels": config.num_channels}
+            unset = {key: value for key, value in own.items() if getattr(data, key) is None}
+            data = data.model_copy(update=unset)
+        corpus = prepare_images(data)
         check_fits(denoiser.model, corpus.train.image_size, corpus.train.channels, checkpoint)
         images = cls(corpus, settings.evaluate.noise)
         images.denoiser = denoiser
@@ -104,7 +107,9 @@ class ImageModality(Modality):
     def rebuild(self, corrupted: Corrupted) -> np.ndarray:
         """What the denoiser makes of a corrupted batch. (B, C, H, W)."""
         device = next(self.denoiser.parameters()).device
-        rebuilt: np.ndarray = self.denoiser.rebuild(corrupted.to(device).inputs).cpu().numpy()
+        # Through `forward`, which is where sharded weights (FSDP) come together.
+        reconstruction = self.denoiser(corrupted.to(device)).reconstruction
+        rebuilt: np.ndarray = reconstruction.float().clamp(0, 1).cpu().numpy()
         return rebuilt
 
     def _floors(self, asked: Noise) -> dict[str, Rebuild]:
@@ -152,8 +157,10 @@ class ImageModality(Modality):
         picture_grid(rows, folder / "samples.png")
         written = ["samples.png"]
         if code_size := getattr(self.denoiser.model.config, "code_size", None):
-            codes = self.codes()
-            traversal(codes, self._decoded, folder / "traversal.png")
+            # The exported model: that of the run may be spread over several processes.
+            whole = load_image(str(folder))
+            codes = whole.codes(self.held_out)
+            traversal(codes, whole.decoded, folder / "traversal.png")
             written.append("traversal.png")
             if code_size == 2:
                 code_scatter(codes, self.held_out.labels.numpy(), self.held_out.classes, folder / "codes.png")
@@ -161,27 +168,10 @@ class ImageModality(Modality):
         (folder / "README.md").write_text(
             image_card(settings, metrics, self.notes, written), encoding="utf-8"
         )
-        return [
-            f"pictures: {', '.join(str(folder / name) for name in written)}",
-            f"try it: textdae denoise {folder} PICTURE.png -o clean.png",
-        ]
-
-    @torch.no_grad()
-    def codes(self, most: int = 5000) -> np.ndarray:
-        """What the encoder makes of the clean held-out images. (n, K)."""
-        device = next(self.denoiser.parameters()).device
-        parts = []
-        for numbers in torch.arange(min(len(self.held_out), most)).split(256):
-            pixels = self.held_out.batch(numbers)["pixel_values"].to(device)
-            parts.append(self.denoiser.encode({"pixel_values": pixels}).float().cpu().numpy())
-        return np.concatenate(parts)
-
-    @torch.no_grad()
-    def _decoded(self, codes: np.ndarray) -> np.ndarray:
-        device = next(self.denoiser.parameters()).device
-        pixels = self.denoiser.decode(torch.from_numpy(codes).float().to(device))
-        decoded: np.ndarray = pixels.float().clamp(0, 1).cpu().numpy()
-        return decoded
+        lines = [f"pictures: {', '.join(str(folder / name) for name in written)}"]
+        if any(getattr(noise, "scored", "everywhere") == "everywhere" for noise in settings.noise):
+            lines.append(f"try it: textdae denoise {folder} PICTURE.png -o clean.png")
+        return lines
 
 
 def _check_patches(noises: Sequence[Any], image_size: int) -> None:

@@ -9,6 +9,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +23,12 @@ from textdae.models.sharding import put
 from textdae.models.unet import UNet, UNetConfig
 from textdae.noise import Corrupted
 
-_LOADERS = dict(zip(IMAGE_MODEL_TYPES, (Autoencoder, UNet, ViTForMaskedImageModeling), strict=True))
+_LOADERS = {
+    "textdae_autoencoder": Autoencoder,
+    "textdae_unet": UNet,
+    "vit": ViTForMaskedImageModeling,
+}
+assert tuple(_LOADERS) == IMAGE_MODEL_TYPES
 
 
 class ImageDenoiser(Denoiser):
@@ -65,6 +71,24 @@ class ImageDenoiser(Denoiser):
         height, width = inputs["pixel_values"].shape[-2:]
         reconstruction = self.decode(self.encode(inputs))[..., :height, :width]
         return reconstruction.float().clamp(0, 1)
+
+    @torch.no_grad()
+    def codes(self, images: Any, most: int = 5000) -> np.ndarray:
+        """The codes of the first clean images, at most so many. (n, K)."""
+        device = next(self.parameters()).device
+        parts = []
+        for numbers in torch.arange(min(len(images), most)).split(256):
+            pixels = images.batch(numbers)["pixel_values"].to(device)
+            parts.append(self.encode({"pixel_values": pixels}).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def decoded(self, codes: np.ndarray) -> np.ndarray:
+        """The images of codes (n, K), between black and white. (n, C, H, W)."""
+        device = next(self.parameters()).device
+        pixels = self.decode(torch.from_numpy(codes).float().to(device))
+        images: np.ndarray = pixels.float().clamp(0, 1).cpu().numpy()
+        return images
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The convolutions and matrices between the first and the last layer of the encoder and of the decoder."""
@@ -216,9 +240,17 @@ def load_image_model(name: str, revision: str | None = None) -> PreTrainedModel:
         loader = _LOADERS.get(config.model_type)
         if loader is None:
             raise ValueError(f"model_type {config.model_type!r} is none of {', '.join(_LOADERS)}")
-        model: PreTrainedModel = loader.from_pretrained(
-            name, config=config, revision=revision, use_safetensors=True, dtype=torch.float32
+        model: PreTrainedModel
+        model, info = loader.from_pretrained(
+            name,
+            config=config,
+            revision=revision,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
         )
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(f"its weights lack {missing[0]}, so it is no denoiser")
         return model
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
         why = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -35,10 +35,11 @@ class Corrupted(NamedTuple):
 
     def pin_memory(self) -> "Corrupted":
         """The same in page-locked memory, from which a GPU can fetch by itself."""
+        # An expanded tensor cannot be pinned before it has memory of its own.
         return Corrupted(
-            {name: value.pin_memory() for name, value in self.inputs.items()},
-            self.target.pin_memory(),
-            self.where.pin_memory(),
+            {name: value.contiguous().pin_memory() for name, value in self.inputs.items()},
+            self.target.contiguous().pin_memory(),
+            self.where.contiguous().pin_memory(),
         )
 
 

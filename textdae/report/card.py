@@ -5,6 +5,7 @@ from typing import Any
 
 from textdae.report.scores import markdown_table
 from textdae.settings import ImagePretrainSettings, PretrainSettings, TextPretrainSettings
+from textdae.settings.image import settled
 
 
 def text_card(
@@ -50,7 +51,7 @@ def image_card(
     # Only the stock model can be loaded by a program that has never heard of textdae.
     ours = "" if stock else "import textdae  # makes AutoModel know this model\n"
     auto = "AutoModelForMaskedImageModeling" if stock else "AutoModel"
-    noise = "; then ".join(_noise(each) for each in settings.evaluate.noise or settings.noise)
+    noise = "; then ".join(_noise(each) for each in settings.evaluate.noise or settled(settings.noise))
     return _card(
         settings, metrics, notes,
         tags={"tags": ["textdae", "denoising-autoencoder", settings.model.type]},

@@ -16,6 +16,7 @@ from textdae.settings.common import (
 )
 
 EMBEDDED_SOURCES = ("digits", "patterns")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 IMAGE_MODELS = ("autoencoder", "unet", "vit")
 IMAGE_NOISES = (
     "gaussian",
@@ -169,7 +170,7 @@ ImageNoises = Annotated[tuple[ImageNoiseSettings, ...], *noise_list("gaussian")]
 
 class _ImageModel(Settings):
     hidden_size: Annotated[int, Field(ge=1, le=65536)] = 64
-    """Channels of the convolutions at full size, width of the MLP, or width of the ViT."""
+    """Channels of the convolutions at half size, width of the MLP, or width of the ViT."""
     num_hidden_layers: Annotated[int, Field(ge=0, le=1024)] = 2
     """Residual blocks at each size, hidden layers of the MLP on either side (0: linear), or Transformer layers."""
     from_pretrained: str | None = None
@@ -188,7 +189,14 @@ class AutoencoderSettings(_ImageModel):
     code_size: Annotated[int, Field(ge=1, le=65536)] = 32
     """K, the numbers that an image is squeezed into."""
     hidden_size: Annotated[int, Field(ge=1, le=65536)] = 512
-    """Channels of the convolutions at full size, width of the MLP, or width of the ViT."""
+    """Channels of the convolutions at half size (conv: 64 unless given), width of the MLP, or width of the ViT."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _narrow_convolutions(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("encoder") == "conv" and given.get("hidden_size") is None:
+            return {**given, "hidden_size": 64}  # 512 channels would be 100 M parameters
+        return given
 
 
 class UNetSettings(_ImageModel):
@@ -204,7 +212,7 @@ class ViTSettings(_ImageModel):
     type: Literal["vit"] = "vit"
     """autoencoder (a bottleneck), unet (skips, for restoring), or vit (patches, the twin of BERT)."""
     hidden_size: Annotated[int, Field(ge=1, le=65536)] = 128
-    """Channels of the convolutions at full size, width of the MLP, or width of the ViT."""
+    """Channels of the convolutions at half size, width of the MLP, or width of the ViT."""
     num_hidden_layers: Annotated[int, Field(ge=1, le=1024)] = 4
     """Residual blocks at each size, hidden layers of the MLP on either side (0: linear), or Transformer layers."""
     num_attention_heads: Annotated[int, Field(ge=1, le=1024)] = 2

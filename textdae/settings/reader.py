@@ -113,13 +113,13 @@ def _override(settings: dict[str, Any], override: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _over(base: Any, given: Any) -> Any:
+def over(base: Any, given: Any) -> Any:
     """`given` settings over those of `base`; of another kind or type nothing is taken over."""
     if not isinstance(base, dict) or not isinstance(given, dict):
         return given
     if any(tag in given and given[tag] != base.get(tag) for tag in ("kind", "type")):
         return given
-    return {**base, **{key: _over(base.get(key), value) for key, value in given.items()}}
+    return {**base, **{key: over(base.get(key), value) for key, value in given.items()}}
 
 
 def load(
@@ -138,7 +138,7 @@ def load(
     """
     settings = _read_file(path) if path else {}
     typed = {_override(settings, override) for override in overrides}
-    settings = _over(dict(base or {}), settings)
+    settings = over(dict(base or {}), settings)
     cls = getattr(cls, "choose", lambda given: cls)(settings)
     try:
         return cls.model_validate(settings)

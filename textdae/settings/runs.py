@@ -12,6 +12,7 @@ from textdae.settings.image import (
     EMBEDDED_SOURCES,
     IMAGE_MODELS,
     IMAGE_NOISES,
+    IMAGE_SUFFIXES,
     AutoencoderSettings,
     GaussianNoise,
     ImageDataSettings,
@@ -30,36 +31,44 @@ from textdae.settings.text import (
     TokenNoise,
 )
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+_TEXT_SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv")
 
 
-def modality_of(given: Mapping[str, Any]) -> str:
+def modality_meant(given: Mapping[str, Any]) -> str:
     """The modality that settings mean: what `modality` says; else images where the source, the noise or the model is one
     of images; else text.
     """
     if given.get("modality") is not None:
         return str(given["modality"])
-    source, noise, model = (
-        node.get(key) if isinstance(node := given.get(section), Mapping) else None
-        for section, key in (("data", "source"), ("noise", "kind"), ("model", "type"))
-    )
-    if noise in IMAGE_NOISES or model in IMAGE_MODELS:
+    noise = given.get("noise")
+    noises = noise if isinstance(noise, list) else [noise]
+    if any(_value(each, "kind") in IMAGE_NOISES for each in noises):
         return "image"
+    if _value(given.get("model"), "type") in IMAGE_MODELS:
+        return "image"
+    source = _value(given.get("data"), "source")
     if not isinstance(source, str):
         return "text"
     return "image" if source in EMBEDDED_SOURCES or _holds_images(source) else "text"
 
 
+def _value(node: Any, key: str) -> Any:
+    return node.get(key) if isinstance(node, Mapping) else None
+
+
 def _holds_images(source: str) -> bool:
+    """Whether a path is of pictures: by its ending, or a folder that holds some, and no text."""
     if source.lower().endswith(IMAGE_SUFFIXES):
         return True
-    folder = Path(source).expanduser()
+    folder, found = Path(source).expanduser(), False
     try:
-        return folder.is_dir() and any(
-            path.name.lower().endswith(IMAGE_SUFFIXES) for path in folder.rglob("*")
-        )
+        for path in folder.rglob("*") if folder.is_dir() else ():
+            if path.name.lower().endswith(_TEXT_SUFFIXES):
+                return False
+            found = found or path.name.lower().endswith(IMAGE_SUFFIXES)
     except OSError:
         return False
+    return found
 
 
 class _RunSettings(Settings):
@@ -69,7 +78,7 @@ class _RunSettings(Settings):
     def choose(cls, given: Mapping[str, Any]) -> type[Settings]:
         """The class for what is `given`; itself where the class is already that of a modality."""
         by_modality = {c.model_fields["modality"].default: c for c in cls.__subclasses__()}
-        modality = modality_of(given)
+        modality = modality_meant(given)
         if by_modality and modality not in by_modality:
             raise SettingsError(f"modality: {' or '.join(by_modality)}, got {modality!r}")
         return by_modality.get(modality, cls)
