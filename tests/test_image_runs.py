@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -627,3 +629,57 @@ def test_a_large_picture_is_done_in_tiles_and_looks_the_same(monkeypatch):
     assert torch.allclose(rebuild(denoiser, pixels), whole, atol=1e-5)
     monkeypatch.setattr("textdae.denoise.pictures._reach", lambda model: 8)
     assert not torch.allclose(rebuild(denoiser, pixels), whole, atol=1e-5)
+
+
+def test_convolutions_have_their_own_default_width():
+    settings = load(PretrainSettings, None, ["data.source=digits", "model.encoder=conv"])
+    assert settings.model.hidden_size == 64
+    assert load(PretrainSettings, None, ["data.source=digits"]).model.hidden_size == 512
+
+
+@pytest.mark.parametrize("name", ["unet", "vit"])
+def test_two_processes_are_one(name, work):
+    """The same images in the same steps: the same model, and one report."""
+    common = ["train.max_steps=6", "train.save_steps=0", "train.eval_steps=3"]
+    one = pretrain(tiny(work / f"{name}-one", name, *common, "train.per_device_train_batch_size=8"))
+    folder = work / f"{name}-two"
+    words = [*TINY, *MODELS[name], *common, "train.per_device_train_batch_size=4", f"output_dir={folder}",
+             f"data.cache_dir={work / 'cache'}"]  # fmt: skip
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
+               "--rdzv-endpoint=localhost:0", "-m", "textdae", "pretrain", *words]  # fmt: skip
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("PSNR (dB)") == 1  # the first process alone speaks
+    for key, tensor in weights(one.output_dir).items():
+        torch.testing.assert_close(weights(folder)[key], tensor, rtol=0, atol=1e-5, msg=key)
+    found = json.loads((folder / "metrics.json").read_text())["held_out"]["model"]
+    assert found["mse"] == pytest.approx(held_out(one)["model"]["mse"], rel=1e-4)
+
+
+def test_evaluation_on_another_source_leaves_the_data_of_the_run_behind(
+    finished, work, tmp_path, monkeypatch, capsys
+):
+    """The run's own source for evaluation is not asked where another source is named."""
+    folder = finished("unet")[0].output_dir
+    settings = yaml.safe_load((folder / "settings.yaml").read_text())
+    settings["data"]["held_out_source"] = "patterns"
+    copy = tmp_path / "run"
+    shutil.copytree(folder, copy)
+    (copy / "settings.yaml").write_text(yaml.safe_dump(settings))
+    for number in range(30):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8), dtype=np.uint8)
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / f"pictures/{number}.png")
+    words = [
+        f"data.source={tmp_path / 'pictures'}",
+        "data.held_out=0.5",
+        f"data.cache_dir={tmp_path / 'cache'}",
+    ]
+    monkeypatch.setattr(sys, "argv", ["textdae", "evaluate", str(copy), *words])
+    with pytest.raises(SystemExit) as raised:
+        main()
+    out = capsys.readouterr().out
+    assert not raised.value.code
+    assert "patterns" not in out
+    assert "noise as set" in out

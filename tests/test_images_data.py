@@ -848,3 +848,24 @@ def test_a_damaged_picture_works_or_is_an_error_of_one_line(whole, changes, keep
         at = int(place * len(content))
         content = content[:at] + inserted + content[at + removed :]
     works_or_says_why(content[: int(keep * len(content))], background)
+
+
+def test_at_another_size_a_picture_falls_on_the_same_side(folder):
+    for number in range(40):
+        picture(100 + number, size=(12, 12)).save(folder / f"more-{number}.png")
+        (folder / f"more-{number}.png").touch()
+    for path in folder.iterdir():
+        if not path.name.startswith("more"):
+            path.unlink()
+    small, large = (prepared(folder, image_size=size, held_out=0.3) for size in (6, 12))
+    assert (len(small.train), len(small.held_out)) == (len(large.train), len(large.held_out))
+    # Each small picture is the large one of its side and place, resized: the darkest stays the darkest.
+    for one, other in ((small.train, large.train), (small.held_out, large.held_out)):
+        means = [side.pixels.reshape(len(side), -1).mean(1) for side in (one, other)]
+        assert np.corrcoef(*means)[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("given", [{"held_out_split": "test"}, {"held_out_source": "same"}])
+def test_what_is_trained_on_is_not_evaluated_on(folder, given):
+    given = {key: str(folder) if value == "same" else value for key, value in given.items()}
+    assert "the same examples as those of data.source" in complaint(folder, **given)
