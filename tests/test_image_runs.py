@@ -637,9 +637,9 @@ def test_convolutions_have_their_own_default_width():
     assert load(PretrainSettings, None, ["data.source=digits"]).model.hidden_size == 512
 
 
-@pytest.mark.parametrize("name", ["unet", "vit"])
-def test_two_processes_are_one(name, work):
+def test_two_processes_are_one(work):
     """The same images in the same steps: the same model, and one report."""
+    name = "unet"
     common = ["train.max_steps=6", "train.save_steps=0", "train.eval_steps=3"]
     one = pretrain(tiny(work / f"{name}-one", name, *common, "train.per_device_train_batch_size=8"))
     folder = work / f"{name}-two"

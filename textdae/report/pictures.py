@@ -5,37 +5,52 @@ n images, C channels, H, W pixels, K code width.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from textdae.report.plots import new_figure
 
 _DIRECTIONS, _STEPS = 8, 9
+_SIDE = 72  # pixels of a drawn image, at least
 
 
-def _show(axes: Any, image: np.ndarray) -> None:
-    """One image (C, H, W) in [0, 1], without a frame of numbers."""
-    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+def _tiles(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows of images (n, C, H, W) as one picture, with a margin around each. (height, width, 3)."""
+    size = max(rows[0].shape[2:])
+    scale, margin = -(-_SIDE // size), 3
+    lines = []
+    for images in rows:
+        colour = np.broadcast_to(images, (len(images), 3, *images.shape[2:]))
+        large = colour.repeat(scale, 2).repeat(scale, 3)
+        framed = np.pad(large, ((0, 0), (0, 0), (margin, margin), (margin, margin)), constant_values=1.0)
+        lines.append(np.concatenate(list(framed.transpose(0, 2, 3, 1)), 1))
+    width = max(line.shape[1] for line in lines)
+    lines = [
+        np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0)), constant_values=1.0) for line in lines
+    ]
+    return np.concatenate(lines).clip(0, 1)
+
+
+def _draw(rows: Sequence[np.ndarray], names: Sequence[str], title: str | None, path: Path) -> None:
+    """Rows of images, each named at its left; one picture, for a frame around every image would take seconds."""
+    tiles = _tiles(rows)
+    inches = 0.0105
+    figure = new_figure(1.7 + tiles.shape[1] * inches, 0.5 + tiles.shape[0] * inches)
+    axes = figure.add_subplot()
+    axes.imshow(tiles, interpolation="nearest")
+    each = tiles.shape[0] / len(rows)
+    axes.set_yticks([each * (line + 0.5) for line in range(len(rows))], names, fontsize=9)
     axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_color("#cbd5e1")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if title:
+        axes.set_title(title, fontsize=10)
+    figure.savefig(path, dpi=100)
 
 
 def picture_grid(rows: Mapping[str, np.ndarray], path: Path) -> None:
     """Rows of images, each named at its left: name -> (n, C, H, W)."""
-    count = max(len(images) for images in rows.values())
-    figure = new_figure(1.9 + 0.9 * count, 0.95 * len(rows))
-    grid = figure.subplots(len(rows), count, squeeze=False)
-    for line, (name, images) in zip(grid, rows.items(), strict=True):
-        for axes, image in zip(line, images, strict=False):
-            _show(axes, image)
-        for axes in line[len(images) :]:
-            axes.set_axis_off()
-        line[0].set_ylabel(name.replace(", ", "\n"), rotation=0, ha="right", va="center", fontsize=9)
-    figure.savefig(path, dpi=110)
+    _draw(list(rows.values()), [name.replace(", ", "\n") for name in rows], None, path)
 
 
 def traversal(codes: np.ndarray, decode: Callable[[np.ndarray], np.ndarray], path: Path) -> None:
@@ -58,14 +73,7 @@ def traversal(codes: np.ndarray, decode: Callable[[np.ndarray], np.ndarray], pat
             images.append(decode(mean + along[:, None] * direction))
             names.append(f"direction {number}")
         title = "the decoder along the widest directions of the code"
-    figure = new_figure(1.3 + 0.75 * len(images[0]), 0.6 + 0.75 * len(images))
-    grid = figure.subplots(len(images), len(images[0]), squeeze=False)
-    for line, row, name in zip(grid, images, names, strict=True):
-        for axes, image in zip(line, row, strict=True):
-            _show(axes, image)
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    figure.savefig(path, dpi=100)
+    _draw(images, names, title, path)
 
 
 def code_scatter(codes: np.ndarray, labels: np.ndarray, classes: Sequence[str], path: Path) -> None:
