@@ -133,6 +133,7 @@ def main():
     parser.add_argument("test")
     parser.add_argument("--rates", default="0,0.1")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--no-svm", action="store_true")
     options = parser.parse_args()
@@ -144,7 +145,7 @@ def main():
 
     test = take(corpus.held_out, 0, len(corpus.held_out))
     errors: dict[str, list[float]] = {}
-    for seed in range(options.seeds):
+    for seed in range(options.first, options.first + options.seeds):
         begin = seed * (TRAIN + VALID)
         train = take(corpus.train, begin, begin + TRAIN)
         valid = take(corpus.train, begin + TRAIN, begin + TRAIN + VALID)
