@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textdae.data import files
-from textdae.data.files import read_texts
+from textdae.data.files import read_rows
 from textdae.errors import SettingsError
 from textdae.settings import TextDataSettings
 
@@ -34,7 +34,12 @@ def read(
     if content is not None:
         path.write_bytes(content)
     with mock.patch.object(files, "_CHUNK", chunk):
-        return list(read_texts(path, TextDataSettings(**settings), Counter() if notes is None else notes))
+        return [
+            text
+            for (text,) in read_rows(
+                path, TextDataSettings(**settings), Counter() if notes is None else notes
+            )
+        ]
 
 
 def complaint(path: Path, content: bytes | None = None, **settings) -> str:

@@ -1,6 +1,6 @@
 """Read the text out of files, a little at a time; every fault names the file and the place in it.
 
-Each reader is a generator of texts: one a row, a paragraph or a whole file.
+Each reader is a generator of rows: of a table, or one a paragraph or a whole file.
 """
 
 import codecs
@@ -11,7 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from textdae.errors import SettingsError
 from textdae.settings import TextDataSettings
@@ -19,6 +19,24 @@ from textdae.settings import TextDataSettings
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".parquet")
 _CHUNK = 1 << 20
 _UNDECODABLE = "\udcff"  # a lone surrogate: no decoder gives it for good bytes
+
+
+class Columns(NamedTuple):
+    """What is read of each row, in this order."""
+
+    texts: tuple[str, ...]
+    """Columns that hold text."""
+    others: tuple[str, ...] = ()
+    """Columns that hold anything."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Both."""
+        return self.texts + self.others
+
+
+Row = tuple[Any, ...]
+"""The values of the columns that were asked for."""
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
@@ -38,28 +56,39 @@ def has_lone_surrogate(text: str) -> bool:
     return False
 
 
-def read_texts(path: Path, settings: TextDataSettings, notes: Counter[str]) -> Iterator[str]:
-    """Yield the texts of one file; what is skipped is counted in `notes`.
+def read_rows(
+    path: Path, settings: TextDataSettings, notes: Counter[str], columns: Columns | None = None
+) -> Iterator[Row]:
+    """Yield the rows of one file; what is skipped is counted in `notes`.
+
+    Args:
+        columns: what to read of each row; default: the text alone.
 
     Raises:
-        SettingsError: the file is not what its name says, or lacks the column; one line with the place.
+        SettingsError: the file is not what its name says, or lacks a column; one line with the place.
     """
+    columns = columns or Columns((settings.text_column,))
     suffix = next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
+    if len(columns.all) > 1 and suffix.startswith(".txt"):
+        raise SettingsError(
+            f"{path}: a text file has no columns, so no {columns.all[1]!r}; give .jsonl, .csv or .parquet"
+        )
     try:
         if suffix == ".parquet":
-            texts = _parquet(path, settings)
+            rows = _parquet(path, columns)
         else:
             with gzip.open(path) if suffix == ".txt.gz" else open(path, "rb") as stream:
                 decoded = _decode(path, cast(BinaryIO, stream), settings)
                 if suffix == ".jsonl":
-                    texts = _jsonl(path, decoded, settings)
+                    rows = _jsonl(path, decoded, columns)
                 elif suffix == ".csv":
-                    texts = _csv(path, decoded, settings)
+                    rows = _csv(path, decoded, columns)
                 else:
                     texts = iter(["".join(decoded)]) if settings.document == "file" else _paragraphs(decoded)
-                yield from _clean(path, texts, settings, notes)
+                    rows = ((text,) for text in texts)
+                yield from _clean(path, rows, len(columns.texts), settings, notes)
             return
-        yield from _clean(path, texts, settings, notes)
+        yield from _clean(path, rows, len(columns.texts), settings, notes)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise SettingsError(f"{path}: not a whole gzip file: {error}") from None
     except OSError as error:
@@ -67,11 +96,11 @@ def read_texts(path: Path, settings: TextDataSettings, notes: Counter[str]) -> I
 
 
 def _clean(
-    path: Path, texts: Iterable[str], settings: TextDataSettings, notes: Counter[str]
-) -> Iterator[str]:
-    """Settle what does not decode, as `data.errors` says."""
-    for text in texts:
-        if not text.isascii() and has_lone_surrogate(text):
+    path: Path, rows: Iterable[Row], texts: int, settings: TextDataSettings, notes: Counter[str]
+) -> Iterator[Row]:
+    """Settle what does not decode in the first `texts` values of each row, as `data.errors` says."""
+    for row in rows:
+        if any(not text.isascii() and has_lone_surrogate(text) for text in row[:texts]):
             if settings.errors == "strict":  # bytes were caught in _decode, so this came from an escape
                 raise SettingsError(
                     f"{path}: a text holds half a surrogate pair (\\ud800..\\udfff); data.errors=replace or skip goes on"
@@ -79,8 +108,11 @@ def _clean(
             if settings.errors == "skip":
                 notes["documents skipped, not decodable"] += 1
                 continue
-            text = text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
-        yield text
+            mended = (
+                text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for text in row[:texts]
+            )
+            row = (*mended, *row[texts:])
+        yield row
 
 
 def _decode(path: Path, stream: BinaryIO, settings: TextDataSettings) -> Iterator[str]:
@@ -138,51 +170,59 @@ def _paragraphs(decoded: Iterable[str]) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _row_text(value: Any, path: Path, where: str, settings: TextDataSettings) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise SettingsError(
-            f"{path}{where}: column {settings.text_column!r} holds a {type(value).__name__}, not text"
-        )
-    return value
+def as_row(values: Iterable[Any], columns: Columns, where: str) -> Row:
+    """Values as a row: a text that is missing is empty, and what stands for text must be text."""
+    row = list(values)
+    for number, column in enumerate(columns.texts):
+        if row[number] is None:
+            row[number] = ""
+        elif not isinstance(row[number], str):
+            raise SettingsError(f"{where}: column {column!r} holds a {type(row[number]).__name__}, not text")
+    return tuple(row)
 
 
-def no_column(path: object, settings: TextDataSettings, columns: Iterable[object]) -> SettingsError:
-    """The error for a text column that is not there; names those that are."""
-    names = [str(column) for column in columns]
+def check_columns(where: object, columns: Columns, there: Iterable[object]) -> None:
+    """See that all columns are there.
+
+    Raises:
+        SettingsError: names the one that is not, and those that are.
+    """
+    names = [str(column) for column in there]
+    missing = [column for column in columns.all if column not in names]
+    if not missing:
+        return
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    images = ", or modality=image" if {"image", "img"} & set(names) else ""
-    return SettingsError(
-        f"{path}: no column {settings.text_column!r}; it has: {shown}; set data.text_column{images}"
-    )
+    setting = "text_column" if missing[0] == columns.texts[0] else "label_column"
+    if missing[0] in columns.texts[1:]:
+        setting = "text_pair_column"
+    images = ", or modality=image" if {"image", "img"} & set(names) and setting == "text_column" else ""
+    raise SettingsError(f"{where}: no column {missing[0]!r}; it has: {shown}; set data.{setting}{images}")
 
 
-def _jsonl(path: Path, decoded: Iterable[str], settings: TextDataSettings) -> Iterator[str]:
+def _jsonl(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:
     for number, line in enumerate(_lines(decoded), 1):
         if not line or line.isspace():
             continue
+        where = f"{path}, line {number}"
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise SettingsError(f"{path}, line {number}: not JSON: {error}") from None
+            raise SettingsError(f"{where}: not JSON: {error}") from None
         if not isinstance(row, dict):
-            raise SettingsError(f"{path}, line {number}: a {type(row).__name__}, not a JSON object")
-        if settings.text_column not in row:
-            raise no_column(f"{path}, line {number}", settings, row)
-        yield _row_text(row[settings.text_column], path, f", line {number}", settings)
+            raise SettingsError(f"{where}: a {type(row).__name__}, not a JSON object")
+        check_columns(where, columns, row)
+        yield as_row((row[column] for column in columns.all), columns, where)
 
 
-def _csv(path: Path, decoded: Iterable[str], settings: TextDataSettings) -> Iterator[str]:
+def _csv(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:
     csv.field_size_limit(1 << 30)
     rows = csv.reader((f"{line}\n" for line in _lines(decoded)), strict=True)
     try:
         header = next(rows, None)
         if header is None:
             raise SettingsError(f"{path}: empty; a CSV file begins with a line of column names")
-        if settings.text_column not in header:
-            raise no_column(path, settings, header)
-        column = header.index(settings.text_column)
+        check_columns(path, columns, header)
+        wanted = [header.index(column) for column in columns.all]
         for row in rows:
             if not row:
                 continue
@@ -190,26 +230,27 @@ def _csv(path: Path, decoded: Iterable[str], settings: TextDataSettings) -> Iter
                 raise SettingsError(
                     f"{path}, line {rows.line_num}: {len(row)} fields, the header names {len(header)}"
                 )
-            yield row[column]
+            yield tuple(row[column] for column in wanted)
     except csv.Error as error:
         raise SettingsError(f"{path}, line {rows.line_num}: not CSV: {error}") from None
 
 
-def _parquet(path: Path, settings: TextDataSettings) -> Iterator[str]:
+def _parquet(path: Path, columns: Columns) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            if settings.text_column not in file.schema_arrow.names:
-                raise no_column(path, settings, file.schema_arrow.names)
-            kind = file.schema_arrow.field(settings.text_column).type
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
-                raise SettingsError(f"{path}: column {settings.text_column!r} holds {kind}, not text")
-            for batch in file.iter_batches(batch_size=1024, columns=[settings.text_column]):
-                for value in batch.column(0).to_pylist():
-                    yield _row_text(value, path, "", settings)
+            check_columns(path, columns, file.schema_arrow.names)
+            for column in columns.texts:
+                kind = file.schema_arrow.field(column).type
+                if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+                    raise SettingsError(f"{path}: column {column!r} holds {kind}, not text")
+            for batch in file.iter_batches(batch_size=1024, columns=list(columns.all)):
+                values = (batch.column(column).to_pylist() for column in columns.all)
+                for row in zip(*values, strict=True):
+                    yield as_row(row, columns, str(path))
     except pa.ArrowException as error:
         raise SettingsError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
     except UnicodeDecodeError:
-        raise SettingsError(f"{path}: column {settings.text_column!r} is not UTF-8") from None
+        raise SettingsError(f"{path}: column {columns.texts[0]!r} is not UTF-8") from None

@@ -2,7 +2,6 @@
 
 import functools
 import glob
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from textdae.data.cache import digest, file_digest
+from textdae.data.class_names import class_names_of
 from textdae.data.patterns import digits, patterns
 from textdae.data.pictures import UnusablePicture, read_picture
 from textdae.data.sources import open_hub
@@ -178,7 +178,7 @@ def _parquet_source(data: ImageDataSettings, files: list[Path]) -> ImageSource:
                 if data.image_column not in columns:
                     raise _no_column(str(file), data, columns)
                 rows += table.metadata.num_rows
-                class_names = class_names or _class_names(table.schema_arrow.metadata, data.label_column)
+                class_names = class_names or class_names_of(file, data.label_column)
         contents = [(file.name, file_digest(file)) for file in files]
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {_first_line(error)}") from None
@@ -193,16 +193,6 @@ def _parquet_source(data: ImageDataSettings, files: list[Path]) -> ImageSource:
 
     fingerprint = digest("image tables", contents, data.image_column, data.label_column)
     return ImageSource(data.source, fingerprint, rows, entries, class_names)
-
-
-def _class_names(metadata: dict[bytes, bytes] | None, column: str) -> list[str] | None:
-    """The names that `datasets` wrote beside numbered labels."""
-    try:
-        described = json.loads((metadata or {})[b"huggingface"])["info"]["features"][column]
-        names = described.get("names")
-    except (KeyError, ValueError, TypeError, AttributeError):
-        return None
-    return [str(name) for name in names] if isinstance(names, list) else None
 
 
 def _at(path: str, name: str, data: ImageDataSettings, notes: Counter[str]) -> Image.Image:

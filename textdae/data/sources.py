@@ -3,13 +3,14 @@
 import glob
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from textdae.data.cache import digest, file_digest
+from textdae.data.class_names import class_names_of
 from textdae.data.docstrings import docstrings_parquet
-from textdae.data.files import SUFFIXES, has_lone_surrogate, no_column, read_texts
+from textdae.data.files import SUFFIXES, Columns, Row, as_row, check_columns, has_lone_surrogate, read_rows
 from textdae.errors import SettingsError
 from textdae.settings import DataSettings, TextDataSettings
 
@@ -23,6 +24,7 @@ class Source:
         name: what a reader should call it.
         fingerprint: the same for the same content and reading settings.
         size: bytes to read, or None where nobody knows.
+        class_names: names of the classes where the last column asked for holds their numbers and the table says so.
         notes: what the last full reading left out, by reason.
     """
 
@@ -32,10 +34,11 @@ class Source:
         fingerprint: str,
         size: int | None,
         settings: TextDataSettings,
-        rows: Callable[[Counter[str]], Iterator[str]],
+        rows: Callable[[Counter[str]], Iterator[Row]],
         are_rows: bool,
+        class_names: list[str] | None = None,
     ) -> None:
-        self.name, self.fingerprint, self.size = name, fingerprint, size
+        self.name, self.fingerprint, self.size, self.class_names = name, fingerprint, size, class_names
         self.settings, self._rows = settings, rows
         self._split = settings.document == "paragraph" and are_rows
         self.notes: Counter[str] = Counter()
@@ -43,7 +46,7 @@ class Source:
     def __iter__(self) -> Iterator[str]:
         """Yield the documents; blank ones are counted and left out."""
         blank = 0
-        for text in self.rows():
+        for text in self.texts():
             if text and not text.isspace():
                 yield text
             else:
@@ -51,34 +54,54 @@ class Source:
         if blank:
             self.notes["blank documents left out"] = blank
 
-    def rows(self) -> Iterator[str]:
+    def texts(self) -> Iterator[str]:
         """Yield the documents, blank ones too."""
         self.notes = notes = Counter[str]()
-        read = 0
-        for row in self._rows(notes):
-            for text in _PARAGRAPH_END.split(row) if self._split else (row,):
-                if self.settings.max_bytes and read >= self.settings.max_bytes and not text.isspace():
-                    notes[f"stopped at data.max_bytes = {self.settings.max_bytes:,} bytes"] = 1
-                    return
-                read += len(text) if text.isascii() else len(text.encode())
-                yield text
+        pieces = (
+            (piece,)
+            for text, *_ in self._rows(notes)
+            for piece in (_PARAGRAPH_END.split(text) if self._split else (text,))
+        )
+        for (text,) in self._capped(pieces):
+            yield text
+
+    def rows(self) -> Iterator[Row]:
+        """Yield what was asked for, row by row, undivided."""
+        self.notes = notes = Counter[str]()
+        yield from self._capped(self._rows(notes))
+
+    def _capped(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Stop at `data.max_bytes` of the rows' first text."""
+        cap, read = self.settings.max_bytes, 0
+        for row in rows:
+            text = row[0]
+            if cap and read >= cap and not text.isspace():
+                self.notes[f"stopped at data.max_bytes = {cap:,} bytes"] = 1
+                return
+            read += len(text) if text.isascii() else len(text.encode())
+            yield row
 
 
-def open_source(settings: TextDataSettings, cache: Path) -> Source:
+def open_source(settings: TextDataSettings, cache: Path, columns: Columns | None = None) -> Source:
     """Find what `data.source` names, without reading it yet.
+
+    Args:
+        columns: what to read of each row; default: the text alone.
 
     Raises:
         SettingsError: it is not there, is empty, or is of no kind that we read.
     """
+    columns = columns or Columns((settings.text_column,))
     if settings.source == "docstrings":
         # The cap is met while the docstrings are gathered, by leaving out a little of every package.
         gathered = docstrings_parquet(cache, settings.max_bytes)
-        inner = settings.model_copy(update={"text_column": "text", "max_bytes": None})
-        return _file_source("docstrings of the installed packages", [gathered], inner)
+        inner = settings.model_copy(update={"max_bytes": None})
+        columns = Columns(("text",), columns.others)
+        return _file_source("docstrings of the installed packages", [gathered], inner, columns)
     files = _find(settings.source)
     if files:
-        return _file_source(settings.source, files, settings)
-    return _hub_source(settings)
+        return _file_source(settings.source, files, settings, columns)
+    return _hub_source(settings, columns)
 
 
 def _find(source: str) -> list[Path]:
@@ -108,20 +131,22 @@ def _find(source: str) -> list[Path]:
     return files
 
 
-def _file_source(name: str, files: list[Path], settings: TextDataSettings) -> Source:
+def _file_source(name: str, files: list[Path], settings: TextDataSettings, columns: Columns) -> Source:
     try:
         contents = [(file.name, file_digest(file)) for file in files]
     except OSError as error:
         raise SettingsError(f"data.source: {error.filename}: {error.strerror}") from None
-    reading = settings.model_dump(include={"document", "text_column", "encoding", "errors", "max_bytes"})
+    reading = settings.model_dump(include={"document", "encoding", "errors", "max_bytes"})
     size = sum(file.stat().st_size for file in files)
 
-    def rows(notes: Counter[str]) -> Iterator[str]:
+    def rows(notes: Counter[str]) -> Iterator[Row]:
         for file in files:
-            yield from read_texts(file, settings, notes)
+            yield from read_rows(file, settings, notes, columns)
 
     are_rows = not all(file.name.lower().endswith((".txt", ".txt.gz")) for file in files)
-    return Source(name, digest("files", contents, reading), size, settings, rows, are_rows)
+    names = class_names_of(files[0], columns.others[-1]) if columns.others else None
+    fingerprint = digest("files", contents, reading, columns)
+    return Source(name, fingerprint, size, settings, rows, are_rows, names)
 
 
 def open_hub(settings: DataSettings) -> tuple[str, str, Any, Callable[[Callable[[], Any]], Any]]:
@@ -154,20 +179,21 @@ def open_hub(settings: DataSettings) -> tuple[str, str, Any, Callable[[Callable[
     return name, commit, rows_of, explained
 
 
-def _hub_source(settings: TextDataSettings) -> Source:
+def _hub_source(settings: TextDataSettings, columns: Columns) -> Source:
     name, commit, rows_of, explained = open_hub(settings)
-    columns = rows_of.column_names or list(next(iter(rows_of), {}))
-    if settings.text_column not in columns:
-        raise no_column(f"data.source: {name}", settings, columns)
+    there = rows_of.column_names or list(next(iter(rows_of), {}))
+    check_columns(f"data.source: {name}", columns, there)
 
-    def rows(notes: Counter[str]) -> Iterator[str]:
-        for row in explained(lambda: rows_of.select_columns([settings.text_column])):
-            text = row[settings.text_column] or ""
-            if not isinstance(text, str):
-                raise SettingsError(
-                    f"{name}: column {settings.text_column!r} holds a {type(text).__name__}, not text"
-                )
-            yield text.encode("utf-8", "replace").decode() if has_lone_surrogate(text) else text
+    def rows(notes: Counter[str]) -> Iterator[Row]:
+        for found in explained(lambda: rows_of.select_columns(list(columns.all))):
+            row = as_row((found[column] for column in columns.all), columns, name)
+            if any(has_lone_surrogate(text) for text in row[: len(columns.texts)]):
+                mended = (text.encode("utf-8", "replace").decode() for text in row[: len(columns.texts)])
+                row = (*mended, *row[len(columns.texts) :])
+            yield row
 
-    reading = settings.model_dump(include={"document", "text_column", "max_bytes", "subset", "split"})
-    return Source(f"{name}@{commit[:12]}", digest("hub", name, commit, reading), None, settings, rows, True)
+    reading = settings.model_dump(include={"document", "max_bytes", "subset", "split"})
+    label = (rows_of.features or {}).get(columns.others[-1]) if columns.others else None
+    fingerprint = digest("hub", name, commit, reading, columns)
+    names = getattr(label, "names", None)
+    return Source(f"{name}@{commit[:12]}", fingerprint, None, settings, rows, True, names)

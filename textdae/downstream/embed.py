@@ -79,7 +79,7 @@ def _open(checkpoint: str, settings: EmbedSettings) -> tuple[Encoder, Rows]:
             checkpoint, settings.pooling, settings.layer, settings.batch_tokens, settings.precision
         )
         source = open_source(settings.data, cache_root(settings.data.cache_dir))
-        return text, Rows(source.fingerprint, lambda: enumerate(source.rows()), lambda: source.notes)
+        return text, Rows(source.fingerprint, lambda: enumerate(source.texts()), lambda: source.notes)
     assert isinstance(settings, ImageEmbedSettings)
     image = ImageEncoder(checkpoint, settings.pooling, settings.batch_size, settings.precision)
     data = settings.data.model_copy(update={"image_size": image.image_size, "channels": image.channels})
