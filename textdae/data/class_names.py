@@ -1,0 +1,22 @@
+"""The names of classes that a table's labels are the numbers of, where it says so."""
+
+import json
+from pathlib import Path
+
+
+def class_names_of(file: Path, column: str) -> list[str] | None:
+    """What `datasets` wrote beside a column of numbered labels in a Parquet file; None where there is nothing."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if file.suffix.lower() != ".parquet":
+        return None
+    try:
+        with pq.ParquetFile(file) as table:
+            metadata = table.schema_arrow.metadata or {}
+        feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
+        # A list of classes is described by the class in it.
+        names = feature.get("names") or feature.get("feature", {}).get("names")
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError):
+        return None
+    return [str(name) for name in names] if isinstance(names, list) else None
