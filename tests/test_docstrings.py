@@ -133,7 +133,7 @@ def test_every_docstring_is_kept_once_with_its_package(installed, tmp_path):
     })  # fmt: skip
     rows = pq.read_table(docstrings_parquet(tmp_path / "cache", None)).to_pylist()
     assert sorted(row["text"] for row in rows) == ["Alone in one.", "In two.", "Same."]
-    assert {row["text"]: row["package"] for row in rows}["In two."] == "two"
+    assert {row["text"]: row["label"] for row in rows}["In two."] == "two"
 
 
 def test_the_cap_leaves_out_a_little_of_every_package(installed, tmp_path):
@@ -142,7 +142,7 @@ def test_the_cap_leaves_out_a_little_of_every_package(installed, tmp_path):
     rows = pq.read_table(docstrings_parquet(tmp_path / "cache", 20_000)).to_pylist()
     size = sum(len(row["text"]) for row in rows)
     assert 20_000 <= size < 20_110
-    shares = [sum(row["package"] == name for row in rows) / len(rows) for name in names]
+    shares = [sum(row["label"] == name for row in rows) / len(rows) for name in names]
     assert min(shares) > 0.1  # a quarter each, by chance: 5 standard errors
 
 

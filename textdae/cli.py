@@ -14,14 +14,21 @@ from textdae.locate import modality_of
 from textdae.settings import (
     EmbedSettings,
     EvaluateRunSettings,
+    FinetuneSettings,
     ImageEmbedSettings,
     ImageEvaluateRunSettings,
+    ImageFinetuneSettings,
+    ImageLabelCurveSettings,
     ImagePretrainSettings,
+    ImageProbeSettings,
     PretrainSettings,
     Settings,
     TextEmbedSettings,
     TextEvaluateRunSettings,
+    TextFinetuneSettings,
+    TextLabelCurveSettings,
     TextPretrainSettings,
+    TextProbeSettings,
     dump,
     evaluation_of,
     explain,
@@ -38,6 +45,9 @@ SETTINGS: dict[str, dict[str, type[Settings]]] = {
     "pretrain": {"text": TextPretrainSettings, "image": ImagePretrainSettings},
     "evaluate": {"text": TextEvaluateRunSettings, "image": ImageEvaluateRunSettings},
     "embed": {"text": TextEmbedSettings, "image": ImageEmbedSettings},
+    "finetune": {"text": TextFinetuneSettings, "image": ImageFinetuneSettings},
+    "probe": {"text": TextProbeSettings, "image": ImageProbeSettings},
+    "label-curve": {"text": TextLabelCurveSettings, "image": ImageLabelCurveSettings},
 }
 
 
@@ -64,12 +74,12 @@ def pretrain(
         raise SettingsError("--resume and --overwrite exclude each other")
     settings = load(PretrainSettings, *_split(words))
     is_main = os.environ.get("RANK", "0") == "0"
-    from textdae.pretrain import check_output_dir
     from textdae.pretrain import pretrain as run
+    from textdae.runs import check_output_dir
 
     _quiet()
     if is_main:
-        check_output_dir(settings, resume or overwrite)
+        check_output_dir(settings.output_dir, resume or overwrite)
     result = run(settings, resume, overwrite, typer.echo)
     if result.fit.stopped_by:
         if is_main:
@@ -79,11 +89,11 @@ def pretrain(
         _print_result(result)
 
 
-def _print_result(result: Any) -> None:
+def _print_result(result: Any, table: str = "held_out") -> None:
     from textdae.report.scores import print_table
 
     typer.echo("")
-    typer.echo(print_table(result.metrics["held_out"]))
+    typer.echo(print_table(result.metrics[table]))
     typer.echo("")
     for line in result.closing:
         typer.echo(line)
@@ -225,6 +235,47 @@ def embed(
     _quiet()
     count, width = embed(checkpoint, settings, output, typer.echo)
     typer.echo(f"{output}: {count:,} vectors of {width} numbers")
+
+
+@app.command()
+def finetune(
+    checkpoint: Checkpoint,
+    words: Words = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last whole checkpoint in output_dir.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove the run that output_dir holds.")
+    ] = False,
+) -> None:
+    """Train all of an encoder on labels, into a stock classifier."""
+    if resume and overwrite:
+        raise SettingsError("--resume and --overwrite exclude each other")
+    path, overrides = _split(words)
+    settings = load(FinetuneSettings, path, overrides, {"modality": modality_of(checkpoint)})
+    _need_downstream()
+    from textdae.downstream.finetune import finetune as run
+
+    _quiet()
+    result = run(checkpoint, settings, resume, overwrite, typer.echo)
+    is_main = os.environ.get("RANK", "0") == "0"
+    if result.fit.stopped_by:
+        if is_main:
+            typer.echo(f"go on with: textdae finetune {' '.join([checkpoint, *(words or [])])} --resume")
+        raise typer.Exit(128 + result.fit.stopped_by)
+    if is_main:
+        _print_result(result, "test")
+
+
+def _need_downstream() -> None:
+    """Say at once, rather than at the end of a run, that a library is missing."""
+    from importlib.util import find_spec
+
+    for module in ("sklearn", "evaluate"):
+        if find_spec(module) is None:
+            raise SettingsError(
+                "tasks with labels need more libraries; run: pip install 'textdae[downstream]'"
+            )
 
 
 DEMOS = {

@@ -1,10 +1,6 @@
 """One pretraining run, from settings to a stock checkpoint with its report."""
 
-import importlib.metadata
 import json
-import platform
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,13 +9,13 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from textdae.errors import SettingsError, TextdaeError
+from textdae.errors import TextdaeError
 from textdae.modalities import Modality, modality
 from textdae.models.sharding import whole_weights
 from textdae.report.plots import loss_curve
 from textdae.report.scores import score_table
+from textdae.runs import check_output_dir, hardware, remove_run, resume_from, versions
 from textdae.settings import PretrainSettings, dump
-from textdae.training import checkpoint
 from textdae.training.evaluation import evaluate, spread
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
@@ -36,50 +32,6 @@ class PretrainResult(NamedTuple):
     """Held-out examples with what the model makes of them: passages, or images."""
     closing: list[str]
     """What to tell people at the end."""
-
-
-def check_output_dir(settings: PretrainSettings, resume: bool) -> None:
-    """Refuse a folder that holds another run, or that cannot be written.
-
-    Raises:
-        SettingsError: says what to do.
-    """
-    folder = settings.output_dir
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise SettingsError(f"output_dir: {folder} cannot be written: {error.strerror}") from None
-    holds_run = any((folder / name).exists() for name in ("settings.yaml", "config.json", "checkpoints"))
-    if holds_run and not resume:
-        raise SettingsError(
-            f"output_dir: {folder} already holds a run; --resume goes on with it, output_dir=OTHER keeps it, "
-            "--overwrite removes it"
-        )
-
-
-def _remove_run(folder: Path) -> None:
-    """Remove what a run writes, and nothing else that may lie there."""
-    for name in ("checkpoints", "tensorboard"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (
-        "settings.yaml",
-        "versions.json",
-        "config.json",
-        "model.safetensors",
-        "preprocessor_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "metrics.json",
-        "log.jsonl",
-        "loss.png",
-        "samples.png",
-        "traversal.png",
-        "codes.png",
-    ):
-        (folder / name).unlink(missing_ok=True)
 
 
 def pretrain(
@@ -104,7 +56,7 @@ def pretrain(
     tell = say if is_main else lambda line: None
     folder = settings.output_dir
     if is_main:
-        check_output_dir(settings, resume or overwrite)
+        check_output_dir(folder, resume or overwrite)
     # The first process prepares the corpus, the others find it prepared.
     with accelerator.main_process_first():
         task = modality(settings.modality).of_settings(settings)
@@ -116,13 +68,13 @@ def pretrain(
     tell(f"{architecture}: {parameters / 1e6:.2f} M parameters")
 
     facts = _facts(settings, task)
-    resume_from = _resume_from(folder, facts, tell) if resume else None
+    start = resume_from(folder, facts, tell) if resume else None
     numbers = spread(len(task.held_out), settings.evaluate.max_examples)
     in_training = spread(len(task.held_out), settings.evaluate.max_examples_in_training)
     size = settings.evaluate.batch_size
     floors = task.floors(task.asked, numbers) if is_main else {}
     if is_main and overwrite:
-        _remove_run(folder)
+        remove_run(folder)
     if is_main:
         (folder / "settings.yaml").write_text(dump(settings))
         (folder / "versions.json").write_text(json.dumps(versions(), indent=1))
@@ -134,7 +86,7 @@ def pretrain(
         settings.train,
         folder,
         accelerator=accelerator,
-        resume_from=resume_from,
+        resume_from=start,
         facts=facts,
         evaluate=lambda: evaluate(denoiser, task.held_out, task.asked, in_training, size, accelerator),
         save_assets=task.save_assets,
@@ -182,22 +134,6 @@ def _facts(settings: PretrainSettings, task: Modality) -> dict[str, Any]:
     }
 
 
-def _resume_from(folder: Path, facts: dict[str, Any], say: Callable[[str], None]) -> Path | None:
-    path = checkpoint.last_whole(folder / "checkpoints", say)
-    if path is None:
-        say(f"{folder}: no whole checkpoint to resume from; starting afresh")
-        return None
-    cursor, before = checkpoint.read_state(path)
-    changed = [name for name, value in facts.items() if before.get(name, value) != value]
-    if changed:
-        raise SettingsError(
-            f"--resume: {', '.join(changed)} differ from the run in {folder}; resume with the settings in "
-            f"{folder / 'settings.yaml'}, or start another run with output_dir=OTHER"
-        )
-    say(f"resuming from {path} (step {cursor.step:,})")
-    return path
-
-
 def _export(
     settings: PretrainSettings,
     task: Modality,
@@ -220,36 +156,3 @@ def _export(
         raise TextdaeError(
             f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}; the checkpoints are whole"
         ) from error
-
-
-def versions() -> dict[str, Any]:
-    """Versions of what took part, and the git commit of this program where it is a clone."""
-    names = (
-        "textdae",
-        "torch",
-        "transformers",
-        "tokenizers",
-        "datasets",
-        "accelerate",
-        "safetensors",
-        "numpy",
-    )
-    found: dict[str, Any] = {name: importlib.metadata.version(name) for name in names}
-    here = Path(__file__).resolve().parent.parent
-    found["python"] = platform.python_version()
-    found["git_commit"] = None
-    if (here / ".git").exists():
-        try:
-            command = ["git", "-C", str(here), "rev-parse", "HEAD"]
-            answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-            found["git_commit"] = answer.stdout.strip() or None
-        except (OSError, subprocess.SubprocessError):
-            pass
-    return found
-
-
-def hardware(accelerator: Accelerator) -> str:
-    """What the run ran on, in a few words."""
-    if accelerator.device.type == "cuda":
-        return f"{accelerator.num_processes} x {torch.cuda.get_device_name(accelerator.device)}"
-    return f"{accelerator.num_processes} x {accelerator.device.type}, {torch.get_num_threads()} threads each"

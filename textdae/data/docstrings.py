@@ -26,7 +26,7 @@ from textdae.data.cache import cached, digest
 from textdae.errors import SettingsError
 
 DEFAULT_MAX_BYTES = 25_000_000
-_VERSION = 2
+_VERSION = 3
 
 
 def _modules() -> list[tuple[str, str, str]]:
@@ -103,7 +103,7 @@ def _parsed(paths: list[str]) -> Iterator[Iterator[list[str]]]:
 
 
 def docstrings_parquet(root: Path, max_bytes: int | None) -> Path:
-    """Write the docstrings as Parquet (columns `text`, `package`) and return the file; once for a set of packages.
+    """Write the docstrings as Parquet (columns `text`, and as `label` the package) and return the file; once for a set of packages.
 
     Files are taken in the order of a hash of their name, so that a cap of the size leaves out a little of every
     package rather than the last packages whole. A docstring that occurs twice is kept once.
@@ -145,4 +145,4 @@ def _write(folder: Path, modules: list[tuple[str, str, str]], cap: int) -> None:
             bar.update(min(size, cap) - bar.n)
             if size >= cap:
                 break
-    pq.write_table(pa.table({"text": texts, "package": packages}), folder / "docstrings.parquet")
+    pq.write_table(pa.table({"text": texts, "label": packages}), folder / "docstrings.parquet")

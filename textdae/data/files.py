@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from textdae.errors import SettingsError
-from textdae.settings import TextDataSettings
+from textdae.settings import TextReadingSettings
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".parquet")
 _CHUNK = 1 << 20
@@ -57,7 +57,7 @@ def has_lone_surrogate(text: str) -> bool:
 
 
 def read_rows(
-    path: Path, settings: TextDataSettings, notes: Counter[str], columns: Columns | None = None
+    path: Path, settings: TextReadingSettings, notes: Counter[str], columns: Columns | None = None
 ) -> Iterator[Row]:
     """Yield the rows of one file; what is skipped is counted in `notes`.
 
@@ -96,7 +96,7 @@ def read_rows(
 
 
 def _clean(
-    path: Path, rows: Iterable[Row], texts: int, settings: TextDataSettings, notes: Counter[str]
+    path: Path, rows: Iterable[Row], texts: int, settings: TextReadingSettings, notes: Counter[str]
 ) -> Iterator[Row]:
     """Settle what does not decode in the first `texts` values of each row, as `data.errors` says."""
     for row in rows:
@@ -115,7 +115,7 @@ def _clean(
         yield row
 
 
-def _decode(path: Path, stream: BinaryIO, settings: TextDataSettings) -> Iterator[str]:
+def _decode(path: Path, stream: BinaryIO, settings: TextReadingSettings) -> Iterator[str]:
     errors = {"strict": "strict", "replace": "replace", "skip": "textdae.mark"}[settings.errors]
     try:
         "".encode(settings.encoding)  # fails for the codecs that are not of text, as base64

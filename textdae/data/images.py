@@ -18,7 +18,7 @@ from tqdm import tqdm
 from textdae.data.cache import cache_root, cached, digest
 from textdae.data.image_sources import ImageSource, open_images
 from textdae.data.pictures import UnusablePicture, fit
-from textdae.data.split import check_apart, held_out_settings, is_held_out
+from textdae.data.split import check_apart, is_held_out, other_source
 from textdae.errors import SettingsError
 from textdae.settings import ImageDataSettings
 
@@ -113,7 +113,7 @@ def is_prepared(data: ImageDataSettings) -> bool:
 
 def _sources(data: ImageDataSettings) -> tuple[ImageSource, ImageSource | None, float]:
     """What is trained on, what is evaluated on where it is another source, and else the share that is kept apart."""
-    source, other_data = open_images(data), held_out_settings(data)
+    source, other_data = open_images(data), other_source(data)
     other = open_images(other_data) if other_data else None
     check_apart(data, source.fingerprint, other.fingerprint if other else None)
     return source, other, 0.0 if other else data.held_out

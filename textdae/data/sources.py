@@ -12,7 +12,7 @@ from textdae.data.class_names import class_names_of
 from textdae.data.docstrings import docstrings_parquet
 from textdae.data.files import SUFFIXES, Columns, Row, as_row, check_columns, has_lone_surrogate, read_rows
 from textdae.errors import SettingsError
-from textdae.settings import DataSettings, TextDataSettings
+from textdae.settings import DataSettings, TextReadingSettings
 
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*(?:\n\s*)+")
 
@@ -33,7 +33,7 @@ class Source:
         name: str,
         fingerprint: str,
         size: int | None,
-        settings: TextDataSettings,
+        settings: TextReadingSettings,
         rows: Callable[[Counter[str]], Iterator[Row]],
         are_rows: bool,
         class_names: list[str] | None = None,
@@ -82,7 +82,7 @@ class Source:
             yield row
 
 
-def open_source(settings: TextDataSettings, cache: Path, columns: Columns | None = None) -> Source:
+def open_source(settings: TextReadingSettings, cache: Path, columns: Columns | None = None) -> Source:
     """Find what `data.source` names, without reading it yet.
 
     Args:
@@ -131,7 +131,7 @@ def _find(source: str) -> list[Path]:
     return files
 
 
-def _file_source(name: str, files: list[Path], settings: TextDataSettings, columns: Columns) -> Source:
+def _file_source(name: str, files: list[Path], settings: TextReadingSettings, columns: Columns) -> Source:
     try:
         contents = [(file.name, file_digest(file)) for file in files]
     except OSError as error:
@@ -179,7 +179,7 @@ def open_hub(settings: DataSettings) -> tuple[str, str, Any, Callable[[Callable[
     return name, commit, rows_of, explained
 
 
-def _hub_source(settings: TextDataSettings, columns: Columns) -> Source:
+def _hub_source(settings: TextReadingSettings, columns: Columns) -> Source:
     name, commit, rows_of, explained = open_hub(settings)
     there = rows_of.column_names or list(next(iter(rows_of), {}))
     check_columns(f"data.source: {name}", columns, there)

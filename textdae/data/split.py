@@ -19,25 +19,28 @@ def is_held_out(content: str | bytes, share: float) -> bool:
     return int.from_bytes(name) < share * 2**64
 
 
-def held_out_settings(data: D) -> D | None:
-    """The settings of the other source that is evaluated on; None where a share of the one source is."""
-    if data.held_out_source is None and data.held_out_split is None:
+def other_source(data: D, side: str = "held_out") -> D | None:
+    """The settings of the source of its own that a side (`held_out`, `test`) has; None where it is a share of the one."""
+    source, split = getattr(data, f"{side}_source"), getattr(data, f"{side}_split")
+    if source is None and split is None:
         return None
-    other: dict[str, Any] = {"split": data.held_out_split or data.split}
-    if data.held_out_source not in (None, data.source):  # what belongs to the one source is not the other's
-        other |= {"source": data.held_out_source, "subset": None, "revision": None}
+    other: dict[str, Any] = {"split": split or data.split}
+    if source not in (None, data.source):  # what belongs to the one source is not the other's
+        other |= {"source": source, "subset": None, "revision": None}
     return data.model_copy(update=other)
 
 
-def check_apart(data: DataSettings, trained_on: str, evaluated_on: str | None) -> None:
+def check_apart(
+    data: DataSettings, trained_on: str, evaluated_on: str | None, side: str = "held_out"
+) -> None:
     """Refuse to evaluate on what is trained on; sources are compared by their fingerprints.
 
     Raises:
         SettingsError: the two are one, for instance where files are given a `held_out_split`, which only the Hub has.
     """
     if trained_on == evaluated_on:
-        key = "held_out_source" if data.held_out_source else "held_out_split"
+        key = f"{side}_source" if getattr(data, f"{side}_source") else f"{side}_split"
         raise SettingsError(
             f"data.{key}: the same examples as those of data.source {data.source}, which are trained on; "
-            f"name another source with data.held_out_source, or set data.{key}=null"
+            f"name another source with data.{side}_source, or set data.{key}=null"
         )

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from textdae.data.cache import cache_root, cached, digest
 from textdae.data.packing import Blocks, StreamWriter
 from textdae.data.sources import Source, open_source
-from textdae.data.split import check_apart, held_out_settings, is_held_out
+from textdae.data.split import check_apart, is_held_out, other_source
 from textdae.data.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
 from textdae.errors import SettingsError
 from textdae.settings import TextDataSettings, TokenizerSettings
@@ -48,7 +48,7 @@ def prepare_text(
     """
     root = cache_root(data.cache_dir)
     source = open_source(data, root)
-    other_data = held_out_settings(data)
+    other_data = other_source(data)
     other = open_source(other_data, root) if other_data else None
     check_apart(data, source.fingerprint, other.fingerprint if other else None)
     # With a source of its own for evaluation, all of the first is trained on.

@@ -19,7 +19,7 @@ from textdae.data.cache import cache_root, digest
 from textdae.data.image_sources import open_images
 from textdae.data.images import Reader
 from textdae.data.sources import open_source
-from textdae.downstream.encoder import Encoder, ImageEncoder, TextEncoder
+from textdae.downstream.encoder import Encoder, ImageEncoder, TextEncoder, View
 from textdae.errors import SettingsError, TextdaeError
 from textdae.settings import EmbedSettings, ImageEmbedSettings, TextEmbedSettings
 
@@ -74,14 +74,13 @@ def embed(
 
 
 def _open(checkpoint: str, settings: EmbedSettings) -> tuple[Encoder, Rows]:
+    view = View(settings.layer, settings.pooling)
     if isinstance(settings, TextEmbedSettings):
-        text = TextEncoder(
-            checkpoint, settings.pooling, settings.layer, settings.batch_tokens, settings.precision
-        )
+        text = TextEncoder(checkpoint, view, settings.batch_tokens, settings.precision)
         source = open_source(settings.data, cache_root(settings.data.cache_dir))
         return text, Rows(source.fingerprint, lambda: enumerate(source.texts()), lambda: source.notes)
     assert isinstance(settings, ImageEmbedSettings)
-    image = ImageEncoder(checkpoint, settings.pooling, settings.batch_size, settings.precision)
+    image = ImageEncoder(checkpoint, view, settings.batch_size, settings.precision)
     data = settings.data.model_copy(update={"image_size": image.image_size, "channels": image.channels})
     pictures, notes = open_images(data), Counter[str]()
 

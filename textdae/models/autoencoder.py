@@ -132,6 +132,20 @@ class Autoencoder(PreTrainedModel):
         code: Tensor = self.encoder(pixel_values - 0.5)
         return code
 
+    def features(self, pixel_values: Tensor) -> list[Tensor]:
+        """What the encoder makes of an image on the way, layer by layer; the last is the code.
+
+        Of convolutions (B, channels, H', W') at half and at quarter size, of an MLP (B, D).
+        """
+        x, found = pixel_values - 0.5, []
+        for layer in self.encoder:
+            steps = layer if self.config.encoder == "mlp" and isinstance(layer, nn.Sequential) else [layer]
+            for step in steps:
+                x = step(x)
+                if isinstance(step, nn.GELU | nn.Sequential):
+                    found.append(x)
+        return [*found, x]
+
     def decode(self, code: Tensor) -> Tensor:
         """Codes (B, K) -> images (B, C, H, W)."""
         image: Tensor = self.decoder(code)

@@ -72,8 +72,8 @@ class UNet(PreTrainedModel):
         ends = (self.stem.weight, self.head.weight)
         return [p for p in self.parameters() if p.ndim >= 2 and all(p is not end for end in ends)]
 
-    def encode(self, pixel_values: Tensor) -> Tensor:
-        """(B, C, H, W) -> features, and behind them the noisy image itself. (B, D + 4 C, H/2, W/2).
+    def _descend(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The image with its pixels rearranged, and features at half and at quarter size.
 
         Sides that four does not divide are padded with their last pixel.
         """
@@ -81,7 +81,15 @@ class UNet(PreTrainedModel):
         padded = F.pad(pixel_values, (0, -width % 4, 0, -height % 4), mode="replicate")
         seen = F.pixel_unshuffle(padded - 0.5, 2).contiguous(memory_format=torch.channels_last)
         fine = self.before(self.stem(seen))
-        coarse = self.middle(self.down(fine))
+        return seen, fine, self.middle(self.down(fine))
+
+    def features(self, pixel_values: Tensor) -> list[Tensor]:
+        """What the encoder makes of an image on the way: (B, D, H/2, W/2), then (B, 2 D, H/4, W/4)."""
+        return list(self._descend(pixel_values)[1:])
+
+    def encode(self, pixel_values: Tensor) -> Tensor:
+        """(B, C, H, W) -> features, and behind them the noisy image itself. (B, D + 4 C, H/2, W/2)."""
+        seen, fine, coarse = self._descend(pixel_values)
         return torch.cat([self.after(fine + self.up(coarse)), seen], 1)
 
     def decode(self, embedding: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """The first model card of a checkpoint: what it is, how good beside its floors, and how to load it."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from textdae.report.scores import markdown_table
-from textdae.settings import ImagePretrainSettings, PretrainSettings, TextPretrainSettings
+from textdae.report.scores import Scores, markdown_table
+from textdae.settings import FinetuneSettings, ImagePretrainSettings, TextPretrainSettings
 from textdae.settings.image import settled
 
 
@@ -18,13 +19,15 @@ def text_card(
     """The README.md of a masked language model."""
     sentences = "\n".join(f"- {_escape(sample)}" for sample in samples)
     return _card(
-        settings, metrics, notes,
+        metrics, notes,
         tags={"pipeline_tag": "fill-mask", "tags": ["textdae", "masked-language-modeling"]},
         title="A masked language model, pretrained with textdae",
         idea=f"""A denoising autoencoder for text: words are hidden, the encoder reads what is left, one linear layer gives the words
 back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:.1f} M parameters.""",
         question=f"""Held-out text, {settings.evaluate.rate:.0%} of the tokens hidden, the same ones at every evaluation
 ({metrics["scored"]:,} tokens scored). A floor is the score of a rival that only counts.""",
+        table=metrics["held_out"],
+        noise="; then ".join(_noise(each) for each in settings.noise),
         pictures=f"""![loss curve](loss.png)
 
 [right guess], [wrong guess\\|right word]:
@@ -53,7 +56,7 @@ def image_card(
     auto = "AutoModelForMaskedImageModeling" if stock else "AutoModel"
     noise = "; then ".join(_noise(each) for each in settings.evaluate.noise or settled(settings.noise))
     return _card(
-        settings, metrics, notes,
+        metrics, notes,
         tags={"tags": ["textdae", "denoising-autoencoder", settings.model.type]},
         title="An image denoiser, pretrained with textdae",
         idea=f"""The encoder sees a corrupted image, the decoder gives back the image from before the noise. It is
@@ -62,6 +65,8 @@ def image_card(
         question=f"""Held-out images under the noise "{_escape(noise)}", the same at every evaluation ({metrics["scored"]:,} pixel values
 scored). PSNR is that of the pooled MSE, for pixels in [0, 1]. A floor is the score of a rival that learns no
 representation.""",
+        table=metrics["held_out"],
+        noise="; then ".join(_noise(each) for each in settings.noise),
         pictures="\n\n".join(f"![{name.removesuffix('.png')}]({name})" for name in [*pictures, "loss.png"]),
         example="images",
         load=f"""{ours}from transformers import {auto}
@@ -73,8 +78,44 @@ were these.""",
     )  # fmt: skip
 
 
+def classifier_card(
+    checkpoint: str, settings: FinetuneSettings, metrics: Mapping[str, Any], notes: Sequence[str]
+) -> str:
+    """The README.md of a fine-tuned classifier."""
+    text, classes = settings.modality == "text", metrics["classes"]
+    single = metrics["task"] == "single_label_classification"
+    stock = not metrics["architecture"].startswith(("Autoencoder", "UNet"))
+    ours = "" if stock else "import textdae  # makes transformers know this model\n"
+    task = "text-classification" if text else "image-classification"
+    learnt = "a number" if metrics["task"] == "regression" else f"{len(classes)} classes"
+    start = (
+        "weights drawn at random"
+        if settings.from_scratch
+        else f"the encoder {_escape(Path(checkpoint).name)}"
+    )
+    asked = '"some text"' if text else '"picture.png"'
+    return _card(
+        metrics, notes,
+        tags={"pipeline_tag": task, "tags": ["textdae", task]},
+        title=f"A {'text' if text else 'image'} {'regression model' if metrics['task'] == 'regression' else 'classifier'}, fine-tuned with textdae",
+        idea=f"""It gives {"a text" if text else "an image"} {learnt}. It is a {"stock " if stock else ""}`{metrics["architecture"]}` of \
+{metrics["parameters"] / 1e6:.2f} M parameters, fine-tuned from {start}.""",
+        question="""Test examples, on which nothing was chosen. The floor gives the same answer always, the one that is right most often.""",
+        table=metrics["test"],
+        pictures="\n\n".join(
+            f"![{name}]({name}.png)" for name in (["confusion"] if single else []) + ["loss"]
+        ),
+        noise="none" if settings.noise is None else "; then ".join(_noise(each) for each in settings.noise),
+        example="examples",
+        load=f"""{ours}from transformers import pipeline
+
+classify = pipeline("{task}", model="path/to/this/folder")
+print(classify({asked}))""",
+        limits="""It knows the classes above and no others, and gives one of them whatever it is asked. It was not checked for bias.""",
+    )  # fmt: skip
+
+
 def _card(
-    settings: PretrainSettings,
     metrics: Mapping[str, Any],
     notes: Sequence[str],
     tags: Mapping[str, Any],
@@ -82,7 +123,9 @@ def _card(
     title: str,
     idea: str,
     question: str,
+    table: Scores,
     pictures: str,
+    noise: str,
     example: str,
     load: str,
     limits: str,
@@ -105,14 +148,14 @@ def _card(
 
 {question}
 
-{markdown_table(metrics["held_out"])}
+{markdown_table(table)}
 
 {pictures}
 
 ## How it was made
 
 - data: {_escape(notes[0])}
-- noise: {"; then ".join(_noise(each) for each in settings.noise)}
+- noise: {noise}
 - {metrics["steps"]:,} steps of {metrics["global_batch"]} {example}, \
 {metrics["seconds"] / 60:.1f} minutes on {_escape(metrics["hardware"])}
 - `settings.yaml` and `versions.json` beside this file say the rest

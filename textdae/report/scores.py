@@ -10,6 +10,14 @@ _FORMATS = {
     "mse": ("MSE", ".5f"),
     "psnr": ("PSNR (dB)", ".2f"),
     "ssim": ("SSIM", ".3f"),
+    "macro_f1": ("macro F1", ".3f"),
+    "weighted_f1": ("weighted F1", ".3f"),
+    "micro_f1": ("micro F1", ".3f"),
+    "exact_match": ("exact match", ".1%"),
+    "mcc": ("MCC", ".3f"),
+    "mae": ("MAE", ".4f"),
+    "r2": ("R2", ".3f"),
+    "pearson": ("Pearson", ".3f"),
 }
 
 Scores = dict[str, dict[str, float]]
@@ -33,11 +41,14 @@ def with_bits_per_byte(loss: float, accuracy: float, bytes_per_token: float) -> 
 def _cells(table: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[str]]]:
     """Headings and rows of a table; the loss of images is their MSE, and stands there once."""
     measures = [m for m in next(iter(table.values())) if m in _FORMATS]
-    if "mse" in measures:
+    if "mse" in measures and "loss" in measures:
         measures.remove("loss")
     headings = [_FORMATS[measure][0] for measure in measures]
     return headings, [
-        [name, *(format(row[measure], _FORMATS[measure][1]) for measure in measures)]
+        [
+            name,
+            *(format(row[measure], _FORMATS[measure][1]) if measure in row else "" for measure in measures),
+        ]
         for name, row in table.items()
     ]
 
@@ -46,8 +57,8 @@ def print_table(table: Mapping[str, Mapping[str, float]]) -> str:
     """The table as text, a line a row."""
     headings, rows = _cells(table)
     width = max(22, *(len(row[0]) for row in rows)) + 1
-    lines = [" " * width + "".join(f"{heading:>11}" for heading in headings)]
-    lines += [f"{row[0]:{width}}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows]
+    lines = [" " * width + "".join(f"{heading:>12}" for heading in headings)]
+    lines += [f"{row[0]:{width}}" + "".join(f"{cell:>12}" for cell in row[1:]) for row in rows]
     return "\n".join(lines)
 
 

@@ -139,13 +139,13 @@ class TrainSettings(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Decides weights, order and masks."""
 
-    _unlimited: ClassVar[float] = 215.0
+    _unlimited: ClassVar[float | None] = 215.0
 
     @model_validator(mode="before")
     @classmethod
     def _ends(cls, given: Any) -> Any:
         limits = ("max_steps", "num_train_epochs", "time_budget")
-        if isinstance(given, dict) and all(given.get(limit) is None for limit in limits):
+        if cls._unlimited and isinstance(given, dict) and all(given.get(limit) is None for limit in limits):
             return {**given, "time_budget": cls._unlimited}
         return given
 

@@ -248,7 +248,7 @@ ImageModelSettings = Annotated[
 class ImageTrainSettings(TrainSettings):
     """The training loop, with what suits small images."""
 
-    _unlimited: ClassVar[float] = 90.0
+    _unlimited: ClassVar[float | None] = 90.0
     per_device_train_batch_size: Annotated[int, Field(ge=1)] = 64
     """Examples per process per forward pass."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3

@@ -71,7 +71,7 @@ def _holds_images(source: str) -> bool:
     return found
 
 
-class _RunSettings(Settings):
+class RunSettings(Settings):
     """Base of the settings that have one class for each modality."""
 
     @classmethod
@@ -84,7 +84,7 @@ class _RunSettings(Settings):
         return by_modality.get(modality, cls)
 
 
-class PretrainSettings(_RunSettings):
+class PretrainSettings(RunSettings):
     """`textdae pretrain`"""
 
     modality: str
@@ -135,7 +135,7 @@ class ImagePretrainSettings(PretrainSettings):
     evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
 
 
-class EvaluateRunSettings(_RunSettings):
+class EvaluateRunSettings(RunSettings):
     """`textdae evaluate`"""
 
     modality: str
@@ -164,14 +164,16 @@ class ImageEvaluateRunSettings(EvaluateRunSettings):
     evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
 
 
-class EmbedSettings(_RunSettings):
+class EmbedSettings(RunSettings):
     """`textdae embed`"""
 
     modality: str
     """text or image: that of the checkpoint."""
     data: DataSettings
-    pooling: Literal["mean", "cls"] = "mean"
-    """What stands for an example: the mean over its positions, or its first one; an autoencoder has its code."""
+    pooling: Literal["mean", "cls", "grid"] = "mean"
+    """What stands for an example: the mean over its places, its first one, or of images 4 x 4 means; an autoencoder has its code."""
+    layer: Annotated[int, Field(ge=0)] | None = None
+    """Hidden layer to read, 0 the first; default: the last."""
     normalize: bool = False
     """Scale every vector to length 1."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -184,8 +186,8 @@ class TextEmbedSettings(EmbedSettings):
     modality: Literal["text"] = "text"
     """text or image: that of the checkpoint."""
     data: TextDataSettings = TextDataSettings()
-    layer: Annotated[int, Field(ge=0)] | None = None
-    """Hidden layer to read, 0 the input embedding; default: the last."""
+    pooling: Literal["mean", "cls"] = "mean"
+    """What stands for a text: the mean over its tokens, or the first of them."""
     batch_tokens: Annotated[int, Field(ge=1)] = 8192
     """Positions in one forward pass, padding included."""
 

@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 from textdae.settings.common import Bytes, DataSettings, EvaluateSettings, Settings, Share, noise_list
 
 
-class TextDataSettings(DataSettings):
-    """Where the clean text comes from."""
+class TextReadingSettings(DataSettings):
+    """Where text comes from, and how it is read."""
 
     source: str = "docstrings"
     """`docstrings` (of the installed packages), a file, folder or glob (.txt .txt.gz .jsonl .csv .parquet), or a Hub dataset id."""
@@ -22,6 +22,11 @@ class TextDataSettings(DataSettings):
     """Bytes that do not decode: stop and say where, put U+FFFD in their place, or skip and count the document."""
     max_bytes: Bytes | None = None
     """Stop reading after this much text, e.g. 40MB; docstrings stop at 25MB unless told otherwise."""
+
+
+class TextDataSettings(TextReadingSettings):
+    """Where the clean text comes from, and the blocks that it is packed into."""
+
     block_size: Annotated[int, Field(ge=8, le=65536)] = 128
     """Positions in a block, in tokens."""
 

@@ -54,6 +54,42 @@ class Order:
         return epochs, examples
 
 
+class GroupedOrder(Order):
+    """An order in which examples of like length come together, so that little is spent on padding.
+
+    The examples of an epoch are shuffled, sorted by their length within stretches of many batches, and the batches are
+    shuffled again.
+
+    Args:
+        lengths: of the examples. *Shape:* (size,).
+        batch: examples that make one step.
+    """
+
+    _STRETCH = 64
+
+    def __init__(self, seed: int, lengths: Tensor, batch: int) -> None:
+        super().__init__(seed, len(lengths))
+        self.lengths, self.batch = lengths, batch
+
+    def epoch(self, epoch: int) -> Tensor:
+        """The examples of one epoch, in order. (size,), int64."""
+        if epoch in self._kept:
+            return self._kept[epoch]
+        shuffled = super().epoch(epoch)
+        # Steps go on across the end of an epoch, so its first step may have begun in the one before.
+        first = -epoch * self.size % self.batch
+        head, rest = shuffled[:first], shuffled[first:]
+        near = torch.cat(
+            [part[self.lengths[part].argsort(stable=True)] for part in rest.split(self.batch * self._STRETCH)]
+        )
+        whole = len(near) // self.batch
+        batches = near[: whole * self.batch].view(whole, self.batch)
+        keys = Draw(self.seed, torch.full((whole,), epoch), torch.arange(whole)).bits("batches").squeeze(1)
+        tail = near[whole * self.batch :]
+        self._kept[epoch] = torch.cat([head, batches[keys.argsort(stable=True)].flatten(), tail])
+        return self._kept[epoch]
+
+
 class Ticket(NamedTuple):
     """A stretch of the stream, and how far the run is: all that a batch depends on."""
 
@@ -66,11 +102,20 @@ class Ticket(NamedTuple):
 
 
 class Batches(Dataset[Corrupted]):
-    """Corrupted batches, one a ticket."""
+    """Corrupted batches, one a ticket.
 
-    def __init__(self, examples: Examples, noise: Noise, seed: int, target: str = "clean") -> None:
+    Args:
+        global_batch: examples of a step, which go together where the examples have `lengths`.
+    """
+
+    def __init__(
+        self, examples: Examples, noise: Noise, seed: int, target: str = "clean", global_batch: int = 1
+    ) -> None:
         self.examples, self.noise, self.seed, self.target = examples, noise, seed, target
+        lengths = getattr(examples, "lengths", None)
         self.order = Order(seed, len(examples))
+        if lengths is not None:
+            self.order = GroupedOrder(seed, lengths, global_batch)
 
     def __getitem__(self, ticket: Ticket) -> Corrupted:
         positions = torch.arange(ticket.start, ticket.start + ticket.size)

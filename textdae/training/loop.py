@@ -53,6 +53,7 @@ class Trainer:
         facts: stored in each checkpoint, for whoever resumes it.
         evaluate: called on every process when an evaluation is due; its figures go to the log.
         save_assets: adds files to a checkpoint, for instance the tokenizer.
+        enough: asked after each evaluation, on every process alike; True ends the run there.
     """
 
     def __init__(
@@ -68,16 +69,18 @@ class Trainer:
         facts: dict[str, Any] | None = None,
         evaluate: Callable[[], dict[str, float]] | None = None,
         save_assets: Callable[[Path], None] = lambda folder: None,
+        enough: Callable[[], bool] = lambda: False,
     ) -> None:
         self.denoiser, self.settings, self.output_dir = denoiser, settings, output_dir
         self.accelerator = accelerator or Accelerator()
         self.facts, self.evaluate, self.save_assets = facts or {}, evaluate, save_assets
+        self.enough = enough
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         self.global_batch = (
             settings.per_device_train_batch_size * settings.gradient_accumulation_steps * self.world
         )
         self.schedule = Schedule(settings, len(examples), self.global_batch)
-        self.batches = Batches(examples, noise, settings.seed, settings.target)
+        self.batches = Batches(examples, noise, settings.seed, settings.target, self.global_batch)
 
         denoiser.to(self.device).train()
         denoiser.optimize_for(self.device, should_compile(settings, self.device, self.schedule.max_steps))
@@ -152,6 +155,8 @@ class Trainer:
                 pause = time.monotonic()
                 if evaluation.due(cursor.step, progress) or (progress >= 1 and settings.eval_steps):
                     figures |= self._evaluate(log, cursor)
+                    if self.enough():
+                        progress = 1.0
                 if saving.due(cursor.step, progress) and progress < 1 and not stopped_by:
                     self._save(cursor)
                 since += time.monotonic() - pause

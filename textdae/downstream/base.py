@@ -1,0 +1,66 @@
+"""What work with labels asks of a modality; everything else of it knows neither text nor images."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from textdae.data.labelled import Labelled, LabelledCorpus
+from textdae.downstream.encoder import Encoder
+from textdae.locate import locate
+from textdae.models.classifier import Classifier, build_classifier
+from textdae.noise import Noise
+from textdae.training.batches import Examples
+
+Features = Callable[[Labelled, list[Labelled]], list[Any]]
+"""A rival's features: fitted on the first without its labels, of each of the others. *Shape* of each: (n, D), dense or sparse."""
+
+
+class Downstream(ABC):
+    """Labelled examples, and what can be made of a checkpoint for them.
+
+    Attributes:
+        checkpoint: folder or Hub id.
+        corpus: task and examples.
+        notes: what was cut or changed on the way, counted.
+        rivals: features that need no encoder, by name.
+    """
+
+    checkpoint: str
+    corpus: LabelledCorpus
+    notes: Counter[str]
+    rivals: dict[str, Features]
+
+    @abstractmethod
+    def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> Encoder:
+        """The frozen encoder, or one of its sizes with random weights."""
+
+    @abstractmethod
+    def batches(self, labelled: Labelled) -> Examples:
+        """Examples as a classifier reads them, with their `labels`; of texts with their `lengths`."""
+
+    @abstractmethod
+    def noise(self, settings: Any) -> Noise | None:
+        """What corrupts the inputs in fine-tuning."""
+
+    @abstractmethod
+    def save_assets(self, folder: Path) -> None:
+        """Write what belongs to the model beside its weights: a tokenizer, or an image processor."""
+
+    def classifier(self, seed: int, from_scratch: bool = False) -> Classifier:
+        """The encoder with a fresh head, all of it to be trained."""
+        task = self.corpus.task
+        return build_classifier(locate(self.checkpoint), task.kind, task.classes, seed, from_scratch)
+
+
+def downstream(modality: str, checkpoint: str, data: Any) -> Downstream:
+    """The examples that `data` names, for a checkpoint of this modality.
+
+    Raises:
+        SettingsError: the checkpoint or the examples cannot be used.
+    """
+    module = import_module(f"textdae.downstream.{modality}")
+    found: Downstream = getattr(module, f"{modality.title()}Downstream")(checkpoint, data)
+    return found

@@ -1,0 +1,291 @@
+"""`textdae finetune`: all of an encoder, with a head, trained on labels by the loop that pretrained it.
+
+What is kept is the model of the evaluation that was best on the held-out examples; the final figures are those of the
+test examples, which nothing was chosen on.
+"""
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors import SafetensorError
+
+from textdae.data.labelled import LabelledCorpus
+from textdae.data.labels import Task
+from textdae.downstream.base import downstream
+from textdae.downstream.metrics import is_better, measure, measures_of, per_class
+from textdae.errors import SettingsError, TextdaeError
+from textdae.models.classifier import Classifier
+from textdae.models.sharding import whole_weights
+from textdae.noise import Draw
+from textdae.noise.label import LabelNoise
+from textdae.report.card import classifier_card
+from textdae.report.confusion import confusion_picture
+from textdae.report.plots import loss_curve
+from textdae.report.scores import score_table
+from textdae.runs import check_output_dir, hardware, remove_run, resume_from, versions
+from textdae.settings import FinetuneSettings, FinetuneTrainSettings, dump
+from textdae.training import checkpoint as checkpoints
+from textdae.training.batches import Examples
+from textdae.training.log import read_log
+from textdae.training.loop import FitResult, Trainer
+
+_LEAST_STEPS, _EPOCHS = 200, 5
+_BATCH = 256
+
+
+class FinetuneResult(NamedTuple):
+    """How a run ended."""
+
+    output_dir: Path
+    fit: FitResult
+    metrics: dict[str, Any]
+    """What `metrics.json` holds; empty where the run was stopped early."""
+    closing: list[str]
+    """What to tell people at the end."""
+
+
+def with_length(train: FinetuneTrainSettings, examples: int, world: int = 1) -> FinetuneTrainSettings:
+    """The settings with an end to the run: five epochs, or 200 steps where those are fewer, unless told otherwise.
+
+    A handful of labels needs many epochs (Mosbach et al. 2021, section 6).
+    """
+    if train.max_steps or train.num_train_epochs or train.time_budget:
+        return train
+    batch = train.per_device_train_batch_size * train.gradient_accumulation_steps * world
+    return train.model_copy(update={"max_steps": max(_LEAST_STEPS, math.ceil(_EPOCHS * examples / batch))})
+
+
+@torch.no_grad()
+def predict(classifier: Classifier, examples: Examples, task: Task) -> tuple[np.ndarray, float]:
+    """What a classifier makes of examples, as labels are written (see `Task.numbers`); and the mean loss.
+
+    Examples whose class is not known (-1) have no loss.
+    """
+    device = next(classifier.parameters()).device
+    lengths = getattr(examples, "lengths", None)
+    order = torch.arange(len(examples)) if lengths is None else lengths.argsort(descending=True)
+    noise, none = LabelNoise(), Draw(0, *torch.zeros(2, 1, dtype=torch.long))
+    parts, total, known = [], 0.0, 0
+    for numbers in order.split(_BATCH):
+        # Through `forward`, which is where sharded weights come together.
+        output = classifier(noise(examples.batch(numbers), none).to(device))
+        parts.append(output.embedding.float().cpu())
+        total, known = total + float(output.loss_sum), known + int(output.count)
+    logits = torch.empty_like(torch.cat(parts))
+    logits[order] = torch.cat(parts)
+    loss = total / max(known, 1)
+    if task.is_regression:
+        return logits.numpy(), loss
+    return ((logits > 0).float() if task.is_multi_label else logits.argmax(1)).numpy(), loss
+
+
+class _Best:
+    """Which evaluation of a run was the best, over all its sittings.
+
+    Args:
+        until: step that the run is resumed from; what the log says of later ones will come again.
+    """
+
+    def __init__(self, folder: Path, name: str, patience: int, until: int) -> None:
+        self.name, self.patience, key = name, patience, f"eval_{name}"
+        entries = read_log(folder / "log.jsonl") if until else []
+        self.values = [entry[key] for entry in entries if key in entry and entry["step"] <= until]
+
+    def add(self, value: float) -> bool:
+        """Remember a value; return whether it beats all before it."""
+        record = all(is_better(self.name, value, before) for before in self.values)
+        self.values.append(value)
+        return record
+
+    def enough(self) -> bool:
+        """Whether the last evaluations, as many as the patience, found nothing better."""
+        best: int | None = None
+        for number, value in enumerate(self.values):
+            if is_better(self.name, value, None if best is None else self.values[best]):
+                best = number
+        return bool(self.patience) and best is not None and len(self.values) - 1 - best >= self.patience
+
+
+def finetune(
+    checkpoint: str,
+    settings: FinetuneSettings,
+    resume: bool = False,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> FinetuneResult:
+    """Fine-tune a checkpoint into a stock classifier.
+
+    Args:
+        checkpoint: folder or Hub id of a pretrained encoder.
+        resume: go on from the last whole checkpoint in `output_dir`, or start where there is none.
+        overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
+        say: called with a line for people now and then, on the first process only.
+
+    Raises:
+        SettingsError: the settings, the checkpoint or the examples cannot be used.
+        TextdaeError: training could not go on.
+    """
+    accelerator = Accelerator()
+    is_main = accelerator.is_main_process
+    tell = say if is_main else lambda line: None
+    folder = settings.output_dir
+    if is_main:
+        check_output_dir(folder, resume or overwrite)
+    with accelerator.main_process_first():
+        work = downstream(settings.modality, checkpoint, settings.data)
+    task, corpus = work.corpus.task, work.corpus
+    main = settings.metric_for_best_model
+    main = measures_of(task.kind)[0] if main == "auto" else main
+    if main not in ("loss", *measures_of(task.kind)):
+        known = ", ".join(("auto", "loss", *measures_of(task.kind)))
+        raise SettingsError(f"metric_for_best_model: a {task.kind} task has {known}; got {main!r}")
+    classifier = work.classifier(settings.train.seed, settings.from_scratch)
+    examples = {side: work.batches(getattr(corpus, side)) for side in ("train", "held_out", "test")}
+    for line in [*corpus.notes, *(f"{what}: {count:,}" for what, count in work.notes.items())]:
+        tell(line)
+    architecture = type(classifier.model).__name__
+    parameters = sum(parameter.numel() for parameter in classifier.parameters())
+    tell(
+        f"{architecture}: {parameters / 1e6:.2f} M parameters"
+        + (", from scratch" if settings.from_scratch else "")
+    )
+
+    facts = _facts(checkpoint, settings, corpus.fingerprint)
+    start = resume_from(folder, facts, tell) if resume else None
+    if is_main and overwrite:
+        remove_run(folder)
+    if is_main:
+        (folder / "settings.yaml").write_text(dump(settings))
+        (folder / "versions.json").write_text(json.dumps(versions(), indent=1))
+    train = with_length(settings.train, len(corpus.train), accelerator.num_processes)
+    best = _Best(
+        folder, main, train.early_stopping_patience, checkpoints.read_state(start)[0].step if start else 0
+    )
+
+    def evaluate() -> dict[str, float]:
+        predictions, loss = predict(classifier, examples["held_out"], task)
+        figures = {"loss": loss, **measure(task, predictions, corpus.held_out.labels)}
+        record, weights = best.add(figures[main]), whole_weights(classifier.model)
+        if record and is_main:
+            checkpoints.write_whole(folder / "best", lambda place: classifier.save_pretrained(place, weights))
+        accelerator.wait_for_everyone()
+        return figures
+
+    trainer = Trainer(
+        classifier,
+        examples["train"],
+        LabelNoise(work.noise(settings.noise)),
+        train,
+        folder,
+        accelerator=accelerator,
+        resume_from=start,
+        facts=facts,
+        evaluate=evaluate,
+        save_assets=work.save_assets,
+        enough=best.enough,
+    )
+    fit = trainer.fit()
+    if fit.stopped_by:
+        return FinetuneResult(folder, fit, {}, [])
+
+    classifier.eval()
+    if (folder / "best" / "model.safetensors").exists():
+        classifier.load_pretrained(folder / "best")
+    tables, predictions = {}, np.empty(0)
+    for side in ("held_out", "test"):  # last the test, whose predictions are drawn
+        predictions, loss = predict(classifier, examples[side], task)
+        tables[side] = {"loss": loss, **measure(task, predictions, getattr(corpus, side).labels)}
+    speed = round(fit.examples_per_second)
+    metrics: dict[str, Any] = {
+        "test": score_table(
+            tables["test"], {"majority": measure(task, _constant(task, corpus), corpus.test.labels)}
+        ),
+        "held_out": tables["held_out"],
+        "best_of": len(best.values),
+        "steps": fit.cursor.step,
+        "global_batch": trainer.global_batch,
+        "seconds": round(fit.cursor.seconds, 1),
+        "examples_per_second": speed,
+        "architecture": architecture,
+        "parameters": parameters,
+        "hardware": hardware(accelerator),
+        "task": task.kind,
+        "classes": list(task.classes),
+    }
+    weights = whole_weights(classifier.model)
+    if is_main:
+        try:
+            classifier.save_pretrained(folder, weights)
+            work.save_assets(folder)
+            _report(folder, checkpoint, settings, task, corpus, predictions, metrics)
+            shutil.rmtree(folder / "best", ignore_errors=True)
+        except (OSError, SafetensorError) as error:
+            raise TextdaeError(
+                f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}; the checkpoints are whole"
+            ) from error
+    accelerator.wait_for_everyone()
+    closing = [
+        f"{fit.cursor.step:,} steps in {fit.cursor.seconds / 60:.1f} min"
+        + (f", {speed:,} examples/s" if speed else ""),
+        f"the best of {len(best.values)} evaluations by held-out {main} is kept",
+        f"model, card and pictures: {folder} (loss.png, README.md"
+        + (")" if task.kind != "single_label_classification" else ", confusion.png, classes.csv)"),
+    ]
+    return FinetuneResult(folder, fit, metrics, closing)
+
+
+def _constant(task: Task, corpus: LabelledCorpus) -> np.ndarray:
+    """The same answer for every test example: the class, the classes, or the number that is right most often in training."""
+    labels, count = corpus.train.labels, len(corpus.test)
+    if task.is_regression:
+        return np.full(count, labels.mean(), np.float32)
+    if task.is_multi_label:
+        return np.tile((labels.mean(0) > 0.5).astype(np.float32), (count, 1))
+    return np.full(count, np.bincount(labels).argmax())
+
+
+def _report(
+    folder: Path,
+    checkpoint: str,
+    settings: FinetuneSettings,
+    task: Task,
+    corpus: LabelledCorpus,
+    predictions: np.ndarray,
+    metrics: dict[str, Any],
+) -> None:
+    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    table = metrics["test"]
+    final = (metrics["steps"], table["model"]["loss"])
+    loss_curve(read_log(folder / "log.jsonl"), final, {}, folder / "loss.png")
+    if not task.is_regression:
+        rows = per_class(task, predictions, corpus.test.labels)
+        with open(folder / "classes.csv", "w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    if task.kind == "single_label_classification":
+        confusion_picture(predictions, corpus.test.labels, task.classes, folder / "confusion.png")
+    card = classifier_card(checkpoint, settings, metrics, corpus.notes)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _facts(checkpoint: str, settings: FinetuneSettings, fingerprint: str) -> dict[str, Any]:
+    """What must be the same when a run is resumed, for otherwise it would be another run."""
+    noise = settings.noise
+    return {
+        "data": fingerprint,
+        "checkpoint": checkpoint,
+        "from_scratch": settings.from_scratch,
+        "noise": None if noise is None else [each.model_dump(mode="json") for each in noise],
+        "train.seed": settings.train.seed,
+        "train.optimizer": settings.train.optimizer,
+        "train.per_device_train_batch_size": settings.train.per_device_train_batch_size,
+    }

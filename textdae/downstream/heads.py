@@ -1,0 +1,148 @@
+"""Simple learners on fixed features: logistic regression, k nearest neighbours, ridge; and the choice among them.
+
+n examples, D features.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from textdae.data.labels import Task
+from textdae.downstream.metrics import is_better, main_measure, measures_of
+
+Fold = tuple[np.ndarray, np.ndarray]
+"""Rows to learn from, rows to judge by."""
+
+
+class Head(NamedTuple):
+    """A learner with its one dial."""
+
+    kind: str
+    """logistic, kNN, or ridge."""
+    value: float
+    """Inverse strength of the regularisation of logistic, strength of that of ridge, neighbours of kNN."""
+
+    def __str__(self) -> str:
+        dial = {"logistic": "C", "ridge": "alpha", "kNN": "k"}[self.kind]
+        return f"{self.kind}, {dial} = {self.value:g}"
+
+
+class Choice(NamedTuple):
+    """The best of what was tried."""
+
+    name: Any
+    """Which features."""
+    head: Head
+    score: float
+    """The main measure of the task, where it was chosen."""
+
+
+def heads(task: Task, kind: str, is_sparse: bool) -> list[Head]:
+    """The dials that are tried, the usual one first. Dense features are standardised, so theirs are of another size."""
+    if kind == "kNN":
+        return [Head("kNN", k) for k in (10, 1, 3, 30)]
+    if task.is_regression:
+        return [Head("ridge", alpha) for alpha in ((1, 0.1, 10) if is_sparse else (100, 1, 10, 1e3, 1e4))]
+    values = (10, 1, 100, 1000) if is_sparse else (1e-2, 1e-3, 1e-1, 1e-4, 1)
+    return [Head("logistic", value) for value in values]
+
+
+def fit(task: Task, head: Head, features: Any, labels: np.ndarray) -> Any:
+    """A learner with `predict`, trained on features (n, D)."""
+    from sklearn.dummy import DummyClassifier
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import Normalizer, StandardScaler
+
+    if not task.is_regression and not task.is_multi_label and len(np.unique(labels)) < 2:
+        return DummyClassifier().fit(features, labels)  # only one class was drawn
+    if head.kind == "kNN":
+        neighbours = KNeighborsRegressor if task.is_regression else KNeighborsClassifier
+        # Of vectors of length 1 the nearest are those of the smallest angle.
+        return make_pipeline(Normalizer(), neighbours(min(int(head.value), len(labels)))).fit(
+            features, labels
+        )
+    learner: Any = (
+        Ridge(head.value) if task.is_regression else LogisticRegression(C=head.value, max_iter=300, tol=1e-3)
+    )
+    if task.is_multi_label:
+        learner = _EachClass(learner)
+    if not sparse.issparse(features):
+        learner = make_pipeline(StandardScaler(), learner)
+    with warnings.catch_warnings():
+        # A fit that stops a little early predicts as well; the dial matters more.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return learner.fit(features, labels)
+
+
+class _EachClass:
+    """A learner for every class by itself; a class that all or none have is a constant."""
+
+    def __init__(self, learner: Any) -> None:
+        self.learner = learner
+
+    def fit(self, features: Any, labels: np.ndarray) -> "_EachClass":
+        from sklearn.base import clone
+        from sklearn.dummy import DummyClassifier
+
+        self.learners = [
+            (clone(self.learner) if len(np.unique(column)) > 1 else DummyClassifier()).fit(features, column)
+            for column in labels.T
+        ]
+        return self
+
+    def predict(self, features: Any) -> np.ndarray:
+        return np.stack([learner.predict(features) for learner in self.learners], 1)
+
+
+def folds(labels: np.ndarray, count: int, seed: int) -> list[Fold]:
+    """Rows in `count` parts, each judged by the others; the classes are spread over the parts as evenly as they go."""
+
+    generator = np.random.default_rng(seed)
+    shuffled = generator.permutation(len(labels))
+    if labels.ndim == 1 and labels.dtype == np.int64:
+        shuffled = shuffled[labels[shuffled].argsort(kind="stable")]
+    parts = [shuffled[start::count] for start in range(count)]  # neighbours of a class go to different parts
+    return [(np.concatenate(parts[:k] + parts[k + 1 :]), parts[k]) for k in range(count)]
+
+
+def choose(
+    task: Task, features: Mapping[Any, Any], labels: np.ndarray, parts: Sequence[Fold], kind: str
+) -> Choice:
+    """The features, then the dial, that do best on the rows to judge by.
+
+    Args:
+        features: by name. *Shape* of each: (n, D).
+        kind: logistic or kNN.
+    """
+    main = measures_of(task.kind)[0]
+
+    def judged(name: Any, head: Head) -> Choice:
+        found = features[name]
+        scores = [
+            main_measure(
+                task, fit(task, head, found[learn], labels[learn]).predict(found[judge]), labels[judge]
+            )
+            for learn, judge in parts
+        ]
+        return Choice(name, head, float(np.mean(scores)))
+
+    def best(choices: Iterator[Choice]) -> Choice:
+        top = next(choices)
+        for other in choices:
+            if is_better(main, other.score, top.score):
+                top = other
+        return top
+
+    usual = {name: heads(task, kind, sparse.issparse(found)) for name, found in features.items()}
+    if not parts:  # too few to judge by: the first, as it usually is
+        name = next(iter(features))
+        return Choice(name, usual[name][0], float("nan"))
+    first = best(judged(name, found[0]) for name, found in usual.items())
+    others = usual[first.name][1:]
+    return best(iter([first, *(judged(first.name, head) for head in others)]))

@@ -1,0 +1,103 @@
+"""Work with labelled images.
+
+B batch, C, H, W channels and pixels.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoConfig
+
+from textdae.data.labelled import Labelled, labelled_images
+from textdae.downstream.base import Downstream
+from textdae.downstream.encoder import ImageEncoder, image_input, load_processor
+from textdae.locate import locate
+from textdae.models.image import save_image_processor
+from textdae.noise import Noise, image_noise
+from textdae.settings import LabelledImageSettings
+
+_PCA = 64
+_MOST_VALUES = 4096
+"""Images of more values than this are shrunk for the rivals, which look at single pixels."""
+
+
+class ImageDownstream(Downstream):
+    """Images, as `Downstream` says."""
+
+    def __init__(self, checkpoint: str, data: LabelledImageSettings) -> None:
+        self.checkpoint, self.notes = checkpoint, Counter()
+        name = locate(checkpoint)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        self.processor = load_processor(checkpoint)
+        self.image_size, self.channels, self.mean, self.deviation = image_input(config, self.processor)
+        own = {"image_size": self.image_size, "channels": self.channels}
+        self.corpus = labelled_images(data.model_copy(update=own))
+        self.rivals = {"raw pixels": _raw_pixels, f"PCA {_PCA}": _pca}
+
+    def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> ImageEncoder:
+        """The frozen encoder, or one of its sizes with random weights."""
+        return ImageEncoder(self.checkpoint, precision=precision, pretrained=pretrained, seed=seed)
+
+    def batches(self, labelled: Labelled) -> "Pictures":
+        """The images as pixels."""
+        return Pictures(labelled, self.mean, self.deviation)
+
+    def noise(self, settings: Any) -> Noise | None:
+        """Noisy or hidden pixels."""
+        return image_noise(settings) if settings else None
+
+    def save_assets(self, folder: Path) -> None:
+        """An image processor that makes of a picture what the model takes: the checkpoint's own, where it has one."""
+        if self.processor is None:
+            save_image_processor(folder, self.image_size, self.channels)
+        else:
+            self.processor.save_pretrained(str(folder))
+
+
+class Pictures:
+    """Labelled images, numbered from 0."""
+
+    def __init__(self, labelled: Labelled, mean: Tensor, deviation: Tensor) -> None:
+        self._images, self._labels = labelled.examples, torch.from_numpy(labelled.labels)
+        self._mean, self._deviation = mean, deviation
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batch(self, numbers: Iterable[int] | Tensor) -> dict[str, Tensor]:
+        """`pixel_values` (B, C, H, W) and `labels` (B, ...)."""
+        rows = torch.as_tensor(numbers)
+        pixels = torch.from_numpy(np.stack([self._images[row] for row in rows.tolist()])).float() / 255
+        return {"pixel_values": (pixels - self._mean) / self._deviation, "labels": self._labels[rows]}
+
+
+def _flat(labelled: Labelled) -> np.ndarray:
+    """Pixels, one image a row, the large ones shrunk. (n, D), float32."""
+    pixels = torch.from_numpy(np.stack(labelled.examples)).float() / 255
+    if pixels[0].numel() > _MOST_VALUES:
+        side = int((_MOST_VALUES / pixels.shape[1]) ** 0.5)
+        pixels = torch.nn.functional.adaptive_avg_pool2d(pixels, side)
+    flat: np.ndarray = pixels.flatten(1).numpy()
+    return flat
+
+
+def _raw_pixels(fitted: Labelled, others: list[Labelled]) -> list[Any]:
+    """The pixels themselves."""
+    return [_flat(other) for other in others]
+
+
+def _pca(fitted: Labelled, others: list[Labelled]) -> list[Any]:
+    """The directions in which the images vary most."""
+    from sklearn.decomposition import PCA
+
+    images = _flat(fitted)
+    pca = PCA(
+        min(_PCA, *images.shape), svd_solver="covariance_eigh" if len(images) > images.shape[1] else "full"
+    )
+    pca.fit(images)
+    return [pca.transform(_flat(other)) for other in others]

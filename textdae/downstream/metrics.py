@@ -1,0 +1,135 @@
+"""How good predictions are: metrics of scikit-learn as `evaluate` modules, which need no download.
+
+`evaluate.load("accuracy")` fetches a script from the Hub and runs it; these are the same measures without that.
+
+n examples, C classes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import evaluate
+import numpy as np
+from scipy import stats
+from sklearn import metrics
+
+from textdae.data.labels import Task
+
+Measures = dict[str, float]
+
+
+def _seen(references: np.ndarray, predictions: np.ndarray) -> list[int]:
+    """Classes that occur; -1 stands for one that training never saw, which nobody can predict."""
+    return sorted({*references.tolist(), *predictions.tolist()} - {-1})
+
+
+def _f1(average: str) -> Callable[..., float]:
+    def compute(references: np.ndarray, predictions: np.ndarray) -> float:
+        labels = _seen(references, predictions) if references.ndim == 1 else None
+        return float(
+            metrics.f1_score(references, predictions, labels=labels, average=average, zero_division=0)
+        )
+
+    return compute
+
+
+def _r2(references: np.ndarray, predictions: np.ndarray) -> float:
+    return float(metrics.r2_score(references, predictions)) if len(references) > 1 else 0.0
+
+
+def _pearson(references: np.ndarray, predictions: np.ndarray) -> float:
+    if len(references) < 2 or np.ptp(references) == 0 or np.ptp(predictions) == 0:
+        return 0.0  # a constant goes along with nothing
+    return float(stats.pearsonr(references, predictions)[0])
+
+
+_FUNCTIONS: dict[str, dict[str, Callable[..., float]]] = {
+    "single_label_classification": {
+        "accuracy": metrics.accuracy_score,
+        "macro_f1": _f1("macro"),
+        "weighted_f1": _f1("weighted"),
+        "mcc": metrics.matthews_corrcoef,
+    },
+    "multi_label_classification": {
+        "micro_f1": _f1("micro"),
+        "macro_f1": _f1("macro"),
+        "weighted_f1": _f1("weighted"),
+        "exact_match": metrics.accuracy_score,
+    },
+    "regression": {
+        "mse": metrics.mean_squared_error,
+        "mae": metrics.mean_absolute_error,
+        "r2": _r2,
+        "pearson": _pearson,
+    },
+}
+LOWER_IS_BETTER = ("loss", "mse", "mae")
+
+
+def measures_of(kind: str) -> tuple[str, ...]:
+    """The names of the measures of a task, the main one first."""
+    return tuple(_FUNCTIONS[kind])
+
+
+class Measure(evaluate.Metric):
+    """One measure of scikit-learn as an `evaluate` module."""
+
+    def __init__(self, kind: str, measure: str) -> None:
+        self.kind, self.function = kind, _FUNCTIONS[kind][measure]
+        self.measure = measure
+        super().__init__(keep_in_memory=True)
+
+    def _info(self) -> evaluate.MetricInfo:
+        value: Any = datasets.Value("float32" if self.kind == "regression" else "int64")
+        feature = datasets.Sequence(value) if self.kind == "multi_label_classification" else value
+        return evaluate.MetricInfo(
+            description=f"{self.measure}, as scikit-learn has it",
+            citation="",
+            features=datasets.Features({"predictions": feature, "references": feature}),
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> Measures:
+        return {self.measure: float(self.function(np.asarray(references), np.asarray(predictions)))}
+
+
+def combined(kind: str) -> evaluate.CombinedEvaluations:
+    """All measures of a task as one `evaluate` module."""
+    return evaluate.combine([Measure(kind, measure) for measure in _FUNCTIONS[kind]])
+
+
+def measure(task: Task, predictions: np.ndarray, labels: np.ndarray) -> Measures:
+    """All measures of predictions, shaped and typed as labels are, see `Task.numbers`."""
+    if task.is_multi_label:
+        predictions, labels = predictions.astype(np.int64), labels.astype(np.int64)
+    return dict(combined(task.kind).compute(predictions=predictions, references=labels))
+
+
+def main_measure(task: Task, predictions: np.ndarray, labels: np.ndarray) -> float:
+    """The first of the measures alone, for the many comparisons of a choice."""
+    if task.is_multi_label:
+        predictions, labels = predictions.astype(np.int64), labels.astype(np.int64)
+    return float(next(iter(_FUNCTIONS[task.kind].values()))(labels, predictions))
+
+
+def per_class(task: Task, predictions: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
+    """Precision, recall, F1 and number of examples of each class."""
+    numbers = range(len(task.classes))
+    columns = metrics.precision_recall_fscore_support(
+        labels, predictions, labels=list(numbers), zero_division=0
+    )
+    return [
+        {
+            "class": name,
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+            "examples": int(support),
+        }
+        for name, precision, recall, f1, support in zip(task.classes, *columns, strict=True)
+    ]
+
+
+def is_better(measure: str, value: float, than: float | None) -> bool:
+    """Whether a value of a measure beats another."""
+    return than is None or (value < than if measure in LOWER_IS_BETTER else value > than)

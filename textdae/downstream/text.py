@@ -1,0 +1,115 @@
+"""Work with labelled texts.
+
+B batch, L the longest text of it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textdae.data.labelled import Labelled, labelled_texts
+from textdae.data.tokenizer import load_tokenizer, save_tokenizer, vocabulary_of
+from textdae.downstream.base import Downstream
+from textdae.downstream.encoder import TextEncoder, longest_input, tokenize
+from textdae.locate import locate
+from textdae.noise import Noise, text_noise
+from textdae.settings import LabelledTextSettings
+
+_LONGEST = 512
+"""Tokens; a cut that most classification tasks do not feel."""
+
+
+class TextDownstream(Downstream):
+    """Texts, as `Downstream` says."""
+
+    def __init__(self, checkpoint: str, data: LabelledTextSettings) -> None:
+        self.checkpoint, self.notes = checkpoint, Counter()
+        name = locate(checkpoint)
+        self.tokenizer: Any = load_tokenizer(name)
+        from transformers import AutoConfig
+
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        self.max_length = min(data.max_length or _LONGEST, longest_input(self.tokenizer, config))
+        self.corpus = labelled_texts(data)
+        self.rivals = {"TF-IDF": _tf_idf}
+
+    def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> TextEncoder:
+        """The frozen encoder, or one of its sizes with random weights."""
+        return TextEncoder(
+            self.checkpoint,
+            precision=precision,
+            max_length=self.max_length,
+            pretrained=pretrained,
+            seed=seed,
+        )
+
+    def batches(self, labelled: Labelled) -> "Texts":
+        """The texts as token ids."""
+        ids, cut = tokenize(self.tokenizer, labelled.examples, self.max_length)
+        if cut:
+            self.notes[f"texts cut off after {self.max_length} tokens"] = cut
+        pads = {"input_ids": self.tokenizer.pad_token_id}
+        return Texts(ids, labelled.labels, pads)
+
+    def noise(self, settings: Any) -> Noise | None:
+        """Hidden tokens."""
+        return text_noise(settings, vocabulary_of(self.tokenizer)) if settings else None
+
+    def save_assets(self, folder: Path) -> None:
+        """The tokenizer."""
+        save_tokenizer(self.tokenizer, folder)
+
+
+class Texts:
+    """Labelled texts as token ids, numbered from 0.
+
+    Attributes:
+        lengths: in tokens. *Shape:* (n,), int64.
+    """
+
+    def __init__(self, ids: dict[str, list[list[int]]], labels: np.ndarray, pads: dict[str, int]) -> None:
+        self.lengths = torch.tensor([len(one) for one in ids["input_ids"]])
+        self._starts = torch.cat([torch.zeros(1, dtype=torch.long), self.lengths.cumsum(0)])
+        self._flat = {
+            name: torch.tensor([value for one in values for value in one], dtype=torch.int32)
+            for name, values in ids.items()
+        }
+        self._pads, self._labels = pads, torch.from_numpy(labels)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, numbers: Iterable[int] | Tensor) -> dict[str, Tensor]:
+        """`input_ids`, `attention_mask` (B, L), and `labels` (B, ...), padded to the longest.
+
+        For the noises also `document` and `word_start`: each text is one document, each token a word.
+        """
+        rows = torch.as_tensor(numbers)
+        lengths = self.lengths[rows]
+        positions = torch.arange(int(lengths.max()))
+        real = positions < lengths[:, None]
+        places = (self._starts[rows][:, None] + positions).clamp(max=max(int(self._starts[-1]) - 1, 0))
+        batch = {
+            name: torch.where(real, flat[places].long(), self._pads.get(name, 0))
+            for name, flat in self._flat.items()
+        }
+        batch |= {"attention_mask": real.long(), "document": real.long() - 1, "word_start": real}
+        return {**batch, "labels": self._labels[rows]}
+
+
+def _joined(examples: Any) -> list[str]:
+    return [example if isinstance(example, str) else "\n".join(example) for example in examples]
+
+
+def _tf_idf(fitted: Labelled, others: list[Labelled]) -> list[Any]:
+    """Words and pairs of words, weighed by how rare they are."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    vectorizer.fit(_joined(fitted.examples))
+    return [vectorizer.transform(_joined(other.examples)) for other in others]

@@ -1,0 +1,134 @@
+"""A classifier as a denoiser: what it gives back is the label that was taken away.
+
+It is a stock `AutoModelForSequenceClassification` or `AutoModelForImageClassification`, whose head pools and decodes in
+one.
+
+B batch, C classes (of a regression: 1).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+)
+
+import textdae.models.image_classifier  # noqa: F401  (so that the Auto class knows ours)
+from textdae.errors import SettingsError
+from textdae.models.denoiser import Denoiser
+from textdae.models.sharding import put
+
+_AUTO = {"text": AutoModelForSequenceClassification, "image": AutoModelForImageClassification}
+_INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
+
+
+class Classifier(Denoiser):
+    """A stock model with a head for labels."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.kind = model.config.problem_type
+
+    def encode(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Inputs -> logits (B, C); of a regression (B,)."""
+        logits: Tensor = self.model(**{name: inputs[name] for name in _INPUTS if name in inputs}).logits
+        return logits.squeeze(1) if self.kind == "regression" else logits
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """The logits themselves: the stock head has decoded already."""
+        return embedding
+
+    def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Cross entropy in nats, its mean over the classes where there may be several, or squared error; summed."""
+        logits = reconstruction.float()
+        if self.kind == "single_label_classification":
+            return F.cross_entropy(logits, target, reduction="sum")
+        if self.kind == "multi_label_classification":
+            return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1).sum()
+        return F.mse_loss(logits, target, reduction="sum")
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The matrices of the body, which is where pretraining has been; not its embeddings, nor the head."""
+        body = self.model.base_model
+        embeddings = {id(p) for m in body.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+        return [p for p in body.parameters() if p.ndim == 2 and id(p) not in embeddings]
+
+    def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write `config.json` and `model.safetensors`."""
+        self.model.save_pretrained(str(folder), state_dict=weights)
+
+    def load_pretrained(self, folder: Path) -> None:
+        """Take the weights of a checkpoint that `save_pretrained` wrote."""
+        put(self.model, load_classifier(str(folder)).state_dict())
+
+
+def modality_inputs(config: Any) -> str:
+    """text or image: what a model of this config reads."""
+    return "text" if hasattr(config, "vocab_size") else "image"
+
+
+def build_classifier(
+    checkpoint: str, kind: str, classes: tuple[str, ...], seed: int, from_scratch: bool = False
+) -> Classifier:
+    """A classifier with the body of a pretrained checkpoint and a fresh head, a pure function of the seed.
+
+    Args:
+        from_scratch: a fresh body of the same sizes too.
+
+    Raises:
+        SettingsError: there is no such checkpoint, or its family has no classifier.
+    """
+    names = dict(enumerate(classes))
+    labels: dict[str, Any] = {
+        "problem_type": kind,
+        "num_labels": len(classes),
+        "id2label": names,
+        "label2id": {name: number for number, name in names.items()},
+    }
+    try:
+        config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False, **labels)
+        if hasattr(config, "classifier_pooling"):
+            # Pretraining teaches every position; the first has never been asked to stand for the others.
+            config.classifier_pooling = "mean"
+        auto = _AUTO[modality_inputs(config)]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if from_scratch:
+                model = auto.from_config(config, trust_remote_code=False).float()
+            else:
+                model = auto.from_pretrained(
+                    checkpoint,
+                    config=config,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    dtype=torch.float32,
+                    ignore_mismatched_sizes=True,  # a head for other labels
+                )
+    except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SettingsError(f"{checkpoint}: no classifier could be made of it: {why}") from None
+    return Classifier(model)
+
+
+def load_classifier(name: str) -> PreTrainedModel:
+    """Load a fine-tuned classifier from a folder or the Hub.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        model: PreTrainedModel = _AUTO[modality_inputs(config)].from_pretrained(
+            name, config=config, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        )
+        return model
+    except Exception as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SettingsError(f"no classifier could be loaded from {name!r}: {why}") from None

@@ -1,0 +1,55 @@
+"""The confusion matrix of a classifier, as PNG."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from textdae.report.plots import new_figure
+
+_MOST_CLASSES = 60
+
+
+def confusion_picture(
+    predictions: np.ndarray, labels: np.ndarray, classes: Sequence[str], path: Path
+) -> None:
+    """Draw what each class is taken for, as shares of its examples.
+
+    Of many classes those with the most examples are drawn, and the title says so.
+
+    Args:
+        predictions, labels: numbers of the classes, -1 where the class is not known. *Shape:* (n,).
+    """
+    known = labels >= 0
+    counts = np.zeros((len(classes), len(classes)))
+    np.add.at(counts, (labels[known], predictions[known]), 1)
+    drawn = np.sort(np.argsort(-counts.sum(1), kind="stable")[:_MOST_CLASSES])
+    shares = counts[drawn] / counts[drawn].sum(1, keepdims=True).clip(min=1)
+    shares = shares[:, drawn]
+    side = max(4.0, 0.22 * len(drawn) + 1.5)
+    figure = new_figure(side + 0.8, side)
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    names = [classes[number] for number in drawn]
+    axes.set_xticks(range(len(drawn)), names, rotation=90, fontsize=7)
+    axes.set_yticks(range(len(drawn)), names, fontsize=7)
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("class")
+    if len(drawn) <= 12:
+        for row, column in np.ndindex(shares.shape):
+            if shares[row, column] >= 0.005:
+                color = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(
+                    column,
+                    row,
+                    f"{shares[row, column]:.0%}",
+                    ha="center",
+                    va="center",
+                    color=color,
+                    fontsize=7,
+                )
+    else:
+        figure.colorbar(image, ax=axes, shrink=0.7, label="share of the class")
+    if len(drawn) < len(classes):
+        axes.set_title(f"the {len(drawn)} most frequent of {len(classes)} classes", fontsize=9)
+    figure.savefig(path, dpi=130)
