@@ -21,7 +21,9 @@ from textdae.settings import (
     ImageLabelCurveSettings,
     ImagePretrainSettings,
     ImageProbeSettings,
+    LabelCurveSettings,
     PretrainSettings,
+    ProbeSettings,
     Settings,
     TextEmbedSettings,
     TextEvaluateRunSettings,
@@ -265,6 +267,39 @@ def finetune(
         raise typer.Exit(128 + result.fit.stopped_by)
     if is_main:
         _print_result(result, "test")
+
+
+@app.command()
+def probe(checkpoint: Checkpoint, words: Words = None) -> None:
+    """Measure what the frozen encoder's vectors know of the labels, beside its rivals."""
+    path, overrides = _split(words)
+    settings = load(ProbeSettings, path, overrides, {"modality": modality_of(checkpoint)})
+    _need_downstream()
+    from textdae.downstream.probe import probe as run
+    from textdae.report.scores import print_table
+
+    _quiet()
+    found = run(checkpoint, settings, typer.echo)
+    for table in ("encoder", "rivals"):
+        typer.echo(f"\n{print_table(found[table])}")
+    output = settings.output_dir
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "probe.json").write_text(json.dumps(found, indent=1))
+    typer.echo(f"\nwritten: {output / 'probe.json'}")
+
+
+@app.command()
+def label_curve(checkpoint: Checkpoint, words: Words = None) -> None:
+    """Measure how good a task gets with how many labels, with pretraining and without."""
+    path, overrides = _split(words)
+    settings = load(LabelCurveSettings, path, overrides, {"modality": modality_of(checkpoint)})
+    _need_downstream()
+    from textdae.downstream.label_curve import label_curve as run
+
+    _quiet()
+    run(checkpoint, settings, typer.echo)
+    output = settings.output_dir
+    typer.echo(f"written: {output / 'curve.png'}, {output / 'curve.csv'}")
 
 
 def _need_downstream() -> None:

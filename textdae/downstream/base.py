@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,6 @@ from textdae.models.classifier import Classifier, build_classifier
 from textdae.noise import Noise
 from textdae.training.batches import Examples
 
-Features = Callable[[Labelled, list[Labelled]], list[Any]]
-"""A rival's features: fitted on the first without its labels, of each of the others. *Shape* of each: (n, D), dense or sparse."""
-
 
 class Downstream(ABC):
     """Labelled examples, and what can be made of a checkpoint for them.
@@ -25,17 +21,19 @@ class Downstream(ABC):
         checkpoint: folder or Hub id.
         corpus: task and examples.
         notes: what was cut or changed on the way, counted.
-        rivals: features that need no encoder, by name.
     """
 
     checkpoint: str
     corpus: LabelledCorpus
     notes: Counter[str]
-    rivals: dict[str, Features]
 
     @abstractmethod
     def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> Encoder:
         """The frozen encoder, or one of its sizes with random weights."""
+
+    @abstractmethod
+    def rivals(self) -> dict[str, Encoder]:
+        """What needs no pretraining, by name; fitted on the training examples without their labels."""
 
     @abstractmethod
     def batches(self, labelled: Labelled) -> Examples:

@@ -41,7 +41,7 @@ LAST_MEAN = View(None, "mean")
 
 
 class Encoder(ABC):
-    """Embeds examples.
+    """Embeds examples, whether it was pretrained or only counts.
 
     Attributes:
         view: the one that is asked for unless another is.
@@ -50,24 +50,29 @@ class Encoder(ABC):
 
     view: View
     notes: Counter[str]
-    model: Any
-    device: torch.device
-    dtype: torch.dtype | None
 
     @abstractmethod
-    def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, np.ndarray]:
-        """One vector for each example and view, in the order of the examples. *Shape* of each: (n, D), float32."""
+    def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, Any]:
+        """One vector for each example and view, in the order of the examples. *Shape* of each: (n, D)."""
 
     @abstractmethod
     def views(self) -> list[View]:
         """All that there are."""
 
-    def __call__(self, examples: Sequence[Any]) -> np.ndarray:
-        """One vector for each example, in their order. *Shape:* (n, D), float32."""
+    def __call__(self, examples: Sequence[Any]) -> Any:
+        """One vector for each example, in their order. *Shape:* (n, D)."""
         return self.embed(examples, [self.view])[self.view]
 
-    def _load(self, checkpoint: str, precision: str, pretrained: bool, seed: int) -> None:
-        """Load the body of a checkpoint, or one of its sizes with random weights, a pure function of the seed."""
+
+class StockEncoder(Encoder):
+    """The body of a checkpoint.
+
+    Args:
+        checkpoint: folder or Hub id.
+        pretrained: False: random weights in the place of its own, a pure function of the seed.
+    """
+
+    def __init__(self, checkpoint: str, precision: str, pretrained: bool, seed: int) -> None:
         name = locate(checkpoint)
         try:
             if pretrained:
@@ -84,14 +89,14 @@ class Encoder(ABC):
             raise SettingsError(f"no encoder could be loaded from {checkpoint!r}: {why}") from None
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = autocast_dtype(precision, self.device)
-        self.model = model.eval().to(self.device)
+        self.model: Any = model.eval().to(self.device)
         self.notes = Counter()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None)
 
 
-class TextEncoder(Encoder):
+class TextEncoder(StockEncoder):
     """Any stock text encoder. Texts of like length go together, so little is spent on padding.
 
     Args:
@@ -112,7 +117,7 @@ class TextEncoder(Encoder):
         pretrained: bool = True,
         seed: int = 0,
     ) -> None:
-        self._load(checkpoint, precision, pretrained, seed)
+        super().__init__(checkpoint, precision, pretrained, seed)
         self.tokenizer = load_tokenizer(locate(checkpoint))
         layers = getattr(self.model.config, "num_hidden_layers", None)
         if view.layer is not None and layers is not None and view.layer > layers:
@@ -198,7 +203,7 @@ def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
     return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-class ImageEncoder(Encoder):
+class ImageEncoder(StockEncoder):
     """One of our image encoders, or any stock `AutoModel` of images.
 
     Args:
@@ -220,7 +225,7 @@ class ImageEncoder(Encoder):
         pretrained: bool = True,
         seed: int = 0,
     ) -> None:
-        self._load(checkpoint, precision, pretrained, seed)
+        super().__init__(checkpoint, precision, pretrained, seed)
         self.image_size, self.channels, self.mean, self.deviation = image_input(
             self.model.config, load_processor(checkpoint)
         )

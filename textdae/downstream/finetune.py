@@ -21,6 +21,7 @@ from textdae.data.labelled import LabelledCorpus
 from textdae.data.labels import Task
 from textdae.downstream.base import downstream
 from textdae.downstream.metrics import is_better, measure, measures_of, per_class
+from textdae.downstream.plain import constant
 from textdae.errors import SettingsError, TextdaeError
 from textdae.models.classifier import Classifier
 from textdae.models.sharding import whole_weights
@@ -206,7 +207,7 @@ def finetune(
     speed = round(fit.examples_per_second)
     metrics: dict[str, Any] = {
         "test": score_table(
-            tables["test"], {"majority": measure(task, _constant(task, corpus), corpus.test.labels)}
+            tables["test"], {"majority": measure(task, constant(corpus), corpus.test.labels)}
         ),
         "held_out": tables["held_out"],
         "best_of": len(best.values),
@@ -240,16 +241,6 @@ def finetune(
         + (")" if task.kind != "single_label_classification" else ", confusion.png, classes.csv)"),
     ]
     return FinetuneResult(folder, fit, metrics, closing)
-
-
-def _constant(task: Task, corpus: LabelledCorpus) -> np.ndarray:
-    """The same answer for every test example: the class, the classes, or the number that is right most often in training."""
-    labels, count = corpus.train.labels, len(corpus.test)
-    if task.is_regression:
-        return np.full(count, labels.mean(), np.float32)
-    if task.is_multi_label:
-        return np.tile((labels.mean(0) > 0.5).astype(np.float32), (count, 1))
-    return np.full(count, np.bincount(labels).argmax())
 
 
 def _report(

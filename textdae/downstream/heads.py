@@ -100,17 +100,6 @@ class _EachClass:
         return np.stack([learner.predict(features) for learner in self.learners], 1)
 
 
-def folds(labels: np.ndarray, count: int, seed: int) -> list[Fold]:
-    """Rows in `count` parts, each judged by the others; the classes are spread over the parts as evenly as they go."""
-
-    generator = np.random.default_rng(seed)
-    shuffled = generator.permutation(len(labels))
-    if labels.ndim == 1 and labels.dtype == np.int64:
-        shuffled = shuffled[labels[shuffled].argsort(kind="stable")]
-    parts = [shuffled[start::count] for start in range(count)]  # neighbours of a class go to different parts
-    return [(np.concatenate(parts[:k] + parts[k + 1 :]), parts[k]) for k in range(count)]
-
-
 def choose(
     task: Task, features: Mapping[Any, Any], labels: np.ndarray, parts: Sequence[Fold], kind: str
 ) -> Choice:

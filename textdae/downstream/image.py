@@ -4,7 +4,7 @@ B batch, C, H, W channels and pixels.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from transformers import AutoConfig
 
 from textdae.data.labelled import Labelled, labelled_images
 from textdae.downstream.base import Downstream
-from textdae.downstream.encoder import ImageEncoder, image_input, load_processor
+from textdae.downstream.encoder import Encoder, ImageEncoder, View, image_input, load_processor
 from textdae.locate import locate
 from textdae.models.image import save_image_processor
 from textdae.noise import Noise, image_noise
@@ -37,11 +37,14 @@ class ImageDownstream(Downstream):
         self.image_size, self.channels, self.mean, self.deviation = image_input(config, self.processor)
         own = {"image_size": self.image_size, "channels": self.channels}
         self.corpus = labelled_images(data.model_copy(update=own))
-        self.rivals = {"raw pixels": _raw_pixels, f"PCA {_PCA}": _pca}
 
     def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> ImageEncoder:
         """The frozen encoder, or one of its sizes with random weights."""
         return ImageEncoder(self.checkpoint, precision=precision, pretrained=pretrained, seed=seed)
+
+    def rivals(self) -> dict[str, Encoder]:
+        """Raw pixels, and their principal components."""
+        return {"raw pixels": RawPixels(), f"PCA {_PCA}": PcaPixels(self.corpus.train.examples)}
 
     def batches(self, labelled: Labelled) -> "Pictures":
         """The images as pixels."""
@@ -76,28 +79,40 @@ class Pictures:
         return {"pixel_values": (pixels - self._mean) / self._deviation, "labels": self._labels[rows]}
 
 
-def _flat(labelled: Labelled) -> np.ndarray:
-    """Pixels, one image a row, the large ones shrunk. (n, D), float32."""
-    pixels = torch.from_numpy(np.stack(labelled.examples)).float() / 255
-    if pixels[0].numel() > _MOST_VALUES:
-        side = int((_MOST_VALUES / pixels.shape[1]) ** 0.5)
-        pixels = torch.nn.functional.adaptive_avg_pool2d(pixels, side)
-    flat: np.ndarray = pixels.flatten(1).numpy()
-    return flat
+class RawPixels(Encoder):
+    """The pixels themselves, of large images after shrinking."""
+
+    view = View(None, "pixels")
+
+    def __init__(self) -> None:
+        self.notes = Counter()
+
+    def views(self) -> list[View]:
+        """The one."""
+        return [self.view]
+
+    def embed(self, examples: Sequence[np.ndarray], views: Sequence[View]) -> dict[View, Any]:
+        """(C, H, W) uint8 each -> (n, D), float32."""
+        pixels = torch.from_numpy(np.stack(examples)).float() / 255
+        if pixels[0].numel() > _MOST_VALUES:
+            side = int((_MOST_VALUES / pixels.shape[1]) ** 0.5)
+            pixels = torch.nn.functional.adaptive_avg_pool2d(pixels, side)
+        return {self.view: pixels.flatten(1).numpy()}
 
 
-def _raw_pixels(fitted: Labelled, others: list[Labelled]) -> list[Any]:
-    """The pixels themselves."""
-    return [_flat(other) for other in others]
+class PcaPixels(RawPixels):
+    """The directions in which the images that it is fitted on vary most."""
 
+    view = View(None, "components")
 
-def _pca(fitted: Labelled, others: list[Labelled]) -> list[Any]:
-    """The directions in which the images vary most."""
-    from sklearn.decomposition import PCA
+    def __init__(self, images: Sequence[np.ndarray]) -> None:
+        from sklearn.decomposition import PCA
 
-    images = _flat(fitted)
-    pca = PCA(
-        min(_PCA, *images.shape), svd_solver="covariance_eigh" if len(images) > images.shape[1] else "full"
-    )
-    pca.fit(images)
-    return [pca.transform(_flat(other)) for other in others]
+        super().__init__()
+        pixels = super().embed(images, [])[self.view]
+        solver = "covariance_eigh" if len(pixels) > pixels.shape[1] else "full"
+        self._pca = PCA(min(_PCA, *pixels.shape), svd_solver=solver).fit(pixels)
+
+    def embed(self, examples: Sequence[np.ndarray], views: Sequence[View]) -> dict[View, Any]:
+        """(C, H, W) uint8 each -> (n, 64), float32."""
+        return {self.view: self._pca.transform(super().embed(examples, views)[self.view])}

@@ -105,6 +105,21 @@ def measure(task: Task, predictions: np.ndarray, labels: np.ndarray) -> Measures
     return dict(combined(task.kind).compute(predictions=predictions, references=labels))
 
 
+def intervals(
+    task: Task, predictions: np.ndarray, labels: np.ndarray, resamples: int = 200
+) -> dict[str, list[float]]:
+    """95% intervals of the first two measures over the examples: the bootstrap's percentiles (Efron 1979)."""
+    if task.is_multi_label:
+        predictions, labels = predictions.astype(np.int64), labels.astype(np.int64)
+    generator = np.random.default_rng(0)
+    found: dict[str, list[float]] = {}
+    rows = [generator.integers(0, len(labels), len(labels)) for _ in range(resamples)]
+    for name, function in list(_FUNCTIONS[task.kind].items())[:2]:
+        values = [float(function(labels[each], predictions[each])) for each in rows]
+        found[name] = np.percentile(values, [2.5, 97.5]).tolist()
+    return found
+
+
 def main_measure(task: Task, predictions: np.ndarray, labels: np.ndarray) -> float:
     """The first of the measures alone, for the many comparisons of a choice."""
     if task.is_multi_label:

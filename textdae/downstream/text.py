@@ -4,7 +4,7 @@ B batch, L the longest text of it.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from textdae.data.labelled import Labelled, labelled_texts
 from textdae.data.tokenizer import load_tokenizer, save_tokenizer, vocabulary_of
 from textdae.downstream.base import Downstream
-from textdae.downstream.encoder import TextEncoder, longest_input, tokenize
+from textdae.downstream.encoder import Encoder, TextEncoder, View, longest_input, tokenize
 from textdae.locate import locate
 from textdae.noise import Noise, text_noise
 from textdae.settings import LabelledTextSettings
@@ -36,7 +36,6 @@ class TextDownstream(Downstream):
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         self.max_length = min(data.max_length or _LONGEST, longest_input(self.tokenizer, config))
         self.corpus = labelled_texts(data)
-        self.rivals = {"TF-IDF": _tf_idf}
 
     def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> TextEncoder:
         """The frozen encoder, or one of its sizes with random weights."""
@@ -47,6 +46,10 @@ class TextDownstream(Downstream):
             pretrained=pretrained,
             seed=seed,
         )
+
+    def rivals(self) -> dict[str, Encoder]:
+        """TF-IDF."""
+        return {"TF-IDF": TfIdf(self.corpus.train.examples)}
 
     def batches(self, labelled: Labelled) -> "Texts":
         """The texts as token ids."""
@@ -102,14 +105,28 @@ class Texts:
         return {**batch, "labels": self._labels[rows]}
 
 
-def _joined(examples: Any) -> list[str]:
+class TfIdf(Encoder):
+    """Words and pairs of words, weighed by how rare they are among the texts that it is fitted on."""
+
+    view = View(None, "words")
+
+    def __init__(self, texts: Sequence[Any]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self.notes = Counter()
+        self._vectorizer = TfidfVectorizer(
+            ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", dtype=np.float32
+        )
+        self._vectorizer.fit(_joined(texts))
+
+    def views(self) -> list[View]:
+        """The one."""
+        return [self.view]
+
+    def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, Any]:
+        """Sparse, one column a word or pair of words."""
+        return {self.view: self._vectorizer.transform(_joined(examples))}
+
+
+def _joined(examples: Sequence[Any]) -> list[str]:
     return [example if isinstance(example, str) else "\n".join(example) for example in examples]
-
-
-def _tf_idf(fitted: Labelled, others: list[Labelled]) -> list[Any]:
-    """Words and pairs of words, weighed by how rare they are."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
-    vectorizer.fit(_joined(fitted.examples))
-    return [vectorizer.transform(_joined(other.examples)) for other in others]

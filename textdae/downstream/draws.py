@@ -1,0 +1,46 @@
+"""Sets of labelled examples drawn from a larger one.
+
+n examples, C classes.
+"""
+
+import numpy as np
+
+
+def stratified(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Rows of a random subset in which every class has its share, as nearly as whole numbers go. (size,), ascending.
+
+    Which classes get the odd example is drawn too, in proportion to what they are short of. Labels that are no single
+    class (n, C), or numbers, are drawn evenly.
+
+    Args:
+        labels: *Shape:* (n,) int64 of classes, or anything of n rows.
+        seed: the same seed draws the same rows.
+    """
+    generator = np.random.default_rng(seed)
+    if size >= len(labels):
+        return np.arange(len(labels))
+    shuffled = generator.permutation(len(labels))
+    if labels.ndim > 1 or labels.dtype != np.int64:
+        return np.sort(shuffled[:size])
+    counts = np.bincount(labels)
+    wanted = counts * size / len(labels)
+    taken = np.floor(wanted).astype(int)
+    short = wanted - taken
+    odd = size - int(taken.sum())
+    if odd:
+        taken[generator.choice(len(counts), odd, replace=False, p=short / short.sum())] += 1
+    grouped = shuffled[labels[shuffled].argsort(kind="stable")]
+    starts = np.concatenate([[0], counts.cumsum()[:-1]])
+    return np.sort(np.concatenate([grouped[s : s + k] for s, k in zip(starts, taken, strict=True)]))
+
+
+def folds(labels: np.ndarray, count: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows in `count` parts, each to be judged by what is learnt of the others: pairs (others, part).
+
+    The classes are spread over the parts as evenly as they go.
+    """
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    if labels.ndim == 1 and labels.dtype == np.int64:
+        shuffled = shuffled[labels[shuffled].argsort(kind="stable")]
+    parts = [shuffled[start::count] for start in range(count)]  # neighbours of a class go to different parts
+    return [(np.concatenate(parts[:k] + parts[k + 1 :]), parts[k]) for k in range(count)]

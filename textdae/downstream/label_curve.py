@@ -1,0 +1,226 @@
+"""`textdae label-curve`: how good a task gets with how many labels, with pretraining and without.
+
+Every line of the curve is given the same sets of labels (paired draws), and all is chosen within them: an encoder's layer
+and pooling and the dial of a learner by cross-validation among the labels drawn. Each point is a file of its own as soon
+as it is measured, so that a stopped run goes on.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from textdae.data.labelled import Labelled
+from textdae.downstream.base import Downstream, downstream
+from textdae.downstream.draws import folds, stratified
+from textdae.downstream.encoder import Encoder
+from textdae.downstream.finetune import predict, with_length
+from textdae.downstream.heads import choose, fit
+from textdae.downstream.metrics import intervals, measure, measures_of
+from textdae.errors import SettingsError
+from textdae.noise.label import LabelNoise
+from textdae.report.label_curve import Curve, Point, equivalence, label_curve_picture, write_csv
+from textdae.settings import LabelCurveSettings
+from textdae.training.evaluation import spread
+from textdae.training.loop import Trainer
+
+_SIZES = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+_FOLDS = 5
+_MOST_TO_CHOOSE = 3000
+"""Labels that a choice is made with; of more, this many are drawn for it."""
+
+
+class Cell(NamedTuple):
+    """One measurement: a line at a number of labels, with one draw of them."""
+
+    line: str
+    labels: int
+    draw: int
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return f"{self.line.replace(' ', '-')}.{self.labels}.{self.draw}.json"
+
+
+def label_curve(
+    checkpoint: str, settings: LabelCurveSettings, say: Callable[[str], None] = lambda line: None
+) -> Curve:
+    """Measure every point of the curve, write `curve.csv`, `curve.json` and `curve.png`.
+
+    Raises:
+        SettingsError: the checkpoint or the examples cannot be used, or the output folder holds another curve.
+    """
+    work = downstream(settings.modality, checkpoint, settings.data)
+    corpus, folder = work.corpus, settings.output_dir
+    for line in corpus.notes:
+        say(line)
+    numbers = spread(len(corpus.test), settings.max_test_examples).numpy()
+    test = corpus.test.take(numbers)
+    if len(test) < len(corpus.test):
+        say(f"figures are taken on {len(test):,} of the test examples")
+    pool = _pool(work)
+    sizes = [size for size in settings.labels or _SIZES if size < len(pool)]
+    if len(sizes) < len(settings.labels or ()):
+        say(f"there are {len(pool):,} labelled training examples; that is the last point")
+    sizes.append(len(pool))
+    lines = _lines(work, settings)
+    cells = [
+        Cell(line, size, draw)
+        for size in sizes
+        for draw in range(1 if size == len(pool) else settings.draws)
+        for line in lines
+    ]
+    _claim(folder, checkpoint, settings, corpus.fingerprint, sizes)
+    (folder / "cells").mkdir(exist_ok=True)
+    missing = [cell for cell in cells if not (folder / "cells" / cell.file).exists()]
+    if len(missing) < len(cells):
+        say(f"{len(cells) - len(missing):,} of {len(cells):,} points are there already")
+    for cell in tqdm(missing, "measuring", unit=" points", disable=None):
+        rows = stratified(pool.labels, cell.labels, settings.seed + 1000 * cell.draw + cell.labels)
+        predictions, how = lines[cell.line](pool.take(rows), test, settings.seed + cell.draw)
+        figures = measure(corpus.task, predictions, test.labels)
+        # With one draw there is nothing to compare but the test examples.
+        spans = intervals(corpus.task, predictions, test.labels) if cell.labels == len(pool) else {}
+        found = {**cell._asdict(), "measures": figures, "intervals": spans, "how": how}
+        path = folder / "cells" / cell.file
+        path.with_suffix(".writing").write_text(json.dumps(found, indent=1))
+        path.with_suffix(".writing").replace(path)
+    curve = _gather(cells, folder / "cells", measures_of(corpus.task.kind)[:2])
+    pretrained, rivals = (
+        [line for line in lines if (line in ("fine-tuned", "probe")) == own] for own in (True, False)
+    )
+    sentence = equivalence(curve, pretrained, [line for line in rivals if line in work.rivals()], len(pool))
+    write_csv(curve, folder / "curve.csv")
+    label_curve_picture(curve, len(pool), sentence, folder / "curve.png")
+    (folder / "curve.json").write_text(json.dumps({"sentence": sentence, "labels": sizes}, indent=1))
+    say(sentence)
+    return curve
+
+
+def _pool(work: Downstream) -> Labelled:
+    """All labels that there are to learn from: choices are made among those drawn, so the held-out ones are free."""
+    train, held_out = work.corpus.train, work.corpus.held_out
+    return Labelled([*train.examples, *held_out.examples], np.concatenate([train.labels, held_out.labels]))
+
+
+Line = Callable[[Labelled, Labelled, int], tuple[np.ndarray, str]]
+"""Learns from the first, predicts the second, with this seed; returns the predictions and how it was done."""
+
+
+def _lines(work: Downstream, settings: LabelCurveSettings) -> dict[str, Line]:
+    """The lines that were asked for."""
+
+    def probed(encoder: Encoder) -> Line:
+        return _Probed(work, encoder)
+
+    def tuned(from_scratch: bool) -> Line:
+        return lambda drawn, test, seed: _tuned(work, settings, drawn, test, seed, from_scratch)
+
+    made: dict[str, Callable[[], dict[str, Line]]] = {
+        "finetuned": lambda: {"fine-tuned": tuned(False)},
+        "probe": lambda: {"probe": probed(work.encoder(settings.precision))},
+        "scratch": lambda: {"from scratch": tuned(True)},
+        "random": lambda: {"random encoder": probed(work.encoder(settings.precision, False, settings.seed))},
+        "rivals": lambda: {name: probed(rival) for name, rival in work.rivals().items()},
+    }
+    return {name: line for asked in settings.lines for name, line in made[asked]().items()}
+
+
+class _Probed:
+    """Logistic regression on the vectors of an encoder; those of the test examples are made once a view."""
+
+    def __init__(self, work: Downstream, encoder: Encoder) -> None:
+        self.task, self.encoder = work.corpus.task, encoder
+        self._of_test: dict[Any, Any] = {}
+
+    def __call__(self, drawn: Labelled, test: Labelled, seed: int) -> tuple[np.ndarray, str]:
+        few = drawn.take(stratified(drawn.labels, _MOST_TO_CHOOSE, seed))
+        parts = folds(few.labels, _FOLDS, seed) if len(few) >= 2 * _FOLDS else []
+        choice = choose(
+            self.task, self.encoder.embed(few.examples, self.encoder.views()), few.labels, parts, "logistic"
+        )
+        view = choice.name
+        if view not in self._of_test:
+            self._of_test = {view: self.encoder.embed(test.examples, [view])[view]}
+        learnt = self.encoder.embed(drawn.examples, [view])[view]
+        learner = fit(self.task, choice.head, learnt, drawn.labels)
+        return learner.predict(self._of_test[view]), f"{view}; {choice.head}"
+
+
+def _tuned(
+    work: Downstream,
+    settings: LabelCurveSettings,
+    drawn: Labelled,
+    test: Labelled,
+    seed: int,
+    from_scratch: bool,
+) -> tuple[np.ndarray, str]:
+    """All of the encoder trained, for as long as `finetune` would, without stopping early: that would take labels."""
+    train = with_length(settings.train, len(drawn)).model_copy(
+        update={"seed": seed, "eval_steps": 0, "save_steps": 0, "early_stopping_patience": 0}
+    )
+    classifier = work.classifier(seed, from_scratch)
+    with tempfile.TemporaryDirectory() as folder:
+        fit = Trainer(classifier, work.batches(drawn), LabelNoise(), train, Path(folder)).fit()
+    if fit.stopped_by:
+        raise KeyboardInterrupt
+    classifier.eval()
+    return predict(classifier, work.batches(test), work.corpus.task)[0], f"{fit.cursor.step} steps"
+
+
+def _claim(
+    folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerprint: str, sizes: list[int]
+) -> None:
+    """Take the folder, or go on in it where it is this very curve's."""
+    question = {
+        "checkpoint": checkpoint,
+        "data": fingerprint,
+        "train": settings.train.model_dump(mode="json"),
+        "seed": settings.seed,
+        "max_test_examples": settings.max_test_examples,
+    }
+    stamp = folder / "question.json"
+    if stamp.exists():
+        before = json.loads(stamp.read_text())
+        changed = [key for key, value in json.loads(json.dumps(question)).items() if before.get(key) != value]
+        if changed:
+            raise SettingsError(
+                f"output_dir: {folder} holds another curve ({', '.join(changed)} differ); set output_dir=OTHER"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(json.dumps(question, indent=1))
+
+
+def _gather(cells: list[Cell], folder: Path, names: tuple[str, ...]) -> Curve:
+    """Mean and 95% interval of each point, over its draws."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for cell in cells:
+        found.setdefault((cell.line, cell.labels), []).append(json.loads((folder / cell.file).read_text()))
+    return [
+        Point(
+            line,
+            size,
+            name,
+            *_interval([each["measures"][name] for each in several], several[0]["intervals"].get(name)),
+            len(several),
+        )
+        for (line, size), several in found.items()
+        for name in names
+    ]
+
+
+def _interval(values: list[float], span: list[float] | None) -> tuple[float, float, float]:
+    """Mean, and the ends of its interval: Student's over the draws, else that over the test examples."""
+    from scipy import stats
+
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        low, high = span or (mean, mean)
+        return mean, low, high
+    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    return mean, mean - half, mean + half

@@ -1,0 +1,80 @@
+"""`textdae probe`: what the frozen encoder's vectors know of the labels, beside rivals that need no pretraining.
+
+Layer, pooling and the dial of each learner are chosen on the held-out examples; the figures are of the test examples.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from textdae.downstream.base import Downstream, downstream
+from textdae.downstream.draws import stratified
+from textdae.downstream.encoder import Encoder
+from textdae.downstream.heads import Choice, choose, fit
+from textdae.downstream.metrics import Measures, measure
+from textdae.downstream.plain import constant
+from textdae.settings import ProbeSettings
+
+
+def probe(
+    checkpoint: str, settings: ProbeSettings, say: Callable[[str], None] = lambda line: None
+) -> dict[str, Any]:
+    """Probe a checkpoint.
+
+    Returns:
+        `encoder` and `rivals`: tables, row -> measure -> value, on the test examples; `choices`: what was chosen for each
+        row on the held-out examples, and its score there.
+
+    Raises:
+        SettingsError: the checkpoint or the examples cannot be used.
+    """
+    work = downstream(settings.modality, checkpoint, settings.data)
+    corpus = work.corpus
+    for line in corpus.notes:
+        say(line)
+    drawn = stratified(corpus.train.labels, settings.max_examples, settings.seed)
+    if len(drawn) < len(corpus.train):
+        say(f"choices are made with {len(drawn):,} of the training examples, the figures with all of them")
+    found: dict[str, Any] = {"encoder": {}, "rivals": {}, "choices": {}}
+
+    def measured(table: str, name: str, encoder: Encoder, learner: str, matrices: Mapping[Any, Any]) -> None:
+        choice = _choose(work, matrices, drawn, learner)
+        row = f"{name}, {choice.head.kind}"
+        found[table][row] = _figures(work, encoder, choice)
+        found["choices"][row] = {"view": str(choice.name), "head": str(choice.head), "held_out": choice.score}
+        say(f"{row}: {choice.name}; {choice.head}; held out {choice.score:.3f}")
+
+    def all_views(encoder: Encoder) -> dict[Any, Any]:
+        examples = [*(corpus.train.examples[row] for row in drawn), *corpus.held_out.examples]
+        return encoder.embed(examples, encoder.views())
+
+    encoder = work.encoder(settings.precision)
+    matrices = all_views(encoder)
+    for learner in ("logistic", "kNN"):
+        measured("encoder", "encoder", encoder, learner, matrices)
+    for what, count in encoder.notes.items():
+        say(f"{what}: {count:,}")
+    found["rivals"]["majority"] = measure(corpus.task, constant(corpus), corpus.test.labels)
+    rivals = {**work.rivals(), "random encoder": work.encoder(settings.precision, False, settings.seed)}
+    for name, rival in rivals.items():
+        measured("rivals", name, rival, "logistic", all_views(rival))
+    return found
+
+
+def _choose(work: Downstream, matrices: Mapping[Any, Any], drawn: np.ndarray, learner: str) -> Choice:
+    """The view and the dial that do best on the held-out examples, which lie behind those drawn from the training."""
+    train, held_out = work.corpus.train, work.corpus.held_out
+    labels = np.concatenate([train.labels[drawn], held_out.labels])
+    rows = np.arange(len(labels))
+    return choose(work.corpus.task, matrices, labels, [(rows[: len(drawn)], rows[len(drawn) :])], learner)
+
+
+def _figures(work: Downstream, encoder: Encoder, choice: Choice) -> Measures:
+    """All the measures on the test examples, learnt from all the training examples."""
+    corpus = work.corpus
+    learnt, asked = (
+        encoder.embed(side.examples, [choice.name])[choice.name] for side in (corpus.train, corpus.test)
+    )
+    learner = fit(corpus.task, choice.head, learnt, corpus.train.labels)
+    return measure(corpus.task, learner.predict(asked), corpus.test.labels)

@@ -1,0 +1,131 @@
+"""How good with how many labels: the table, the picture, and the sentence that says what pretraining was worth."""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from textdae.report.plots import new_figure
+
+
+class Point(NamedTuple):
+    """One measure of a line at a number of labels."""
+
+    line: str
+    labels: int
+    measure: str
+    mean: float
+    low: float
+    high: float
+    draws: int
+
+
+Curve = list[Point]
+
+
+def write_csv(curve: Curve, path: Path) -> None:
+    """A row a point: mean, and the ends of its 95% interval."""
+    with open(path, "w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(Point._fields)
+        writer.writerows(
+            (*point[:3], *(f"{value:.6g}" for value in point[3:6]), point.draws) for point in curve
+        )
+
+
+def _series(curve: Curve, line: str, measure: str) -> list[Point]:
+    return sorted((p for p in curve if p.line == line and p.measure == measure), key=lambda p: p.labels)
+
+
+def labels_needed(series: Sequence[Point], value: float) -> float:
+    """How many labels a line needs to reach a value: between its points in the logarithm of the labels.
+
+    0 where its first point is above the value already, infinity where it never gets there.
+    """
+    best, before = -math.inf, None
+    for point in series:
+        if point.mean >= value:
+            if before is None:
+                return 0.0 if point.mean > value else float(point.labels)
+            share = (value - before.mean) / (point.mean - before.mean)
+            return math.exp(math.log(before.labels) + share * math.log(point.labels / before.labels))
+        if point.mean > best:
+            best, before = point.mean, point
+    return math.inf
+
+
+def equivalence(curve: Curve, pretrained: Sequence[str], rivals: Sequence[str], every: int) -> str:
+    """One sentence: what labels a rival needs for what the pretrained encoder does with a few; also where it does worse.
+
+    Said of the best line of each, at the number of labels in the middle of the curve.
+
+    Args:
+        every: all labels that there are.
+    """
+    measures = list(dict.fromkeys(point.measure for point in curve))
+    if not (curve and pretrained and rivals):
+        return "no rival was measured beside the pretrained encoder, so there is nothing to compare"
+    measure = measures[0]
+    sizes = sorted({point.labels for point in curve})
+    size = sizes[(len(sizes) - 1) // 2]
+
+    def at(line: str) -> float:
+        return next(p.mean for p in _series(curve, line, measure) if p.labels == size)
+
+    ours, rival = max(pretrained, key=at), max(rivals, key=at)
+    value, other = at(ours), at(rival)
+    needed = labels_needed(_series(curve, rival, measure), value)
+    if needed == 0:
+        reach = f"with fewer than {sizes[0]:,}"
+    elif math.isinf(needed):
+        reach = f"not even with all {every:,}"
+    else:
+        reach = f"with {_round(needed):,}"
+    verdict = "" if value >= other else ": here pretraining does worse"
+    return (
+        f"with {size:,} labels the pretrained encoder ({ours}, {measure} {value:.3f}) does what {rival} does "
+        f"{reach}{verdict} ({rival} with {size:,}: {other:.3f})"
+    )
+
+
+def _round(value: float) -> int:
+    """Two figures are all that the curve can bear."""
+    digits = max(0, math.floor(math.log10(value)) - 1)
+    return int(round(value, -digits))
+
+
+_COLORS = ("#2563eb", "#0d9488", "#d97706", "#9333ea", "#6b7280", "#dc2626", "#65a30d")
+
+
+def label_curve_picture(curve: Curve, every: int, sentence: str, path: Path) -> None:
+    """Each measure against the number of labels, a line each with its 95% interval."""
+    measures = list(dict.fromkeys(point.measure for point in curve))
+    lines = list(dict.fromkeys(point.line for point in curve))
+    figure = new_figure(5.2 * len(measures), 4.6)
+    for panel, measure in enumerate(measures, 1):
+        axes = figure.add_subplot(1, len(measures), panel)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        for number, line in enumerate(lines):
+            points = _series(curve, line, measure)
+            color = _COLORS[number % len(_COLORS)]
+            labels = [point.labels for point in points]
+            own = line in ("fine-tuned", "probe")
+            axes.plot(labels, [p.mean for p in points], color=color, marker="o", markersize=4,
+                      linestyle="-" if own else "--", label=line)  # fmt: skip
+            axes.fill_between(
+                labels,
+                [p.low for p in points],
+                [p.high for p in points],
+                color=color,
+                alpha=0.15,
+                linewidth=0,
+            )
+        axes.set_xscale("log")
+        axes.set_xlabel(f"labels (all: {every:,})")
+        axes.set_ylabel(measure.replace("_", " "))
+        if panel == 1:
+            axes.legend(frameon=False, fontsize=8)
+    figure.suptitle(sentence, fontsize=8, wrap=True)
+    figure.savefig(path, dpi=130)
