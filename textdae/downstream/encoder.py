@@ -126,8 +126,8 @@ class TextEncoder(StockEncoder):
         self.limit = min(longest_input(self.tokenizer, self.model.config), max_length or 2**30)
 
     def views(self) -> list[View]:
-        """Every layer, with either pooling."""
-        layers = range(getattr(self.model.config, "num_hidden_layers", 0) + 1)
+        """Every layer from the last to the first, with either pooling."""
+        layers = reversed(range(getattr(self.model.config, "num_hidden_layers", 0) + 1))
         return [View(layer, pooling) for layer in layers for pooling in ("mean", "cls")]
 
     def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, np.ndarray]:
@@ -235,10 +235,11 @@ class ImageEncoder(StockEncoder):
             raise SettingsError(f"layer: {checkpoint} has layers 0 to {len(layers) - 1}, got {view.layer}")
 
     def views(self) -> list[View]:
-        """Every layer, with what it can be pooled by."""
+        """Every layer from the last to the first, with what it can be pooled by."""
         blank = np.zeros((self.channels, self.image_size, self.image_size), np.uint8)
         layers = self._layers(self._pixels([blank]))
-        return [View(number, pooling) for number, layer in enumerate(layers) for pooling in _poolings(layer)]
+        numbers = reversed(range(len(layers)))
+        return [View(number, pooling) for number in numbers for pooling in _poolings(layers[number])]
 
     @torch.inference_mode()
     def embed(self, examples: Sequence[np.ndarray], views: Sequence[View]) -> dict[View, np.ndarray]:
@@ -248,7 +249,7 @@ class ImageEncoder(StockEncoder):
             layers = self._layers(self._pixels(examples[begin : begin + self.batch_size]))
             for view, found in parts.items():
                 layer = layers[-1 if view.layer is None else view.layer]
-                pooling = view.pooling if view.pooling in _poolings(layer) else _poolings(layer)[0]
+                pooling = "code" if layer.ndim == 2 else view.pooling
                 found.append(_POOL[pooling](layer).float().cpu().numpy())
         return {view: np.concatenate(found) for view, found in parts.items()}
 
@@ -302,8 +303,8 @@ def _poolings(layer: Tensor) -> tuple[str, ...]:
     if layer.ndim == 2:
         return ("code",)
     if layer.ndim == 4:
-        return ("mean", "grid")
-    return ("mean", "grid", "cls") if _has_cls(layer) else ("mean", "grid")
+        return ("grid", "mean")
+    return ("grid", "mean", "cls") if _has_cls(layer) else ("grid", "mean")
 
 
 def _has_cls(layer: Tensor) -> bool:

@@ -41,7 +41,7 @@ class Choice(NamedTuple):
 
 
 def heads(task: Task, kind: str, is_sparse: bool) -> list[Head]:
-    """The dials that are tried, the usual one first. Dense features are standardised, so theirs are of another size."""
+    """The dials that are tried, the usual one first. Dense features are `Scaled`, so theirs are of another size."""
     if kind == "kNN":
         return [Head("kNN", k) for k in (10, 1, 3, 30)]
     if task.is_regression:
@@ -57,7 +57,7 @@ def fit(task: Task, head: Head, features: Any, labels: np.ndarray) -> Any:
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import Normalizer, StandardScaler
+    from sklearn.preprocessing import Normalizer
 
     if not task.is_regression and not task.is_multi_label and len(np.unique(labels)) < 2:
         return DummyClassifier().fit(features, labels)  # only one class was drawn
@@ -72,8 +72,6 @@ def fit(task: Task, head: Head, features: Any, labels: np.ndarray) -> Any:
     )
     if task.is_multi_label:
         learner = _EachClass(learner)
-    if not sparse.issparse(features):
-        learner = make_pipeline(StandardScaler(), learner)
     with warnings.catch_warnings():
         # A fit that stops a little early predicts as well; the dial matters more.
         warnings.simplefilter("ignore", ConvergenceWarning)

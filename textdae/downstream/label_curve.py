@@ -21,9 +21,10 @@ from textdae.downstream.encoder import Encoder
 from textdae.downstream.finetune import predict, with_length
 from textdae.downstream.heads import choose, fit
 from textdae.downstream.metrics import intervals, measure, measures_of
+from textdae.downstream.vectors import Scaled
 from textdae.errors import SettingsError
 from textdae.noise.label import LabelNoise
-from textdae.report.label_curve import Curve, Point, equivalence, label_curve_picture, write_csv
+from textdae.report.label_curve import Curve, Point, equivalence, interval, label_curve_picture, write_csv
 from textdae.settings import LabelCurveSettings
 from textdae.training.evaluation import spread
 from textdae.training.loop import Trainer
@@ -85,7 +86,11 @@ def label_curve(
         predictions, how = lines[cell.line](pool.take(rows), test, settings.seed + cell.draw)
         figures = measure(corpus.task, predictions, test.labels)
         # With one draw there is nothing to compare but the test examples.
-        spans = intervals(corpus.task, predictions, test.labels) if cell.labels == len(pool) else {}
+        spans = (
+            intervals(corpus.task, predictions, test.labels)
+            if cell.labels == len(pool) or settings.draws == 1
+            else {}
+        )
         found = {**cell._asdict(), "measures": figures, "intervals": spans, "how": how}
         path = folder / "cells" / cell.file
         path.with_suffix(".writing").write_text(json.dumps(found, indent=1))
@@ -116,7 +121,7 @@ def _lines(work: Downstream, settings: LabelCurveSettings) -> dict[str, Line]:
     """The lines that were asked for."""
 
     def probed(encoder: Encoder) -> Line:
-        return _Probed(work, encoder)
+        return _Probed(work, Scaled(encoder, work.corpus.train))
 
     def tuned(from_scratch: bool) -> Line:
         return lambda drawn, test, seed: _tuned(work, settings, drawn, test, seed, from_scratch)
@@ -134,22 +139,21 @@ def _lines(work: Downstream, settings: LabelCurveSettings) -> dict[str, Line]:
 class _Probed:
     """Logistic regression on the vectors of an encoder; those of the test examples are made once a view."""
 
-    def __init__(self, work: Downstream, encoder: Encoder) -> None:
+    def __init__(self, work: Downstream, encoder: Scaled) -> None:
         self.task, self.encoder = work.corpus.task, encoder
         self._of_test: dict[Any, Any] = {}
 
     def __call__(self, drawn: Labelled, test: Labelled, seed: int) -> tuple[np.ndarray, str]:
         few = drawn.take(stratified(drawn.labels, _MOST_TO_CHOOSE, seed))
         parts = folds(few.labels, _FOLDS, seed) if len(few) >= 2 * _FOLDS else []
-        choice = choose(
-            self.task, self.encoder.embed(few.examples, self.encoder.views()), few.labels, parts, "logistic"
-        )
-        view = choice.name
-        if view not in self._of_test:
-            self._of_test = {view: self.encoder.embed(test.examples, [view])[view]}
-        learnt = self.encoder.embed(drawn.examples, [view])[view]
+        vectors = self.encoder.embed(few.examples, self.encoder.kinds())
+        choice = choose(self.task, vectors, few.labels, parts, "logistic")
+        kind = choice.name
+        if kind not in self._of_test:
+            self._of_test = {kind: self.encoder.embed(test.examples, [kind])[kind]}
+        learnt = self.encoder.embed(drawn.examples, [kind])[kind]
         learner = fit(self.task, choice.head, learnt, drawn.labels)
-        return learner.predict(self._of_test[view]), f"{view}; {choice.head}"
+        return learner.predict(self._of_test[kind]), f"{kind}; {choice.head}"
 
 
 def _tuned(
@@ -197,30 +201,16 @@ def _claim(
 
 
 def _gather(cells: list[Cell], folder: Path, names: tuple[str, ...]) -> Curve:
-    """Mean and 95% interval of each point, over its draws."""
+    """Mean and 95% interval of each point: over its draws, or of a single one over the test examples."""
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for cell in cells:
         found.setdefault((cell.line, cell.labels), []).append(json.loads((folder / cell.file).read_text()))
-    return [
-        Point(
-            line,
-            size,
-            name,
-            *_interval([each["measures"][name] for each in several], several[0]["intervals"].get(name)),
-            len(several),
-        )
-        for (line, size), several in found.items()
-        for name in names
-    ]
-
-
-def _interval(values: list[float], span: list[float] | None) -> tuple[float, float, float]:
-    """Mean, and the ends of its interval: Student's over the draws, else that over the test examples."""
-    from scipy import stats
-
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        low, high = span or (mean, mean)
-        return mean, low, high
-    half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
-    return mean, mean - half, mean + half
+    curve = []
+    for (line, size), several in found.items():
+        for name in names:
+            values = [each["measures"][name] for each in several]
+            mean, low, high = interval(values)
+            if len(values) == 1:
+                low, high = several[0]["intervals"].get(name, (low, high))
+            curve.append(Point(line, size, name, mean, low, high, tuple(values)))
+    return curve

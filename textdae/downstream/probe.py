@@ -10,10 +10,10 @@ import numpy as np
 
 from textdae.downstream.base import Downstream, downstream
 from textdae.downstream.draws import stratified
-from textdae.downstream.encoder import Encoder
 from textdae.downstream.heads import Choice, choose, fit
 from textdae.downstream.metrics import Measures, measure
 from textdae.downstream.plain import constant
+from textdae.downstream.vectors import Scaled
 from textdae.settings import ProbeSettings
 
 
@@ -38,27 +38,29 @@ def probe(
         say(f"choices are made with {len(drawn):,} of the training examples, the figures with all of them")
     found: dict[str, Any] = {"encoder": {}, "rivals": {}, "choices": {}}
 
-    def measured(table: str, name: str, encoder: Encoder, learner: str, matrices: Mapping[Any, Any]) -> None:
+    def measured(table: str, name: str, encoder: Scaled, learner: str, matrices: Mapping[Any, Any]) -> None:
         choice = _choose(work, matrices, drawn, learner)
         row = f"{name}, {choice.head.kind}"
         found[table][row] = _figures(work, encoder, choice)
         found["choices"][row] = {"view": str(choice.name), "head": str(choice.head), "held_out": choice.score}
         say(f"{row}: {choice.name}; {choice.head}; held out {choice.score:.3f}")
 
-    def all_views(encoder: Encoder) -> dict[Any, Any]:
+    def all_views(encoder: Scaled) -> dict[Any, Any]:
         examples = [*(corpus.train.examples[row] for row in drawn), *corpus.held_out.examples]
-        return encoder.embed(examples, encoder.views())
+        return encoder.embed(examples, encoder.kinds())
 
     encoder = work.encoder(settings.precision)
-    matrices = all_views(encoder)
+    scaled = Scaled(encoder, corpus.train)
+    matrices = all_views(scaled)
     for learner in ("logistic", "kNN"):
-        measured("encoder", "encoder", encoder, learner, matrices)
+        measured("encoder", "encoder", scaled, learner, matrices)
     for what, count in encoder.notes.items():
         say(f"{what}: {count:,}")
     found["rivals"]["majority"] = measure(corpus.task, constant(corpus), corpus.test.labels)
     rivals = {**work.rivals(), "random encoder": work.encoder(settings.precision, False, settings.seed)}
     for name, rival in rivals.items():
-        measured("rivals", name, rival, "logistic", all_views(rival))
+        scaled = Scaled(rival, corpus.train)
+        measured("rivals", name, scaled, "logistic", all_views(scaled))
     return found
 
 
@@ -70,7 +72,7 @@ def _choose(work: Downstream, matrices: Mapping[Any, Any], drawn: np.ndarray, le
     return choose(work.corpus.task, matrices, labels, [(rows[: len(drawn)], rows[len(drawn) :])], learner)
 
 
-def _figures(work: Downstream, encoder: Encoder, choice: Choice) -> Measures:
+def _figures(work: Downstream, encoder: Scaled, choice: Choice) -> Measures:
     """All the measures on the test examples, learnt from all the training examples."""
     corpus = work.corpus
     learnt, asked = (

@@ -18,7 +18,8 @@ class Point(NamedTuple):
     mean: float
     low: float
     high: float
-    draws: int
+    values: tuple[float, ...]
+    """Of each draw; those of the same place, in every line, are of the same labels."""
 
 
 Curve = list[Point]
@@ -30,7 +31,7 @@ def write_csv(curve: Curve, path: Path) -> None:
         writer = csv.writer(stream)
         writer.writerow(Point._fields)
         writer.writerows(
-            (*point[:3], *(f"{value:.6g}" for value in point[3:6]), point.draws) for point in curve
+            (*point[:3], *(f"{value:.6g}" for value in point[3:6]), len(point.values)) for point in curve
         )
 
 
@@ -39,7 +40,7 @@ def _series(curve: Curve, line: str, measure: str) -> list[Point]:
 
 
 def labels_needed(series: Sequence[Point], value: float) -> float:
-    """How many labels a line needs to reach a value: between its points in the logarithm of the labels.
+    """How many labels a line whose values grow needs to reach one: between its points in the logarithm of the labels.
 
     0 where its first point is above the value already, infinity where it never gets there.
     """
@@ -70,23 +71,44 @@ def equivalence(curve: Curve, pretrained: Sequence[str], rivals: Sequence[str], 
     sizes = sorted({point.labels for point in curve})
     size = sizes[(len(sizes) - 1) // 2]
 
-    def at(line: str) -> float:
-        return next(p.mean for p in _series(curve, line, measure) if p.labels == size)
+    def at(line: str) -> Point:
+        return next(p for p in _series(curve, line, measure) if p.labels == size)
 
-    ours, rival = max(pretrained, key=at), max(rivals, key=at)
-    value, other = at(ours), at(rival)
-    needed = labels_needed(_series(curve, rival, measure), value)
+    # Of errors the smallest is the best.
+    sign = -1 if measure in ("mse", "mae") else 1
+    ours, rival = (max(lines, key=lambda line: sign * at(line).mean) for lines in (pretrained, rivals))
+    value, other = at(ours).mean, at(rival).mean
+    needed = labels_needed(
+        [p._replace(mean=sign * p.mean) for p in _series(curve, rival, measure)], sign * value
+    )
     if needed == 0:
         reach = f"with fewer than {sizes[0]:,}"
     elif math.isinf(needed):
         reach = f"not even with all {every:,}"
     else:
         reach = f"with {_round(needed):,}"
-    verdict = "" if value >= other else ": here pretraining does worse"
+    mean, low, high = interval(
+        [sign * (a - b) for a, b in zip(at(ours).values, at(rival).values, strict=True)]
+    )
+    verdict = "" if mean > 0 else "; pretraining does worse here"
+    if low < 0 < high:
+        verdict = "; between the two there is no clear difference"
     return (
         f"with {size:,} labels the pretrained encoder ({ours}, {measure} {value:.3f}) does what {rival} does "
-        f"{reach}{verdict} ({rival} with {size:,}: {other:.3f})"
+        f"{reach} ({rival} with {size:,}: {other:.3f}{verdict})"
     )
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of several draws, and the ends of its 95% interval (Student's); of a single one itself."""
+    from scipy import stats
+
+    mean = sum(values) / len(values)
+    if len(values) < 2:
+        return mean, mean, mean
+    variance = sum((value - mean) ** 2 for value in values) / (len(values) - 1)
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * math.sqrt(variance / len(values))
+    return mean, mean - half, mean + half
 
 
 def _round(value: float) -> int:
@@ -122,6 +144,10 @@ def label_curve_picture(curve: Curve, every: int, sentence: str, path: Path) -> 
                 alpha=0.15,
                 linewidth=0,
             )
+        # The intervals of two draws reach far beyond what is possible.
+        means = [point.mean for point in curve if point.measure == measure]
+        room = 0.08 * (max(means) - min(means) or 1)
+        axes.set_ylim(min(means) - room, max(means) + room)
         axes.set_xscale("log")
         axes.set_xlabel(f"labels (all: {every:,})")
         axes.set_ylabel(measure.replace("_", " "))

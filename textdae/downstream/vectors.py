@@ -1,0 +1,66 @@
+"""An encoder's vectors as a learner wants them: scaled by what they are on examples without labels.
+
+n examples, D width.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from textdae.data.labelled import Labelled
+from textdae.downstream.encoder import Encoder, View
+from textdae.training.evaluation import spread
+
+_MOST = 2000
+"""Examples that the scale is taken from."""
+
+
+class Vectors(NamedTuple):
+    """A view of an encoder, and how its numbers are scaled: `plain`, all alike, or `even`, each by itself."""
+
+    view: View
+    scale: str
+
+    def __str__(self) -> str:
+        return f"{self.view}" + (", every number scaled by itself" if self.scale == "even" else "")
+
+
+class Scaled:
+    """An encoder whose vectors are centred and scaled.
+
+    The scale is that of examples without labels, for of ten labelled ones nobody knows a deviation. Sparse vectors stay
+    as they are.
+    """
+
+    def __init__(self, encoder: Encoder, unlabelled: Labelled) -> None:
+        self.encoder = encoder
+        sample = unlabelled.take(spread(len(unlabelled), _MOST).numpy()).examples
+        self._moments: dict[View, tuple[np.ndarray, np.ndarray] | None] = {}
+        for view, vectors in encoder.embed(sample, encoder.views()).items():
+            moments = None if sparse.issparse(vectors) else (vectors.mean(0), vectors.std(0))
+            self._moments[view] = moments
+
+    def kinds(self) -> list[Vectors]:
+        """All that there are, the usual one first."""
+        return [
+            Vectors(view, scale)
+            for view, moments in self._moments.items()
+            for scale in (("plain",) if moments is None else ("plain", "even"))
+        ]
+
+    def embed(self, examples: Sequence[Any], kinds: Sequence[Vectors]) -> dict[Vectors, Any]:
+        """The vectors of examples, of each kind. *Shape* of each: (n, D)."""
+        found = self.encoder.embed(examples, list(dict.fromkeys(kind.view for kind in kinds)))
+        return {kind: self._scale(found[kind.view], kind) for kind in kinds}
+
+    def _scale(self, vectors: Any, kind: Vectors) -> Any:
+        moments = self._moments[kind.view]
+        if moments is None:
+            return vectors
+        mean, deviation = moments
+        overall = max(float(np.sqrt(np.square(deviation).mean())), 1e-12)
+        # A number that hardly ever changes is not blown up.
+        each = np.maximum(deviation, 0.01 * overall) if kind.scale == "even" else overall
+        return ((vectors - mean) / each).astype(np.float32)
