@@ -220,3 +220,8 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
 def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
     """What a noise needs to know of a tokenizer."""
     return Vocabulary(len(tokenizer), tokenizer.mask_token_id, tuple(sorted(tokenizer.all_special_ids)))
+
+
+def longest_input(tokenizer: PreTrainedTokenizerFast, config: Any) -> int:
+    """How many tokens a model of this config takes with this tokenizer."""
+    return min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or 2**30)

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel
 
 import textdae.models.image  # noqa: F401  (so that AutoModel knows our own)
-from textdae.data.tokenizer import load_tokenizer
+from textdae.data.tokenizer import load_tokenizer, longest_input
 from textdae.errors import SettingsError
 from textdae.locate import locate
 from textdae.training.hardware import autocast_dtype
@@ -168,11 +168,6 @@ class TextEncoder(StockEncoder):
             pooled = hidden[:, 0] if view.pooling == "cls" else _mean(hidden, mask)
             found[view] = pooled.cpu().numpy()
         return found
-
-
-def longest_input(tokenizer: Any, config: Any) -> int:
-    """How many tokens a model takes."""
-    return min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or 2**30)
 
 
 def tokenize(tokenizer: Any, examples: Sequence[Any], limit: int) -> tuple[dict[str, list[list[int]]], int]:

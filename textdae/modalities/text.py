@@ -11,10 +11,11 @@ from transformers import PreTrainedTokenizerFast
 from textdae.checkpoints import load_text
 from textdae.data.packing import Blocks
 from textdae.data.text import TextCorpus, prepare_text
-from textdae.data.tokenizer import load_tokenizer, save_tokenizer, vocabulary_of
+from textdae.data.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
 from textdae.errors import SettingsError
 from textdae.floors.text import text_floors
 from textdae.modalities.base import Modality, Row
+from textdae.models.sentence_transformer import save_sentence_files
 from textdae.models.text import TextDenoiser, build_text_denoiser
 from textdae.noise import Noise, TokenNoise, text_noise
 from textdae.report.card import text_card
@@ -92,8 +93,10 @@ class TextModality(Modality):
         return text_samples(self.denoiser, self.held_out, asked, self.tokenizer)
 
     def save_assets(self, folder: Path) -> None:
-        """The tokenizer."""
+        """The tokenizer, and what `SentenceTransformer` asks for."""
         save_tokenizer(self.tokenizer, folder)
+        model = self.denoiser.model
+        save_sentence_files(folder, model, longest_input(self.tokenizer, model.config))
 
     def report(
         self, folder: Path, settings: TextPretrainSettings, metrics: Mapping[str, Any], samples: list[str]

@@ -1,0 +1,289 @@
+"""Fine-tuning: every task and model through the one loop, and what others can do with what comes out."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from labelled import image_checkpoint, rows_of, text_checkpoint, write_table
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, f1_score
+from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification, AutoTokenizer
+
+from textdae.cli import main
+from textdae.data.images import prepare_images
+from textdae.downstream import finetune as module
+from textdae.downstream.base import downstream
+from textdae.downstream.finetune import finetune, predict, with_length
+from textdae.errors import SettingsError
+from textdae.models.classifier import build_classifier
+from textdae.noise import Draw
+from textdae.noise.label import LabelNoise
+from textdae.settings import FinetuneSettings, FinetuneTrainSettings, load
+from textdae.training.log import read_log
+
+QUICK = ["train.max_steps=60", "train.learning_rate=5e-3", "train.precision=fp32", "train.compile=never",
+         "train.per_device_train_batch_size=16", "train.logging_steps=5"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory, wordpiece):
+    return text_checkpoint(tmp_path_factory.mktemp("encoder"), wordpiece)
+
+
+def settings_of(folder, source, modality="text", *overrides):
+    given = [f"modality={modality}", f"data.source={source}", f"output_dir={folder}",
+             f"data.cache_dir={folder.parent / 'cache'}", *QUICK, *overrides]  # fmt: skip
+    return load(FinetuneSettings, None, given)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, encoder, corpus_texts):
+    """A run of each task, made when it is first asked for."""
+    work, kept = tmp_path_factory.mktemp("finetune"), {}
+
+    def run(kind):
+        if kind not in kept:
+            source = write_table(work / f"{kind}.jsonl", rows_of(corpus_texts[:300], kind))
+            extra = {"pairs": ["data.text_pair_column=other"], "regression": ["data.task=regression"]}
+            said: list[str] = []
+            settings = settings_of(work / kind, source, "text", *extra.get(kind, []))
+            kept[kind] = (finetune(encoder, settings, say=said.append), said, source)
+        return kept[kind]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("kind", "measure", "enough"),
+    [("single", "accuracy", 0.85), ("pairs", "accuracy", 0.85), ("multi_label", "micro_f1", 0.85), ("regression", "r2", 0.6)],
+)  # fmt: skip
+def test_every_task_is_learnt(kind, measure, enough, finished):
+    result, said, _ = finished(kind)
+    table = result.metrics["test"]
+    assert table["model"][measure] > enough
+    assert table["floor: majority"][measure] < 0.6
+    assert "test" in said[0] and "train" in said[0]
+
+
+def test_the_figures_are_those_of_the_stock_model_on_the_test_side(finished, encoder):
+    result, _, source = finished("single")
+    model = AutoModelForSequenceClassification.from_pretrained(result.output_dir).eval()
+    tokenizer = AutoTokenizer.from_pretrained(result.output_dir)
+    corpus = downstream("text", encoder, settings_of(result.output_dir, source).data).corpus
+    guesses = []
+    for text in corpus.test.examples:
+        with torch.no_grad():
+            guesses.append(int(model(**tokenizer(text, return_tensors="pt")).logits.argmax()))
+    row = result.metrics["test"]["model"]
+    assert row["accuracy"] == pytest.approx(accuracy_score(corpus.test.labels, guesses))
+    assert row["macro_f1"] == pytest.approx(f1_score(corpus.test.labels, guesses, average="macro"))
+    with open(result.output_dir / "classes.csv") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["class"] for row in rows] == ["noun.animal", "noun.plant", "verb.motion"]
+    assert sum(int(row["examples"]) for row in rows) == len(corpus.test)
+
+
+def test_everything_promised_lies_in_the_output_folder(finished):
+    folder = finished("single")[0].output_dir
+    for name in ("settings.yaml", "metrics.json", "README.md", "config.json", "model.safetensors", "tokenizer.json"):
+        assert (folder / name).is_file(), name
+    for name in ("loss.png", "confusion.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
+    assert not (folder / "best").exists()
+    config = json.loads((folder / "config.json").read_text())
+    assert config["id2label"] == {"0": "noun.animal", "1": "noun.plant", "2": "verb.motion"}
+    assert config["problem_type"] == "single_label_classification"
+
+
+def test_a_machine_that_has_never_heard_of_textdae_classifies(finished):
+    code = (
+        "import sys; sys.modules['textdae'] = None\n"
+        "from transformers import pipeline\n"
+        "print(pipeline('text-classification', sys.argv[1])('the ash of the hill')[0]['label'])"
+    )
+    command = [sys.executable, "-c", code, str(finished("single")[0].output_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "noun.plant"
+
+
+def test_what_is_kept_is_the_best_evaluation(finished):
+    result, _, _ = finished("single")
+    values = [entry["eval_accuracy"] for entry in read_log(result.output_dir / "log.jsonl") if "eval_accuracy" in entry]
+    assert len(values) == result.metrics["best_of"]
+    assert result.metrics["held_out"]["accuracy"] == pytest.approx(max(values))
+
+
+def test_it_stops_when_nothing_better_comes(tmp_path, encoder, corpus_texts):
+    source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:120], "single"))
+    # Nothing is learnt at this rate, so the first evaluation is as good as any.
+    settings = settings_of(tmp_path / "run", source, "text", "train.learning_rate=1e-12", "train.eval_steps=5", "train.early_stopping_patience=2")
+    assert finetune(encoder, settings).fit.cursor.step == 15
+
+
+def test_stopped_and_resumed_is_the_same_model(tmp_path, encoder, corpus_texts, monkeypatch):
+    source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:150], "single"))
+    overrides = ["train.max_steps=20", "train.eval_steps=4", "train.save_steps=4"]
+    whole = finetune(encoder, settings_of(tmp_path / "whole", source, "text", *overrides))
+
+    class Stopped(Exception):
+        pass
+
+    real, calls = module.predict, []
+
+    def stop_in_the_fourth(*given):
+        calls.append(given)
+        if len(calls) == 4:
+            raise Stopped
+        return real(*given)
+
+    monkeypatch.setattr(module, "predict", stop_in_the_fourth)
+    with pytest.raises(Stopped):
+        finetune(encoder, settings_of(tmp_path / "parts", source, "text", *overrides))
+    monkeypatch.undo()
+    parts = finetune(encoder, settings_of(tmp_path / "parts", source, "text", *overrides), resume=True)
+    assert parts.metrics["test"] == whole.metrics["test"]
+    one, other = (load_file(run.output_dir / "model.safetensors") for run in (whole, parts))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    evaluations = [
+        [entry["eval_accuracy"] for entry in read_log(run.output_dir / "log.jsonl") if "eval_accuracy" in entry]
+        for run in (whole, parts)
+    ]
+    assert evaluations[0] == evaluations[1]
+
+
+def test_resuming_another_task_is_refused(finished, encoder):
+    result, _, source = finished("single")
+    other = settings_of(result.output_dir, source, "text", "data.test=0.3")
+    with pytest.raises(SettingsError, match="data differ"):
+        finetune(encoder, other, resume=True)
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "conv", "unet", "vit"])
+def test_every_image_model_becomes_a_classifier(name, tmp_path):
+    checkpoint = image_checkpoint(tmp_path / "encoder", name)
+    settings = settings_of(tmp_path / "run", "digits", "image", "train.max_steps=150")
+    result = finetune(checkpoint, settings)
+    assert result.metrics["test"]["model"]["accuracy"] > 0.75
+    model = AutoModelForImageClassification.from_pretrained(result.output_dir).eval()
+    assert model.config.id2label[3] == "3"
+    images = prepare_images(settings.data).held_out
+    with torch.no_grad():
+        right = model(images.batch(range(len(images)))["pixel_values"]).logits.argmax(1) == images.labels
+    assert right.float().mean() > 0.75
+
+
+def test_a_picture_file_is_classified_through_the_pipeline(tmp_path):
+    from PIL import Image
+    from transformers import pipeline
+
+    checkpoint = image_checkpoint(tmp_path / "encoder", "vit")
+    settings = settings_of(tmp_path / "run", "digits", "image", "train.max_steps=100")
+    finetune(checkpoint, settings)
+    images = prepare_images(settings.data).held_out
+    Image.fromarray(np.asarray(images.pixels[0, 0])).save(tmp_path / "one.png")
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "run").eval()
+    with torch.no_grad():
+        wanted = model(images.batch([0])["pixel_values"]).logits.softmax(1).max()
+    got = pipeline("image-classification", str(tmp_path / "run"))(str(tmp_path / "one.png"))[0]
+    assert got["score"] == pytest.approx(float(wanted), abs=1e-4)
+
+
+def test_the_body_is_the_checkpoints_and_the_head_a_function_of_the_seed(encoder):
+    classes = ("a", "b")
+    build = lambda seed, scratch=False: build_classifier(encoder, "single_label_classification", classes, seed, scratch)  # noqa: E731
+    stock = load_file(f"{encoder}/model.safetensors")
+    first, again, other, scratch = build(1), build(1), build(2), build(1, True)
+    own = dict(first.model.named_parameters())
+    shared = [name for name in own if name in stock]
+    assert len(shared) > 5
+    assert all(torch.equal(own[name], stock[name]) for name in shared)
+    assert torch.equal(first.model.classifier.weight, again.model.classifier.weight)
+    assert not torch.equal(first.model.classifier.weight, other.model.classifier.weight)
+    fresh = dict(scratch.model.named_parameters())
+    assert not any(torch.equal(fresh[name], stock[name]) for name in shared if "norm" not in name)
+
+
+def test_batches_change_nothing_but_rounding(encoder, tmp_path, corpus_texts):
+    source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:60], "single"))
+    work = downstream("text", encoder, settings_of(tmp_path / "run", source).data)
+    examples, classifier = work.batches(work.corpus.train), work.classifier(0).eval()
+    noise, draw = LabelNoise(), Draw(0, *torch.zeros(2, 1, dtype=torch.long))
+    with torch.no_grad():
+        together = classifier(noise(examples.batch(torch.arange(len(examples))), draw))
+        alone = [classifier(noise(examples.batch([number]), draw)) for number in range(len(examples))]
+    torch.testing.assert_close(together.embedding, torch.cat([one.embedding for one in alone]), atol=1e-5, rtol=1e-4)
+    guesses, loss = predict(classifier, examples, work.corpus.task)
+    assert guesses.tolist() == together.embedding.argmax(1).tolist()
+    assert loss == pytest.approx(float(together.loss_sum) / len(examples), rel=1e-4)
+
+
+def test_bert_too_with_its_own_segments(tmp_path, wordpiece, corpus_texts):
+    checkpoint = text_checkpoint(tmp_path / "bert", wordpiece, "bert")
+    source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:200], "pairs"))
+    settings = settings_of(tmp_path / "run", source, "text", "data.text_pair_column=other", "train.max_steps=5")
+    work = downstream("text", checkpoint, settings.data)
+    batch = work.batches(work.corpus.train).batch([0, 1])
+    one, other = work.corpus.train.examples[1]
+    wanted = AutoTokenizer.from_pretrained(checkpoint)(one, other)
+    length = len(wanted["input_ids"])
+    for name in ("input_ids", "token_type_ids"):
+        assert batch[name][1, :length].tolist() == wanted[name]
+    assert finetune(checkpoint, settings).metrics["steps"] == 5
+
+
+def test_noise_may_corrupt_the_inputs_and_never_the_labels(tmp_path, encoder, corpus_texts):
+    source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:60], "single"))
+    settings = settings_of(tmp_path / "run", source, "text", "noise.rate=0.5", "noise.final_rate=0.5", "noise.mask_share=1", "noise.random_share=0")
+    work = downstream("text", encoder, settings.data)
+    clean = work.batches(work.corpus.train).batch(torch.arange(20))
+    numbers = torch.arange(20)
+    corrupted = LabelNoise(work.noise(settings.noise))(clean, Draw(0, torch.zeros_like(numbers), numbers))
+    hidden = corrupted.inputs["input_ids"] == work.tokenizer.mask_token_id
+    share = hidden.sum() / (clean["attention_mask"].sum() - 2 * 20)
+    assert 0.4 < share < 0.6
+    assert torch.equal(corrupted.target, clean["labels"])
+    assert "labels" not in corrupted.inputs
+
+
+def test_a_run_lasts_five_epochs_or_two_hundred_steps():
+    train = FinetuneTrainSettings()
+    assert with_length(train, 100).max_steps == 200
+    assert with_length(train, 32_000).max_steps == 5000
+    assert with_length(train, 32_000, world=2).max_steps == 2500
+    assert with_length(FinetuneTrainSettings(num_train_epochs=2), 100).max_steps is None
+
+
+def test_long_texts_are_cut_and_counted(tmp_path, encoder, corpus_texts):
+    rows = rows_of(corpus_texts[:60], "single")
+    for row in rows[:7]:
+        row["text"] = " ".join([row["text"]] * 30)
+    said: list[str] = []
+    source = write_table(tmp_path / "t.jsonl", rows)
+    finetune(encoder, settings_of(tmp_path / "run", source, "text", "train.max_steps=1"), say=said.append)
+    cut = next(line for line in said if "cut off" in line)
+    assert cut.startswith("texts cut off after 64 tokens") and int(cut.rpartition(" ")[2]) == 7
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        (["metric_for_best_model=f1"], "metric_for_best_model: a single_label_classification task has auto, loss, accuracy"),
+        (["data.label_column=klass"], "no column 'klass'; it has: text, label; set data.label_column"),
+        (["data.task=regression"], "needs a finite number"),
+        (["train.target=noisy"], "the target is the label"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_one_line(overrides, problem, tmp_path, encoder, corpus_texts, capsys, monkeypatch):
+    source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:60], "single"))
+    words = [f"data.source={source}", f"output_dir={tmp_path / 'run'}", *overrides]
+    monkeypatch.setattr(sys, "argv", ["textdae", "finetune", encoder, *words])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert problem in error and error.count("\n") == 1
+    assert not (tmp_path / "run" / "settings.yaml").exists()

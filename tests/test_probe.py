@@ -1,0 +1,185 @@
+"""The probe and the label curve: figures that others can compute again, honest rivals, nothing lost by a stop."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from labelled import image_checkpoint, rows_of, text_checkpoint, write_table
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from textdae.downstream import label_curve as module
+from textdae.downstream.base import downstream
+from textdae.downstream.encoder import View
+from textdae.downstream.label_curve import label_curve
+from textdae.downstream.probe import probe
+from textdae.errors import SettingsError
+from textdae.settings import LabelCurveSettings, ProbeSettings, load
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory, wordpiece):
+    return text_checkpoint(tmp_path_factory.mktemp("encoder"), wordpiece)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory, corpus_texts):
+    return write_table(tmp_path_factory.mktemp("table") / "t.parquet", rows_of(corpus_texts[:300], "single"))
+
+
+@pytest.fixture(scope="module")
+def probed(tmp_path_factory, encoder, table):
+    folder = tmp_path_factory.mktemp("probe")
+    given = [f"data.source={table}", f"data.cache_dir={folder / 'cache'}", "precision=fp32", "modality=text"]
+    settings, said = load(ProbeSettings, None, given), []
+    return probe(encoder, settings, said.append), settings, said
+
+
+def test_the_rival_is_what_scikit_learn_makes_of_it(probed, encoder):
+    found, settings, _ = probed
+    corpus = downstream("text", encoder, settings.data).corpus
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
+    learnt = words.fit_transform(corpus.train.examples)
+    chosen = float(found["choices"]["TF-IDF, logistic"]["head"].rpartition(" ")[2])
+    rival = LogisticRegression(C=chosen, max_iter=1000).fit(learnt, corpus.train.labels)
+    accuracy = rival.score(words.transform(corpus.test.examples), corpus.test.labels)
+    assert found["rivals"]["TF-IDF, logistic"]["accuracy"] == pytest.approx(accuracy, abs=0.02)
+    most = np.bincount(corpus.train.labels).argmax()
+    assert found["rivals"]["majority"]["accuracy"] == pytest.approx(np.mean(corpus.test.labels == most))
+
+
+def test_words_that_tell_are_found_in_the_frozen_encoder(probed):
+    found, _, said = probed
+    assert found["encoder"]["encoder, logistic"]["accuracy"] > 0.8
+    assert set(found["encoder"]) == {"encoder, logistic", "encoder, kNN"}
+    assert set(found["rivals"]) == {"majority", "TF-IDF, logistic", "random encoder, logistic"}
+    assert any(line.startswith("encoder, logistic: layer") for line in said)
+
+
+def test_nothing_is_chosen_on_the_test_examples(probed, encoder, monkeypatch):
+    """With other test labels the same is chosen."""
+    found, settings, _ = probed
+    real = downstream("text", encoder, settings.data)
+    upside_down = real.corpus.test.labels.copy()[::-1]
+    test = real.corpus.test.__class__(real.corpus.test.examples, upside_down)
+    real.corpus = real.corpus._replace(test=test)
+    import textdae.downstream.probe as where
+
+    monkeypatch.setattr(where, "downstream", lambda *given: real)
+    again = probe(encoder, settings)
+    assert again["choices"] == found["choices"]
+    assert again["encoder"] != found["encoder"]
+
+
+def test_random_weights_are_a_function_of_the_seed(encoder, probed):
+    work = downstream("text", encoder, probed[1].data)
+    view = View(None, "mean")
+    one, again, other, trained = (
+        work.encoder("fp32", pretrained, seed).embed(["ash and cat"], [view])[view]
+        for pretrained, seed in ((False, 1), (False, 1), (False, 2), (True, 1))
+    )
+    np.testing.assert_array_equal(one, again)
+    assert not np.allclose(one, other) and not np.allclose(one, trained)
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "conv", "unet", "vit"])
+def test_every_layer_of_every_image_model_can_be_probed(name, tmp_path):
+    checkpoint = image_checkpoint(tmp_path / "encoder", name)
+    given = ["modality=image", "data.source=digits", f"data.cache_dir={tmp_path / 'cache'}", "precision=fp32"]
+    work = downstream("image", checkpoint, load(ProbeSettings, None, given).data)
+    encoder = work.encoder("fp32")
+    views = encoder.views()
+    assert len({view.layer for view in views}) == {"autoencoder": 2, "conv": 3, "unet": 2, "vit": 2}[name]
+    vectors = encoder.embed(work.corpus.train.examples[:5], views)
+    alone = encoder.embed(work.corpus.train.examples[3:4], views)
+    for view in views:
+        assert vectors[view].shape[0] == 5 and vectors[view].ndim == 2
+        np.testing.assert_allclose(vectors[view][3:4], alone[view], atol=1e-4)
+        if view.pooling == "grid":  # the mean over the cells is the mean over the places
+            mean = vectors[View(view.layer, "mean")]
+            cells = vectors[view].reshape(5, mean.shape[1], -1)
+            np.testing.assert_allclose(cells.mean(2), mean, atol=1e-5)
+
+
+CURVE = ["labels=[10,40]", "draws=2", "train.max_steps=8", "train.precision=fp32", "precision=fp32",
+         "train.learning_rate=3e-3", "train.compile=never"]  # fmt: skip
+
+
+def curve_settings(folder, table, *overrides):
+    given = ["modality=text", f"data.source={table}", f"output_dir={folder}",
+             f"data.cache_dir={folder.parent / 'cache'}", *CURVE, *overrides]  # fmt: skip
+    return load(LabelCurveSettings, None, given)
+
+
+@pytest.fixture(scope="module")
+def curve(tmp_path_factory, encoder, table):
+    folder = tmp_path_factory.mktemp("curve") / "run"
+    said: list[str] = []
+    return label_curve(encoder, curve_settings(folder, table), said.append), folder, said
+
+
+def test_every_line_has_every_point_and_its_interval(curve):
+    points, folder, said = curve
+    lines = {"fine-tuned", "probe", "from scratch", "random encoder", "TF-IDF"}
+    assert {(p.line, p.labels) for p in points} >= {(line, size) for line in lines for size in (10, 40)}
+    every = max(p.labels for p in points)
+    for point in points:
+        assert len(point.values) == (1 if point.labels == every else 2)
+        assert point.low <= point.mean <= point.high
+    with open(folder / "curve.csv") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == len(points) == len(lines) * 3 * 2
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert said[-1].startswith("with 40 labels the pretrained encoder")
+    assert json.loads((folder / "curve.json").read_text())["sentence"] == said[-1]
+
+
+def test_every_line_is_given_the_same_labels(encoder, table, tmp_path, monkeypatch):
+    seen: dict[tuple[str, int], list] = {}
+    real = module._lines
+
+    def spied(work, settings):
+        def spy(name, line):
+            def call(drawn, test, seed):
+                seen.setdefault((name, len(drawn)), []).append(tuple(drawn.examples))
+                return line(drawn, test, seed)
+
+            return call
+
+        return {name: spy(name, line) for name, line in real(work, settings).items()}
+
+    monkeypatch.setattr(module, "_lines", spied)
+    settings = curve_settings(tmp_path / "run", table, "lines=[probe,rivals]", "labels=[10]", "draws=3")
+    label_curve(encoder, settings)
+    assert seen["probe", 10] == seen["TF-IDF", 10]
+    assert len(set(seen["probe", 10])) == 3
+
+
+def test_a_stopped_curve_goes_on_where_it_was(curve, encoder, table, tmp_path, monkeypatch):
+    points, _, _ = curve
+    folder, real, done = tmp_path / "run", module.measure, []
+
+    def stop_at_the_seventh(*given):
+        done.append(given)
+        if len(done) == 7:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(module, "measure", stop_at_the_seventh)
+    with pytest.raises(KeyboardInterrupt):
+        label_curve(encoder, curve_settings(folder, table))
+    assert len(list((folder / "cells").glob("*.json"))) == 6
+    monkeypatch.setattr(module, "measure", real)
+    said: list[str] = []
+    assert label_curve(encoder, curve_settings(folder, table), said.append) == points
+    assert any(line.startswith("6 of") for line in said)
+
+
+def test_another_curve_does_not_go_on_in_this_one(curve, encoder, table):
+    _, folder, _ = curve
+    with pytest.raises(SettingsError, match=r"holds another curve \(train differ\)"):
+        label_curve(encoder, curve_settings(folder, table, "train.max_steps=9"))
+    # More points are welcome.
+    more = label_curve(encoder, curve_settings(folder, table, "labels=[10,20]", "lines=[probe]"))
+    assert {p.labels for p in more} >= {10, 20}
