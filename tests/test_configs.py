@@ -21,9 +21,9 @@ def test_it_loads_and_names_its_own_folder(path, tmp_path):
     assert load(PretrainSettings, again) == settings
 
 
-def test_the_four_sizes_are_there():
+def test_the_sizes_and_the_definitions_are_there():
     assert {path.stem for path in CONFIGS.glob("text-*.yaml")} == {
-        f"text-{size}" for size in ("tiny", "mini", "small", "base")
+        f"text-{size}" for size in ("tiny", "mini", "small", "base", "definitions")
     }
 
 

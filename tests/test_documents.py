@@ -31,6 +31,7 @@ def blocks(document: str, language: str) -> list[str]:
     [
         ("text", ["floor: neighbours", "torch.Size([1, "]),
         ("image", ["floor: linear denoiser", "torch.Size([1, 32])"]),
+        ("downstream", ["test accuracy 0.", "labels the pretrained encoder (probe"]),
     ],
 )
 def test_the_notebook_runs(name, shown, tmp_path, monkeypatch):
@@ -110,6 +111,8 @@ def test_every_command_of_the_readme_runs(tmp_path, corpus_texts, run):
         pixels = np.random.default_rng(number).integers(0, 256, (36, 40, 3), dtype=np.uint8)
         PIL.Image.fromarray(pixels).save(tmp_path / f"photos/{number}.png")
     PIL.Image.fromarray(pixels).save(tmp_path / "photo.png")
+    rows = ["text,label", *(f'"{text}",{"odd" if len(text) % 2 else "even"}' for text in corpus_texts[:80])]
+    (tmp_path / "labelled.csv").write_text("\n".join(rows))
     for line in commands():
         if line == "./scripts/test" or line.startswith(("git", "pip")):
             continue
@@ -119,6 +122,8 @@ def test_every_command_of_the_readme_runs(tmp_path, corpus_texts, run):
             words += TINY_IMAGES if is_of_images(line) else TINY
         elif command == "evaluate" and not is_of_images(line):
             words += ["data.max_bytes=600KB", "evaluate.max_examples=8"]
+        elif command in ("finetune", "label-curve"):
+            words += ["train.max_steps=3", *(["draws=1", "labels=[20]"] if command == "label-curve" else [])]
         run(words)
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from textdae.checkpoints import load_image, load_text
     from textdae.denoise.pictures import denoise_pictures
     from textdae.denoise.text import denoise_text
+    from textdae.downstream.finetune import finetune
+    from textdae.downstream.label_curve import label_curve
+    from textdae.downstream.probe import probe
     from textdae.errors import SettingsError, TextdaeError
     from textdae.evaluate import evaluate_checkpoint
     from textdae.models import Denoiser, DenoiserOutput
@@ -34,10 +37,13 @@ _HOMES = {
     "denoise_pictures": "textdae.denoise.pictures",
     "denoise_text": "textdae.denoise.text",
     "evaluate_checkpoint": "textdae.evaluate",
+    "finetune": "textdae.downstream.finetune",
+    "label_curve": "textdae.downstream.label_curve",
     "load": "textdae.settings",
     "load_image": "textdae.checkpoints",
     "load_text": "textdae.checkpoints",
     "pretrain": "textdae.pretrain",
+    "probe": "textdae.downstream.probe",
 }
 
 __all__ = [
@@ -54,10 +60,13 @@ __all__ = [
     "denoise_pictures",
     "denoise_text",
     "evaluate_checkpoint",
+    "finetune",
+    "label_curve",
     "load",
     "load_image",
     "load_text",
     "pretrain",
+    "probe",
 ]
 
 

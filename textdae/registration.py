@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 _TABLES = ("transformers.models.auto.configuration_auto", "transformers.models.auto.modeling_auto")
-_OURS = ("textdae.models.autoencoder", "textdae.models.unet")
+_OURS = ("textdae.models.autoencoder", "textdae.models.unet", "textdae.models.image_classifier")
 
 
 class _Watch(MetaPathFinder):
