@@ -21,7 +21,9 @@ SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 32, "ma
 def text_checkpoint(folder: Path, tokenizer, family: str = "modernbert") -> str:
     if family == "bert":
         torch.manual_seed(0)
-        config = BertConfig(vocab_size=len(tokenizer), num_attention_heads=2, pad_token_id=tokenizer.pad_token_id, **SIZES)
+        config = BertConfig(
+            vocab_size=len(tokenizer), num_attention_heads=2, pad_token_id=tokenizer.pad_token_id, **SIZES
+        )
         BertForMaskedLM(config).save_pretrained(folder)
     else:
         build_text_denoiser(TextModelSettings(**SIZES), tokenizer, 0).save_pretrained(folder)
@@ -54,7 +56,11 @@ def rows_of(texts: list[str], kind: str, seed: int = 0) -> list[dict]:
     rows = []
     for text in texts:
         few = text.split()[:8]
-        said = [word for word in words if chance.random() < 0.5] if kind == "multi_label" else [chance.choice(list(words))]
+        said = (
+            [word for word in words if chance.random() < 0.5]
+            if kind == "multi_label"
+            else [chance.choice(list(words))]
+        )
         for word in said:
             few.insert(chance.randint(0, len(few)), word)
         row = {"text": " ".join(few)}

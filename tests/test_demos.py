@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from textdae.cli import DEMOS
+from textdae.cli.pretraining import DEMOS
 from textdae.demos import bottleneck, noise_matrix, target
 from textdae.errors import SettingsError
 from textdae.settings import ImagePretrainSettings, load

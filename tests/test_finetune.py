@@ -66,7 +66,8 @@ def test_every_task_is_learnt(kind, measure, enough, finished):
     table = result.metrics["test"]
     assert table["model"][measure] > enough
     assert table["floor: majority"][measure] < 0.6
-    assert "test" in said[0] and "train" in said[0]
+    assert "test" in said[0]
+    assert "train" in said[0]
 
 
 def test_the_figures_are_those_of_the_stock_model_on_the_test_side(finished, encoder):
@@ -89,7 +90,14 @@ def test_the_figures_are_those_of_the_stock_model_on_the_test_side(finished, enc
 
 def test_everything_promised_lies_in_the_output_folder(finished):
     folder = finished("single")[0].output_dir
-    for name in ("settings.yaml", "metrics.json", "README.md", "config.json", "model.safetensors", "tokenizer.json"):
+    for name in (
+        "settings.yaml",
+        "metrics.json",
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+    ):
         assert (folder / name).is_file(), name
     for name in ("loss.png", "confusion.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
@@ -112,7 +120,11 @@ def test_a_machine_that_has_never_heard_of_textdae_classifies(finished):
 
 def test_what_is_kept_is_the_best_evaluation(finished):
     result, _, _ = finished("single")
-    values = [entry["eval_accuracy"] for entry in read_log(result.output_dir / "log.jsonl") if "eval_accuracy" in entry]
+    values = [
+        entry["eval_accuracy"]
+        for entry in read_log(result.output_dir / "log.jsonl")
+        if "eval_accuracy" in entry
+    ]
     assert len(values) == result.metrics["best_of"]
     assert result.metrics["held_out"]["accuracy"] == pytest.approx(max(values))
 
@@ -120,7 +132,14 @@ def test_what_is_kept_is_the_best_evaluation(finished):
 def test_it_stops_when_nothing_better_comes(tmp_path, encoder, corpus_texts):
     source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:120], "single"))
     # Nothing is learnt at this rate, so the first evaluation is as good as any.
-    settings = settings_of(tmp_path / "run", source, "text", "train.learning_rate=1e-12", "train.eval_steps=5", "train.early_stopping_patience=2")
+    settings = settings_of(
+        tmp_path / "run",
+        source,
+        "text",
+        "train.learning_rate=1e-12",
+        "train.eval_steps=5",
+        "train.early_stopping_patience=2",
+    )
     assert finetune(encoder, settings).fit.cursor.step == 15
 
 
@@ -149,7 +168,11 @@ def test_stopped_and_resumed_is_the_same_model(tmp_path, encoder, corpus_texts, 
     one, other = (load_file(run.output_dir / "model.safetensors") for run in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)
     evaluations = [
-        [entry["eval_accuracy"] for entry in read_log(run.output_dir / "log.jsonl") if "eval_accuracy" in entry]
+        [
+            entry["eval_accuracy"]
+            for entry in read_log(run.output_dir / "log.jsonl")
+            if "eval_accuracy" in entry
+        ]
         for run in (whole, parts)
     ]
     assert evaluations[0] == evaluations[1]
@@ -194,7 +217,10 @@ def test_a_picture_file_is_classified_through_the_pipeline(tmp_path):
 
 def test_the_body_is_the_checkpoints_and_the_head_a_function_of_the_seed(encoder):
     classes = ("a", "b")
-    build = lambda seed, scratch=False: build_classifier(encoder, "single_label_classification", classes, seed, scratch)  # noqa: E731
+
+    def build(seed, scratch=False):
+        return build_classifier(encoder, "single_label_classification", classes, seed, scratch)
+
     stock = load_file(f"{encoder}/model.safetensors")
     first, again, other, scratch = build(1), build(1), build(2), build(1, True)
     own = dict(first.model.named_parameters())
@@ -215,7 +241,9 @@ def test_batches_change_nothing_but_rounding(encoder, tmp_path, corpus_texts):
     with torch.no_grad():
         together = classifier(noise(examples.batch(torch.arange(len(examples))), draw))
         alone = [classifier(noise(examples.batch([number]), draw)) for number in range(len(examples))]
-    torch.testing.assert_close(together.embedding, torch.cat([one.embedding for one in alone]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        together.embedding, torch.cat([one.embedding for one in alone]), atol=1e-5, rtol=1e-4
+    )
     guesses, loss = predict(classifier, examples, work.corpus.task)
     assert guesses.tolist() == together.embedding.argmax(1).tolist()
     assert loss == pytest.approx(float(together.loss_sum) / len(examples), rel=1e-4)
@@ -224,7 +252,9 @@ def test_batches_change_nothing_but_rounding(encoder, tmp_path, corpus_texts):
 def test_bert_too_with_its_own_segments(tmp_path, wordpiece, corpus_texts):
     checkpoint = text_checkpoint(tmp_path / "bert", wordpiece, "bert")
     source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:200], "pairs"))
-    settings = settings_of(tmp_path / "run", source, "text", "data.text_pair_column=other", "train.max_steps=5")
+    settings = settings_of(
+        tmp_path / "run", source, "text", "data.text_pair_column=other", "train.max_steps=5"
+    )
     work = downstream("text", checkpoint, settings.data)
     batch = work.batches(work.corpus.train).batch([0, 1])
     one, other = work.corpus.train.examples[1]
@@ -237,7 +267,15 @@ def test_bert_too_with_its_own_segments(tmp_path, wordpiece, corpus_texts):
 
 def test_noise_may_corrupt_the_inputs_and_never_the_labels(tmp_path, encoder, corpus_texts):
     source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:60], "single"))
-    settings = settings_of(tmp_path / "run", source, "text", "noise.rate=0.5", "noise.final_rate=0.5", "noise.mask_share=1", "noise.random_share=0")
+    settings = settings_of(
+        tmp_path / "run",
+        source,
+        "text",
+        "noise.rate=0.5",
+        "noise.final_rate=0.5",
+        "noise.mask_share=1",
+        "noise.random_share=0",
+    )
     work = downstream("text", encoder, settings.data)
     clean = work.batches(work.corpus.train).batch(torch.arange(20))
     numbers = torch.arange(20)
@@ -265,7 +303,8 @@ def test_long_texts_are_cut_and_counted(tmp_path, encoder, corpus_texts):
     source = write_table(tmp_path / "t.jsonl", rows)
     finetune(encoder, settings_of(tmp_path / "run", source, "text", "train.max_steps=1"), say=said.append)
     cut = next(line for line in said if "cut off" in line)
-    assert cut.startswith("texts cut off after 64 tokens") and int(cut.rpartition(" ")[2]) == 7
+    assert cut.startswith("texts cut off after 64 tokens")
+    assert int(cut.rpartition(" ")[2]) == 7
 
 
 @pytest.mark.parametrize(
@@ -285,5 +324,6 @@ def test_what_cannot_be_is_one_line(overrides, problem, tmp_path, encoder, corpu
         main()
     assert stopped.value.code == 2
     error = capsys.readouterr().err
-    assert problem in error and error.count("\n") == 1
+    assert problem in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "run" / "settings.yaml").exists()

@@ -1,64 +1,24 @@
-"""The command line. Settings are read and refused here, before anything slow is imported."""
+"""The commands around a denoiser: pretrain, evaluate, denoise, embed, demo."""
 
 import json
 import math
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from textdae.errors import SettingsError, TextdaeError
+from textdae.cli.app import Checkpoint, Words, app, print_result, quiet, split
+from textdae.errors import SettingsError
 from textdae.locate import modality_of
 from textdae.settings import (
     EmbedSettings,
     EvaluateRunSettings,
-    FinetuneSettings,
-    ImageEmbedSettings,
-    ImageEvaluateRunSettings,
-    ImageFinetuneSettings,
-    ImageLabelCurveSettings,
     ImagePretrainSettings,
-    ImageProbeSettings,
-    LabelCurveSettings,
     PretrainSettings,
-    ProbeSettings,
-    Settings,
-    TextEmbedSettings,
-    TextEvaluateRunSettings,
-    TextFinetuneSettings,
-    TextLabelCurveSettings,
-    TextPretrainSettings,
-    TextProbeSettings,
-    dump,
     evaluation_of,
-    explain,
     load,
 )
-
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Corrupt something, then learn to give back the original: pretrain small encoders.",
-)  # fmt: skip
-
-Words = Annotated[list[str] | None, typer.Argument(help="[FILE.yaml] [key=value ...]", show_default=False)]
-SETTINGS: dict[str, dict[str, type[Settings]]] = {
-    "pretrain": {"text": TextPretrainSettings, "image": ImagePretrainSettings},
-    "evaluate": {"text": TextEvaluateRunSettings, "image": ImageEvaluateRunSettings},
-    "embed": {"text": TextEmbedSettings, "image": ImageEmbedSettings},
-    "finetune": {"text": TextFinetuneSettings, "image": ImageFinetuneSettings},
-    "probe": {"text": TextProbeSettings, "image": ImageProbeSettings},
-    "label-curve": {"text": TextLabelCurveSettings, "image": ImageLabelCurveSettings},
-}
-
-
-def _split(words: list[str] | None) -> tuple[Path | None, list[str]]:
-    """The settings file, if the first word is one, and the overrides."""
-    words = words or []
-    if words and "=" not in words[0]:
-        return Path(words[0]), words[1:]
-    return None, words
 
 
 @app.command()
@@ -74,12 +34,12 @@ def pretrain(
     """Pretrain a denoiser; without arguments, a masked encoder on the docstrings of the installed packages."""
     if resume and overwrite:
         raise SettingsError("--resume and --overwrite exclude each other")
-    settings = load(PretrainSettings, *_split(words))
+    settings = load(PretrainSettings, *split(words))
     is_main = os.environ.get("RANK", "0") == "0"
     from textdae.pretrain import pretrain as run
     from textdae.runs import check_output_dir
 
-    _quiet()
+    quiet()
     if is_main:
         check_output_dir(settings.output_dir, resume or overwrite)
     result = run(settings, resume, overwrite, typer.echo)
@@ -88,20 +48,7 @@ def pretrain(
             typer.echo(f"go on with: textdae pretrain {' '.join(words or [])} --resume")
         raise typer.Exit(128 + result.fit.stopped_by)
     if is_main:
-        _print_result(result)
-
-
-def _print_result(result: Any, table: str = "held_out") -> None:
-    from textdae.report.scores import print_table
-
-    typer.echo("")
-    typer.echo(print_table(result.metrics[table]))
-    typer.echo("")
-    for line in result.closing:
-        typer.echo(line)
-
-
-Checkpoint = Annotated[str, typer.Argument(help="A checkpoint folder or Hub id.", show_default=False)]
+        print_result(result)
 
 
 def _run_settings(checkpoint: str) -> Path | None:
@@ -129,7 +76,7 @@ def evaluate(
     base: dict[str, Any] = {"modality": modality_of(checkpoint)}
     if beside := _run_settings(checkpoint):
         base |= evaluation_of(load(PretrainSettings, beside))
-    path, overrides = _split(words)
+    path, overrides = split(words)
     if any(word.startswith("data.source=") for word in overrides):  # what belongs to the run's own source
         for key in ("held_out_source", "held_out_split", "subset", "split", "revision"):
             base.get("data", {}).pop(key, None)
@@ -139,7 +86,7 @@ def evaluate(
     from textdae.report.plots import level_sweep
     from textdae.report.scores import print_table
 
-    _quiet()
+    quiet()
     results = evaluate_checkpoint(checkpoint, settings, turned, typer.echo)
     for level, result in results["levels"].items():
         at = "noise as set" if level == "as set" else f"level {level}"
@@ -197,7 +144,7 @@ def denoise(
     from textdae.denoise.pictures import denoise_pictures
     from textdae.denoise.text import denoise_text
 
-    _quiet()
+    quiet()
     if of_images:
         assert output is not None
         for line in denoise_pictures(load_image(checkpoint), Path(what), output):
@@ -228,89 +175,15 @@ def embed(
         raise SettingsError(
             "embed: say where to write the vectors, e.g. -o vectors.npy or -o vectors.parquet"
         )
-    path, overrides = _split(words)
+    path, overrides = split(words)
     base = {"modality": modality_of(checkpoint)}
     settings = load(EmbedSettings, path, [f"data.source={source}", *overrides], base)
 
     from textdae.downstream.embed import embed
 
-    _quiet()
+    quiet()
     count, width = embed(checkpoint, settings, output, typer.echo)
     typer.echo(f"{output}: {count:,} vectors of {width} numbers")
-
-
-@app.command()
-def finetune(
-    checkpoint: Checkpoint,
-    words: Words = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last whole checkpoint in output_dir.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove the run that output_dir holds.")
-    ] = False,
-) -> None:
-    """Train all of an encoder on labels, into a stock classifier."""
-    if resume and overwrite:
-        raise SettingsError("--resume and --overwrite exclude each other")
-    path, overrides = _split(words)
-    settings = load(FinetuneSettings, path, overrides, {"modality": modality_of(checkpoint)})
-    _need_downstream()
-    from textdae.downstream.finetune import finetune as run
-
-    _quiet()
-    result = run(checkpoint, settings, resume, overwrite, typer.echo)
-    is_main = os.environ.get("RANK", "0") == "0"
-    if result.fit.stopped_by:
-        if is_main:
-            typer.echo(f"go on with: textdae finetune {' '.join([checkpoint, *(words or [])])} --resume")
-        raise typer.Exit(128 + result.fit.stopped_by)
-    if is_main:
-        _print_result(result, "test")
-
-
-@app.command()
-def probe(checkpoint: Checkpoint, words: Words = None) -> None:
-    """Measure what the frozen encoder's vectors know of the labels, beside its rivals."""
-    path, overrides = _split(words)
-    settings = load(ProbeSettings, path, overrides, {"modality": modality_of(checkpoint)})
-    _need_downstream()
-    from textdae.downstream.probe import probe as run
-    from textdae.report.scores import print_table
-
-    _quiet()
-    found = run(checkpoint, settings, typer.echo)
-    for table in ("encoder", "rivals"):
-        typer.echo(f"\n{print_table(found[table])}")
-    output = settings.output_dir
-    output.mkdir(parents=True, exist_ok=True)
-    (output / "probe.json").write_text(json.dumps(found, indent=1))
-    typer.echo(f"\nwritten: {output / 'probe.json'}")
-
-
-@app.command()
-def label_curve(checkpoint: Checkpoint, words: Words = None) -> None:
-    """Measure how good a task gets with how many labels, with pretraining and without."""
-    path, overrides = _split(words)
-    settings = load(LabelCurveSettings, path, overrides, {"modality": modality_of(checkpoint)})
-    _need_downstream()
-    from textdae.downstream.label_curve import label_curve as run
-
-    _quiet()
-    run(checkpoint, settings, typer.echo)
-    output = settings.output_dir
-    typer.echo(f"written: {output / 'curve.png'}, {output / 'curve.csv'}")
-
-
-def _need_downstream() -> None:
-    """Say at once, rather than at the end of a run, that a library is missing."""
-    from importlib.util import find_spec
-
-    for module in ("sklearn", "evaluate"):
-        if find_spec(module) is None:
-            raise SettingsError(
-                "tasks with labels need more libraries; run: pip install 'textdae[downstream]'"
-            )
 
 
 DEMOS = {
@@ -328,52 +201,12 @@ def demo(
     """Show what a denoising autoencoder is: one command, one picture."""
     if name not in DEMOS:
         raise SettingsError(f"demo: no demo `{name}`; known: {', '.join(DEMOS)}")
-    path, overrides = _split(words)
+    path, overrides = split(words)
     from importlib import import_module
 
     chosen = import_module(f"textdae.demos.{name.replace('-', '_')}")
     settings = load(ImagePretrainSettings, path, overrides, chosen.BASE)
-    _quiet()
+    quiet()
     typer.echo("")
     for line in chosen.run(settings, typer.echo):
         typer.echo(line)
-
-
-def _quiet() -> None:
-    """Silence the progress bars that transformers draws over every file it reads or writes."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-
-
-@app.command()
-def settings(
-    command: Annotated[str, typer.Argument(help=f"One of: {', '.join(SETTINGS)}")] = "pretrain",
-    modality: Annotated[str, typer.Option("--modality", "-m", help="text or image.")] = "text",
-) -> None:
-    """Print every setting of a command with its type, default and meaning."""
-    if command not in SETTINGS:
-        raise SettingsError(f"no settings for `{command}`; known: {', '.join(SETTINGS)}")
-    if modality not in SETTINGS[command]:
-        raise SettingsError(f"--modality: {' or '.join(SETTINGS[command])}, got {modality!r}")
-    rows = list(explain(SETTINGS[command][modality]))
-    width = max(len(f"{key}={default}") for key, _, default, _ in rows if len(key) + len(default) < 60)
-    for key, kind, default, meaning in rows:
-        typer.echo(f"{f'{key}={default}':{width}}  {meaning} [{kind}]")
-
-
-@app.command()
-def show(words: Words = None) -> None:
-    """Print the settings that a pretraining run would use, as YAML, and stop."""
-    typer.echo(dump(load(PretrainSettings, *_split(words))), nl=False)
-
-
-def main() -> None:
-    """Entry point: an error that a person can mend is one line, not a traceback."""
-    try:
-        app()
-    except TextdaeError as error:
-        for line in str(error).splitlines():
-            print(f"textdae: {line}", file=sys.stderr)
-        sys.exit(error.exit_code)
