@@ -27,7 +27,7 @@ def locate(checkpoint: str) -> str:
 
 
 def modality_of(checkpoint: str) -> str:
-    """text or image, by the family that its `config.json` names.
+    """text or image, by the family that its `config.json` names, or by what it counts: words, or pixels.
 
     Raises:
         SettingsError: there is no such checkpoint.
@@ -40,7 +40,8 @@ def modality_of(checkpoint: str) -> str:
             from transformers import AutoConfig
 
             config = AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict()
-        return "image" if config.get("model_type") in IMAGE_MODEL_TYPES else "text"
+        pixels = {"image_size", "num_channels"} & config.keys() and "vocab_size" not in config
+        return "image" if config.get("model_type") in IMAGE_MODEL_TYPES or pixels else "text"
     except (OSError, ValueError, AttributeError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SettingsError(f"{checkpoint}: no checkpoint could be loaded: {why}") from None

@@ -233,12 +233,20 @@ def finetune(
                 f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}; the checkpoints are whole"
             ) from error
     accelerator.wait_for_everyone()
+    kept = (
+        f"the best of {len(best.values)} evaluations by held-out {main} is kept"
+        if best.values
+        else "the last weights are kept"
+    )
+    pictures = ["loss.png", "README.md"]
+    if not task.is_regression:
+        pictures.append("classes.csv")
+    if task.kind == "single_label_classification":
+        pictures.append("confusion.png")
     closing = [
         f"{fit.cursor.step:,} steps in {fit.cursor.seconds / 60:.1f} min"
-        + (f", {speed:,} examples/s" if speed else ""),
-        f"the best of {len(best.values)} evaluations by held-out {main} is kept",
-        f"model, card and pictures: {folder} (loss.png, README.md"
-        + (")" if task.kind != "single_label_classification" else ", confusion.png, classes.csv)"),
+        + (f", {speed:,} examples/s; {kept}" if speed else f"; {kept}"),
+        f"model, card and pictures: {folder} ({', '.join(pictures)})",
     ]
     return FinetuneResult(folder, fit, metrics, closing)
 

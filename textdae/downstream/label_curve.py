@@ -31,7 +31,7 @@ from textdae.training.loop import Trainer
 
 _SIZES = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 _FOLDS = 5
-_MOST_TO_CHOOSE = 3000
+_MOST_TO_CHOOSE = 1000
 """Labels that a choice is made with; of more, this many are drawn for it."""
 
 

@@ -103,14 +103,22 @@ def build_classifier(
             if from_scratch:
                 model = auto.from_config(config, trust_remote_code=False).float()
             else:
-                model = auto.from_pretrained(
+                model, info = auto.from_pretrained(
                     checkpoint,
                     config=config,
                     trust_remote_code=False,
                     use_safetensors=True,
                     dtype=torch.float32,
                     ignore_mismatched_sizes=True,  # a head for other labels
+                    output_loading_info=True,
                 )
+                # A fresh head is wanted, a fresh body would be a silent start from scratch.
+                body = f"{model.base_model_prefix}."
+                lacking = [k for k in info["missing_keys"] if k.startswith(body) and "pooler" not in k]
+                if lacking:
+                    raise ValueError(
+                        f"its weights lack {lacking[0]}, so it holds no {config.model_type} encoder"
+                    )
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SettingsError(f"{checkpoint}: no classifier could be made of it: {why}") from None
