@@ -14,7 +14,7 @@ from textdae.checkpoints import load_image
 from textdae.data.tokenizer import save_tokenizer
 from textdae.downstream import embed as module
 from textdae.downstream.embed import embed
-from textdae.downstream.encoder import TextEncoder
+from textdae.downstream.text_encoder import TextEncoder
 from textdae.errors import SettingsError
 from textdae.models.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.models.text import build_text_denoiser

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from textdae.downstream.encoder import TextEncoder
+from textdae.downstream.text_encoder import TextEncoder
 from textdae.pretrain import pretrain
 from textdae.settings import PretrainSettings, load
 

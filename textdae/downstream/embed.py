@@ -19,7 +19,9 @@ from textdae.data.cache import cache_root, digest
 from textdae.data.image_sources import open_images
 from textdae.data.images import Reader
 from textdae.data.sources import open_source
-from textdae.downstream.encoder import Encoder, ImageEncoder, TextEncoder, View
+from textdae.downstream.encoder import Encoder, View
+from textdae.downstream.image_encoder import ImageEncoder
+from textdae.downstream.text_encoder import TextEncoder
 from textdae.errors import SettingsError, TextdaeError
 from textdae.settings import EmbedSettings, ImageEmbedSettings, TextEmbedSettings
 

@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from textdae.data.labelled import LabelledCorpus
 from textdae.data.labels import Task
 from textdae.downstream.base import downstream
+from textdae.downstream.heads import constant
 from textdae.downstream.metrics import is_better, measure, measures_of, per_class
-from textdae.downstream.plain import constant
 from textdae.errors import SettingsError, TextdaeError
 from textdae.models.classifier import Classifier
 from textdae.models.sharding import whole_weights
@@ -207,7 +207,12 @@ def finetune(
     speed = round(fit.examples_per_second)
     metrics: dict[str, Any] = {
         "test": score_table(
-            tables["test"], {"majority": measure(task, constant(corpus), corpus.test.labels)}
+            tables["test"],
+            {
+                "majority": measure(
+                    task, constant(task, corpus.train.labels, len(corpus.test)), corpus.test.labels
+                )
+            },
         ),
         "held_out": tables["held_out"],
         "best_of": len(best.values),

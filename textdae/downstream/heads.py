@@ -98,6 +98,15 @@ class _EachClass:
         return np.stack([learner.predict(features) for learner in self.learners], 1)
 
 
+def constant(task: Task, labels: np.ndarray, count: int) -> np.ndarray:
+    """The plainest rival: for each of `count` examples what is right most often among labels: a class, classes, a number."""
+    if task.is_regression:
+        return np.full(count, labels.mean(), np.float32)
+    if task.is_multi_label:
+        return np.tile((labels.mean(0) > 0.5).astype(np.float32), (count, 1))
+    return np.full(count, np.bincount(labels).argmax())
+
+
 def choose(
     task: Task, features: Mapping[Any, Any], labels: np.ndarray, parts: Sequence[Fold], kind: str
 ) -> Choice:

@@ -15,7 +15,8 @@ from transformers import AutoConfig
 
 from textdae.data.labelled import Labelled, labelled_images
 from textdae.downstream.base import Downstream
-from textdae.downstream.encoder import Encoder, ImageEncoder, View, image_input, load_processor
+from textdae.downstream.encoder import Encoder, View
+from textdae.downstream.image_encoder import ImageEncoder, image_input, load_processor
 from textdae.locate import locate
 from textdae.models.image import save_image_processor
 from textdae.noise import Noise, image_noise

@@ -10,9 +10,8 @@ import numpy as np
 
 from textdae.downstream.base import Downstream, downstream
 from textdae.downstream.draws import stratified
-from textdae.downstream.heads import Choice, choose, fit
+from textdae.downstream.heads import Choice, choose, constant, fit
 from textdae.downstream.metrics import Measures, measure
-from textdae.downstream.plain import constant
 from textdae.downstream.vectors import Scaled
 from textdae.settings import ProbeSettings
 
@@ -56,7 +55,9 @@ def probe(
         measured("encoder", "encoder", scaled, learner, matrices)
     for what, count in encoder.notes.items():
         say(f"{what}: {count:,}")
-    found["rivals"]["majority"] = measure(corpus.task, constant(corpus), corpus.test.labels)
+    found["rivals"]["majority"] = measure(
+        corpus.task, constant(corpus.task, corpus.train.labels, len(corpus.test)), corpus.test.labels
+    )
     rivals = {**work.rivals(), "random encoder": work.encoder(settings.precision, False, settings.seed)}
     for name, rival in rivals.items():
         scaled = Scaled(rival, corpus.train)

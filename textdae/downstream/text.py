@@ -15,7 +15,8 @@ from torch import Tensor
 from textdae.data.labelled import Labelled, labelled_texts
 from textdae.data.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
 from textdae.downstream.base import Downstream
-from textdae.downstream.encoder import Encoder, TextEncoder, View, tokenize
+from textdae.downstream.encoder import Encoder, View
+from textdae.downstream.text_encoder import TextEncoder, tokenize
 from textdae.locate import locate
 from textdae.noise import Noise, text_noise
 from textdae.settings import LabelledTextSettings
