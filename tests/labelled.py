@@ -1,5 +1,6 @@
 """Small tasks that can be learnt, and checkpoints to learn them with."""
 
+import copy
 import json
 import random
 from pathlib import Path
@@ -25,6 +26,8 @@ def text_checkpoint(folder: Path, tokenizer, family: str = "modernbert") -> str:
             vocab_size=len(tokenizer), num_attention_heads=2, pad_token_id=tokenizer.pad_token_id, **SIZES
         )
         BertForMaskedLM(config).save_pretrained(folder)
+        tokenizer = copy.deepcopy(tokenizer)
+        tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
     else:
         build_text_denoiser(TextModelSettings(**SIZES), tokenizer, 0).save_pretrained(folder)
     save_tokenizer(tokenizer, folder)

@@ -152,30 +152,31 @@ def test_every_line_is_given_the_same_labels(encoder, table, tmp_path, monkeypat
         return {name: spy(name, line) for name, line in real(work, settings).items()}
 
     monkeypatch.setattr(module, "_lines", spied)
-    settings = curve_settings(tmp_path / "run", table, "lines=[probe,rivals]", "labels=[10]", "draws=3")
-    label_curve(encoder, settings)
-    assert seen["probe", 10] == seen["TF-IDF", 10]
-    assert len(set(seen["probe", 10])) == 3
+    quick = ["lines=[finetuned,rivals]", "labels=[10]", "draws=3", "train.max_steps=1"]
+    label_curve(encoder, curve_settings(tmp_path / "run", table, *quick))
+    assert seen["fine-tuned", 10] == seen["TF-IDF", 10]
+    assert len(set(seen["TF-IDF", 10])) == 3
 
 
-def test_a_stopped_curve_goes_on_where_it_was(curve, encoder, table, tmp_path, monkeypatch):
-    points, _, _ = curve
+def test_a_stopped_curve_goes_on_where_it_was(encoder, table, tmp_path, monkeypatch):
+    quick = ["lines=[finetuned,rivals]", "labels=[10]", "draws=2"]
+    whole = label_curve(encoder, curve_settings(tmp_path / "whole", table, *quick))
     folder, real, done = tmp_path / "run", module.measure, []
 
-    def stop_at_the_seventh(*given):
+    def stop_at_the_fourth(*given):
         done.append(given)
-        if len(done) == 7:
+        if len(done) == 4:
             raise KeyboardInterrupt
         return real(*given)
 
-    monkeypatch.setattr(module, "measure", stop_at_the_seventh)
+    monkeypatch.setattr(module, "measure", stop_at_the_fourth)
     with pytest.raises(KeyboardInterrupt):
-        label_curve(encoder, curve_settings(folder, table))
-    assert len(list((folder / "cells").glob("*.json"))) == 6
+        label_curve(encoder, curve_settings(folder, table, *quick))
+    assert len(list((folder / "cells").glob("*.json"))) == 3
     monkeypatch.setattr(module, "measure", real)
     said: list[str] = []
-    assert label_curve(encoder, curve_settings(folder, table), said.append) == points
-    assert any(line.startswith("6 of") for line in said)
+    assert label_curve(encoder, curve_settings(folder, table, *quick), said.append) == whole
+    assert any(line.startswith("3 of 6") for line in said)
 
 
 def test_another_curve_does_not_go_on_in_this_one(curve, encoder, table):
@@ -183,5 +184,5 @@ def test_another_curve_does_not_go_on_in_this_one(curve, encoder, table):
     with pytest.raises(SettingsError, match=r"holds another curve \(train differ\)"):
         label_curve(encoder, curve_settings(folder, table, "train.max_steps=9"))
     # More points are welcome.
-    more = label_curve(encoder, curve_settings(folder, table, "labels=[10,20]", "lines=[probe]"))
+    more = label_curve(encoder, curve_settings(folder, table, "labels=[10,20]", "lines=[rivals]"))
     assert {p.labels for p in more} >= {10, 20}

@@ -56,7 +56,7 @@ class TextDownstream(Downstream):
         """The texts as token ids."""
         ids, cut = tokenize(self.tokenizer, labelled.examples, self.max_length)
         if cut:
-            self.notes[f"texts cut off after {self.max_length} tokens"] = cut
+            self.notes[f"texts cut off after {self.max_length} tokens"] += cut
         pads = {"input_ids": self.tokenizer.pad_token_id}
         return Texts(ids, labelled.labels, pads)
 

@@ -38,7 +38,10 @@ class Classifier(Denoiser):
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
         """Inputs -> logits (B, C); of a regression (B,)."""
-        logits: Tensor = self.model(**{name: inputs[name] for name in _INPUTS if name in inputs}).logits
+        given = {name: inputs[name] for name in _INPUTS if name in inputs}
+        if "pixel_values" in given and given["pixel_values"].shape[1] == 1:
+            given["pixel_values"] = given["pixel_values"].expand(-1, self.model.config.num_channels, -1, -1)
+        logits: Tensor = self.model(**given).logits
         return logits.squeeze(1) if self.kind == "regression" else logits
 
     def decode(self, embedding: Tensor) -> Tensor:
@@ -122,7 +125,29 @@ def build_classifier(
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SettingsError(f"{checkpoint}: no classifier could be made of it: {why}") from None
+    if getattr(config, "num_channels", 3) == 1:
+        _take_colour(model)
     return Classifier(model)
+
+
+def _take_colour(model: Any) -> None:
+    """Let a model of grey images take colour ones, which is all that `pipeline` hands to it: it sees their luminance.
+
+    The first convolution is repeated for each channel, in the channel's share of the luminance (ITU-R BT.601).
+    """
+    for module in model.modules():
+        for name, layer in module.named_children():
+            if isinstance(layer, nn.Conv2d) and layer.in_channels == 1:
+                wider = nn.Conv2d(3, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+                share = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+                with torch.no_grad():
+                    wider.weight.copy_(layer.weight * share)
+                    if layer.bias is not None:
+                        wider.bias.copy_(layer.bias)
+                setattr(module, name, wider)
+                module.num_channels = 3
+                model.config.num_channels = 3
+                return
 
 
 def load_classifier(name: str) -> PreTrainedModel:

@@ -13,6 +13,14 @@ from textdae.models.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.models.unet import UNet, UNetConfig
 
 
+def luminance(pixel_values: Tensor, channels: int) -> Tensor:
+    """Colour turned grey (ITU-R BT.601) for a model of grey images, since `pipeline` hands out colour only."""
+    if channels == 1 and pixel_values.shape[1] == 3:
+        share = pixel_values.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+        return (pixel_values * share).sum(1, keepdim=True)
+    return pixel_values
+
+
 class AutoencoderForImageClassification(PreTrainedModel):
     """Image -> code -> scores of the classes."""
 
@@ -28,11 +36,15 @@ class AutoencoderForImageClassification(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Weights begin as torch begins them."""
+        """Weights begin as torch begins them; the head too where a checkpoint has none."""
+        if module is self.classifier:
+            self.classifier.reset_parameters()
 
     def forward(self, pixel_values: Tensor, **kwargs: Any) -> ImageClassifierOutput:
         """(B, C, H, W) -> logits (B, number of classes)."""
-        return ImageClassifierOutput(logits=self.classifier(self.autoencoder.encode(pixel_values)))
+        return ImageClassifierOutput(
+            logits=self.classifier(self.autoencoder.encode(luminance(pixel_values, self.config.num_channels)))
+        )
 
 
 class UNetForImageClassification(PreTrainedModel):
@@ -53,11 +65,15 @@ class UNetForImageClassification(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Weights begin as torch begins them."""
+        """Weights begin as torch begins them; the head too where a checkpoint has none."""
+        if module is self.classifier:
+            self.classifier.reset_parameters()
 
     def forward(self, pixel_values: Tensor, **kwargs: Any) -> ImageClassifierOutput:
         """(B, C, H, W) -> logits (B, number of classes)."""
-        features = self.pool(self.unet.features(pixel_values)[-1]).flatten(1)
+        features = self.pool(
+            self.unet.features(luminance(pixel_values, self.config.num_channels))[-1]
+        ).flatten(1)
         return ImageClassifierOutput(logits=self.classifier(features))
 
 
