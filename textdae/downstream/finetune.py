@@ -39,7 +39,7 @@ from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
 
 _LEAST_STEPS, _EPOCHS = 200, 5
-_BATCH = 256
+_BATCH, _MOST_POSITIONS = 256, 32_768
 
 
 class FinetuneResult(NamedTuple):
@@ -73,9 +73,11 @@ def predict(classifier: Classifier, examples: Examples, task: Task) -> tuple[np.
     device = next(classifier.parameters()).device
     lengths = getattr(examples, "lengths", None)
     order = torch.arange(len(examples)) if lengths is None else lengths.argsort(descending=True)
+    longest = 1 if lengths is None else int(lengths.max())
+    size = max(1, min(_BATCH, _MOST_POSITIONS // longest))
     noise, none = LabelNoise(), Draw(0, *torch.zeros(2, 1, dtype=torch.long))
     parts, total, known = [], 0.0, 0
-    for numbers in order.split(_BATCH):
+    for numbers in order.split(size):
         # Through `forward`, which is where sharded weights come together.
         output = classifier(noise(examples.batch(numbers), none).to(device))
         parts.append(output.embedding.float().cpu())
@@ -198,7 +200,7 @@ def finetune(
         return FinetuneResult(folder, fit, {}, [])
 
     classifier.eval()
-    if (folder / "best" / "model.safetensors").exists():
+    if best.values and (folder / "best" / "model.safetensors").exists():
         classifier.load_pretrained(folder / "best")
     tables, predictions = {}, np.empty(0)
     for side in ("held_out", "test"):  # last the test, whose predictions are drawn
