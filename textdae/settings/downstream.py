@@ -113,7 +113,7 @@ class ProbeSettings(RunSettings):
     output_dir: Path = Path("runs/probe")
     """Everything the run writes lies here."""
     data: Any
-    max_examples: Annotated[int, Field(ge=2)] = 10_000
+    max_examples: Annotated[int, Field(ge=2)] = 5000
     """Choices are made with a probe on at most this many training examples, drawn evenly over the classes' shares."""
     precision: Precision = "auto"
     """auto: bf16 where the hardware multiplies it natively, else fp32."""
