@@ -484,3 +484,51 @@ def test_a_class_of_the_other_folder_alone_has_no_number(tmp_path, see):
 
 def test_pictures_without_classes_are_refused(see):
     assert "every example is unlabelled" in complaint(see, "patterns")
+
+
+def test_blank_space_around_a_text_does_not_change_its_side(tmp_path):
+    rows = [{"text": pad + f"text {n}", "label": "ab"[n % 2]} for n in range(200) for pad in ("", "  ")]
+    path = write_table(tmp_path / "t.jsonl", rows)
+    corpus = labelled_texts(LabelledTextSettings(source=str(path), cache_dir=tmp_path / "cache"))
+    sides = [
+        {text.strip() for text in getattr(corpus, side).examples} for side in ("train", "held_out", "test")
+    ]
+    assert sum(map(len, sides)) == 200
+
+
+def test_choices_and_figures_need_examples_of_their_own(tmp_path):
+    rows = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(40)]
+    one, other = (
+        write_table(tmp_path / name, rows[begin:]) for name, begin in (("a.jsonl", 0), ("b.jsonl", 20))
+    )
+    both = {"held_out_source": str(other), "test_source": str(other)}
+    with pytest.raises(
+        SettingsError, match="data.test_source: the same examples as those of the held-out side"
+    ):
+        labelled_texts(LabelledTextSettings(source=str(one), cache_dir=tmp_path / "cache", **both))
+
+
+def test_a_source_that_is_not_there_is_named_by_its_own_setting(tmp_path):
+    one = write_table(tmp_path / "a.jsonl", [{"text": "a", "label": "b"}])
+    with pytest.raises(SettingsError, match="^data.test_source: no such file or folder: gone.csv"):
+        labelled_texts(
+            LabelledTextSettings(source=str(one), test_source="gone.csv", cache_dir=tmp_path / "cache")
+        )
+
+
+def test_a_small_folder_of_test_pictures_is_taken_whole(tmp_path):
+    generator = np.random.default_rng(0)
+    for folder, count in (("train", 60), ("test", 3)):
+        for number in range(count):
+            for name in ("cat", "dog"):
+                where = tmp_path / folder / name
+                where.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(generator.integers(0, 256, (8, 8), dtype=np.uint8)).save(
+                    where / f"{number}.png"
+                )
+    settings = LabelledImageSettings(
+        source=str(tmp_path / "train"), test_source=str(tmp_path / "test"), cache_dir=tmp_path / "cache"
+    )
+    corpus = labelled_images(settings)
+    assert sorted(corpus.test.labels.tolist()) == [0, 0, 0, 1, 1, 1]
+    assert len(corpus.train) + len(corpus.held_out) == 120

@@ -162,8 +162,9 @@ def test_a_number_stands_for_its_name_or_for_nothing(label):
     names = ["zero", "one", "two"]
     expected = dict(enumerate(names)).get(label)
     assert named(label, names) == expected
-    assert named([label, 1], names) == [expected, "one"]
-    assert named((label,), names) == [expected]
+    kept = [] if expected is None else [expected]
+    assert named([label, 1], names) == [*kept, "one"]
+    assert named((label,), names) == kept
     assert named(label, None) == label
 
 
@@ -238,3 +239,34 @@ def test_of_lists_each_unseen_label_counts():
 def test_numbers_to_predict_have_no_rare_classes():
     task = task_of([1, 2], "regression")
     assert remarks(task, task.numbers([1, 2]), {"test": ([3], task.numbers([3]))}) == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        ([[], []], "empty lists only"),
+        ([{"a": 1}, {"b": 2}], "a dict, not a class"),
+        ([[["a"]], ["b"]], "a list, not a class"),
+        ([[0.0], ["a"]], "a float, not a class"),
+    ],
+)
+def test_what_is_no_class_is_said(raw, problem):
+    with pytest.raises(SettingsError, match=problem):
+        find_task("auto", raw, None, "label", 1000)
+
+
+def test_huge_numbers_are_classes_but_nothing_to_predict():
+    assert find_task("auto", [10**400, 1], None, "label", 1000).classes == ("1", str(10**400))
+    for huge in (10**400, 1e300):
+        with pytest.raises(SettingsError, match="needs a finite number"):
+            find_task("regression", [huge, 1], None, "label", 1000)
+
+
+def test_the_order_of_classes_depends_on_nothing_else():
+    assert find_task("auto", ["1.0", "01", "1"], None, "label", 1000).classes == ("01", "1", "1.0")
+    assert find_task("auto", [1, "1", "2"], None, "label", 1000).classes == ("1", "2")
+
+
+def test_nothing_in_a_list_is_no_class():
+    assert named([-1, 0, 1], ["x", "y"]) == ["x", "y"]
+    assert named(["a", None, " "], None) == ["a"]

@@ -123,6 +123,16 @@ def test_where_the_draws_do_not_decide_the_sentence_says_so():
         assert sentence.endswith("; between the two there is no clear difference)")
 
 
+def test_a_difference_is_clear_where_its_interval_leaves_out_zero():
+    # Of three draws the 95% interval is 4.303 / sqrt(3) = 2.484 standard deviations either way.
+    for deviation, clear in ((0.0200, True), (0.0203, False)):
+        jitter = (-deviation, 0.0, deviation)
+        sentence = said([0.3, 0.55, 0.6, 0.7], [0.3, 0.5, 0.6, 0.7], jitter, rivals=(0.0, 0.0, 0.0))
+        assert sentence.endswith("0.500)" if clear else "no clear difference)")
+        sentence = said([0.3, 0.45, 0.6, 0.7], [0.3, 0.5, 0.6, 0.7], jitter, rivals=(0.0, 0.0, 0.0))
+        assert sentence.endswith("does worse here)" if clear else "no clear difference)")
+
+
 def test_draws_are_compared_in_pairs():
     # Both vary widely from draw to draw, but the difference is the same in each.
     widely = (-0.2, 0.0, 0.2)
@@ -247,3 +257,9 @@ def test_right_answers_lie_on_the_diagonal(tmp_path):
     confusion_picture(labels, labels, ["a", "b", "c"], tmp_path / "right.png")
     confusion_picture((labels + 1) % 3, labels, ["a", "b", "c"], tmp_path / "wrong.png")
     assert (drawn(tmp_path / "right.png") != drawn(tmp_path / "wrong.png")).any()
+
+
+def test_names_of_classes_are_no_formulas_and_may_be_of_any_script(tmp_path):
+    classes = ["$5_$10", "$10-$20", "\u4e2d\u6587"]
+    confusion_picture(np.array([0, 1, 2]), np.array([0, 1, 1]), classes, tmp_path / "c.png")
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from textdae.data.cache import cache_root, cached, digest
 from textdae.data.image_sources import ImageSource, open_images
 from textdae.data.pictures import UnusablePicture, fit
-from textdae.data.split import check_apart, is_held_out, other_source
+from textdae.data.split import check_apart, is_held_out, named_as, other_source
 from textdae.errors import SettingsError
 from textdae.settings import ImageDataSettings
 
@@ -73,13 +73,16 @@ class ImageCorpus(NamedTuple):
     """What was read, and what was changed or left out."""
 
 
-def prepare_images(data: ImageDataSettings) -> ImageCorpus:
+def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
     """Read and resize a corpus, or find it prepared.
+
+    Args:
+        whole: leave it undivided: all of it in `train`, the other side empty.
 
     Raises:
         SettingsError: the corpus cannot be read, or one side of it is empty.
     """
-    source, other, share = _sources(data)
+    source, other, share = (open_images(data), None, 0.0) if whole else _sources(data)
     folder = _folder(data, source, other, share)
     cached(folder, lambda temporary: _write(temporary, source, other, share, data))
 
@@ -88,7 +91,7 @@ def prepare_images(data: ImageDataSettings) -> ImageCorpus:
         (train, "data.source"),
         (held_out, "data.held_out_source" if other else "data.held_out"),
     ):
-        if not len(side):
+        if not len(side) and not (whole and side is held_out):
             why = "no image could be used" if other or not len(held_out) + len(train) else f"none of {len(train) + len(held_out)} images fell to this side; give more, or another share"  # fmt: skip
             raise SettingsError(f"{name}: {why}")
     notes = json.loads((folder / "notes.json").read_text())
@@ -114,8 +117,9 @@ def is_prepared(data: ImageDataSettings) -> bool:
 def _sources(data: ImageDataSettings) -> tuple[ImageSource, ImageSource | None, float]:
     """What is trained on, what is evaluated on where it is another source, and else the share that is kept apart."""
     source, other_data = open_images(data), other_source(data)
-    other = open_images(other_data) if other_data else None
-    check_apart(data, source.fingerprint, other.fingerprint if other else None)
+    with named_as("held_out"):
+        other = open_images(other_data) if other_data else None
+    check_apart(data, {"train": source.fingerprint} | ({"held_out": other.fingerprint} if other else {}))
     return source, other, 0.0 if other else data.held_out
 
 

@@ -13,7 +13,7 @@ from textdae.data.image_sources import open_images
 from textdae.data.images import Images, prepare_images
 from textdae.data.labels import Task, find_task, is_missing, named, remarks
 from textdae.data.sources import open_source
-from textdae.data.split import check_apart, is_held_out, other_source
+from textdae.data.split import check_apart, is_held_out, named_as, other_source
 from textdae.errors import SettingsError
 from textdae.settings import LabelledImageSettings, LabelledTextSettings
 
@@ -67,10 +67,11 @@ def labelled_texts(data: LabelledTextSettings) -> LabelledCorpus:
     columns = Columns((data.text_column, *pair), (data.label_column,))
     root = cache_root(data.cache_dir)
     sources = {"train": open_source(data, root, columns)}
-    for side in ("held_out", "test"):
+    for side in SIDES[1:]:
         if other := other_source(data, side):
-            sources[side] = open_source(other, root, columns)
-            check_apart(data, sources["train"].fingerprint, sources[side].fingerprint, side)
+            with named_as(side):
+                sources[side] = open_source(other, root, columns)
+    check_apart(data, {side: source.fingerprint for side, source in sources.items()})
     entries: dict[str, list[Entry]] = {side: [] for side in SIDES}
     notes: Counter[str] = Counter()
     for origin, source in sources.items():
@@ -80,7 +81,7 @@ def labelled_texts(data: LabelledTextSettings) -> LabelledCorpus:
                 notes["blank texts left out"] += 1
                 continue
             example = texts[0] if len(texts) == 1 else (texts[0], texts[1])
-            side = _side(origin, "\0".join(texts), data, sources)
+            side = _side(origin, "\0".join(text.strip() for text in texts), data, sources)
             entries[side].append((example, named(label, source.class_names)))
         notes += source.notes
     fingerprint = digest("labelled texts", [source.fingerprint for source in sources.values()])
@@ -97,25 +98,29 @@ def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:
     sides: dict[str, list[Images]] = {"train": [corpus.train], "held_out": [corpus.held_out], "test": []}
     tests, fingerprints = other_source(data, "test"), [corpus.fingerprint]
     if tests:
+        with named_as("test"):
+            apart = {"test": open_images(tests).fingerprint}
+        for side, other in (("train", data), ("held_out", other_source(data, "held_out"))):
+            check_apart(data, ({side: open_images(other).fingerprint} if other else {}) | apart)
         size = {"image_size": corpus.train.image_size, "channels": corpus.train.channels}
-        check_apart(data, open_images(data).fingerprint, open_images(tests).fingerprint, "test")
-        other = prepare_images(
-            tests.model_copy(update={**size, "held_out_source": None, "held_out_split": None})
-        )
-        sides["test"] = [other.train, other.held_out]
-        fingerprints.append(other.fingerprint)
+        with named_as("test"):
+            found = prepare_images(tests.model_copy(update=size), whole=True)
+        sides["test"] = [found.train]
+        fingerprints.append(found.fingerprint)
     entries: dict[str, list[Entry]] = {side: [] for side in SIDES}
     for origin, parts in sides.items():
         for images in parts:
             for pixels, number in zip(images.pixels, images.labels.tolist(), strict=True):
-                apart = origin == "train" and not tests and is_held_out(b"test" + pixels.tobytes(), data.test)
+                to_test = (
+                    origin == "train" and not tests and is_held_out(b"test" + pixels.tobytes(), data.test)
+                )
                 label = images.classes[number] if number >= 0 else None
-                entries["test" if apart else origin].append((pixels, label))
+                entries["test" if to_test else origin].append((pixels, label))
     notes = Counter[str]()
-    found = _corpus(
+    labelled = _corpus(
         data, data.source, entries, corpus.train.classes, digest("labelled images", fingerprints), notes
     )
-    return found._replace(notes=[*found.notes, *corpus.notes[1:]])
+    return labelled._replace(notes=[*labelled.notes, *corpus.notes[1:]])
 
 
 def _side(origin: str, content: str, data: LabelledTextSettings, sources: dict[str, Any]) -> str:

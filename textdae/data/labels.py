@@ -96,9 +96,13 @@ def find_task(asked: str, raw: Raw, class_names: Sequence[str] | None, column: s
         raise SettingsError(
             f"{where} holds {raw[0]!r}, but data.task=multi_label needs a list of classes in every row"
         )
-    found = {label for labels in raw for label in labels} if lists else set(raw)
-    if bad := next((label for label in found if not isinstance(label, str | int)), None):
-        raise SettingsError(f"{where} holds {bad!r}, a {type(bad).__name__}, not a class")
+    several = [label for labels in raw for label in labels] if lists else raw
+    for label in several:
+        if not isinstance(label, str | int):
+            raise SettingsError(f"{where} holds {label!r}, a {type(label).__name__}, not a class")
+    found = {str(label) for label in several}
+    if not found:
+        raise SettingsError(f"{where} holds empty lists only, so there are no classes")
     if len(found) > most:
         numbers = "data.task=regression learns them as numbers; " if all(map(_is_number, found)) else ""
         raise SettingsError(
@@ -108,7 +112,7 @@ def find_task(asked: str, raw: Raw, class_names: Sequence[str] | None, column: s
     if class_names and found <= set(class_names):
         classes = tuple(class_names)
     else:
-        classes = tuple(str(label) for label in sorted(found, key=_in_order))
+        classes = tuple(sorted(found, key=_in_order))
     if len(classes) < 2:
         raise SettingsError(f"{where} has one class only, {classes[0]!r}; there is nothing to tell apart")
     return Task("multi_label_classification" if lists else "single_label_classification", classes)
@@ -117,15 +121,16 @@ def find_task(asked: str, raw: Raw, class_names: Sequence[str] | None, column: s
 def named(label: Any, class_names: Sequence[str] | None) -> Any:
     """A label, or each of a list of labels, with the name that its number stands for; -1 and the like are no label."""
     if isinstance(label, list | tuple):
-        return [named(each, class_names) for each in label]
+        several = [named(each, class_names) for each in label]
+        return [each for each in several if not is_missing(each)]
     if class_names and isinstance(label, int) and not isinstance(label, bool):
         return class_names[label] if 0 <= label < len(class_names) else None
     return label
 
 
-def _in_order(label: Any) -> tuple[bool, float, str]:
+def _in_order(label: str) -> tuple[bool, float, str]:
     """Numbers in their own order, then names in that of the alphabet."""
-    return (False, float(label), "") if _is_number(label) else (True, 0.0, str(label))
+    return (False, float(label), label) if _is_number(label) else (True, 0.0, label)
 
 
 def is_missing(label: Any) -> bool:
@@ -136,9 +141,10 @@ def is_missing(label: Any) -> bool:
 
 
 def _is_number(label: Any) -> bool:
+    """Whether a label is a number that float32 can hold."""
     try:
-        return math.isfinite(float(label))
-    except (TypeError, ValueError):
+        return abs(float(label)) < 3e38
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
@@ -162,9 +168,9 @@ def remarks(task: Task, train: np.ndarray, others: Mapping[str, tuple[Raw, np.nd
         else:
             unseen = Counter(str(raw[row]) for row in np.flatnonzero(numbers < 0).tolist())
         if unseen:
+            fate = "they are left out" if task.is_multi_label else "they count as wrong"
             lines.append(
-                f"{side}: {sum(unseen.values()):,} labels of classes unseen in training ({_some(list(unseen))}); "
-                "they count as wrong"
+                f"{side}: {sum(unseen.values()):,} labels of classes unseen in training ({_some(list(unseen))}); {fate}"
             )
     return lines
 

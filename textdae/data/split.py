@@ -1,6 +1,8 @@
 """Which examples are trained on, and which are kept for evaluation."""
 
 import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from textdae.errors import SettingsError
@@ -30,17 +32,31 @@ def other_source(data: D, side: str = "held_out") -> D | None:
     return data.model_copy(update=other)
 
 
-def check_apart(
-    data: DataSettings, trained_on: str, evaluated_on: str | None, side: str = "held_out"
-) -> None:
-    """Refuse to evaluate on what is trained on; sources are compared by their fingerprints.
+def check_apart(data: DataSettings, fingerprints: Mapping[str, str]) -> None:
+    """Refuse to learn from, choose on and take figures on the same examples.
+
+    Args:
+        fingerprints: of the source of each side (`train`, `held_out`, `test`) that has one of its own.
 
     Raises:
-        SettingsError: the two are one, for instance where files are given a `held_out_split`, which only the Hub has.
+        SettingsError: two are one, for instance where files are given a `held_out_split`, which only the Hub has.
     """
-    if trained_on == evaluated_on:
-        key = f"{side}_source" if getattr(data, f"{side}_source") else f"{side}_split"
-        raise SettingsError(
-            f"data.{key}: the same examples as those of data.source {data.source}, which are trained on; "
-            f"name another source with data.{side}_source, or set data.{key}=null"
-        )
+    seen: dict[str, str] = {}
+    for side, fingerprint in fingerprints.items():
+        if fingerprint in seen:
+            key = f"{side}_source" if getattr(data, f"{side}_source") else f"{side}_split"
+            other = f"data.source {data.source}" if seen[fingerprint] == "train" else "the held-out side"
+            raise SettingsError(
+                f"data.{key}: the same examples as those of {other}; name another source with data.{side}_source, "
+                f"or set data.{key}=null"
+            )
+        seen[fingerprint] = side
+
+
+@contextmanager
+def named_as(side: str) -> Iterator[None]:
+    """Let an error about the source of a side name the setting that it was given by."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(str(error).replace("data.source", f"data.{side}_source")) from None

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from textdae.data.cache import cache_root, cached, digest
 from textdae.data.packing import Blocks, StreamWriter
 from textdae.data.sources import Source, open_source
-from textdae.data.split import check_apart, is_held_out, other_source
+from textdae.data.split import check_apart, is_held_out, named_as, other_source
 from textdae.data.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
 from textdae.errors import SettingsError
 from textdae.settings import TextDataSettings, TokenizerSettings
@@ -49,8 +49,9 @@ def prepare_text(
     root = cache_root(data.cache_dir)
     source = open_source(data, root)
     other_data = other_source(data)
-    other = open_source(other_data, root) if other_data else None
-    check_apart(data, source.fingerprint, other.fingerprint if other else None)
+    with named_as("held_out"):
+        other = open_source(other_data, root) if other_data else None
+    check_apart(data, {"train": source.fingerprint} | ({"held_out": other.fingerprint} if other else {}))
     # With a source of its own for evaluation, all of the first is trained on.
     share = 0.0 if other else data.held_out
     tokenizer = tokenizer or _tokenizer(source, share, tokenizer_settings, root)

@@ -34,6 +34,12 @@ def _f1(average: str) -> Callable[..., float]:
     return compute
 
 
+def _mcc(references: np.ndarray, predictions: np.ndarray) -> float:
+    if len({*references.tolist(), *predictions.tolist()}) < 2:
+        return 0.0  # one class only: scikit-learn says so too, with a warning
+    return float(metrics.matthews_corrcoef(references, predictions))
+
+
 def _r2(references: np.ndarray, predictions: np.ndarray) -> float:
     return float(metrics.r2_score(references, predictions)) if len(references) > 1 else 0.0
 
@@ -49,7 +55,7 @@ _FUNCTIONS: dict[str, dict[str, Callable[..., float]]] = {
         "accuracy": metrics.accuracy_score,
         "macro_f1": _f1("macro"),
         "weighted_f1": _f1("weighted"),
-        "mcc": metrics.matthews_corrcoef,
+        "mcc": _mcc,
     },
     "multi_label_classification": {
         "micro_f1": _f1("micro"),

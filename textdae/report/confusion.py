@@ -1,5 +1,6 @@
 """The confusion matrix of a classifier, as PNG."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def confusion_picture(
     figure = new_figure(side + 0.8, side)
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [classes[number] for number in drawn]
+    names = [classes[number].replace("$", r"\$") for number in drawn]  # no formula
     axes.set_xticks(range(len(drawn)), names, rotation=90, fontsize=7)
     axes.set_yticks(range(len(drawn)), names, fontsize=7)
     axes.set_xlabel("taken for")
@@ -52,4 +53,6 @@ def confusion_picture(
         figure.colorbar(image, ax=axes, shrink=0.7, label="share of the class")
     if len(drawn) < len(classes):
         axes.set_title(f"the {len(drawn)} most frequent of {len(classes)} classes", fontsize=9)
-    figure.savefig(path, dpi=130)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a script that the font lacks is drawn as boxes
+        figure.savefig(path, dpi=130)

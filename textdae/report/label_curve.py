@@ -91,7 +91,7 @@ def equivalence(curve: Curve, pretrained: Sequence[str], rivals: Sequence[str], 
         [sign * (a - b) for a, b in zip(at(ours).values, at(rival).values, strict=True)]
     )
     verdict = "" if mean > 0 else "; pretraining does worse here"
-    if low < 0 < high:
+    if low <= 0 <= high:
         verdict = "; between the two there is no clear difference"
     return (
         f"with {size:,} labels the pretrained encoder ({ours}, {measure} {value:.3f}) does what {rival} does "
