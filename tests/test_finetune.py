@@ -275,7 +275,12 @@ def test_bert_too_with_its_own_segments(tmp_path, wordpiece, corpus_texts):
     checkpoint = text_checkpoint(tmp_path / "bert", wordpiece, "bert")
     source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:200], "pairs"))
     settings = settings_of(
-        tmp_path / "run", source, "text", "data.text_pair_column=other", "train.max_steps=5"
+        tmp_path / "run",
+        source,
+        "text",
+        "data.text_pair_column=other",
+        "train.max_steps=5",
+        "train.early_stopping_patience=0",
     )
     work = downstream("text", checkpoint, settings.data)
     batch = work.batches(work.corpus.train).batch([0, 1])

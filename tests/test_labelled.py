@@ -503,14 +503,14 @@ def test_choices_and_figures_need_examples_of_their_own(tmp_path):
     )
     both = {"held_out_source": str(other), "test_source": str(other)}
     with pytest.raises(
-        SettingsError, match="data.test_source: the same examples as those of the held-out side"
+        SettingsError, match=r"data.test_source: the same examples as those of the held-out side"
     ):
         labelled_texts(LabelledTextSettings(source=str(one), cache_dir=tmp_path / "cache", **both))
 
 
 def test_a_source_that_is_not_there_is_named_by_its_own_setting(tmp_path):
     one = write_table(tmp_path / "a.jsonl", [{"text": "a", "label": "b"}])
-    with pytest.raises(SettingsError, match="^data.test_source: no such file or folder: gone.csv"):
+    with pytest.raises(SettingsError, match=r"^data.test_source: no such file or folder: gone.csv"):
         labelled_texts(
             LabelledTextSettings(source=str(one), test_source="gone.csv", cache_dir=tmp_path / "cache")
         )
