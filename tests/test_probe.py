@@ -104,7 +104,7 @@ def test_every_layer_of_every_image_model_can_be_probed(name, tmp_path):
             np.testing.assert_allclose(cells.mean(2), mean, atol=1e-5)
 
 
-CURVE = ["labels=[10,40]", "draws=2", "train.max_steps=8", "train.precision=fp32", "precision=fp32",
+CURVE = ["labels=[10,40,all]", "draws=2", "train.max_steps=8", "train.precision=fp32", "precision=fp32",
          "train.learning_rate=3e-3", "train.compile=never"]  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def test_every_line_is_given_the_same_labels(encoder, table, tmp_path, monkeypat
 
 
 def test_a_stopped_curve_goes_on_where_it_was(encoder, table, tmp_path, monkeypatch):
-    quick = ["lines=[finetuned,rivals]", "labels=[10]", "draws=2"]
+    quick = ["lines=[finetuned,rivals]", "labels=[10,all]", "draws=2"]
     whole = label_curve(encoder, curve_settings(tmp_path / "whole", table, *quick))
     folder, real, done = tmp_path / "run", module.measure, []
 

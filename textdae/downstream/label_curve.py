@@ -65,10 +65,13 @@ def label_curve(
     if len(test) < len(corpus.test):
         say(f"figures are taken on {len(test):,} of the test examples")
     pool = _pool(work)
-    sizes = [size for size in settings.labels or _SIZES if size < len(pool)]
-    if len(sizes) < len(settings.labels or ()):
-        say(f"there are {len(pool):,} labelled training examples; that is the last point")
-    sizes.append(len(pool))
+    asked = settings.labels or (*_SIZES, "all")
+    sizes = sorted(
+        {len(pool) if size == "all" else size for size in asked if size == "all" or size < len(pool)}
+    )
+    if settings.labels and any(size != "all" and size > len(pool) for size in asked):
+        sizes = sorted({*sizes, len(pool)})
+        say(f"there are {len(pool):,} labelled examples to learn from; that is the last point")
     lines = _lines(work, settings)
     cells = [
         Cell(line, size, draw)
@@ -76,7 +79,7 @@ def label_curve(
         for draw in range(1 if size == len(pool) else settings.draws)
         for line in lines
     ]
-    _claim(folder, checkpoint, settings, corpus.fingerprint, sizes)
+    _claim(folder, checkpoint, settings, corpus.fingerprint)
     (folder / "cells").mkdir(exist_ok=True)
     missing = [cell for cell in cells if not (folder / "cells" / cell.file).exists()]
     if len(missing) < len(cells):
@@ -177,9 +180,7 @@ def _tuned(
     return predict(classifier, work.batches(test), work.corpus.task)[0], f"{fit.cursor.step} steps"
 
 
-def _claim(
-    folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerprint: str, sizes: list[int]
-) -> None:
+def _claim(folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerprint: str) -> None:
     """Take the folder, or go on in it where it is this very curve's."""
     question = {
         "checkpoint": checkpoint,

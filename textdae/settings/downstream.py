@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from textdae.settings.common import Settings, TrainSettings
 from textdae.settings.image import ImageDataSettings, ImageNoises
@@ -148,8 +148,8 @@ class LabelCurveSettings(RunSettings):
     output_dir: Path = Path("runs/label-curve")
     """Everything the run writes lies here, each point as soon as it is measured."""
     data: Any
-    labels: tuple[Annotated[int, Field(ge=2)], ...] | None = None
-    """Numbers of labels; default: 10, 30, 100, 300 ... and all."""
+    labels: tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...] | None = None
+    """Numbers of labels, e.g. [100,1000,all]; default: 10, 30, 100, 300 ... and all."""
     draws: Annotated[int, Field(ge=1, le=1000)] = 5
     """Sets of labels drawn at each number; every line is given the same ones. All labels are drawn once."""
     lines: tuple[CurveLine, ...] = ("finetuned", "probe", "scratch", "random", "rivals")
@@ -161,11 +161,6 @@ class LabelCurveSettings(RunSettings):
     """auto: bf16 where the hardware multiplies it natively, else fp32."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Decides what is drawn."""
-
-    @field_validator("labels")
-    @classmethod
-    def _ascending(cls, labels: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        return tuple(sorted(set(labels))) if labels else labels
 
 
 class TextLabelCurveSettings(LabelCurveSettings):
