@@ -27,7 +27,7 @@ def test_every_demo_is_listed():
 
 def test_the_error_of_the_bottleneck_has_its_elbow_at_two(tmp_path):
     lines, said = run(
-        bottleneck, tmp_path, "train.max_steps=150", "model.hidden_size=64", "train.learning_rate=1e-2"
+        bottleneck, tmp_path, "train.max_steps=250", "model.hidden_size=64", "train.learning_rate=1e-2"
     )
     assert (tmp_path / "demo/bottleneck.png").stat().st_size > 10_000
     one, two, three, _ = (float(number) for number in lines[1].split()[1:])
@@ -39,7 +39,7 @@ def test_the_error_of_the_bottleneck_has_its_elbow_at_two(tmp_path):
     # No linear autoencoder is better than PCA on what it was fitted to; here both see held-out patterns.
     assert linear["model"]["mse"] > 0.97 * linear["floor: PCA 2"]["mse"]
     again, said = run(
-        bottleneck, tmp_path, "train.max_steps=150", "model.hidden_size=64", "train.learning_rate=1e-2"
+        bottleneck, tmp_path, "train.max_steps=250", "model.hidden_size=64", "train.learning_rate=1e-2"
     )
     assert again == lines
     assert all(line.endswith("already there") for line in said)
