@@ -438,6 +438,18 @@ def test_a_folder_of_pictures_keeps_its_shape(finished, command, tmp_path):
     assert read(tmp_path / "out/deep/b.png").shape == (8, 9)
 
 
+def test_a_bad_picture_in_a_folder_is_left_out_and_said(finished, command, tmp_path):
+    picture(tmp_path / "in/good.png")
+    picture(tmp_path / "in/zoo.png")
+    (tmp_path / "in/text.png").write_text("no picture at all")
+    folder = finished("unet")[0].output_dir
+    code, out, errors = command("denoise", folder, tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 2
+    assert "1 of 3 pictures could not be used; the others are done" in errors
+    assert "left out: " in out and "text.png: not a picture" in out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.png", "zoo.png"]
+
+
 def test_a_transparent_picture_is_put_on_white(finished, tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "glass.png")
     denoiser = load_image(str(finished("unet")[0].output_dir))

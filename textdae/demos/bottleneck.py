@@ -37,9 +37,11 @@ WIDTHS = (1, 2, 3, 4)
 
 def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
     """Train eight autoencoders, draw `bottleneck.png`, and return what it shows in words."""
-    if settings.data.source != "patterns" or settings.model.type != "autoencoder":
+    resized = settings.data.image_size or settings.data.channels
+    if settings.data.source != "patterns" or resized or settings.model.type != "autoencoder":
         raise SettingsError(
-            "demo bottleneck: it is about autoencoders of the 3x3 patterns; leave data.source and model.type alone"
+            "demo bottleneck: it is about autoencoders of the 3x3 patterns; leave data.source, data.image_size, "
+            "data.channels and model.type alone"
         )
     errors: dict[str, list[float]] = {"autoencoder": [], "linear autoencoder": []}
     for name, model in (("autoencoder", {}), ("linear autoencoder", {"num_hidden_layers": 0})):

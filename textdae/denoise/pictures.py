@@ -30,16 +30,31 @@ def denoise_pictures(denoiser: ImageDenoiser, source: Path, output: Path) -> Ite
     A grey model takes the channels of a colour picture one by one.
 
     Raises:
-        SettingsError: no such picture, or one that cannot be used.
+        SettingsError: no such picture, or one that cannot be used; of a folder only after all the others.
     """
-    for file, target in _pairs(source, output):
-        notes: Counter[str] = Counter()
-        pixels = _read(file, denoiser, notes)
-        rebuilt = rebuild(denoiser, pixels)
-        _write(rebuilt, target)
-        change = float((rebuilt - pixels).square().mean()) ** 0.5
-        size = f"{pixels.shape[2]} x {pixels.shape[1]}"
-        yield "; ".join([f"{file} -> {target} ({size}, root mean square change {change:.3f})", *notes])
+    pairs, failed = _pairs(source, output), 0
+    for file, target in pairs:
+        try:
+            yield _denoise(denoiser, file, target)
+        except SettingsError as error:
+            if len(pairs) == 1:
+                raise
+            failed += 1
+            yield f"left out: {error}"
+    if failed:
+        raise SettingsError(
+            f"denoise: {failed:,} of {len(pairs):,} pictures could not be used; the others are done"
+        )
+
+
+def _denoise(denoiser: ImageDenoiser, file: Path, target: Path) -> str:
+    notes: Counter[str] = Counter()
+    pixels = _read(file, denoiser, notes)
+    rebuilt = rebuild(denoiser, pixels)
+    _write(rebuilt, target)
+    change = float((rebuilt - pixels).square().mean()) ** 0.5
+    size = f"{pixels.shape[2]} x {pixels.shape[1]}"
+    return "; ".join([f"{file} -> {target} ({size}, root mean square change {change:.3f})", *notes])
 
 
 def rebuild(denoiser: ImageDenoiser, pixels: Tensor) -> Tensor:
