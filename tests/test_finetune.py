@@ -101,7 +101,7 @@ def test_everything_promised_lies_in_the_output_folder(finished):
         assert (folder / name).is_file(), name
     for name in ("loss.png", "confusion.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
-    assert not (folder / "best").exists()
+    assert (folder / "best" / "manifest.json").is_file()
     config = json.loads((folder / "config.json").read_text())
     assert config["id2label"] == {"0": "noun.animal", "1": "noun.plant", "2": "verb.motion"}
     assert config["problem_type"] == "single_label_classification"
@@ -176,6 +176,72 @@ def test_stopped_and_resumed_is_the_same_model(tmp_path, encoder, corpus_texts, 
         for run in (whole, parts)
     ]
     assert evaluations[0] == evaluations[1]
+
+
+def test_resuming_a_finished_run_keeps_the_best(tmp_path, encoder, corpus_texts):
+    source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:200], "single"))
+    # After the middle of the run the weights are thrown about, so that the last are not the best.
+    overrides = [
+        "train.max_steps=60",
+        "train.learning_rate=0.05",
+        "train.lr_scheduler_type=constant",
+        "train.early_stopping_patience=0",
+    ]
+    settings = settings_of(tmp_path / "run", source, "text", *overrides)
+    first = finetune(encoder, settings)
+    again = finetune(encoder, settings, resume=True)
+    assert again.metrics["test"] == first.metrics["test"]
+    assert again.metrics["held_out"] == first.metrics["held_out"]
+    (tmp_path / "run/best/score.json").write_text("{}")  # damaged: then the last are what there is
+    said = finetune(encoder, settings, resume=True).closing
+    assert "the last weights are kept" in said[0]
+
+
+def test_a_run_that_stopped_early_does_not_go_on_when_it_is_resumed(tmp_path, encoder, corpus_texts):
+    source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:120], "single"))
+    overrides = ["train.learning_rate=1e-12", "train.eval_steps=5", "train.early_stopping_patience=2"]
+    settings = settings_of(tmp_path / "run", source, "text", *overrides)
+    finetune(encoder, settings)
+    assert finetune(encoder, settings, resume=True).fit.cursor.step == 15
+
+
+@pytest.mark.parametrize(
+    "change", ["metric_for_best_model=macro_f1", "data.max_length=16", "train.gradient_accumulation_steps=2"]
+)
+def test_another_run_is_not_gone_on_with(change, finished, encoder):
+    result, _, source = finished("single")
+    with pytest.raises(SettingsError, match="differ"):
+        finetune(encoder, settings_of(result.output_dir, source, "text", change), resume=True)
+
+
+def test_a_regression_does_not_mind_the_unit_of_its_labels(tmp_path, encoder, corpus_texts):
+    rows = rows_of(corpus_texts, "regression")
+    found = {}
+    for unit, shift in ((1.0, 0.0), (1024.0, 4096.0)):
+        scaled = [{**row, "label": unit * row["label"] + shift} for row in rows]
+        source = write_table(tmp_path / f"{unit}.jsonl", scaled)
+        settings = settings_of(
+            tmp_path / f"run{unit}", source, "text", "data.task=regression", "train.max_steps=60"
+        )
+        found[unit] = finetune(encoder, settings)
+        model = AutoModelForSequenceClassification.from_pretrained(tmp_path / f"run{unit}").eval()
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / f"run{unit}")
+        with torch.no_grad():
+            value = float(model(**tokenizer(scaled[0]["text"], return_tensors="pt")).logits)
+        assert shift - unit < value < shift + 3 * unit  # the stock model gives the labels' own unit
+    one, other = (found[unit].metrics["test"]["model"] for unit in (1.0, 1024.0))
+    assert other["r2"] == pytest.approx(one["r2"], abs=0.02)
+    assert other["mse"] == pytest.approx(1024**2 * one["mse"], rel=0.05)
+
+
+def test_a_checkpoint_without_its_tokenizer_is_refused(tmp_path, wordpiece, corpus_texts):
+    checkpoint = tmp_path / "bert"
+    text_checkpoint(checkpoint, wordpiece, "bert")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (checkpoint / name).unlink()
+    source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:60], "single"))
+    with pytest.raises(SettingsError, match="no tokenizer"):
+        finetune(str(checkpoint), settings_of(tmp_path / "run", source))
 
 
 def test_resuming_another_task_is_refused(finished, encoder):

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from transformers import AutoImageProcessor
 
 from textdae.checkpoints import load_image
 from textdae.cli import main
+from textdae.data.pictures import fit
 from textdae.denoise.pictures import denoise_pictures, rebuild
 from textdae.errors import SettingsError
 from textdae.evaluate import evaluate_checkpoint
@@ -174,6 +176,16 @@ def test_the_image_processor_makes_of_a_picture_what_the_model_takes(finished, t
     levels = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
     made = processor(Image.fromarray(levels), return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(made, torch.from_numpy(levels)[None, None] / 255)
+
+
+def test_the_image_processor_crops_as_training_does(finished):
+    processor = AutoImageProcessor.from_pretrained(finished("unet")[0].output_dir)
+    levels = np.random.default_rng(0).integers(0, 256, (20, 31), dtype=np.uint8)
+    made = processor(Image.fromarray(levels), return_tensors="pt")["pixel_values"]
+    ours = fit(Image.fromarray(levels), 8, 1, Counter()) / 255
+    assert made.shape == (1, 1, 8, 8)
+    # Both resize the shorter side and keep the middle; half a pixel of the longer one may fall otherwise.
+    assert np.abs(made[0].numpy() - ours).mean() < 0.05
 
 
 # The same run in other ways.

@@ -186,3 +186,24 @@ def test_another_curve_does_not_go_on_in_this_one(curve, encoder, table):
     # More points are welcome.
     more = label_curve(encoder, curve_settings(folder, table, "labels=[10,20]", "lines=[rivals]"))
     assert {p.labels for p in more} >= {10, 20}
+
+
+def test_a_class_that_only_choices_are_made_on_is_no_class(encoder, tmp_path, corpus_texts):
+    rows = rows_of(corpus_texts[:60], "single") + [
+        {"text": f"rare {n}", "label": f"rare{n}"} for n in range(30)
+    ]
+    source = write_table(tmp_path / "t.jsonl", rows)
+    settings = curve_settings(tmp_path / "run", source, "labels=[20]", "lines=[rivals]", "draws=1")
+    work = downstream("text", encoder, settings.data)
+    assert (work.corpus.held_out.labels < 0).any()
+    points = label_curve(encoder, settings)
+    assert {p.labels for p in points} == {20}
+
+
+def test_as_many_labels_as_there_are_is_all(encoder, table, tmp_path):
+    work = downstream("text", encoder, curve_settings(tmp_path / "run", table).data)
+    every = len(work.corpus.train) + len(work.corpus.held_out)
+    said: list[str] = []
+    settings = curve_settings(tmp_path / "run", table, f"labels=[{every},{10 * every}]", "lines=[rivals]")
+    assert {p.labels for p in label_curve(encoder, settings, said.append)} == {every}
+    assert any("that is the last point" in line for line in said)

@@ -40,8 +40,14 @@ def modality_of(checkpoint: str) -> str:
             from transformers import AutoConfig
 
             config = AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict()
-        pixels = {"image_size", "num_channels"} & config.keys() and "vocab_size" not in config
+        pixels = {"image_size", "num_channels"} & config.keys()
         return "image" if config.get("model_type") in IMAGE_MODEL_TYPES or pixels else "text"
     except (OSError, ValueError, AttributeError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SettingsError(f"{checkpoint}: no checkpoint could be loaded: {why}") from None
+
+
+def weights_of(checkpoint: str) -> Any:
+    """What tells the weights of a local checkpoint from others; a Hub id is its own name."""
+    files = sorted(Path(checkpoint).expanduser().glob("*.safetensors"))
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files] or checkpoint

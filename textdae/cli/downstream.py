@@ -46,6 +46,7 @@ def finetune(
 def probe(checkpoint: Checkpoint, words: Words = None) -> None:
     """Measure what the frozen encoder's vectors know of the labels, beside its rivals."""
     path, overrides = split(words)
+    _alone("probe")
     settings = load(ProbeSettings, path, overrides, {"modality": modality_of(checkpoint)})
     _need_downstream()
     from textdae.downstream.probe import probe as run
@@ -65,6 +66,7 @@ def probe(checkpoint: Checkpoint, words: Words = None) -> None:
 def label_curve(checkpoint: Checkpoint, words: Words = None) -> None:
     """Measure how good a task gets with how many labels, with pretraining and without."""
     path, overrides = split(words)
+    _alone("label-curve")
     settings = load(LabelCurveSettings, path, overrides, {"modality": modality_of(checkpoint)})
     _need_downstream()
     from textdae.downstream.label_curve import label_curve as run
@@ -73,6 +75,12 @@ def label_curve(checkpoint: Checkpoint, words: Words = None) -> None:
     run(checkpoint, settings, typer.echo)
     output = settings.output_dir
     typer.echo(f"written: {output / 'curve.png'}, {output / 'curve.csv'}")
+
+
+def _alone(command: str) -> None:
+    """Refuse several processes, which would write the same files."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SettingsError(f"{command} runs in one process; start it without accelerate or torchrun")
 
 
 def _need_downstream() -> None:

@@ -11,7 +11,7 @@ from textdae.data.cache import cache_root, digest
 from textdae.data.files import Columns
 from textdae.data.image_sources import open_images
 from textdae.data.images import Images, prepare_images
-from textdae.data.labels import Task, find_task, is_missing, named, remarks
+from textdae.data.labels import Task, check_labels, find_task, is_missing, named, remarks
 from textdae.data.sources import open_source
 from textdae.data.split import check_apart, is_held_out, named_as, other_source
 from textdae.errors import SettingsError
@@ -120,7 +120,8 @@ def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:
     labelled = _corpus(
         data, data.source, entries, corpus.train.classes, digest("labelled images", fingerprints), notes
     )
-    return labelled._replace(notes=[*labelled.notes, *corpus.notes[1:]])
+    changed = [*corpus.notes[1:], *(f"test: {note}" for note in (found.notes[1:] if tests else []))]
+    return labelled._replace(notes=[*labelled.notes, *changed])
 
 
 def _side(origin: str, content: str, data: LabelledTextSettings, sources: dict[str, Any]) -> str:
@@ -150,9 +151,8 @@ def _corpus(
             )
     raw = {side: [label for _, label in found] for side, found in kept.items()}
     task = find_task(data.task, raw["train"], class_names, data.label_column, data.max_classes)
-    if task.is_regression:
-        for side in ("held_out", "test"):  # what is no number there is an error there
-            find_task("regression", raw[side], None, data.label_column, data.max_classes)
+    for side in SIDES[1:]:
+        check_labels(task, raw[side], f"{side}: data.label_column: {data.label_column}")
     sides = {
         side: Labelled([example for example, _ in kept[side]], task.numbers(raw[side])) for side in SIDES
     }

@@ -82,8 +82,9 @@ def find_task(asked: str, raw: Raw, class_names: Sequence[str] | None, column: s
                     f"{where} holds {label!r}, but data.task=regression needs a finite number"
                 )
         return Task("regression", ("value",))
-    if float in kinds:
-        example = next(label for label in raw if isinstance(label, float))
+    fraction = None if lists else _fraction(raw)
+    if fraction is not None:
+        example = fraction
         raise SettingsError(
             f"{where} holds fractions such as {example!r}, which are no classes; data.task=regression learns them "
             "as numbers"
@@ -138,6 +139,28 @@ def is_missing(label: Any) -> bool:
     if isinstance(label, str):
         return not label.strip()
     return label is None or (isinstance(label, float) and math.isnan(label))
+
+
+def _fraction(raw: Raw) -> Any:
+    """A label that is no whole number where all are numbers, written as such or in words; None where there is none."""
+    if any(isinstance(label, float) for label in raw) or all(map(_is_number, raw)):
+        return next((n for n in raw if isinstance(n, float) or float(n) % 1), None)
+    return None
+
+
+def check_labels(task: Task, raw: Raw, where: str) -> None:
+    """See that the labels of another side are of the kind that the training's are.
+
+    Raises:
+        SettingsError: one is not.
+    """
+    for label in raw:
+        if task.is_regression and not _is_number(label):
+            raise SettingsError(f"{where} holds {label!r}, but data.task=regression needs a finite number")
+        if not task.is_regression and task.is_multi_label != isinstance(label, list | tuple):
+            raise SettingsError(
+                f"{where} holds {label!r}, but in training labels are {'lists' if task.is_multi_label else 'single'}"
+            )
 
 
 def _is_number(label: Any) -> bool:

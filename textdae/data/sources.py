@@ -195,5 +195,5 @@ def _hub_source(settings: TextReadingSettings, columns: Columns) -> Source:
     reading = settings.model_dump(include={"document", "max_bytes", "subset", "split"})
     label = (rows_of.features or {}).get(columns.others[-1]) if columns.others else None
     fingerprint = digest("hub", name, commit, reading, columns)
-    names = getattr(label, "names", None)
+    names = getattr(getattr(label, "feature", label), "names", None)
     return Source(f"{name}@{commit[:12]}", fingerprint, None, settings, rows, True, names)

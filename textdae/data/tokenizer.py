@@ -2,7 +2,7 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,11 +191,16 @@ def _finish(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     )
 
 
-def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenizerFast:
-    """Load a fast tokenizer with a mask token, from a folder or the Hub; no code from there is ever run.
+def load_tokenizer(
+    name: str, revision: str | None = None, needs: Sequence[str] = ("mask_token", "pad_token")
+) -> PreTrainedTokenizerFast:
+    """Load a fast tokenizer, from a folder or the Hub; no code from there is ever run.
+
+    Args:
+        needs: special tokens that it must have.
 
     Raises:
-        SettingsError: there is none, it is not a fast one, or it has no mask or padding token.
+        SettingsError: there is none, it is not a fast one, or it lacks a token or its vocabulary.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
@@ -206,9 +211,13 @@ def load_tokenizer(name: str, revision: str | None = None) -> PreTrainedTokenize
         raise SettingsError(
             f"the tokenizer of {name!r} has no fast version (tokenizer.json), which word starts need"
         )
-    for token in ("mask_token", "pad_token"):
+    # Where its files are missing, transformers makes one up that knows no word.
+    if len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise SettingsError(f"{name!r} has no tokenizer with a vocabulary (tokenizer.json, vocab.txt)")
+    for token in needs:
         if getattr(tokenizer, token) is None:
-            raise SettingsError(f"the tokenizer of {name!r} has no {token}; a masked model needs one")
+            what = "a masked model" if token == "mask_token" else "a batch of texts"
+            raise SettingsError(f"the tokenizer of {name!r} has no {token}; {what} needs one")
     return tokenizer
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from textdae.data.labelled import Labelled, LabelledCorpus
 from textdae.downstream.encoder import Encoder
+from textdae.errors import SettingsError
 from textdae.locate import locate
 from textdae.models.classifier import Classifier, build_classifier
 from textdae.noise import Noise
@@ -49,8 +50,25 @@ class Downstream(ABC):
 
     def classifier(self, seed: int, from_scratch: bool = False) -> Classifier:
         """The encoder with a fresh head, all of it to be trained."""
-        task = self.corpus.task
-        return build_classifier(locate(self.checkpoint), task.kind, task.classes, seed, from_scratch)
+        task, labels = self.corpus.task, self.corpus.train.labels
+        moments = (float(labels.mean()), float(labels.std()) or 1.0) if task.is_regression else (0.0, 1.0)
+        name = locate(self.checkpoint)
+        return build_classifier(name, task.kind, task.classes, seed, from_scratch, moments)
+
+
+def config_of(checkpoint: str) -> Any:
+    """The config of a checkpoint.
+
+    Raises:
+        SettingsError: there is none, or it is of a family that transformers does not know.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(locate(checkpoint), trust_remote_code=False)
+    except Exception as error:  # OSError, ValueError, KeyError ...: one line each
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SettingsError(f"{checkpoint}: no config could be loaded: {why}") from None
 
 
 def downstream(modality: str, checkpoint: str, data: Any) -> Downstream:

@@ -23,6 +23,7 @@ from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.image_encoder import ImageEncoder
 from textdae.downstream.text_encoder import TextEncoder
 from textdae.errors import SettingsError, TextdaeError
+from textdae.locate import weights_of
 from textdae.settings import EmbedSettings, ImageEmbedSettings, TextEmbedSettings
 
 CHUNK = 4096
@@ -49,7 +50,7 @@ def embed(
         raise SettingsError(f"embed: -o {output} must end in .npy or .parquet")
     encoder, rows = _open(checkpoint, settings)
     parts = output.with_name(f"{output.name}.parts")
-    asked = {"rows": rows.fingerprint, "checkpoint": _weights(checkpoint), "how": _how(settings)}
+    asked = {"rows": rows.fingerprint, "checkpoint": weights_of(checkpoint), "how": _how(settings)}
     try:
         done = _resume(parts, asked, say)
         begin = sum(done)
@@ -91,12 +92,6 @@ def _open(checkpoint: str, settings: EmbedSettings) -> tuple[Encoder, Rows]:
 
     fingerprint = digest(pictures.fingerprint, data.model_dump(exclude={"cache_dir"}, mode="json"))
     return image, Rows(fingerprint, read, lambda: notes)
-
-
-def _weights(checkpoint: str) -> Any:
-    """What tells the weights of a local checkpoint from others; a Hub id is its own name."""
-    path = Path(checkpoint).expanduser() / "model.safetensors"
-    return (path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else checkpoint
 
 
 def _how(settings: EmbedSettings) -> dict[str, Any]:

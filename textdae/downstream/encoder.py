@@ -68,9 +68,17 @@ class StockEncoder(Encoder):
         name = locate(checkpoint)
         try:
             if pretrained:
-                model = AutoModel.from_pretrained(
-                    name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+                model, info = AutoModel.from_pretrained(
+                    name,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    dtype=torch.float32,
+                    output_loading_info=True,
                 )
+                # A part that is not in the checkpoint would be random weights, silently.
+                lacking = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+                if lacking:
+                    raise ValueError(f"its weights lack {lacking[0]}, so it holds no such encoder")
             else:
                 config = AutoConfig.from_pretrained(name, trust_remote_code=False)
                 with torch.random.fork_rng(devices=[]):
@@ -81,7 +89,8 @@ class StockEncoder(Encoder):
             raise SettingsError(f"no encoder could be loaded from {checkpoint!r}: {why}") from None
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = autocast_dtype(precision, self.device)
-        self.model: Any = model.eval().to(self.device)
+        whole: Any = model.eval().to(self.device)
+        self.model = whole.get_encoder() if whole.config.is_encoder_decoder else whole
         self.notes = Counter()
 
     def _autocast(self) -> torch.autocast:

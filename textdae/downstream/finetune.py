@@ -7,7 +7,6 @@ test examples, which nothing was chosen on.
 import csv
 import json
 import math
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +38,7 @@ from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
 
 _LEAST_STEPS, _EPOCHS = 200, 5
+_SCORE = "score.json"
 _BATCH, _MOST_POSITIONS = 256, 32_768
 
 
@@ -91,15 +91,15 @@ def predict(classifier: Classifier, examples: Examples, task: Task) -> tuple[np.
 
 
 class _Best:
-    """Which evaluation of a run was the best, over all its sittings.
+    """The best evaluation of a run over all its sittings, and the folder with its weights.
 
     Args:
-        until: step that the run is resumed from; what the log says of later ones will come again.
+        until: step that the run is resumed from; what was found after it will come again.
     """
 
-    def __init__(self, folder: Path, name: str, patience: int, until: int) -> None:
-        self.name, self.patience, key = name, patience, f"eval_{name}"
-        entries = read_log(folder / "log.jsonl") if until else []
+    def __init__(self, run: Path, name: str, patience: int, until: int) -> None:
+        self.name, self.patience, self.folder, key = name, patience, run / "best", f"eval_{name}"
+        entries = read_log(run / "log.jsonl") if until else []
         self.values = [entry[key] for entry in entries if key in entry and entry["step"] <= until]
 
     def add(self, value: float) -> bool:
@@ -107,6 +107,14 @@ class _Best:
         record = all(is_better(self.name, value, before) for before in self.values)
         self.values.append(value)
         return record
+
+    def is_there(self) -> bool:
+        """Whether the folder holds the weights of the best evaluation, and not of one that is still to come again."""
+        try:
+            value = json.loads((self.folder / _SCORE).read_text())[self.name]
+        except (OSError, ValueError, KeyError):
+            return False
+        return checkpoints.fault(self.folder) is None and value in self.values
 
     def enough(self) -> bool:
         """Whether the last evaluations, as many as the patience, found nothing better."""
@@ -161,7 +169,7 @@ def finetune(
         + (", from scratch" if settings.from_scratch else "")
     )
 
-    facts = _facts(checkpoint, settings, corpus.fingerprint)
+    facts = _facts(checkpoint, settings, corpus.fingerprint, main, accelerator.num_processes)
     start = resume_from(folder, facts, tell) if resume else None
     if is_main and overwrite:
         remove_run(folder)
@@ -178,7 +186,12 @@ def finetune(
         figures = {"loss": loss, **measure(task, predictions, corpus.held_out.labels)}
         record, weights = best.add(figures[main]), whole_weights(classifier.model)
         if record and is_main:
-            checkpoints.write_whole(folder / "best", lambda place: classifier.save_pretrained(place, weights))
+
+            def write(place: Path) -> None:
+                classifier.save_pretrained(place, weights)
+                (place / _SCORE).write_text(json.dumps({main: figures[main]}))
+
+            checkpoints.write_whole(best.folder, write)
         accelerator.wait_for_everyone()
         return figures
 
@@ -200,8 +213,10 @@ def finetune(
         return FinetuneResult(folder, fit, {}, [])
 
     classifier.eval()
-    if best.values and (folder / "best" / "model.safetensors").exists():
-        classifier.load_pretrained(folder / "best")
+    kept = best.is_there()
+    if kept:
+        classifier.load_pretrained(best.folder)
+    classifier.fold()
     tables, predictions = {}, np.empty(0)
     for side in ("held_out", "test"):  # last the test, whose predictions are drawn
         predictions, loss = predict(classifier, examples[side], task)
@@ -234,15 +249,14 @@ def finetune(
             classifier.save_pretrained(folder, weights)
             work.save_assets(folder)
             _report(folder, checkpoint, settings, task, corpus, predictions, metrics)
-            shutil.rmtree(folder / "best", ignore_errors=True)
         except (OSError, SafetensorError) as error:
             raise TextdaeError(
                 f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}; the checkpoints are whole"
             ) from error
     accelerator.wait_for_everyone()
-    kept = (
+    which = (
         f"the best of {len(best.values)} evaluations by held-out {main} is kept"
-        if best.values
+        if kept
         else "the last weights are kept"
     )
     pictures = ["loss.png", "README.md"]
@@ -252,7 +266,7 @@ def finetune(
         pictures.append("confusion.png")
     closing = [
         f"{fit.cursor.step:,} steps in {fit.cursor.seconds / 60:.1f} min"
-        + (f", {speed:,} examples/s; {kept}" if speed else f"; {kept}"),
+        + (f", {speed:,} examples/s; {which}" if speed else f"; {which}"),
         f"model, card and pictures: {folder} ({', '.join(pictures)})",
     ]
     return FinetuneResult(folder, fit, metrics, closing)
@@ -270,7 +284,7 @@ def _report(
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
     table = metrics["test"]
     final = (metrics["steps"], table["model"]["loss"])
-    loss_curve(read_log(folder / "log.jsonl"), final, {}, folder / "loss.png")
+    loss_curve(read_log(folder / "log.jsonl"), final, {}, folder / "loss.png", "test")
     if not task.is_regression:
         rows = per_class(task, predictions, corpus.test.labels)
         with open(folder / "classes.csv", "w", newline="", encoding="utf-8") as stream:
@@ -283,15 +297,22 @@ def _report(
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _facts(checkpoint: str, settings: FinetuneSettings, fingerprint: str) -> dict[str, Any]:
+def _facts(
+    checkpoint: str, settings: FinetuneSettings, fingerprint: str, main: str, world: int
+) -> dict[str, Any]:
     """What must be the same when a run is resumed, for otherwise it would be another run."""
-    noise = settings.noise
+    noise, train = settings.noise, settings.train
     return {
         "data": fingerprint,
+        "data.max_length": getattr(settings.data, "max_length", None),
         "checkpoint": checkpoint,
         "from_scratch": settings.from_scratch,
+        "metric_for_best_model": main,
         "noise": None if noise is None else [each.model_dump(mode="json") for each in noise],
-        "train.seed": settings.train.seed,
-        "train.optimizer": settings.train.optimizer,
-        "train.per_device_train_batch_size": settings.train.per_device_train_batch_size,
+        "train.seed": train.seed,
+        "train.optimizer": train.optimizer,
+        # Batches of like length are made for it.
+        "the examples of a step": train.per_device_train_batch_size
+        * train.gradient_accumulation_steps
+        * world,
     }

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig
 
 from textdae.data.labelled import Labelled, labelled_images
-from textdae.downstream.base import Downstream
+from textdae.downstream.base import Downstream, config_of
 from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.image_encoder import ImageEncoder, image_input, load_processor
-from textdae.locate import locate
+from textdae.modalities.image import check_patches
+from textdae.models.classifier import Classifier
 from textdae.models.image import save_image_processor
 from textdae.noise import Noise, image_noise
 from textdae.settings import LabelledImageSettings
@@ -32,8 +32,7 @@ class ImageDownstream(Downstream):
 
     def __init__(self, checkpoint: str, data: LabelledImageSettings) -> None:
         self.checkpoint, self.notes = checkpoint, Counter()
-        name = locate(checkpoint)
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = config_of(checkpoint)
         self.processor = load_processor(checkpoint)
         self.image_size, self.channels, self.mean, self.deviation = image_input(config, self.processor)
         own = {"image_size": self.image_size, "channels": self.channels}
@@ -49,10 +48,17 @@ class ImageDownstream(Downstream):
 
     def batches(self, labelled: Labelled) -> "Pictures":
         """The images as pixels."""
-        return Pictures(labelled, self.mean, self.deviation)
+        return Pictures(labelled)
+
+    def classifier(self, seed: int, from_scratch: bool = False) -> Classifier:
+        """The encoder with a fresh head, which scales its pixels as the checkpoint's processor does."""
+        classifier = super().classifier(seed, from_scratch)
+        classifier.pixel_mean, classifier.pixel_deviation = self.mean, self.deviation
+        return classifier
 
     def noise(self, settings: Any) -> Noise | None:
         """Noisy or hidden pixels."""
+        check_patches(settings or (), self.image_size)
         return image_noise(settings) if settings else None
 
     def save_assets(self, folder: Path) -> None:
@@ -66,18 +72,17 @@ class ImageDownstream(Downstream):
 class Pictures:
     """Labelled images, numbered from 0."""
 
-    def __init__(self, labelled: Labelled, mean: Tensor, deviation: Tensor) -> None:
+    def __init__(self, labelled: Labelled) -> None:
         self._images, self._labels = labelled.examples, torch.from_numpy(labelled.labels)
-        self._mean, self._deviation = mean, deviation
 
     def __len__(self) -> int:
         return len(self._images)
 
     def batch(self, numbers: Iterable[int] | Tensor) -> dict[str, Tensor]:
-        """`pixel_values` (B, C, H, W) and `labels` (B, ...)."""
+        """`pixel_values` (B, C, H, W) in [0, 1], and `labels` (B, ...)."""
         rows = torch.as_tensor(numbers)
         pixels = torch.from_numpy(np.stack([self._images[row] for row in rows.tolist()])).float() / 255
-        return {"pixel_values": (pixels - self._mean) / self._deviation, "labels": self._labels[rows]}
+        return {"pixel_values": pixels, "labels": self._labels[rows]}
 
 
 class RawPixels(Encoder):
@@ -94,11 +99,14 @@ class RawPixels(Encoder):
 
     def embed(self, examples: Sequence[np.ndarray], views: Sequence[View]) -> dict[View, Any]:
         """(C, H, W) uint8 each -> (n, D), float32."""
-        pixels = torch.from_numpy(np.stack(examples)).float() / 255
-        if pixels[0].numel() > _MOST_VALUES:
-            side = int((_MOST_VALUES / pixels.shape[1]) ** 0.5)
-            pixels = torch.nn.functional.adaptive_avg_pool2d(pixels, side)
-        return {self.view: pixels.flatten(1).numpy()}
+        parts = []
+        for begin in range(0, len(examples), 1024):
+            pixels = torch.from_numpy(np.stack(examples[begin : begin + 1024])).float() / 255
+            if pixels[0].numel() > _MOST_VALUES:
+                side = int((_MOST_VALUES / pixels.shape[1]) ** 0.5)
+                pixels = torch.nn.functional.adaptive_avg_pool2d(pixels, side)
+            parts.append(pixels.flatten(1).numpy())
+        return {self.view: np.concatenate(parts)}
 
 
 class PcaPixels(RawPixels):

@@ -5,6 +5,7 @@ n examples, L places, D width of the embedding, C, H, W channels and pixels.
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -86,13 +87,21 @@ class ImageEncoder(StockEncoder):
 
 
 def load_processor(checkpoint: str) -> Any:
-    """The image processor of a checkpoint, or None where it has none and takes pixels as they are."""
+    """The image processor of a checkpoint, or None where it has none and takes pixels as they are.
+
+    Raises:
+        SettingsError: it has one that cannot be read.
+    """
     from transformers import AutoImageProcessor
 
-    try:
-        return AutoImageProcessor.from_pretrained(locate(checkpoint), trust_remote_code=False, backend="pil")
-    except Exception:
+    name = locate(checkpoint)
+    if Path(name).is_dir() and not (Path(name) / "preprocessor_config.json").exists():
         return None
+    try:
+        return AutoImageProcessor.from_pretrained(name, trust_remote_code=False, backend="pil")
+    except Exception as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SettingsError(f"{checkpoint}: its image processor could not be loaded: {why}") from None
 
 
 def image_input(config: Any, processor: Any) -> tuple[int, int, Tensor, Tensor]:
@@ -103,14 +112,15 @@ def image_input(config: Any, processor: Any) -> tuple[int, int, Tensor, Tensor]:
     """
     channels = getattr(config, "num_channels", 3)
     mean, deviation = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
-    size = getattr(config, "image_size", None)
+    size = None
     if processor is not None:
         if getattr(processor, "do_normalize", False):
             mean, deviation = (
                 torch.tensor(values).view(-1, 1, 1) for values in (processor.image_mean, processor.image_std)
             )
         crop = getattr(processor, "crop_size", None) or getattr(processor, "size", None) or {}
-        size = size or crop.get("height") or crop.get("shortest_edge")
+        size = crop.get("height") or crop.get("shortest_edge")
+    size = size or getattr(config, "image_size", None)
     if not isinstance(size, int):
         raise SettingsError("the checkpoint does not say what size its images have")
     return size, channels, mean, deviation

@@ -23,6 +23,7 @@ from textdae.downstream.heads import choose, fit
 from textdae.downstream.metrics import intervals, measure, measures_of
 from textdae.downstream.vectors import Scaled
 from textdae.errors import SettingsError
+from textdae.locate import weights_of
 from textdae.noise.label import LabelNoise
 from textdae.report.label_curve import Curve, Point, equivalence, interval, label_curve_picture, write_csv
 from textdae.settings import LabelCurveSettings
@@ -65,13 +66,12 @@ def label_curve(
     if len(test) < len(corpus.test):
         say(f"figures are taken on {len(test):,} of the test examples")
     pool = _pool(work)
-    asked = settings.labels or (*_SIZES, "all")
-    sizes = sorted(
-        {len(pool) if size == "all" else size for size in asked if size == "all" or size < len(pool)}
-    )
-    if settings.labels and any(size != "all" and size > len(pool) for size in asked):
-        sizes = sorted({*sizes, len(pool)})
-        say(f"there are {len(pool):,} labelled examples to learn from; that is the last point")
+    if settings.labels:
+        sizes = sorted({len(pool) if size == "all" else min(size, len(pool)) for size in settings.labels})
+        if any(size != "all" and size > len(pool) for size in settings.labels):
+            say(f"there are {len(pool):,} labelled examples to learn from; that is the last point")
+    else:
+        sizes = [*(size for size in _SIZES if size < len(pool)), len(pool)]
     lines = _lines(work, settings)
     cells = [
         Cell(line, size, draw)
@@ -88,24 +88,21 @@ def label_curve(
         rows = stratified(pool.labels, cell.labels, settings.seed + 1000 * cell.draw + cell.labels)
         predictions, how = lines[cell.line](pool.take(rows), test, settings.seed + cell.draw)
         figures = measure(corpus.task, predictions, test.labels)
-        # With one draw there is nothing to compare but the test examples.
-        spans = (
-            intervals(corpus.task, predictions, test.labels)
-            if cell.labels == len(pool) or settings.draws == 1
-            else {}
-        )
+        # Where there is one draw, there is nothing to compare but the test examples.
+        spans = intervals(corpus.task, predictions, test.labels)
         found = {**cell._asdict(), "measures": figures, "intervals": spans, "how": how}
         path = folder / "cells" / cell.file
         path.with_suffix(".writing").write_text(json.dumps(found, indent=1))
         path.with_suffix(".writing").replace(path)
     curve = _gather(cells, folder / "cells", measures_of(corpus.task.kind)[:2])
-    pretrained, rivals = (
-        [line for line in lines if (line in ("fine-tuned", "probe")) == own] for own in (True, False)
-    )
-    sentence = equivalence(curve, pretrained, [line for line in rivals if line in work.rivals()], len(pool))
+    pretrained = [line for line in lines if line in ("fine-tuned", "probe")]
+    rivals = [line for line in lines if line not in (*pretrained, "from scratch", "random encoder")]
+    sentence = equivalence(curve, pretrained, rivals)
     write_csv(curve, folder / "curve.csv")
-    label_curve_picture(curve, len(pool), sentence, folder / "curve.png")
+    label_curve_picture(curve, sentence, folder / "curve.png")
     (folder / "curve.json").write_text(json.dumps({"sentence": sentence, "labels": sizes}, indent=1))
+    for what, count in work.notes.items():
+        say(f"{what}: {count:,}")
     say(sentence)
     return curve
 
@@ -113,6 +110,8 @@ def label_curve(
 def _pool(work: Downstream) -> Labelled:
     """All labels that there are to learn from: choices are made among those drawn, so the held-out ones are free."""
     train, held_out = work.corpus.train, work.corpus.held_out
+    if held_out.labels.dtype == np.int64:  # classes that the training side lacks are not in the task
+        held_out = held_out.take(np.flatnonzero(held_out.labels >= 0))
     return Labelled([*train.examples, *held_out.examples], np.concatenate([train.labels, held_out.labels]))
 
 
@@ -183,9 +182,10 @@ def _tuned(
 def _claim(folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerprint: str) -> None:
     """Take the folder, or go on in it where it is this very curve's."""
     question = {
-        "checkpoint": checkpoint,
-        "data": fingerprint,
-        "train": settings.train.model_dump(mode="json"),
+        "checkpoint": [checkpoint, weights_of(checkpoint)],
+        "data": [fingerprint, getattr(settings.data, "max_length", None)],
+        "train": settings.train.model_dump(mode="json", exclude={"seed"}),
+        "precision": settings.precision,
         "seed": settings.seed,
         "max_test_examples": settings.max_test_examples,
     }

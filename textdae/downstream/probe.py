@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from textdae.data.labelled import Labelled
 from textdae.downstream.base import Downstream, downstream
 from textdae.downstream.draws import stratified
 from textdae.downstream.heads import Choice, choose, constant, fit
@@ -33,19 +34,22 @@ def probe(
     for line in corpus.notes:
         say(line)
     drawn = stratified(corpus.train.labels, settings.max_examples, settings.seed)
+    judged = corpus.held_out.take(
+        stratified(_known(corpus.held_out.labels), settings.max_examples, settings.seed)
+    )
     if len(drawn) < len(corpus.train):
         say(f"choices are made with {len(drawn):,} of the training examples, the figures with all of them")
     found: dict[str, Any] = {"encoder": {}, "rivals": {}, "choices": {}}
 
     def measured(table: str, name: str, encoder: Scaled, learner: str, matrices: Mapping[Any, Any]) -> None:
-        choice = _choose(work, matrices, drawn, learner)
+        choice = _choose(work, matrices, drawn, judged, learner)
         row = f"{name}, {choice.head.kind}"
         found[table][row] = _figures(work, encoder, choice)
         found["choices"][row] = {"view": str(choice.name), "head": str(choice.head), "held_out": choice.score}
         say(f"{row}: {choice.name}; {choice.head}; held out {choice.score:.3f}")
 
     def all_views(encoder: Scaled) -> dict[Any, Any]:
-        examples = [*(corpus.train.examples[row] for row in drawn), *corpus.held_out.examples]
+        examples = [*(corpus.train.examples[row] for row in drawn), *judged.examples]
         return encoder.embed(examples, encoder.kinds())
 
     encoder = work.encoder(settings.precision)
@@ -65,10 +69,16 @@ def probe(
     return found
 
 
-def _choose(work: Downstream, matrices: Mapping[Any, Any], drawn: np.ndarray, learner: str) -> Choice:
+def _known(labels: np.ndarray) -> np.ndarray:
+    """Labels to draw evenly by; a class that training lacks (-1) counts as the first."""
+    return labels.clip(min=0) if labels.dtype == np.int64 else labels
+
+
+def _choose(
+    work: Downstream, matrices: Mapping[Any, Any], drawn: np.ndarray, judged: Labelled, learner: str
+) -> Choice:
     """The view and the dial that do best on the held-out examples, which lie behind those drawn from the training."""
-    train, held_out = work.corpus.train, work.corpus.held_out
-    labels = np.concatenate([train.labels[drawn], held_out.labels])
+    labels = np.concatenate([work.corpus.train.labels[drawn], judged.labels])
     rows = np.arange(len(labels))
     return choose(work.corpus.task, matrices, labels, [(rows[: len(drawn)], rows[len(drawn) :])], learner)
 

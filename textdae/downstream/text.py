@@ -14,7 +14,7 @@ from torch import Tensor
 
 from textdae.data.labelled import Labelled, labelled_texts
 from textdae.data.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
-from textdae.downstream.base import Downstream
+from textdae.downstream.base import Downstream, config_of
 from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.text_encoder import TextEncoder, tokenize
 from textdae.locate import locate
@@ -31,11 +31,9 @@ class TextDownstream(Downstream):
     def __init__(self, checkpoint: str, data: LabelledTextSettings) -> None:
         self.checkpoint, self.notes = checkpoint, Counter()
         name = locate(checkpoint)
-        self.tokenizer: Any = load_tokenizer(name)
-        from transformers import AutoConfig
-
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        self.max_length = min(data.max_length or _LONGEST, longest_input(self.tokenizer, config))
+        self.tokenizer: Any = load_tokenizer(name, needs=("pad_token",))
+        longest = longest_input(self.tokenizer, config_of(checkpoint))
+        self.max_length = min(data.max_length or _LONGEST, longest)
         self.corpus = labelled_texts(data)
 
     def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> TextEncoder:

@@ -38,7 +38,7 @@ class TextEncoder(StockEncoder):
         seed: int = 0,
     ) -> None:
         super().__init__(checkpoint, precision, pretrained, seed)
-        self.tokenizer = load_tokenizer(locate(checkpoint))
+        self.tokenizer = load_tokenizer(locate(checkpoint), needs=("pad_token",))
         layers = getattr(self.model.config, "num_hidden_layers", None)
         if view.layer is not None and layers is not None and view.layer > layers:
             raise SettingsError(f"layer: {checkpoint} has {layers} layers, got {view.layer}")

@@ -43,7 +43,7 @@ class ImageModality(Modality):
         self.asked_settings = tuple(asked)
         self.asked = image_noise(asked)
         self._rivals: tuple[Noise, dict[str, Rebuild]] | None = None
-        _check_patches(asked, corpus.train.image_size)
+        check_patches(asked, corpus.train.image_size)
 
     @classmethod
     def of_settings(cls, settings: ImagePretrainSettings) -> "ImageModality":
@@ -51,7 +51,7 @@ class ImageModality(Modality):
         asked = settings.evaluate.noise or settled(settings.noise)
         corpus = prepare_images(settings.data)
         images = cls(corpus, asked)
-        _check_patches(settings.noise, corpus.train.image_size)
+        check_patches(settings.noise, corpus.train.image_size)
         images.noise = image_noise(settings.noise)
         images.denoiser = build_image_denoiser(
             settings.model, corpus.train.image_size, corpus.train.channels, settings.train.seed
@@ -174,7 +174,12 @@ class ImageModality(Modality):
         return lines
 
 
-def _check_patches(noises: Sequence[Any], image_size: int) -> None:
+def check_patches(noises: Sequence[Any], image_size: int) -> None:
+    """Refuse patches that do not cover an image.
+
+    Raises:
+        SettingsError: names a way out.
+    """
     for noise in noises:
         size = getattr(noise, "patch_size", 1)
         if image_size % size:

@@ -29,33 +29,64 @@ _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
 
 
 class Classifier(Denoiser):
-    """A stock model with a head for labels."""
+    """A stock model with a head for labels.
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    A regression is trained on labels of mean 0 and deviation 1, whatever theirs are; `fold` puts the two into the head.
+
+    Args:
+        mean, deviation: of the labels of a regression.
+
+    Attributes:
+        pixel_mean, pixel_deviation: what the stock model wants its pixels scaled by, which come in [0, 1]. (C, 1, 1).
+    """
+
+    def __init__(self, model: PreTrainedModel, mean: float = 0.0, deviation: float = 1.0) -> None:
         super().__init__()
         self.model: Any = model
         self.kind = model.config.problem_type
+        self.mean, self.deviation = mean, deviation
+        self.register_buffer("pixel_mean", torch.zeros(1, 1, 1), persistent=False)
+        self.register_buffer("pixel_deviation", torch.ones(1, 1, 1), persistent=False)
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Inputs -> logits (B, C); of a regression (B,)."""
+        """Inputs -> logits (B, C); of a regression the predictions themselves (B,)."""
         given = {name: inputs[name] for name in _INPUTS if name in inputs}
-        if "pixel_values" in given and given["pixel_values"].shape[1] == 1:
-            given["pixel_values"] = given["pixel_values"].expand(-1, self.model.config.num_channels, -1, -1)
+        if "pixel_values" in given:
+            pixels = given["pixel_values"]
+            if pixels.shape[1] == 1:
+                pixels = pixels.expand(-1, self.model.config.num_channels, -1, -1)
+            given["pixel_values"] = (pixels - self.pixel_mean) / self.pixel_deviation
         logits: Tensor = self.model(**given).logits
-        return logits.squeeze(1) if self.kind == "regression" else logits
+        return logits.float().squeeze(1) * self.deviation + self.mean if self.kind == "regression" else logits
 
     def decode(self, embedding: Tensor) -> Tensor:
         """The logits themselves: the stock head has decoded already."""
         return embedding
 
     def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Cross entropy in nats, its mean over the classes where there may be several, or squared error; summed."""
+        """Cross entropy in nats, its mean over the classes where there may be several, or squared error in units of their variance; summed."""
         logits = reconstruction.float()
         if self.kind == "single_label_classification":
             return F.cross_entropy(logits, target, reduction="sum")
         if self.kind == "multi_label_classification":
             return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1).sum()
-        return F.mse_loss(logits, target, reduction="sum")
+        return F.mse_loss(logits / self.deviation, target / self.deviation, reduction="sum")
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Let the stock model of a regression give the labels themselves; it is for the end of the training."""
+        if self.kind != "regression":
+            return
+        head = [m for m in self.model.modules() if isinstance(m, nn.Linear) and m.out_features == 1][-1]
+        head.weight.mul_(self.deviation)
+        if head.bias is not None:
+            head.bias.mul_(self.deviation).add_(self.mean)
+            self.mean = 0.0
+        self.deviation = 1.0
+
+    def optimize_for(self, device: torch.device, compile: bool) -> None:
+        """Texts come in batches of ever other lengths, each of which would be compiled anew."""
+        super().optimize_for(device, compile and modality_inputs(self.model.config) == "image")
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The matrices of the body, which is where pretraining has been; not its embeddings, nor the head."""
@@ -74,16 +105,23 @@ class Classifier(Denoiser):
 
 def modality_inputs(config: Any) -> str:
     """text or image: what a model of this config reads."""
-    return "text" if hasattr(config, "vocab_size") else "image"
+    pixels = hasattr(config, "image_size") or hasattr(config, "num_channels")
+    return "image" if pixels else "text"
 
 
 def build_classifier(
-    checkpoint: str, kind: str, classes: tuple[str, ...], seed: int, from_scratch: bool = False
+    checkpoint: str,
+    kind: str,
+    classes: tuple[str, ...],
+    seed: int,
+    from_scratch: bool = False,
+    moments: tuple[float, float] = (0.0, 1.0),
 ) -> Classifier:
     """A classifier with the body of a pretrained checkpoint and a fresh head, a pure function of the seed.
 
     Args:
         from_scratch: a fresh body of the same sizes too.
+        moments: mean and deviation of the labels of a regression.
 
     Raises:
         SettingsError: there is no such checkpoint, or its family has no classifier.
@@ -127,7 +165,7 @@ def build_classifier(
         raise SettingsError(f"{checkpoint}: no classifier could be made of it: {why}") from None
     if getattr(config, "num_channels", 3) == 1:
         _take_colour(model)
-    return Classifier(model)
+    return Classifier(model, *moments)
 
 
 def _take_colour(model: Any) -> None:
@@ -138,7 +176,10 @@ def _take_colour(model: Any) -> None:
     for module in model.modules():
         for name, layer in module.named_children():
             if isinstance(layer, nn.Conv2d) and layer.in_channels == 1:
-                wider = nn.Conv2d(3, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+                how = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
+                wider = nn.Conv2d(
+                    3, layer.out_channels, layer.kernel_size, bias=layer.bias is not None, **how
+                )
                 share = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
                 with torch.no_grad():
                     wider.weight.copy_(layer.weight * share)

@@ -221,11 +221,16 @@ def check_fits(model: PreTrainedModel, image_size: int, channels: int, what: str
 
 
 def save_image_processor(folder: Path, image_size: int, channels: int) -> None:
-    """Write the processor that resizes a picture and brings its pixels to [0, 1], which is all the models ask for."""
-    from transformers import ViTImageProcessorPil
+    """Write the processor that treats a picture as training did: shorter side resized, middle cut out, pixels in [0, 1]."""
+    from transformers import CLIPImageProcessorPil
 
-    size = {"height": image_size, "width": image_size}
-    processor = ViTImageProcessorPil(size=size, do_normalize=False, do_convert_rgb=channels == 3)
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": image_size},
+        crop_size={"height": image_size, "width": image_size},
+        resample=3,  # bicubic
+        do_normalize=False,
+        do_convert_rgb=channels == 3,
+    )
     processor.save_pretrained(str(folder))
 
 

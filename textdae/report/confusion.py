@@ -22,11 +22,15 @@ def confusion_picture(
         predictions, labels: numbers of the classes, -1 where the class is not known. *Shape:* (n,).
     """
     known = labels >= 0
-    counts = np.zeros((len(classes), len(classes)))
-    np.add.at(counts, (labels[known], predictions[known]), 1)
-    drawn = np.sort(np.argsort(-counts.sum(1), kind="stable")[:_MOST_CLASSES])
-    shares = counts[drawn] / counts[drawn].sum(1, keepdims=True).clip(min=1)
-    shares = shares[:, drawn]
+    examples = np.bincount(labels[known], minlength=len(classes))
+    drawn = np.sort(np.argsort(-examples, kind="stable")[:_MOST_CLASSES])
+    place = np.full(len(classes), -1)
+    place[drawn] = np.arange(len(drawn))
+    rows, columns = place[labels[known]], place[predictions[known]]
+    both = (rows >= 0) & (columns >= 0)
+    shares = np.zeros((len(drawn), len(drawn)))
+    np.add.at(shares, (rows[both], columns[both]), 1)
+    shares /= examples[drawn].clip(min=1)[:, None]
     side = max(4.0, 0.22 * len(drawn) + 1.5)
     figure = new_figure(side + 0.8, side)
     axes = figure.add_subplot()

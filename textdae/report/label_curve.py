@@ -56,13 +56,10 @@ def labels_needed(series: Sequence[Point], value: float) -> float:
     return math.inf
 
 
-def equivalence(curve: Curve, pretrained: Sequence[str], rivals: Sequence[str], every: int) -> str:
+def equivalence(curve: Curve, pretrained: Sequence[str], rivals: Sequence[str]) -> str:
     """One sentence: what labels a rival needs for what the pretrained encoder does with a few; also where it does worse.
 
     Said of the best line of each, at the number of labels in the middle of the curve.
-
-    Args:
-        every: all labels that there are.
     """
     measures = list(dict.fromkeys(point.measure for point in curve))
     if not (curve and pretrained and rivals):
@@ -84,7 +81,7 @@ def equivalence(curve: Curve, pretrained: Sequence[str], rivals: Sequence[str], 
     if needed == 0:
         reach = f"with fewer than {sizes[0]:,}"
     elif math.isinf(needed):
-        reach = f"not even with all {every:,}"
+        reach = f"not even with {sizes[-1]:,}, the most that was measured"
     else:
         reach = f"with {_round(needed):,}"
     mean, low, high = interval(
@@ -120,7 +117,7 @@ def _round(value: float) -> int:
 _COLORS = ("#2563eb", "#0d9488", "#d97706", "#9333ea", "#6b7280", "#dc2626", "#65a30d")
 
 
-def label_curve_picture(curve: Curve, every: int, sentence: str, path: Path) -> None:
+def label_curve_picture(curve: Curve, sentence: str, path: Path) -> None:
     """Each measure against the number of labels, a line each with its 95% interval."""
     measures = list(dict.fromkeys(point.measure for point in curve))
     lines = list(dict.fromkeys(point.line for point in curve))
@@ -149,7 +146,7 @@ def label_curve_picture(curve: Curve, every: int, sentence: str, path: Path) -> 
         room = 0.08 * (max(means) - min(means) or 1)
         axes.set_ylim(min(means) - room, max(means) + room)
         axes.set_xscale("log")
-        axes.set_xlabel(f"labels (all: {every:,})")
+        axes.set_xlabel("labels")
         axes.set_ylabel(measure.replace("_", " "))
         if panel == 1:
             axes.legend(frameon=False, fontsize=8)

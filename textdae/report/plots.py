@@ -26,7 +26,11 @@ def _figure(width: float = 7.0, height: float = 4.2) -> tuple[Figure, Any]:
 
 
 def loss_curve(
-    entries: Sequence[Mapping[str, Any]], final: tuple[int, float], floors: Mapping[str, float], path: Path
+    entries: Sequence[Mapping[str, Any]],
+    final: tuple[int, float],
+    floors: Mapping[str, float],
+    path: Path,
+    final_name: str = "held out",
 ) -> None:
     """Training and held-out loss against the step, with the floors as lines.
 
@@ -34,6 +38,7 @@ def loss_curve(
         entries: of the log; its evaluations are on fewer examples, so as not to hold up the training.
         final: step and loss of the evaluation at the end, on all the examples that the floors are measured on.
         floors: name -> loss.
+        final_name: what the evaluation at the end was on.
     """
     figure, axes = _figure()
     training = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
@@ -54,7 +59,7 @@ def loss_curve(
             markersize=4,
             label="held out, a sample",
         )
-    at_the_end = f"held out, at the end ({final[1]:.3g})"
+    at_the_end = f"{final_name}, at the end ({final[1]:.3g})"
     axes.plot(*final, color=_BLUE, marker="*", markersize=13, linestyle="", label=at_the_end)
     styles = ("--", ":", "-.", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (3, 6)))
     for style, (name, loss) in zip(styles, floors.items(), strict=False):

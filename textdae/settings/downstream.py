@@ -62,6 +62,12 @@ class FinetuneTrainSettings(TrainSettings):
     early_stopping_patience: Annotated[int, Field(ge=0)] = 3
     """Stop after so many evaluations in a row that found nothing better; 0: never. The best one is what is kept."""
 
+    @model_validator(mode="after")
+    def _clean(self) -> "FinetuneTrainSettings":
+        if self.target != "clean":
+            raise ValueError("target: with labels the target is the label; leave it out")
+        return self
+
 
 class FinetuneSettings(RunSettings):
     """`textdae finetune`"""
@@ -77,12 +83,6 @@ class FinetuneSettings(RunSettings):
     metric_for_best_model: str = "auto"
     """The measure, on the held-out examples, that decides when to stop and what to keep; auto: accuracy, micro_f1 or mse."""
     train: FinetuneTrainSettings = FinetuneTrainSettings()
-
-    @model_validator(mode="after")
-    def _clean(self) -> "FinetuneSettings":
-        if self.train.target != "clean":
-            raise ValueError("train.target: in fine-tuning the target is the label; leave it out")
-        return self
 
 
 class TextFinetuneSettings(FinetuneSettings):

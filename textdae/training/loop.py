@@ -53,7 +53,7 @@ class Trainer:
         facts: stored in each checkpoint, for whoever resumes it.
         evaluate: called on every process when an evaluation is due; its figures go to the log.
         save_assets: adds files to a checkpoint, for instance the tokenizer.
-        enough: asked after each evaluation, on every process alike; True ends the run there.
+        enough: asked at the start and after each evaluation, on every process alike; True ends the run there.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Trainer:
         figures: dict[str, float] = {}
         is_main = self.accelerator.is_main_process
         with Log(self.output_dir, cursor.step, settings.tensorboard, is_main) as log, _stop_signals() as stop:
-            progress, stopped_by = self._agree(progress, stop())
+            progress, stopped_by = self._agree(1.0 if self.enough() else progress, stop())
             while progress < 1 and not stopped_by:
                 factor = self.schedule.factor(cursor.step, progress)
                 learning_rate = set_learning_rate(self.optimizers, factor)
