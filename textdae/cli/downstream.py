@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -49,6 +50,7 @@ def probe(checkpoint: Checkpoint, words: Words = None) -> None:
     _alone("probe")
     settings = load(ProbeSettings, path, overrides, {"modality": modality_of(checkpoint)})
     _need_downstream()
+    _claim(settings.output_dir)
     from textdae.downstream.probe import probe as run
     from textdae.report.scores import print_table
 
@@ -57,7 +59,6 @@ def probe(checkpoint: Checkpoint, words: Words = None) -> None:
     for table in ("encoder", "rivals"):
         typer.echo(f"\n{print_table(found[table])}")
     output = settings.output_dir
-    output.mkdir(parents=True, exist_ok=True)
     (output / "probe.json").write_text(json.dumps(found, indent=1))
     typer.echo(f"\nwritten: {output / 'probe.json'}")
 
@@ -69,12 +70,21 @@ def label_curve(checkpoint: Checkpoint, words: Words = None) -> None:
     _alone("label-curve")
     settings = load(LabelCurveSettings, path, overrides, {"modality": modality_of(checkpoint)})
     _need_downstream()
+    _claim(settings.output_dir)
     from textdae.downstream.label_curve import label_curve as run
 
     quiet()
     run(checkpoint, settings, typer.echo)
     output = settings.output_dir
     typer.echo(f"written: {output / 'curve.png'}, {output / 'curve.csv'}")
+
+
+def _claim(folder: Path) -> None:
+    """Make the output folder before the work, so that nothing is lost for want of it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"output_dir: {folder} cannot be written: {error.strerror}") from None
 
 
 def _alone(command: str) -> None:

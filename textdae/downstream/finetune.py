@@ -19,8 +19,9 @@ from safetensors import SafetensorError
 from textdae.data.labelled import LabelledCorpus
 from textdae.data.labels import Task
 from textdae.downstream.base import downstream
+from textdae.downstream.best import SCORE, Best
 from textdae.downstream.heads import constant
-from textdae.downstream.metrics import is_better, measure, measures_of, per_class
+from textdae.downstream.metrics import measure, measures_of, per_class
 from textdae.errors import SettingsError, TextdaeError
 from textdae.models.classifier import Classifier
 from textdae.models.sharding import whole_weights
@@ -38,7 +39,6 @@ from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
 
 _LEAST_STEPS, _EPOCHS = 200, 5
-_SCORE = "score.json"
 _BATCH, _MOST_POSITIONS = 256, 32_768
 
 
@@ -88,41 +88,6 @@ def predict(classifier: Classifier, examples: Examples, task: Task) -> tuple[np.
     if task.is_regression:
         return logits.numpy(), loss
     return ((logits > 0).float() if task.is_multi_label else logits.argmax(1)).numpy(), loss
-
-
-class _Best:
-    """The best evaluation of a run over all its sittings, and the folder with its weights.
-
-    Args:
-        until: step that the run is resumed from; what was found after it will come again.
-    """
-
-    def __init__(self, run: Path, name: str, patience: int, until: int) -> None:
-        self.name, self.patience, self.folder, key = name, patience, run / "best", f"eval_{name}"
-        entries = read_log(run / "log.jsonl") if until else []
-        self.values = [entry[key] for entry in entries if key in entry and entry["step"] <= until]
-
-    def add(self, value: float) -> bool:
-        """Remember a value; return whether it beats all before it."""
-        record = all(is_better(self.name, value, before) for before in self.values)
-        self.values.append(value)
-        return record
-
-    def is_there(self) -> bool:
-        """Whether the folder holds the weights of the best evaluation, and not of one that is still to come again."""
-        try:
-            value = json.loads((self.folder / _SCORE).read_text())[self.name]
-        except (OSError, ValueError, KeyError):
-            return False
-        return checkpoints.fault(self.folder) is None and value in self.values
-
-    def enough(self) -> bool:
-        """Whether the last evaluations, as many as the patience, found nothing better."""
-        best: int | None = None
-        for number, value in enumerate(self.values):
-            if is_better(self.name, value, None if best is None else self.values[best]):
-                best = number
-        return bool(self.patience) and best is not None and len(self.values) - 1 - best >= self.patience
 
 
 def finetune(
@@ -177,7 +142,7 @@ def finetune(
         (folder / "settings.yaml").write_text(dump(settings))
         (folder / "versions.json").write_text(json.dumps(versions(), indent=1))
     train = with_length(settings.train, len(corpus.train), accelerator.num_processes)
-    best = _Best(
+    best = Best(
         folder, main, train.early_stopping_patience, checkpoints.read_state(start)[0].step if start else 0
     )
 
@@ -189,7 +154,7 @@ def finetune(
 
             def write(place: Path) -> None:
                 classifier.save_pretrained(place, weights)
-                (place / _SCORE).write_text(json.dumps({main: figures[main]}))
+                (place / SCORE).write_text(json.dumps({main: figures[main]}))
 
             checkpoints.write_whole(best.folder, write)
         accelerator.wait_for_everyone()

@@ -27,6 +27,7 @@ from textdae.locate import weights_of
 from textdae.noise.label import LabelNoise
 from textdae.report.label_curve import Curve, Point, equivalence, interval, label_curve_picture, write_csv
 from textdae.settings import LabelCurveSettings
+from textdae.training.batches import Examples
 from textdae.training.evaluation import spread
 from textdae.training.loop import Trainer
 
@@ -126,7 +127,7 @@ def _lines(work: Downstream, settings: LabelCurveSettings) -> dict[str, Line]:
         return _Probed(work, Scaled(encoder, work.corpus.train))
 
     def tuned(from_scratch: bool) -> Line:
-        return lambda drawn, test, seed: _tuned(work, settings, drawn, test, seed, from_scratch)
+        return _Tuned(work, settings, from_scratch)
 
     made: dict[str, Callable[[], dict[str, Line]]] = {
         "finetuned": lambda: {"fine-tuned": tuned(False)},
@@ -158,25 +159,27 @@ class _Probed:
         return learner.predict(self._of_test[kind]), f"{kind}; {choice.head}"
 
 
-def _tuned(
-    work: Downstream,
-    settings: LabelCurveSettings,
-    drawn: Labelled,
-    test: Labelled,
-    seed: int,
-    from_scratch: bool,
-) -> tuple[np.ndarray, str]:
+class _Tuned:
     """All of the encoder trained, for as long as `finetune` would, without stopping early: that would take labels."""
-    train = with_length(settings.train, len(drawn)).model_copy(
-        update={"seed": seed, "eval_steps": 0, "save_steps": 0, "early_stopping_patience": 0}
-    )
-    classifier = work.classifier(seed, from_scratch)
-    with tempfile.TemporaryDirectory() as folder:
-        fit = Trainer(classifier, work.batches(drawn), LabelNoise(), train, Path(folder)).fit()
-    if fit.stopped_by:
-        raise KeyboardInterrupt
-    classifier.eval()
-    return predict(classifier, work.batches(test), work.corpus.task)[0], f"{fit.cursor.step} steps"
+
+    def __init__(self, work: Downstream, settings: LabelCurveSettings, from_scratch: bool) -> None:
+        self.work, self.settings, self.from_scratch = work, settings, from_scratch
+        self._asked: tuple[Labelled, Examples] | None = None
+
+    def __call__(self, drawn: Labelled, test: Labelled, seed: int) -> tuple[np.ndarray, str]:
+        train = with_length(self.settings.train, len(drawn)).model_copy(
+            update={"seed": seed, "eval_steps": 0, "save_steps": 0, "early_stopping_patience": 0}
+        )
+        classifier = self.work.classifier(seed, self.from_scratch)
+        with tempfile.TemporaryDirectory() as folder:
+            fit = Trainer(classifier, self.work.batches(drawn), LabelNoise(), train, Path(folder)).fit()
+        if fit.stopped_by:
+            raise KeyboardInterrupt
+        classifier.eval()
+        if self._asked is None or self._asked[0] is not test:
+            self._asked = (test, self.work.batches(test))
+        guesses, _ = predict(classifier, self._asked[1], self.work.corpus.task)
+        return guesses, f"{fit.cursor.step} steps"
 
 
 def _claim(folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerprint: str) -> None:

@@ -44,6 +44,9 @@ class LabelledTextSettings(_Labels, TextReadingSettings):
 class LabelledImageSettings(_Labels, ImageDataSettings):
     """Where labelled images come from."""
 
+    task: Literal["auto", "single_label", "regression"] = "auto"
+    """regression has to be asked for; an image has one label."""
+
 
 class FinetuneTrainSettings(TrainSettings):
     """The training loop, with what suits fine-tuning."""
