@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from textdae.settings.common import Settings, TrainSettings
+from textdae.settings.common import Seconds, Settings, TrainSettings
 from textdae.settings.image import ImageDataSettings, ImageNoises
 from textdae.settings.runs import RunSettings
 from textdae.settings.text import TextNoises, TextReadingSettings
@@ -52,6 +52,8 @@ class FinetuneTrainSettings(TrainSettings):
     """The training loop, with what suits fine-tuning."""
 
     _unlimited: ClassVar[float | None] = None
+    time_budget: Seconds | None = None
+    """Stop after this much training time, e.g. 10m. With none of the three: five epochs, or 200 steps where those are fewer."""
     per_device_train_batch_size: Annotated[int, Field(ge=1)] = 32
     """Examples per process per forward pass."""
     optimizer: Literal["muon", "adamw"] = "adamw"
