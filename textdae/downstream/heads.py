@@ -75,7 +75,23 @@ def fit(task: Task, head: Head, features: Any, labels: np.ndarray) -> Any:
     with warnings.catch_warnings():
         # A fit that stops a little early predicts as well; the dial matters more.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return learner.fit(features, labels)
+        return (_SeenColumns(learner) if sparse.issparse(features) else learner).fit(features, labels)
+
+
+class _SeenColumns:
+    """A learner on those columns of sparse features that occur in training; the others' weights would be zero anyway."""
+
+    def __init__(self, learner: Any) -> None:
+        self.learner = learner
+
+    def fit(self, features: Any, labels: np.ndarray) -> "_SeenColumns":
+        self.columns = np.unique(features.indices)
+        self.learner.fit(features[:, self.columns], labels)
+        return self
+
+    def predict(self, features: Any) -> np.ndarray:
+        guesses: np.ndarray = self.learner.predict(features[:, self.columns])
+        return guesses
 
 
 class _EachClass:
