@@ -79,19 +79,28 @@ def fit(task: Task, head: Head, features: Any, labels: np.ndarray) -> Any:
 
 
 class _SeenColumns:
-    """A learner on those columns of sparse features that occur in training; the others' weights would be zero anyway."""
+    """A learner on those columns of sparse features that occur in training, with rows of length 1 there.
+
+    The other columns have no weight in any case; but if they counted in the length, a text of many words that training
+    has not seen would hardly count.
+    """
 
     def __init__(self, learner: Any) -> None:
         self.learner = learner
 
     def fit(self, features: Any, labels: np.ndarray) -> "_SeenColumns":
         self.columns = np.unique(features.indices)
-        self.learner.fit(features[:, self.columns], labels)
+        self.learner.fit(self._seen(features), labels)
         return self
 
     def predict(self, features: Any) -> np.ndarray:
-        guesses: np.ndarray = self.learner.predict(features[:, self.columns])
+        guesses: np.ndarray = self.learner.predict(self._seen(features))
         return guesses
+
+    def _seen(self, features: Any) -> Any:
+        from sklearn.preprocessing import normalize
+
+        return normalize(features[:, self.columns])
 
 
 class _EachClass:

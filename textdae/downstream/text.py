@@ -105,7 +105,7 @@ class Texts:
 
 
 class TfIdf(Encoder):
-    """Words and pairs of words, weighed by how rare they are among the texts that it is fitted on."""
+    """Words and pairs of words, weighed by how rare they are among the texts that it is fitted on; not yet of length 1."""
 
     view = View(None, "words")
 
@@ -114,7 +114,7 @@ class TfIdf(Encoder):
 
         self.notes = Counter()
         self._vectorizer = TfidfVectorizer(
-            ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", dtype=np.float32
+            ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", norm=None, dtype=np.float32
         )
         self._vectorizer.fit(_joined(texts))
 
