@@ -11,3 +11,8 @@ class SettingsError(TextdaeError):
     """A setting or an input that cannot be used."""
 
     exit_code = 2
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of somebody else's says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

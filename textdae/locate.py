@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, first_line
 
 IMAGE_MODEL_TYPES = ("textdae_autoencoder", "textdae_unet", "vit")
 """`model_type` of the families of image denoisers, as their `config.json` has it."""
@@ -43,8 +43,7 @@ def modality_of(checkpoint: str) -> str:
         pixels = {"image_size", "num_channels"} & config.keys()
         return "image" if config.get("model_type") in IMAGE_MODEL_TYPES or pixels else "text"
     except (OSError, ValueError, AttributeError) as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SettingsError(f"{checkpoint}: no checkpoint could be loaded: {why}") from None
+        raise SettingsError(f"{checkpoint}: no checkpoint could be loaded: {first_line(error)}") from None
 
 
 def weights_of(checkpoint: str) -> Any:

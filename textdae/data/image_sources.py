@@ -15,7 +15,7 @@ from textdae.data.class_names import class_names_of
 from textdae.data.patterns import digits, patterns
 from textdae.data.pictures import UnusablePicture, read_picture
 from textdae.data.sources import open_hub
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, first_line
 from textdae.settings import ImageDataSettings
 from textdae.settings.image import IMAGE_SUFFIXES
 
@@ -143,7 +143,7 @@ def _label(row: dict[str, Any], name: str, data: ImageDataSettings) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(getattr(error, "strerror", None) or error).strip() or type(error).__name__).splitlines()[0]
+    return getattr(error, "strerror", None) or first_line(error)
 
 
 def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, first_line
 from textdae.settings import ImageDataSettings
 
 MOST_PIXELS = 100_000_000
@@ -50,8 +50,7 @@ def read_picture(content: bytes, name: str, settings: ImageDataSettings, notes: 
         what = "empty (0 bytes)" if not content else "not a picture in a format that Pillow reads"
         raise UnusablePicture(f"{name}: {what}") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error ...
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UnusablePicture(f"{name}: damaged or cut short: {why}") from None
+        raise UnusablePicture(f"{name}: damaged or cut short: {first_line(error)}") from None
     if frames > 1:
         notes["animated pictures of which the first frame is used"] += 1
     if deep or picture.mode.split(";")[0] in _SIXTEEN_BIT:

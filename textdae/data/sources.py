@@ -11,7 +11,7 @@ from textdae.data.cache import digest, file_digest
 from textdae.data.class_names import class_names_of
 from textdae.data.docstrings import docstrings_parquet
 from textdae.data.files import SUFFIXES, Columns, Row, as_row, check_columns, has_lone_surrogate, read_rows
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, first_line
 from textdae.settings import DataSettings, TextReadingSettings
 
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*(?:\n\s*)+")
@@ -165,9 +165,8 @@ def open_hub(settings: DataSettings) -> tuple[str, str, Any, Callable[[Callable[
         try:
             return ask()
         except Exception as error:  # the client raises dozens of kinds; the first line says what happened
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise SettingsError(
-                f"data.source: no file or folder {name!r} here, and no such dataset could be had from the Hub: {why}"
+                f"data.source: no file or folder {name!r} here, and no such dataset could be had from the Hub: {first_line(error)}"
             ) from None
 
     commit = explained(lambda: HfApi().dataset_info(name, revision=settings.revision).sha)

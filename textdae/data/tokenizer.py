@@ -19,7 +19,7 @@ from tokenizers import (
 )
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, first_line
 from textdae.noise import Vocabulary
 from textdae.settings import TokenizerSettings
 
@@ -205,8 +205,7 @@ def load_tokenizer(
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
     except Exception as error:  # OSError, ValueError, KeyError, JSON errors ...: one line each
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SettingsError(f"no tokenizer could be loaded from {name!r}: {why}") from None
+        raise SettingsError(f"no tokenizer could be loaded from {name!r}: {first_line(error)}") from None
     if not getattr(tokenizer, "is_fast", False):
         raise SettingsError(
             f"the tokenizer of {name!r} has no fast version (tokenizer.json), which word starts need"

@@ -8,7 +8,7 @@ from typing import Any
 
 from textdae.data.labelled import Labelled, LabelledCorpus
 from textdae.downstream.encoder import Encoder
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
 from textdae.models.classifier import Classifier, build_classifier
 from textdae.noise import Noise
@@ -67,8 +67,7 @@ def config_of(checkpoint: str) -> Any:
     try:
         return AutoConfig.from_pretrained(locate(checkpoint), trust_remote_code=False)
     except Exception as error:  # OSError, ValueError, KeyError ...: one line each
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SettingsError(f"{checkpoint}: no config could be loaded: {why}") from None
+        raise SettingsError(f"{checkpoint}: no config could be loaded: {first_line(error)}") from None
 
 
 def downstream(modality: str, checkpoint: str, data: Any) -> Downstream:

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 import textdae.models.image  # noqa: F401  (so that AutoModel knows our own)
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
 from textdae.training.hardware import autocast_dtype
 
@@ -85,8 +85,9 @@ class StockEncoder(Encoder):
                     torch.manual_seed(seed)
                     model = AutoModel.from_config(config, trust_remote_code=False).float()
         except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise SettingsError(f"no encoder could be loaded from {checkpoint!r}: {why}") from None
+            raise SettingsError(
+                f"no encoder could be loaded from {checkpoint!r}: {first_line(error)}"
+            ) from None
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = autocast_dtype(precision, self.device)
         whole: Any = model.eval().to(self.device)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from textdae.downstream.encoder import LAST_MEAN, StockEncoder, View
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
 
 _GRID = 4
@@ -100,8 +100,9 @@ def load_processor(checkpoint: str) -> Any:
     try:
         return AutoImageProcessor.from_pretrained(name, trust_remote_code=False, backend="pil")
     except Exception as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SettingsError(f"{checkpoint}: its image processor could not be loaded: {why}") from None
+        raise SettingsError(
+            f"{checkpoint}: its image processor could not be loaded: {first_line(error)}"
+        ) from None
 
 
 def image_input(config: Any, processor: Any) -> tuple[int, int, Tensor, Tensor]:

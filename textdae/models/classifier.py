@@ -20,7 +20,7 @@ from transformers import (
 )
 
 import textdae.models.image_classifier  # noqa: F401  (so that the Auto class knows ours)
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, first_line
 from textdae.models.denoiser import Denoiser
 from textdae.models.sharding import put
 
@@ -161,8 +161,7 @@ def build_classifier(
                         f"its weights lack {lacking[0]}, so it holds no {config.model_type} encoder"
                     )
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SettingsError(f"{checkpoint}: no classifier could be made of it: {why}") from None
+        raise SettingsError(f"{checkpoint}: no classifier could be made of it: {first_line(error)}") from None
     if getattr(config, "num_channels", 3) == 1:
         _take_colour(model)
     return Classifier(model, *moments)
@@ -204,5 +203,4 @@ def load_classifier(name: str) -> PreTrainedModel:
         )
         return model
     except Exception as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SettingsError(f"no classifier could be loaded from {name!r}: {why}") from None
+        raise SettingsError(f"no classifier could be loaded from {name!r}: {first_line(error)}") from None

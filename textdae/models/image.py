@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel, ViTConfig, ViTForMaskedImageModeling
 
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, first_line
 from textdae.locate import IMAGE_MODEL_TYPES
 from textdae.models.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.models.denoiser import Denoiser
@@ -258,5 +258,4 @@ def load_image_model(name: str, revision: str | None = None) -> PreTrainedModel:
             raise ValueError(f"its weights lack {missing[0]}, so it is no denoiser")
         return model
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SettingsError(f"no image model could be loaded from {name!r}: {why}") from None
+        raise SettingsError(f"no image model could be loaded from {name!r}: {first_line(error)}") from None

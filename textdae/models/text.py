@@ -22,7 +22,7 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, first_line
 from textdae.models.denoiser import Denoiser
 from textdae.models.sharding import put
 from textdae.settings import TextModelSettings
@@ -202,8 +202,9 @@ def load_masked_lm(name: str, revision: str | None = None) -> PreTrainedModel:
             name, revision=revision, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
         )
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SettingsError(f"no masked language model could be loaded from {name!r}: {why}") from None
+        raise SettingsError(
+            f"no masked language model could be loaded from {name!r}: {first_line(error)}"
+        ) from None
 
 
 def _config(settings: TextModelSettings, tokenizer: PreTrainedTokenizerFast) -> Any:
