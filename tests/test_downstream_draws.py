@@ -34,6 +34,12 @@ def test_the_same_seed_draws_the_same_rows(labels, size, seed):
     assert stratified(labels, size, seed).tolist() == stratified(labels.copy(), size, seed).tolist()
 
 
+def test_a_class_may_have_any_number():
+    few = np.arange(40) % 3
+    for labels in (few - 1, 10 * few, few.astype(np.int8)):
+        assert stratified(labels, 10, 5).tolist() == stratified(few, 10, 5).tolist()
+
+
 def test_another_seed_draws_other_rows():
     labels = np.arange(100) % 2
     draws = {tuple(stratified(labels, 10, seed)) for seed in range(50)}

@@ -2,6 +2,7 @@
 
 import json
 
+import labelled
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,8 @@ from textdae.checkpoints import load_image
 from textdae.data.tokenizer import save_tokenizer
 from textdae.downstream import embed as module
 from textdae.downstream.embed import embed
+from textdae.downstream.encoder import View
+from textdae.downstream.image_encoder import ImageEncoder
 from textdae.downstream.text_encoder import TextEncoder
 from textdae.errors import SettingsError
 from textdae.models.autoencoder import Autoencoder, AutoencoderConfig
@@ -163,3 +166,14 @@ def test_what_cannot_be_is_one_line(output, overrides, message, text_checkpoint,
     with pytest.raises(SettingsError, match=message) as caught:
         embed(text_checkpoint, settings_of(tmp_path, "text", "texts.parquet", *overrides), tmp_path / output)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "known"), [("unet", "grid and mean"), ("conv", "code")])
+def test_what_has_no_first_place_has_no_cls(name, known, tmp_path):
+    """Layers of a convolution: channels by height by width."""
+    checkpoint = labelled.image_checkpoint(tmp_path / name, name)
+    if known == "code":  # one vector there is, whatever was asked for
+        assert ImageEncoder(checkpoint, View(None, "cls")).view.pooling == "cls"
+        known = "grid and mean"
+    with pytest.raises(SettingsError, match=rf"pooling: that layer of .* has {known}, got cls"):
+        ImageEncoder(checkpoint, View(0, "cls"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from labelled import image_checkpoint, rows_of, text_checkpoint, write_table
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -17,12 +17,14 @@ from textdae.cli import main
 from textdae.data.images import prepare_images
 from textdae.downstream import finetune as module
 from textdae.downstream.base import downstream
+from textdae.downstream.best import Best
 from textdae.downstream.finetune import finetune, predict, with_length
 from textdae.errors import SettingsError
 from textdae.models.classifier import build_classifier
 from textdae.noise import Draw
 from textdae.noise.label import LabelNoise
 from textdae.settings import FinetuneSettings, FinetuneTrainSettings, load
+from textdae.training import checkpoint
 from textdae.training.log import read_log
 
 QUICK = ["train.max_steps=120", "train.learning_rate=5e-3", "train.precision=fp32", "train.compile=never",
@@ -189,12 +191,40 @@ def test_resuming_a_finished_run_keeps_the_best(tmp_path, encoder, corpus_texts)
     ]
     settings = settings_of(tmp_path / "run", source, "text", *overrides)
     first = finetune(encoder, settings)
+    log = read_log(tmp_path / "run/log.jsonl")
+    values = [entry["eval_accuracy"] for entry in log if "eval_accuracy" in entry]
+    assert values.index(max(values)) < len(values) - 1
+    assert first.metrics["held_out"]["accuracy"] == pytest.approx(max(values))
+    last = max((tmp_path / "run/checkpoints").iterdir())
+    kept, best, late = (
+        load_file(folder / "model.safetensors") for folder in (tmp_path / "run", tmp_path / "run/best", last)
+    )
+    assert all(torch.equal(kept[name], best[name]) for name in kept)
+    assert not all(torch.equal(kept[name], late[name]) for name in kept)
     again = finetune(encoder, settings, resume=True)
     assert again.metrics["test"] == first.metrics["test"]
     assert again.metrics["held_out"] == first.metrics["held_out"]
     (tmp_path / "run/best/score.json").write_text("{}")  # damaged: then the last are what there is
     said = finetune(encoder, settings, resume=True).closing
     assert "the last weights are kept" in said[0]
+
+
+def test_weights_that_were_beaten_are_not_the_best(tmp_path):
+    """As where a run was killed between an evaluation and the writing of its weights."""
+    kept = Best(tmp_path, "accuracy", 0, until=0)
+    assert kept.add(0.5)
+    model = torch.nn.Linear(1, 1)
+
+    def write(place):
+        save_file(dict(model.state_dict()), place / "model.safetensors")
+        (place / "score.json").write_text('{"accuracy": 0.5}')
+
+    checkpoint.write_whole(kept.folder, write)
+    assert kept.is_there()
+    assert not kept.add(0.4)
+    assert kept.is_there()
+    assert kept.add(0.6)
+    assert not kept.is_there()
 
 
 def test_a_run_that_stopped_early_does_not_go_on_when_it_is_resumed(tmp_path, encoder, corpus_texts):
@@ -399,6 +429,18 @@ def test_long_texts_are_cut_and_counted(tmp_path, encoder, corpus_texts):
     cut = next(line for line in said if "cut off" in line)
     assert cut.startswith("texts cut off after 64 tokens")
     assert int(cut.rpartition(" ")[2]) == 7
+    assert len([line for line in said if "cut off" in line]) == 1
+    assert cut in (tmp_path / "run/README.md").read_text()
+
+
+def test_a_long_second_text_counts_too(tmp_path, encoder, corpus_texts):
+    rows = rows_of(corpus_texts[:60], "pairs")
+    for row in rows[:5]:
+        row["other"] = " ".join([row["other"]] * 40)
+    source = write_table(tmp_path / "t.jsonl", rows)
+    settings = settings_of(tmp_path / "run", source, "text", "data.text_pair_column=other")
+    notes = downstream("text", encoder, settings.data).corpus.notes
+    assert "texts cut off after 64 tokens: 5" in notes
 
 
 @pytest.mark.parametrize(
@@ -408,6 +450,7 @@ def test_long_texts_are_cut_and_counted(tmp_path, encoder, corpus_texts):
         (["data.label_column=klass"], "no column 'klass'; it has: text, label; set data.label_column"),
         (["data.task=regression"], "needs a finite number"),
         (["train.target=noisy"], "the target is the label"),
+        (["data.document=paragraph"], "data.document: "),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_line(overrides, problem, tmp_path, encoder, corpus_texts, capsys, monkeypatch):

@@ -27,7 +27,7 @@ from textdae.locate import modality_of
 from textdae.modalities.image import ImageModality
 from textdae.models.image import as_denoiser
 from textdae.models.unet import UNet, UNetConfig
-from textdae.pretrain import PretrainResult, pretrain
+from textdae.pretraining import PretrainResult, pretrain
 from textdae.settings import (
     EvaluateRunSettings,
     ImagePretrainSettings,

@@ -13,7 +13,7 @@ PACKAGE = Path(textdae.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from its own layer and from those named before it; the command line from all.
-LAYERS = ["errors", "locate", "settings", "noise", "data", "models", "training", "floors", "checkpoints", "report", "modalities", "runs", "downstream", "pretrain", "demos"]  # fmt: skip
+LAYERS = ["errors", "locate", "settings", "noise", "data", "models", "training", "floors", "checkpoints", "report", "modalities", "runs", "downstream", "pretraining", "demos"]  # fmt: skip
 MAY_IMPORT = {layer: set(LAYERS[: index + 1]) for index, layer in enumerate(LAYERS)}
 MAY_IMPORT["models"] -= {"data"}
 MAY_IMPORT["training"] -= {"data"}
@@ -62,6 +62,14 @@ def test_every_public_name_is_there():
     assert set(textdae.__all__) == set(textdae._HOMES) == set(dir(textdae))
     with pytest.raises(AttributeError, match="no attribute 'pretrian'"):
         _ = textdae.pretrian
+
+
+def test_a_public_name_is_no_module():
+    """Importing a module puts it in its package, over whatever had its name."""
+    modules = {path.stem for path in PACKAGE.glob("*.py")} | {
+        path.parent.name for path in PACKAGE.glob("*/__init__.py")
+    }
+    assert not modules & set(textdae.__all__)
 
 
 def test_no_code_from_elsewhere_is_ever_run():

@@ -79,6 +79,8 @@ def test_regression_takes_numbers_however_they_are_written(raw):
     [
         ("auto", [0.5, 1.0], "holds fractions such as 0.5, which are no classes; data.task=regression"),
         ("single_label", [1, 2.5], "holds fractions such as 2.5"),
+        ("auto", ["abc", 0.5], "holds fractions such as 0.5"),
+        ("auto", ["1", "2.5"], "holds fractions such as '2.5'"),
         ("auto", [["a"], "b"], "holds lists; data.task=multi_label needs a list in every row"),
         ("auto", ["a", ["b"]], "holds lists; data.task=multi_label needs a list in every row"),
         ("single_label", [["a"], ["b"]], "holds lists;"),

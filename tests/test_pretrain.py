@@ -16,7 +16,7 @@ from textdae.checkpoints import load_text
 from textdae.denoise.text import denoise_text
 from textdae.errors import SettingsError
 from textdae.evaluate import evaluate_checkpoint
-from textdae.pretrain import pretrain
+from textdae.pretraining import pretrain
 from textdae.settings import EvaluateRunSettings, PretrainSettings, TextPretrainSettings, load
 from textdae.training.log import read_log
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from textdae.downstream.text_encoder import TextEncoder
-from textdae.pretrain import pretrain
+from textdae.pretraining import pretrain
 from textdae.settings import PretrainSettings, load
 
 

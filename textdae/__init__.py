@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from textdae.evaluate import evaluate_checkpoint
     from textdae.models import Denoiser, DenoiserOutput
     from textdae.noise import Corrupted, Draw, Noise
-    from textdae.pretrain import pretrain
+    from textdae.pretraining import pretrain
     from textdae.settings import EvaluateRunSettings, PretrainSettings, load
     from textdae.training.loop import Trainer
 
@@ -42,7 +42,7 @@ _HOMES = {
     "load": "textdae.settings",
     "load_image": "textdae.checkpoints",
     "load_text": "textdae.checkpoints",
-    "pretrain": "textdae.pretrain",
+    "pretrain": "textdae.pretraining",
     "probe": "textdae.downstream.probe",
 }
 

@@ -1,25 +1,29 @@
 """The folder of a run: what it may be written to, what lies in it, what it is resumed from, what it ran on."""
 
 import importlib.metadata
+import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, TextdaeError
+from textdae.settings import dump
 from textdae.training import checkpoint
 
 
-def check_output_dir(folder: Path, resume: bool) -> None:
-    """Refuse a folder that holds another run, or that cannot be written.
+def check_writable(folder: Path) -> None:
+    """Make a folder before the work, so that nothing is lost for want of it.
 
     Raises:
-        SettingsError: says what to do.
+        SettingsError: it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -28,6 +32,15 @@ def check_output_dir(folder: Path, resume: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise SettingsError(f"output_dir: {folder} cannot be written: {error.strerror}") from None
+
+
+def check_output_dir(folder: Path, resume: bool) -> None:
+    """Refuse a folder that holds another run, or that cannot be written.
+
+    Raises:
+        SettingsError: says what to do.
+    """
+    check_writable(folder)
     holds_run = any((folder / name).exists() for name in ("settings.yaml", "config.json", "checkpoints"))
     if holds_run and not resume:
         raise SettingsError(
@@ -36,7 +49,35 @@ def check_output_dir(folder: Path, resume: bool) -> None:
         )
 
 
-def remove_run(folder: Path) -> None:
+def begin(settings: Any, overwrite: bool) -> None:
+    """Take the folder of a run that is known to be able to start: note down its settings and versions.
+
+    Args:
+        overwrite: remove the run that it holds first.
+    """
+    folder = settings.output_dir
+    if overwrite:
+        _remove_run(folder)
+    (folder / "settings.yaml").write_text(dump(settings))
+    (folder / "versions.json").write_text(json.dumps(_versions(), indent=1))
+
+
+@contextmanager
+def exporting(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong while a finished run is written into one line.
+
+    Raises:
+        TextdaeError: it could not be written.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise TextdaeError(
+            f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}; the checkpoints are whole"
+        ) from error
+
+
+def _remove_run(folder: Path) -> None:
     """Remove what a run writes, and nothing else that may lie there."""
     for name in ("checkpoints", "tensorboard", "best", "1_Pooling"):
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -87,7 +128,7 @@ def resume_from(folder: Path, facts: dict[str, Any], say: Callable[[str], None])
     return path
 
 
-def versions() -> dict[str, Any]:
+def _versions() -> dict[str, Any]:
     """Versions of what took part, and the git commit of this program where it is a clone."""
     names = (
         "textdae",

@@ -1,12 +1,13 @@
 """What the commands share: the application, how their words are read, how a result is printed."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from textdae.errors import TextdaeError
+from textdae.errors import SettingsError, TextdaeError
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -15,6 +16,9 @@ app = typer.Typer(
 
 Words = Annotated[list[str] | None, typer.Argument(help="[FILE.yaml] [key=value ...]", show_default=False)]
 Checkpoint = Annotated[str, typer.Argument(help="A checkpoint folder or Hub id.", show_default=False)]
+
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last whole checkpoint in output_dir.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the run that output_dir holds.")]
 
 
 def split(words: list[str] | None) -> tuple[Path | None, list[str]]:
@@ -25,10 +29,27 @@ def split(words: list[str] | None) -> tuple[Path | None, list[str]]:
     return None, words
 
 
-def print_result(result: Any, table: str = "held_out") -> None:
-    """Print a table of the metrics of a run, and its last words."""
+def exclude_each_other(resume: bool, overwrite: bool) -> None:
+    """Refuse to go on with what is to be removed."""
+    if resume and overwrite:
+        raise SettingsError("--resume and --overwrite exclude each other")
+
+
+def end(result: Any, command: list[str], table: str) -> None:
+    """Print a table of the metrics of a run and its last words, or how to go on with one that was stopped.
+
+    Args:
+        command: the words that it was started with.
+    """
     from textdae.report.scores import print_table
 
+    is_main = os.environ.get("RANK", "0") == "0"
+    if result.fit.stopped_by:
+        if is_main:
+            typer.echo(f"go on with: textdae {' '.join(command)} --resume")
+        raise typer.Exit(128 + result.fit.stopped_by)
+    if not is_main:
+        return
     typer.echo("")
     typer.echo(print_table(result.metrics[table]))
     typer.echo("")

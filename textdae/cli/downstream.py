@@ -2,12 +2,10 @@
 
 import json
 import os
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
-from textdae.cli.app import Checkpoint, Words, app, print_result, quiet, split
+from textdae.cli.app import Checkpoint, Overwrite, Resume, Words, app, end, exclude_each_other, quiet, split
 from textdae.errors import SettingsError
 from textdae.locate import modality_of
 from textdae.settings import FinetuneSettings, LabelCurveSettings, ProbeSettings, load
@@ -15,18 +13,10 @@ from textdae.settings import FinetuneSettings, LabelCurveSettings, ProbeSettings
 
 @app.command()
 def finetune(
-    checkpoint: Checkpoint,
-    words: Words = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last whole checkpoint in output_dir.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove the run that output_dir holds.")
-    ] = False,
+    checkpoint: Checkpoint, words: Words = None, resume: Resume = False, overwrite: Overwrite = False
 ) -> None:
     """Train all of an encoder on labels, into a stock classifier."""
-    if resume and overwrite:
-        raise SettingsError("--resume and --overwrite exclude each other")
+    exclude_each_other(resume, overwrite)
     path, overrides = split(words)
     settings = load(FinetuneSettings, path, overrides, {"modality": modality_of(checkpoint)})
     _need_downstream()
@@ -34,13 +24,7 @@ def finetune(
 
     quiet()
     result = run(checkpoint, settings, resume, overwrite, typer.echo)
-    is_main = os.environ.get("RANK", "0") == "0"
-    if result.fit.stopped_by:
-        if is_main:
-            typer.echo(f"go on with: textdae finetune {' '.join([checkpoint, *(words or [])])} --resume")
-        raise typer.Exit(128 + result.fit.stopped_by)
-    if is_main:
-        print_result(result, "test")
+    end(result, ["finetune", checkpoint, *(words or [])], "test")
 
 
 @app.command()
@@ -50,11 +34,12 @@ def probe(checkpoint: Checkpoint, words: Words = None) -> None:
     _alone("probe")
     settings = load(ProbeSettings, path, overrides, {"modality": modality_of(checkpoint)})
     _need_downstream()
-    _claim(settings.output_dir)
     from textdae.downstream.probe import probe as run
     from textdae.report.scores import print_table
+    from textdae.runs import check_writable
 
     quiet()
+    check_writable(settings.output_dir)
     found = run(checkpoint, settings, typer.echo)
     for table in ("encoder", "rivals"):
         typer.echo(f"\n{print_table(found[table])}")
@@ -70,21 +55,12 @@ def label_curve(checkpoint: Checkpoint, words: Words = None) -> None:
     _alone("label-curve")
     settings = load(LabelCurveSettings, path, overrides, {"modality": modality_of(checkpoint)})
     _need_downstream()
-    _claim(settings.output_dir)
     from textdae.downstream.label_curve import label_curve as run
 
     quiet()
     run(checkpoint, settings, typer.echo)
     output = settings.output_dir
     typer.echo(f"written: {output / 'curve.png'}, {output / 'curve.csv'}")
-
-
-def _claim(folder: Path) -> None:
-    """Make the output folder before the work, so that nothing is lost for want of it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"output_dir: {folder} cannot be written: {error.strerror}") from None
 
 
 def _alone(command: str) -> None:

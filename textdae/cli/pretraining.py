@@ -2,13 +2,12 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from textdae.cli.app import Checkpoint, Words, app, print_result, quiet, split
+from textdae.cli.app import Checkpoint, Overwrite, Resume, Words, app, end, exclude_each_other, quiet, split
 from textdae.errors import SettingsError
 from textdae.locate import modality_of
 from textdae.settings import (
@@ -22,33 +21,14 @@ from textdae.settings import (
 
 
 @app.command()
-def pretrain(
-    words: Words = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last whole checkpoint in output_dir.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove the run that output_dir holds.")
-    ] = False,
-) -> None:
+def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite = False) -> None:
     """Pretrain a denoiser; without arguments, a masked encoder on the docstrings of the installed packages."""
-    if resume and overwrite:
-        raise SettingsError("--resume and --overwrite exclude each other")
+    exclude_each_other(resume, overwrite)
     settings = load(PretrainSettings, *split(words))
-    is_main = os.environ.get("RANK", "0") == "0"
-    from textdae.pretrain import pretrain as run
-    from textdae.runs import check_output_dir
+    from textdae.pretraining import pretrain as run
 
     quiet()
-    if is_main:
-        check_output_dir(settings.output_dir, resume or overwrite)
-    result = run(settings, resume, overwrite, typer.echo)
-    if result.fit.stopped_by:
-        if is_main:
-            typer.echo(f"go on with: textdae pretrain {' '.join(words or [])} --resume")
-        raise typer.Exit(128 + result.fit.stopped_by)
-    if is_main:
-        print_result(result)
+    end(run(settings, resume, overwrite, typer.echo), ["pretrain", *(words or [])], "held_out")
 
 
 def _run_settings(checkpoint: str) -> Path | None:

@@ -98,10 +98,10 @@ def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:
     sides: dict[str, list[Images]] = {"train": [corpus.train], "held_out": [corpus.held_out], "test": []}
     tests, fingerprints = other_source(data, "test"), [corpus.fingerprint]
     if tests:
-        with named_as("test"):
-            apart = {"test": open_images(tests).fingerprint}
-        for side, other in (("train", data), ("held_out", other_source(data, "held_out"))):
-            check_apart(data, ({side: open_images(other).fingerprint} if other else {}) | apart)
+        apart = {"train": data, "held_out": other_source(data, "held_out"), "test": tests}
+        with named_as("test"):  # the other two have been opened before
+            opened = {side: open_images(other).fingerprint for side, other in apart.items() if other}
+        check_apart(data, opened)
         size = {"image_size": corpus.train.image_size, "channels": corpus.train.channels}
         with named_as("test"):
             found = prepare_images(tests.model_copy(update=size), whole=True)

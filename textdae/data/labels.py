@@ -76,17 +76,13 @@ def find_task(asked: str, raw: Raw, class_names: Sequence[str] | None, column: s
     lists = bool(kinds & {list, tuple})
     task = asked if asked != "auto" else "multi_label" if lists else "single_label"
     if task == "regression":
-        for label in raw:
-            if not _is_number(label):
-                raise SettingsError(
-                    f"{where} holds {label!r}, but data.task=regression needs a finite number"
-                )
-        return Task("regression", ("value",))
+        numbers_to_learn = Task("regression", ("value",))
+        check_labels(numbers_to_learn, raw, where)
+        return numbers_to_learn
     fraction = None if lists else _fraction(raw)
     if fraction is not None:
-        example = fraction
         raise SettingsError(
-            f"{where} holds fractions such as {example!r}, which are no classes; data.task=regression learns them "
+            f"{where} holds fractions such as {fraction!r}, which are no classes; data.task=regression learns them "
             "as numbers"
         )
     if lists and (task != "multi_label" or kinds - {list, tuple}):
@@ -142,10 +138,9 @@ def is_missing(label: Any) -> bool:
 
 
 def _fraction(raw: Raw) -> Any:
-    """A label that is no whole number where all are numbers, written as such or in words; None where there is none."""
-    if any(isinstance(label, float) for label in raw) or all(map(_is_number, raw)):
-        return next((n for n in raw if isinstance(n, float) or float(n) % 1), None)
-    return None
+    """A number that is not whole: any float, and the like written in words where all are numbers; None: there is none."""
+    of_numbers = all(map(_is_number, raw))
+    return next((n for n in raw if isinstance(n, float) or (of_numbers and float(n) % 1)), None)
 
 
 def check_labels(task: Task, raw: Raw, where: str) -> None:
@@ -185,9 +180,8 @@ def remarks(task: Task, train: np.ndarray, others: Mapping[str, tuple[Raw, np.nd
             lines.append(f"classes with {what}: {len(rare):,} ({_some(rare)})")
     for side, (raw, numbers) in others.items():
         if task.is_multi_label:
-            unseen = Counter(
-                str(label) for labels in raw for label in labels if str(label) not in task.classes
-            )
+            known = set(task.classes)
+            unseen = Counter(str(label) for labels in raw for label in labels if str(label) not in known)
         else:
             unseen = Counter(str(raw[row]) for row in np.flatnonzero(numbers < 0).tolist())
         if unseen:

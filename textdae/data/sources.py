@@ -96,7 +96,7 @@ def open_source(settings: TextReadingSettings, cache: Path, columns: Columns | N
         # The cap is met while the docstrings are gathered, by leaving out a little of every package.
         gathered = docstrings_parquet(cache, settings.max_bytes)
         inner = settings.model_copy(update={"max_bytes": None})
-        columns = Columns(("text",), columns.others)
+        columns = Columns(("text", *columns.texts[1:]), columns.others)
         return _file_source("docstrings of the installed packages", [gathered], inner, columns)
     files = _find(settings.source)
     if files:

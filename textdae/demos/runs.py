@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from textdae.pretrain import pretrain
+from textdae.pretraining import pretrain
 from textdae.settings import ImagePretrainSettings, dump, load
 from textdae.settings.reader import over
 

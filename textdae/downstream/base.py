@@ -1,7 +1,6 @@
 """What work with labels asks of a modality; everything else of it knows neither text nor images."""
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,11 @@ class Downstream(ABC):
 
     Attributes:
         checkpoint: folder or Hub id.
-        corpus: task and examples.
-        notes: what was cut or changed on the way, counted.
+        corpus: task and examples; its notes tell also what the checkpoint will not see of them.
     """
 
     checkpoint: str
     corpus: LabelledCorpus
-    notes: Counter[str]
 
     @abstractmethod
     def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> Encoder:

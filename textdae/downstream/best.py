@@ -35,7 +35,8 @@ class Best:
             value = json.loads((self.folder / SCORE).read_text())[self.name]
         except (OSError, ValueError, KeyError):
             return False
-        return checkpoint.fault(self.folder) is None and value in self.values
+        beaten = any(is_better(self.name, other, value) for other in self.values)
+        return checkpoint.fault(self.folder) is None and value in self.values and not beaten
 
     def enough(self) -> bool:
         """Whether the last evaluations, as many as the patience, found nothing better."""

@@ -13,16 +13,16 @@ def stratified(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     class (n, C), or numbers, are drawn evenly.
 
     Args:
-        labels: *Shape:* (n,) int64 of classes, or anything of n rows.
+        labels: *Shape:* (n,) whole numbers, one a class, or anything of n rows.
         seed: the same seed draws the same rows.
     """
     generator = np.random.default_rng(seed)
     if size >= len(labels):
         return np.arange(len(labels))
     shuffled = generator.permutation(len(labels))
-    if labels.ndim > 1 or labels.dtype != np.int64:
+    if not _are_classes(labels):
         return np.sort(shuffled[:size])
-    counts = np.bincount(labels)
+    counts = np.unique(labels, return_counts=True)[1]
     wanted = counts * size / len(labels)
     taken = np.floor(wanted).astype(int)
     short = wanted - taken
@@ -40,7 +40,11 @@ def folds(labels: np.ndarray, count: int, seed: int) -> list[tuple[np.ndarray, n
     The classes are spread over the parts as evenly as they go.
     """
     shuffled = np.random.default_rng(seed).permutation(len(labels))
-    if labels.ndim == 1 and labels.dtype == np.int64:
+    if _are_classes(labels):
         shuffled = shuffled[labels[shuffled].argsort(kind="stable")]
     parts = [shuffled[start::count] for start in range(count)]  # neighbours of a class go to different parts
     return [(np.concatenate(parts[:k] + parts[k + 1 :]), parts[k]) for k in range(count)]
+
+
+def _are_classes(labels: np.ndarray) -> bool:
+    return labels.ndim == 1 and np.issubdtype(labels.dtype, np.integer)

@@ -19,7 +19,7 @@ from textdae.data.cache import cache_root, digest
 from textdae.data.image_sources import open_images
 from textdae.data.images import Reader
 from textdae.data.sources import open_source
-from textdae.downstream.encoder import Encoder, View
+from textdae.downstream.encoder import StockEncoder, View
 from textdae.downstream.image_encoder import ImageEncoder
 from textdae.downstream.text_encoder import TextEncoder
 from textdae.errors import SettingsError, TextdaeError
@@ -76,7 +76,7 @@ def embed(
     return sum(done), width
 
 
-def _open(checkpoint: str, settings: EmbedSettings) -> tuple[Encoder, Rows]:
+def _open(checkpoint: str, settings: EmbedSettings) -> tuple[StockEncoder, Rows]:
     view = View(settings.layer, settings.pooling)
     if isinstance(settings, TextEmbedSettings):
         text = TextEncoder(checkpoint, view, settings.batch_tokens, settings.precision)

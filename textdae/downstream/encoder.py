@@ -37,11 +37,9 @@ class Encoder(ABC):
 
     Attributes:
         view: the one that is asked for unless another is.
-        notes: what was cut or changed on the way, counted.
     """
 
     view: View
-    notes: Counter[str]
 
     @abstractmethod
     def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, Any]:
@@ -62,6 +60,9 @@ class StockEncoder(Encoder):
     Args:
         checkpoint: folder or Hub id.
         pretrained: False: random weights in the place of its own, a pure function of the seed.
+
+    Attributes:
+        notes: what was cut off on the way, counted.
     """
 
     def __init__(self, checkpoint: str, precision: str, pretrained: bool, seed: int) -> None:
@@ -92,7 +93,7 @@ class StockEncoder(Encoder):
         self.dtype = autocast_dtype(precision, self.device)
         whole: Any = model.eval().to(self.device)
         self.model = whole.get_encoder() if whole.config.is_encoder_decoder else whole
-        self.notes = Counter()
+        self.notes = Counter[str]()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None)

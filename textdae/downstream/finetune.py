@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
 
 from textdae.data.labelled import LabelledCorpus
 from textdae.data.labels import Task
@@ -22,7 +21,7 @@ from textdae.downstream.base import downstream
 from textdae.downstream.best import SCORE, Best
 from textdae.downstream.heads import constant
 from textdae.downstream.metrics import measure, measures_of, per_class
-from textdae.errors import SettingsError, TextdaeError
+from textdae.errors import SettingsError
 from textdae.models.classifier import Classifier
 from textdae.models.sharding import whole_weights
 from textdae.noise import Draw
@@ -31,8 +30,8 @@ from textdae.report.card import classifier_card
 from textdae.report.confusion import confusion_picture
 from textdae.report.plots import loss_curve
 from textdae.report.scores import score_table
-from textdae.runs import check_output_dir, hardware, remove_run, resume_from, versions
-from textdae.settings import FinetuneSettings, FinetuneTrainSettings, dump
+from textdae.runs import begin, check_output_dir, exporting, hardware, resume_from
+from textdae.settings import FinetuneSettings, FinetuneTrainSettings
 from textdae.training import checkpoint as checkpoints
 from textdae.training.batches import Examples
 from textdae.training.log import read_log
@@ -125,7 +124,7 @@ def finetune(
         raise SettingsError(f"metric_for_best_model: a {task.kind} task has {known}; got {main!r}")
     classifier = work.classifier(settings.train.seed, settings.from_scratch)
     examples = {side: work.batches(getattr(corpus, side)) for side in ("train", "held_out", "test")}
-    for line in [*corpus.notes, *(f"{what}: {count:,}" for what, count in work.notes.items())]:
+    for line in corpus.notes:
         tell(line)
     architecture = type(classifier.model).__name__
     parameters = sum(parameter.numel() for parameter in classifier.parameters())
@@ -136,11 +135,8 @@ def finetune(
 
     facts = _facts(checkpoint, settings, corpus.fingerprint, main, accelerator.num_processes)
     start = resume_from(folder, facts, tell) if resume else None
-    if is_main and overwrite:
-        remove_run(folder)
     if is_main:
-        (folder / "settings.yaml").write_text(dump(settings))
-        (folder / "versions.json").write_text(json.dumps(versions(), indent=1))
+        begin(settings, overwrite)
     train = with_length(settings.train, len(corpus.train), accelerator.num_processes)
     best = Best(
         folder, main, train.early_stopping_patience, checkpoints.read_state(start)[0].step if start else 0
@@ -210,14 +206,10 @@ def finetune(
     }
     weights = whole_weights(classifier.model)
     if is_main:
-        try:
+        with exporting(folder):
             classifier.save_pretrained(folder, weights)
             work.save_assets(folder)
             _report(folder, checkpoint, settings, task, corpus, predictions, metrics)
-        except (OSError, SafetensorError) as error:
-            raise TextdaeError(
-                f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}; the checkpoints are whole"
-            ) from error
     accelerator.wait_for_everyone()
     which = (
         f"the best of {len(best.values)} evaluations by held-out {main} is kept"

@@ -3,7 +3,6 @@
 B batch, C, H, W channels and pixels.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ class ImageDownstream(Downstream):
     """Images, as `Downstream` says."""
 
     def __init__(self, checkpoint: str, data: LabelledImageSettings) -> None:
-        self.checkpoint, self.notes = checkpoint, Counter()
+        self.checkpoint = checkpoint
         config = config_of(checkpoint)
         self.processor = load_processor(checkpoint)
         self.image_size, self.channels, self.mean, self.deviation = image_input(config, self.processor)
@@ -90,9 +89,6 @@ class RawPixels(Encoder):
 
     view = View(None, "pixels")
 
-    def __init__(self) -> None:
-        self.notes = Counter()
-
     def views(self) -> list[View]:
         """The one."""
         return [self.view]
@@ -117,7 +113,6 @@ class PcaPixels(RawPixels):
     def __init__(self, images: Sequence[np.ndarray]) -> None:
         from sklearn.decomposition import PCA
 
-        super().__init__()
         pixels = super().embed(images, [])[self.view]
         solver = "covariance_eigh" if len(pixels) > pixels.shape[1] else "full"
         self._pca = PCA(min(_PCA, *pixels.shape), svd_solver=solver).fit(pixels)

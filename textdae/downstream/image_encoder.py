@@ -48,9 +48,16 @@ class ImageEncoder(StockEncoder):
             self.model.config, load_processor(checkpoint)
         )
         self.view, self.batch_size = view, batch_size
-        layers = {found.layer for found in self.views()}
-        if view.layer is not None and view.layer not in layers:
-            raise SettingsError(f"layer: {checkpoint} has layers 0 to {len(layers) - 1}, got {view.layer}")
+        poolings: dict[int, list[str]] = {}
+        for number, pooling in self.views():
+            poolings.setdefault(number or 0, []).append(pooling)
+        if view.layer is not None and view.layer not in poolings:
+            raise SettingsError(f"layer: {checkpoint} has layers 0 to {max(poolings)}, got {view.layer}")
+        known = poolings[max(poolings) if view.layer is None else view.layer]
+        if view.pooling not in known and known != ["code"]:
+            raise SettingsError(
+                f"pooling: that layer of {checkpoint} has {' and '.join(known)}, got {view.pooling}"
+            )
 
     def views(self) -> list[View]:
         """Every layer from the last to the first, with what it can be pooled by."""

@@ -26,6 +26,7 @@ from textdae.errors import SettingsError
 from textdae.locate import weights_of
 from textdae.noise.label import LabelNoise
 from textdae.report.label_curve import Curve, Point, equivalence, interval, label_curve_picture, write_csv
+from textdae.runs import check_writable
 from textdae.settings import LabelCurveSettings
 from textdae.training.batches import Examples
 from textdae.training.evaluation import spread
@@ -58,8 +59,10 @@ def label_curve(
     Raises:
         SettingsError: the checkpoint or the examples cannot be used, or the output folder holds another curve.
     """
+    folder = settings.output_dir
+    check_writable(folder)
     work = downstream(settings.modality, checkpoint, settings.data)
-    corpus, folder = work.corpus, settings.output_dir
+    corpus = work.corpus
     for line in corpus.notes:
         say(line)
     numbers = spread(len(corpus.test), settings.max_test_examples).numpy()
@@ -102,8 +105,6 @@ def label_curve(
     write_csv(curve, folder / "curve.csv")
     label_curve_picture(curve, sentence, folder / "curve.png")
     (folder / "curve.json").write_text(json.dumps({"sentence": sentence, "labels": sizes}, indent=1))
-    for what, count in work.notes.items():
-        say(f"{what}: {count:,}")
     say(sentence)
     return curve
 
@@ -126,13 +127,10 @@ def _lines(work: Downstream, settings: LabelCurveSettings) -> dict[str, Line]:
     def probed(encoder: Encoder) -> Line:
         return _Probed(work, Scaled(encoder, work.corpus.train))
 
-    def tuned(from_scratch: bool) -> Line:
-        return _Tuned(work, settings, from_scratch)
-
     made: dict[str, Callable[[], dict[str, Line]]] = {
-        "finetuned": lambda: {"fine-tuned": tuned(False)},
+        "finetuned": lambda: {"fine-tuned": _Tuned(work, settings, False)},
         "probe": lambda: {"probe": probed(work.encoder(settings.precision))},
-        "scratch": lambda: {"from scratch": tuned(True)},
+        "scratch": lambda: {"from scratch": _Tuned(work, settings, True)},
         "random": lambda: {"random encoder": probed(work.encoder(settings.precision, False, settings.seed))},
         "rivals": lambda: {name: probed(rival) for name, rival in work.rivals().items()},
     }
@@ -200,7 +198,6 @@ def _claim(folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerpr
             raise SettingsError(
                 f"output_dir: {folder} holds another curve ({', '.join(changed)} differ); set output_dir=OTHER"
             )
-    folder.mkdir(parents=True, exist_ok=True)
     stamp.write_text(json.dumps(question, indent=1))
 
 

@@ -104,10 +104,14 @@ def combined(kind: str) -> evaluate.CombinedEvaluations:
     return evaluate.combine([Measure(kind, measure) for measure in _FUNCTIONS[kind]])
 
 
+def _as_classes(task: Task, *several: np.ndarray) -> list[np.ndarray]:
+    """The zeros and ones of a multi-label task as scikit-learn wants them."""
+    return [each.astype(np.int64) if task.is_multi_label else each for each in several]
+
+
 def measure(task: Task, predictions: np.ndarray, labels: np.ndarray) -> Measures:
     """All measures of predictions, shaped and typed as labels are, see `Task.numbers`."""
-    if task.is_multi_label:
-        predictions, labels = predictions.astype(np.int64), labels.astype(np.int64)
+    predictions, labels = _as_classes(task, predictions, labels)
     return dict(combined(task.kind).compute(predictions=predictions, references=labels))
 
 
@@ -115,8 +119,7 @@ def intervals(
     task: Task, predictions: np.ndarray, labels: np.ndarray, resamples: int = 200
 ) -> dict[str, list[float]]:
     """95% intervals of the first two measures over the examples: the bootstrap's percentiles (Efron 1979)."""
-    if task.is_multi_label:
-        predictions, labels = predictions.astype(np.int64), labels.astype(np.int64)
+    predictions, labels = _as_classes(task, predictions, labels)
     generator = np.random.default_rng(0)
     found: dict[str, list[float]] = {}
     rows = [generator.integers(0, len(labels), len(labels)) for _ in range(resamples)]
@@ -128,8 +131,7 @@ def intervals(
 
 def main_measure(task: Task, predictions: np.ndarray, labels: np.ndarray) -> float:
     """The first of the measures alone, for the many comparisons of a choice."""
-    if task.is_multi_label:
-        predictions, labels = predictions.astype(np.int64), labels.astype(np.int64)
+    predictions, labels = _as_classes(task, predictions, labels)
     return float(next(iter(_FUNCTIONS[task.kind].values()))(labels, predictions))
 
 

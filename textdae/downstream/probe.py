@@ -34,9 +34,7 @@ def probe(
     for line in corpus.notes:
         say(line)
     drawn = stratified(corpus.train.labels, settings.max_examples, settings.seed)
-    judged = corpus.held_out.take(
-        stratified(_known(corpus.held_out.labels), settings.max_examples, settings.seed)
-    )
+    judged = corpus.held_out.take(stratified(corpus.held_out.labels, settings.max_examples, settings.seed))
     if len(drawn) < len(corpus.train):
         say(f"choices are made with {len(drawn):,} of the training examples, the figures with all of them")
     found: dict[str, Any] = {"encoder": {}, "rivals": {}, "choices": {}}
@@ -52,13 +50,10 @@ def probe(
         examples = [*(corpus.train.examples[row] for row in drawn), *judged.examples]
         return encoder.embed(examples, encoder.kinds())
 
-    encoder = work.encoder(settings.precision)
-    scaled = Scaled(encoder, corpus.train)
+    scaled = Scaled(work.encoder(settings.precision), corpus.train)
     matrices = all_views(scaled)
     for learner in ("logistic", "kNN"):
         measured("encoder", "encoder", scaled, learner, matrices)
-    for what, count in encoder.notes.items():
-        say(f"{what}: {count:,}")
     found["rivals"]["majority"] = measure(
         corpus.task, constant(corpus.task, corpus.train.labels, len(corpus.test)), corpus.test.labels
     )
@@ -67,11 +62,6 @@ def probe(
         scaled = Scaled(rival, corpus.train)
         measured("rivals", name, scaled, "logistic", all_views(scaled))
     return found
-
-
-def _known(labels: np.ndarray) -> np.ndarray:
-    """Labels to draw evenly by; a class that training lacks (-1) counts as the first."""
-    return labels.clip(min=0) if labels.dtype == np.int64 else labels
 
 
 def _choose(

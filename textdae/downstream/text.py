@@ -3,7 +3,6 @@
 B batch, L the longest text of it.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,18 +22,22 @@ from textdae.settings import LabelledTextSettings
 
 _LONGEST = 512
 """Tokens; a cut that most classification tasks do not feel."""
+_TOKENS_OF_A_CHARACTER = 8
+"""More than any tokenizer makes of one; the tokens around a text are in it too."""
 
 
 class TextDownstream(Downstream):
     """Texts, as `Downstream` says."""
 
     def __init__(self, checkpoint: str, data: LabelledTextSettings) -> None:
-        self.checkpoint, self.notes = checkpoint, Counter()
+        self.checkpoint = checkpoint
         name = locate(checkpoint)
         self.tokenizer: Any = load_tokenizer(name, needs=("pad_token",))
         longest = longest_input(self.tokenizer, config_of(checkpoint))
         self.max_length = min(data.max_length or _LONGEST, longest)
         self.corpus = labelled_texts(data)
+        if cut := self._cut():
+            self.corpus.notes.append(f"texts cut off after {self.max_length} tokens: {cut:,}")
 
     def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> TextEncoder:
         """The frozen encoder, or one of its sizes with random weights."""
@@ -52,11 +55,16 @@ class TextDownstream(Downstream):
 
     def batches(self, labelled: Labelled) -> "Texts":
         """The texts as token ids."""
-        ids, cut = tokenize(self.tokenizer, labelled.examples, self.max_length)
-        if cut:
-            self.notes[f"texts cut off after {self.max_length} tokens"] += cut
+        ids, _ = tokenize(self.tokenizer, labelled.examples, self.max_length)
         pads = {"input_ids": self.tokenizer.pad_token_id}
         return Texts(ids, labelled.labels, pads)
+
+    def _cut(self) -> int:
+        """How many texts are longer than the encoder takes."""
+        few = self.max_length // _TOKENS_OF_A_CHARACTER
+        sides = (self.corpus.train, self.corpus.held_out, self.corpus.test)
+        perhaps = [one for side in sides for one in side.examples if len("".join(one)) > few]
+        return tokenize(self.tokenizer, perhaps, self.max_length)[1]
 
     def noise(self, settings: Any) -> Noise | None:
         """Hidden tokens."""
@@ -112,7 +120,6 @@ class TfIdf(Encoder):
     def __init__(self, texts: Sequence[Any]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self.notes = Counter()
         self._vectorizer = TfidfVectorizer(
             ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", norm=None, dtype=np.float32
         )

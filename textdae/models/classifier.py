@@ -19,9 +19,10 @@ from transformers import (
     PreTrainedModel,
 )
 
-import textdae.models.image_classifier  # noqa: F401  (so that the Auto class knows ours)
 from textdae.errors import SettingsError, first_line
+from textdae.locate import modality_of
 from textdae.models.denoiser import Denoiser
+from textdae.models.image_classifier import LUMINANCE, OwnImageClassifier
 from textdae.models.sharding import put
 
 _AUTO = {"text": AutoModelForSequenceClassification, "image": AutoModelForImageClassification}
@@ -86,7 +87,7 @@ class Classifier(Denoiser):
 
     def optimize_for(self, device: torch.device, compile: bool) -> None:
         """Texts come in batches of ever other lengths, each of which would be compiled anew."""
-        super().optimize_for(device, compile and modality_inputs(self.model.config) == "image")
+        super().optimize_for(device, compile and self.model.main_input_name == "pixel_values")
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The matrices of the body, which is where pretraining has been; not its embeddings, nor the head."""
@@ -101,12 +102,6 @@ class Classifier(Denoiser):
     def load_pretrained(self, folder: Path) -> None:
         """Take the weights of a checkpoint that `save_pretrained` wrote."""
         put(self.model, load_classifier(str(folder)).state_dict())
-
-
-def modality_inputs(config: Any) -> str:
-    """text or image: what a model of this config reads."""
-    pixels = hasattr(config, "image_size") or hasattr(config, "num_channels")
-    return "image" if pixels else "text"
 
 
 def build_classifier(
@@ -133,12 +128,12 @@ def build_classifier(
         "id2label": names,
         "label2id": {name: number for number, name in names.items()},
     }
+    auto = _AUTO[modality_of(checkpoint)]
     try:
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False, **labels)
         if hasattr(config, "classifier_pooling"):
             # Pretraining teaches every position; the first has never been asked to stand for the others.
             config.classifier_pooling = "mean"
-        auto = _AUTO[modality_inputs(config)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if from_scratch:
@@ -162,15 +157,15 @@ def build_classifier(
                     )
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
         raise SettingsError(f"{checkpoint}: no classifier could be made of it: {first_line(error)}") from None
-    if getattr(config, "num_channels", 3) == 1:
+    if getattr(config, "num_channels", 3) == 1 and not isinstance(model, OwnImageClassifier):
         _take_colour(model)
     return Classifier(model, *moments)
 
 
 def _take_colour(model: Any) -> None:
-    """Let a model of grey images take colour ones, which is all that `pipeline` hands to it: it sees their luminance.
+    """Let a stock model of grey images take colour ones, which is all that `pipeline` hands to it.
 
-    The first convolution is repeated for each channel, in the channel's share of the luminance (ITU-R BT.601).
+    The first convolution is repeated for each channel, in the channel's share of the luminance.
     """
     for module in model.modules():
         for name, layer in module.named_children():
@@ -179,7 +174,7 @@ def _take_colour(model: Any) -> None:
                 wider = nn.Conv2d(
                     3, layer.out_channels, layer.kernel_size, bias=layer.bias is not None, **how
                 )
-                share = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+                share = torch.tensor(LUMINANCE).view(1, 3, 1, 1)
                 with torch.no_grad():
                     wider.weight.copy_(layer.weight * share)
                     if layer.bias is not None:
@@ -196,10 +191,10 @@ def load_classifier(name: str) -> PreTrainedModel:
     Raises:
         SettingsError: there is none.
     """
+    auto = _AUTO[modality_of(name)]
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        model: PreTrainedModel = _AUTO[modality_inputs(config)].from_pretrained(
-            name, config=config, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        model: PreTrainedModel = auto.from_pretrained(
+            name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
         )
         return model
     except Exception as error:

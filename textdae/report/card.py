@@ -154,7 +154,7 @@ def _card(
 
 ## How it was made
 
-- data: {_escape(notes[0])}
+- data: {_escape("; ".join(notes))}
 - noise: {noise}
 - {metrics["steps"]:,} steps of {metrics["global_batch"]} {example}, \
 {metrics["seconds"] / 60:.1f} minutes on {_escape(metrics["hardware"])}

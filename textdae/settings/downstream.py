@@ -35,6 +35,8 @@ class _Labels(Settings):
 class LabelledTextSettings(_Labels, TextReadingSettings):
     """Where labelled texts come from."""
 
+    document: Literal["row"] = "row"
+    """row: of a table, with its label."""
     text_pair_column: str | None = None
     """Column that holds a second text, for tasks about pairs."""
     max_length: Annotated[int, Field(ge=8)] | None = None

@@ -124,7 +124,7 @@ def over(base: Any, given: Any) -> Any:
 
 def load(
     cls: type[S],
-    path: Path | None = None,
+    path: Path | str | None = None,
     overrides: Sequence[str] = (),
     base: Mapping[str, Any] | None = None,
 ) -> S:
@@ -136,7 +136,7 @@ def load(
     Raises:
         SettingsError: one line per problem, each naming the key, where it was given, and what would work.
     """
-    settings = _read_file(path) if path else {}
+    settings = _read_file(Path(path)) if path else {}
     typed = {_override(settings, override) for override in overrides}
     settings = over(dict(base or {}), settings)
     cls = getattr(cls, "choose", lambda given: cls)(settings)

@@ -7,15 +7,13 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
 
-from textdae.errors import TextdaeError
 from textdae.modalities import Modality, modality
 from textdae.models.sharding import whole_weights
 from textdae.report.plots import loss_curve
 from textdae.report.scores import score_table
-from textdae.runs import check_output_dir, hardware, remove_run, resume_from, versions
-from textdae.settings import PretrainSettings, dump
+from textdae.runs import begin, check_output_dir, exporting, hardware, resume_from
+from textdae.settings import PretrainSettings
 from textdae.training.evaluation import evaluate, spread
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
@@ -73,11 +71,8 @@ def pretrain(
     in_training = spread(len(task.held_out), settings.evaluate.max_examples_in_training)
     size = settings.evaluate.batch_size
     floors = task.floors(task.asked, numbers) if is_main else {}
-    if is_main and overwrite:
-        remove_run(folder)
     if is_main:
-        (folder / "settings.yaml").write_text(dump(settings))
-        (folder / "versions.json").write_text(json.dumps(versions(), indent=1))
+        begin(settings, overwrite)
 
     trainer = Trainer(
         denoiser,
@@ -143,7 +138,7 @@ def _export(
 ) -> list[str]:
     """Put the stock checkpoint and its report at the top of the output folder."""
     folder = settings.output_dir
-    try:
+    with exporting(folder):
         task.denoiser.save_pretrained(folder, weights)
         task.save_assets(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
@@ -152,7 +147,3 @@ def _export(
         final = (metrics["steps"], table["model"]["loss"])
         loss_curve(read_log(folder / "log.jsonl"), final, floors, folder / "loss.png")
         return task.report(folder, settings, metrics, samples)
-    except (OSError, SafetensorError) as error:
-        raise TextdaeError(
-            f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}; the checkpoints are whole"
-        ) from error
