@@ -193,7 +193,7 @@ def test_features_that_tell_are_chosen_before_noise_and_then_the_best_dial(task,
     noise = np.random.default_rng(9).normal(size=features.shape)
     choice = choose(task, {"noise": noise, "signal": features}, labels, parts_of(labels), kind)
     assert choice.name == "signal"
-    scores = {head: score(task, head, features, labels) for head in heads(task, kind, False)}
+    scores = {head: score(task, head, features, labels) for head in heads(task, kind, False, len(labels))}
     best = min(scores.values()) if task.is_regression else max(scores.values())
     assert math.isclose(choice.score, best)
     assert math.isclose(scores[choice.head], best)
@@ -202,7 +202,7 @@ def test_features_that_tell_are_chosen_before_noise_and_then_the_best_dial(task,
 def test_the_usual_dial_is_kept_unless_another_is_better():
     labels = np.array([0, 1] * 20)
     features = np.where(labels, 5.0, -5.0)[:, None]  # any dial is right always
-    first = heads(SINGLE, "logistic", False)[0]
+    first = heads(SINGLE, "logistic", False, len(labels))[0]
     choice = choose(SINGLE, {"first": features, "second": features}, labels, parts_of(labels), "logistic")
     assert choice == ("first", first, 1.0)
 
@@ -212,7 +212,7 @@ def test_with_too_few_rows_to_judge_by_the_first_is_taken(task):
     features, labels = problem(task, rows=3)
     choice = choose(task, {"first": features[:, 3:], "second": features}, labels, [], "logistic")
     assert choice.name == "first"
-    assert choice.head == heads(task, "logistic", False)[0]
+    assert choice.head == heads(task, "logistic", False, len(labels))[0]
     assert math.isnan(choice.score)
 
 
@@ -225,9 +225,24 @@ def test_folds_that_lack_a_class_are_judged_all_the_same():
 @pytest.mark.parametrize("is_sparse", [False, True])
 def test_dials_differ_and_have_names(is_sparse):
     for task, kind, shown in ((SINGLE, "logistic", "C"), (NUMBER, "ridge", "alpha"), (MULTI, "kNN", "k")):
-        found = heads(task, kind, is_sparse)
+        found = heads(task, kind, is_sparse, 70)
         assert len(set(found)) == len(found) > 1
         assert all(str(head) == f"{kind}, {shown} = {head.value:g}" for head in found)
+
+
+def test_the_usual_dial_weighs_an_example_the_same_however_many_there_are():
+    """The same examples ten times over: the usual learner of the many is that of the few."""
+    features, labels = problem(SINGLE, rows=20)
+    few, many = (
+        fit(
+            SINGLE,
+            heads(SINGLE, "logistic", False, 20 * times)[0],
+            np.tile(features, (times, 1)),
+            np.tile(labels, times),
+        )
+        for times in (1, 10)
+    )
+    np.testing.assert_allclose(few.coef_, many.coef_, atol=1e-2)
 
 
 # Scaled vectors

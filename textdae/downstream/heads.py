@@ -40,13 +40,20 @@ class Choice(NamedTuple):
     """The main measure of the task, where it was chosen."""
 
 
-def heads(task: Task, kind: str, is_sparse: bool) -> list[Head]:
-    """The dials that are tried, the usual one first. Dense features are `Scaled`, so theirs are of another size."""
+def heads(task: Task, kind: str, is_sparse: bool, count: int) -> list[Head]:
+    """The dials that are tried, the usual one first. Dense features are `Scaled`, so theirs are of another size.
+
+    C multiplies a sum over the examples, so on dense features it begins where C times their number is the same.
+
+    Args:
+        count: of the labels to learn from.
+    """
     if kind == "kNN":
         return [Head("kNN", k) for k in (10, 1, 3, 30)]
     if task.is_regression:
         return [Head("ridge", alpha) for alpha in ((1, 0.1, 10) if is_sparse else (100, 1, 10, 1e3, 1e4))]
-    values = (10, 1, 100, 1000) if is_sparse else (1e-2, 1e-3, 1e-1, 1e-4, 1)
+    usual = 10 / count
+    values = (10, 1, 100, 1000) if is_sparse else (usual, usual / 10, usual * 10, usual / 100, usual * 100)
     return [Head("logistic", value) for value in values]
 
 
@@ -160,7 +167,7 @@ def choose(
                 top = other
         return top
 
-    usual = {name: heads(task, kind, sparse.issparse(found)) for name, found in features.items()}
+    usual = {name: heads(task, kind, sparse.issparse(found), len(labels)) for name, found in features.items()}
     if not parts:  # too few to judge by: the first, as it usually is
         name = next(iter(features))
         return Choice(name, usual[name][0], float("nan"))
