@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from textdae.errors import SettingsError, first_line
+from textdae.vetting import vet
 
 IMAGE_MODEL_TYPES = ("textdae_autoencoder", "textdae_unet", "vit")
 """`model_type` of the families of image denoisers, as their `config.json` has it."""
@@ -14,7 +15,7 @@ def locate(checkpoint: str) -> str:
     """The name to load from: a folder that is there, or a Hub id.
 
     Raises:
-        SettingsError: a folder that holds no checkpoint, or a path that is not there.
+        SettingsError: a folder that holds no checkpoint, or one that may not be opened, or a path that is not there.
     """
     path = Path(checkpoint).expanduser()
     if path.is_dir() and not (path / "config.json").exists():
@@ -23,6 +24,8 @@ def locate(checkpoint: str) -> str:
         raise SettingsError(f"{checkpoint}: no config.json, so not a checkpoint{hint}")
     if not path.exists() and (checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1):
         raise SettingsError(f"{checkpoint}: no such folder")
+    if path.is_dir():
+        vet(path)
     return str(path) if path.exists() else checkpoint
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel, ViTConfig, ViTForMaskedImageModeling
 
 from textdae.errors import SettingsError, first_line
-from textdae.locate import IMAGE_MODEL_TYPES
+from textdae.locate import IMAGE_MODEL_TYPES, locate
 from textdae.models.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.models.denoiser import Denoiser
 from textdae.models.sharding import put
@@ -240,6 +240,7 @@ def load_image_model(name: str, revision: str | None = None) -> PreTrainedModel:
     Raises:
         SettingsError: there is none, or it is of a family that is not known here.
     """
+    name = locate(name)
     try:
         config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
         loader = _LOADERS.get(config.model_type)

@@ -23,6 +23,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from textdae.errors import SettingsError, first_line
+from textdae.locate import locate
 from textdae.models.denoiser import Denoiser
 from textdae.models.sharding import put
 from textdae.settings import TextModelSettings
@@ -195,8 +196,9 @@ def load_masked_lm(name: str, revision: str | None = None) -> PreTrainedModel:
     """Load a stock masked language model from a folder or the Hub; safetensors only, no code from there is run.
 
     Raises:
-        SettingsError: there is none.
+        SettingsError: there is none, or it may not be opened.
     """
+    name = locate(name)
     try:
         return AutoModelForMaskedLM.from_pretrained(
             name, revision=revision, trust_remote_code=False, use_safetensors=True, dtype=torch.float32

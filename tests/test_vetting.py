@@ -1,0 +1,234 @@
+"""Checkpoints that mean harm: each is refused in one line, before anything of it is allocated or run."""
+
+import json
+import pickle
+import resource
+import struct
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from labelled import image_checkpoint, text_checkpoint
+from safetensors.torch import load_file, save_file
+
+import textdae
+from textdae.downstream.text_encoder import TextEncoder
+from textdae.errors import SettingsError
+from textdae.locate import locate
+from textdae.models.classifier import build_classifier
+from textdae.vetting import vet
+
+
+@pytest.fixture
+def text(tmp_path, wordpiece):
+    return Path(text_checkpoint(tmp_path / "text", wordpiece))
+
+
+def change_config(folder: Path, **values) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+
+
+class Bomb:
+    """A pickle that leaves a trace when it is opened."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+def leave_a_pickle(folder: Path) -> str:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(folder.parent / "ran")))
+    return "pytorch_model.bin is a pickle"
+
+
+def promise_a_header_of_two_gigabytes(folder: Path) -> str:
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 2 * 10**9) + content[8:])
+    return "promises a header of 2,000,000,000 bytes"
+
+
+def cut_the_weights_short(folder: Path) -> str:
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[: len(content) // 2])
+    return "promises more numbers than it holds"
+
+
+def empty_the_weights(folder: Path) -> str:
+    (folder / "model.safetensors").write_bytes(b"")
+    return "promises a header of 0 bytes in a file of 0"
+
+
+def ask_for_a_layer_of_a_billion(folder: Path) -> str:
+    change_config(folder, intermediate_size=10**9)
+    return r"describes a model of [\d,]+ numbers \(intermediate_size = 1,000,000,000\)"
+
+
+def ask_for_a_million_layers(folder: Path) -> str:
+    change_config(folder, num_hidden_layers=10**6)
+    return r"num_hidden_layers = 1,000,000, the weights are \d+ tensors"
+
+
+def ask_for_a_vocabulary_of_a_billion(folder: Path) -> str:
+    change_config(folder, vocab_size=10**9)
+    return "vocab_size = 1,000,000,000"
+
+
+def name_a_shard_elsewhere(folder: Path) -> str:
+    index = {"weight_map": {"a": "model.safetensors", "b": "../../secret.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return r"names '\.\./\.\./secret\.safetensors'"
+
+
+def name_a_shard_at_the_root(folder: Path) -> str:
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "/etc/passwd"}}))
+    return "names '/etc/passwd'"
+
+
+def link_out_of_the_folder(folder: Path) -> str:
+    (folder / "model.safetensors").rename(folder.parent / "elsewhere.safetensors")
+    (folder / "model.safetensors").symlink_to(folder.parent / "elsewhere.safetensors")
+    return "model.safetensors is a link out of the folder"
+
+
+def write_no_object(folder: Path) -> str:
+    (folder / "config.json").write_text("[1]")
+    return "config.json holds no JSON object"
+
+
+def write_no_json(folder: Path) -> str:
+    (folder / "config.json").write_text("{" * 5000)
+    return "refused"
+
+
+def nest_without_end(folder: Path) -> str:
+    (folder / "config.json").write_text('{"a":' * 100_000 + "1" + "}" * 100_000)
+    return "refused"
+
+
+HARM = [
+    leave_a_pickle, promise_a_header_of_two_gigabytes, cut_the_weights_short, empty_the_weights,
+    ask_for_a_layer_of_a_billion, ask_for_a_million_layers, ask_for_a_vocabulary_of_a_billion, name_a_shard_elsewhere,
+    name_a_shard_at_the_root, link_out_of_the_folder, write_no_object, write_no_json, nest_without_end,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("harm", HARM, ids=lambda harm: harm.__name__)
+def test_harm_is_refused_in_one_line_whoever_loads_it(harm, text):
+    says = harm(text)
+    loaders = [
+        textdae.load_text,
+        lambda name: TextEncoder(name),
+        lambda name: build_classifier(locate(name), "single_label_classification", ("a", "b"), 0),
+        lambda name: textdae.load_image(name),
+    ]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for load in loaders:
+        with pytest.raises(SettingsError, match=says) as caught:
+            load(str(text))
+        assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes
+    assert not (text.parent / "ran").exists()
+
+
+def test_the_bomb_would_go_off(tmp_path):
+    pickle.loads(pickle.dumps(Bomb(tmp_path / "ran")))
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("model_type", ["modernbert", "of_its_own"])
+def test_code_of_a_checkpoint_is_never_run(model_type, text):
+    """Where the stock library knows the family its own class is taken, otherwise nobody's."""
+    trace = text.parent / "ran"
+    (text / "modeling_own.py").write_text(f"import pathlib; pathlib.Path({str(trace)!r}).touch()")
+    (text / "own.py").write_text((text / "modeling_own.py").read_text())
+    auto = dict.fromkeys(
+        ("AutoConfig", "AutoModel", "AutoModelForMaskedLM", "AutoTokenizer"), "modeling_own.Model"
+    )
+    change_config(text, model_type=model_type, auto_map=auto)
+    tokenizer = json.loads((text / "tokenizer_config.json").read_text())
+    tokenizer["auto_map"] = {"AutoTokenizer": [None, "own.Tokenizer"]}
+    (text / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    if model_type == "modernbert":
+        assert type(textdae.load_text(str(text)).denoiser.model).__name__ == "ModernBertForMaskedLM"
+    else:
+        for load in (textdae.load_text, TextEncoder):
+            with pytest.raises(SettingsError) as caught:
+                load(str(text))
+            assert "\n" not in str(caught.value)
+    assert not trace.exists()
+
+
+def test_the_command_line_says_it_in_one_line(text, tmp_path):
+    says = ask_for_a_layer_of_a_billion(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "textdae", "denoise", str(text), "a [MASK]"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "intermediate_size" in done.stderr
+    assert says
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "conv", "unet", "vit"])
+def test_honest_image_checkpoints_pass(name, tmp_path):
+    vet(Path(image_checkpoint(tmp_path / name, name)))
+
+
+def test_honest_text_checkpoints_pass(text, tmp_path, wordpiece):
+    vet(text)
+    vet(Path(text_checkpoint(tmp_path / "bert", wordpiece, "bert")))
+    change_config(text, max_position_embeddings=10**7)  # rotary positions have no weights
+    vet(text)
+
+
+def test_the_cache_of_the_hub_is_made_of_links(text, tmp_path):
+    repository = tmp_path / "models--owner--name"
+    snapshot = repository / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for number, path in enumerate(sorted(text.iterdir())):
+        path.rename(repository / "blobs" / str(number))
+        (snapshot / path.name).symlink_to(f"../../blobs/{number}")
+    assert locate(str(snapshot)) == str(snapshot)
+    textdae.load_text(str(snapshot))
+    (snapshot / "README.md").symlink_to("/etc/passwd")
+    with pytest.raises(SettingsError, match=r"README\.md is a link out of the folder"):
+        locate(str(snapshot))
+
+
+def test_shards_count_together(text):
+    weights = load_file(text / "model.safetensors")
+    names = sorted(weights)
+    (text / "model.safetensors").unlink()
+    files = {}
+    for number, part in enumerate((names[::2], names[1::2]), 1):
+        file = f"model-0000{number}-of-00002.safetensors"
+        save_file({name: weights[name] for name in part}, text / file, {"format": "pt"})
+        files |= dict.fromkeys(part, file)
+    (text / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    vet(text)
+    textdae.load_text(str(text))
+
+
+@given(place=st.integers(0, 2000), value=st.integers(0, 255))
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_a_changed_header_is_refused_or_harmless(text, place, value):
+    """Whatever byte of the header is changed: no other kind of error, and no tensor beyond the file."""
+    path = text / "model.safetensors"
+    before = path.read_bytes()
+    content = bytearray(before)
+    content[place] = value
+    path.write_bytes(content)
+    try:
+        with suppress(SettingsError):
+            vet(text)
+    finally:
+        path.write_bytes(before)
