@@ -1,11 +1,14 @@
 """The loop, on a modality that the package does not know."""
 
 import inspect
+import itertools
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -34,10 +37,17 @@ SETTINGS = {
 
 
 def train(
-    folder: Path, dropout: float = 0.0, size: int = 50, noise=None, resume=False, evaluate=None, **changes
+    folder: Path,
+    dropout: float = 0.0,
+    size: int = 50,
+    noise=None,
+    resume=False,
+    evaluate=None,
+    build=SignalDenoiser,
+    **changes,
 ):
     torch.manual_seed(1)
-    denoiser = SignalDenoiser(dropout=dropout)
+    denoiser = build(dropout=dropout)
     folder.mkdir(exist_ok=True)
     last = checkpoint.last_whole(folder / "checkpoints", print) if resume else None
     settings = TrainSettings(**{**SETTINGS, **changes})
@@ -161,18 +171,70 @@ def test_a_time_budget_ends_the_run(tmp_path):
     assert rates[-1] < 0.1 * max(rates)
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_try(tmp_path):
-    class Explodes(GaussianNoise):
-        def __call__(self, clean, draw, progress=0.0):
-            corrupted = super().__call__(clean, draw, progress)
-            return corrupted._replace(target=corrupted.target * (float("inf") if progress > 0.6 else 1.0))
+class Broken(SignalDenoiser):
+    """Its loss, its gradient or neither is bad in the passes of these numbers, from 0."""
 
+    def __init__(self, passes, loss=math.nan, gradient=0.0, dropout=0.0):
+        super().__init__(dropout=dropout)
+        self.passes, self.bad, self.bad_gradient, self.number = passes, loss, gradient, 0
+
+    def loss(self, reconstruction, target):
+        right = super().loss(reconstruction, target)
+        self.number += self.training
+        if not self.training or self.number - 1 not in self.passes:
+            return right
+        spoilt = reconstruction.sum() * self.bad_gradient
+        return spoilt + right if self.bad_gradient else right.detach() * 0 + right * 0 + self.bad
+
+
+BAD = {"nan": {"loss": math.nan}, "inf": {"loss": math.inf}, "gradient": {"gradient": math.inf}}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_try(bad, tmp_path):
     with pytest.raises(
         TextdaeError, match=r"step 9: the loss is not finite .*step-00000008; try half of train"
     ):
-        train(tmp_path, noise=Explodes(0.3))
-    kept = [path.name for path in checkpoint.checkpoints(tmp_path / "checkpoints")]
-    assert kept == ["step-00000004", "step-00000008"]
+        train(tmp_path, build=partial(Broken, [8], **BAD[bad]))
+    kept = checkpoint.checkpoints(tmp_path / "checkpoints")
+    assert [path.name for path in kept] == ["step-00000004", "step-00000008"]
+    assert all(
+        tensor.isfinite().all() for path in kept for tensor in load_file(path / "model.safetensors").values()
+    )
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_such_a_step_may_be_left_out_and_is_counted(bad, tmp_path, capsys):
+    build = partial(Broken, [2, 5, 9], **BAD[bad])
+    _, result = train(tmp_path, build=build, on_nonfinite="skip", save_steps=1, save_total_limit=20)
+    after = [
+        [load_file(path / name) for name in ("model.safetensors", "training_state.safetensors")]
+        for path in checkpoint.checkpoints(tmp_path / "checkpoints")
+    ]
+    nothing_happened = [
+        all(torch.equal(one[key], two[key]) for one, two in zip(*pair, strict=True) for key in one)
+        for pair in itertools.pairwise(after)
+    ]
+    assert [number + 1 for number, nothing in enumerate(nothing_happened) if nothing] == [2, 5, 9]
+    assert result.cursor.step == 12
+    assert result.cursor.skipped == 3
+    assert "steps left out, their loss or gradient not being finite: 3" in capsys.readouterr().out
+    entries = read_log(tmp_path / "log.jsonl")
+    assert [entry.get("skipped", 0) for entry in entries] == [0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3]
+    assert entries[2]["scored"] == 0
+    assert all(math.isfinite(entry["loss"]) for entry in entries)
+
+
+def test_what_was_left_out_is_counted_over_a_resume(tmp_path):
+    settings = {"on_nonfinite": "skip", "lr_scheduler_type": "constant"}
+    train(tmp_path, build=partial(Broken, [2]), max_steps=6, **settings)
+    _, result = train(tmp_path, build=partial(Broken, [1, 2]), resume=True, **settings)
+    assert result.cursor.skipped == 3
+
+
+def test_a_run_that_only_leaves_out_stops(tmp_path):
+    with pytest.raises(TextdaeError, match="step 22: the loss is for the 20th time in a row not finite"):
+        train(tmp_path, build=partial(Broken, range(2, 90)), on_nonfinite="skip", max_steps=60)
 
 
 def test_a_batch_with_nothing_scored_contributes_nothing(tmp_path):

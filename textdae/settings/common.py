@@ -114,6 +114,8 @@ class TrainSettings(Settings):
     """What the reconstruction is compared with; noisy is the wrong target, there to see why the original is the right one."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are scaled down to this norm; 0: never."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """A step whose loss or gradient is not finite: stop before it does harm, or leave it out and count it."""
     lr_scheduler_type: Literal["wsd", "linear", "cosine", "constant"] = "linear"
     """wsd: warm-up, plateau, linear decay to zero over the last `decay_share`; the others after warm-up as named."""
     warmup_steps: StepsOrShare = 20

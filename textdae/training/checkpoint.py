@@ -38,6 +38,8 @@ class Cursor(NamedTuple):
     """Examples seen, over all processes: the place in the stream."""
     seconds: float = 0.0
     """Training time spent."""
+    skipped: int = 0
+    """Of the steps, those that were left out, their loss or gradient not being finite."""
 
 
 def _sha256(path: Path) -> str:

@@ -32,6 +32,9 @@ from textdae.training.log import Log
 from textdae.training.optimizers import build_optimizers, set_learning_rate
 from textdae.training.schedule import Every, Schedule
 
+_MOST_IN_A_ROW = 20
+"""Steps that may be left out one after the other; more are no accident."""
+
 
 class FitResult(NamedTuple):
     """How a training run ended."""
@@ -96,7 +99,7 @@ class Trainer:
         if resume_from:
             checkpoint.restore(resume_from, denoiser, self.optimizers)
             self.start, _ = checkpoint.read_state(resume_from)
-        self.last_saved = resume_from
+        self.last_saved, self._in_a_row = resume_from, 0
         self._began = time.monotonic()
 
     def fit(self) -> FitResult:
@@ -128,7 +131,8 @@ class Trainer:
                 examples = cursor.examples + self.global_batch
                 if self.schedule.last_example is not None:
                     examples = min(examples, self.schedule.last_example)
-                cursor = Cursor(cursor.step + 1, examples, self._seconds())
+                skipped = cursor.skipped + (not math.isfinite(norm))
+                cursor = Cursor(cursor.step + 1, examples, self._seconds(), skipped)
                 # Decided here once for all processes; everything below follows from it.
                 progress, stopped_by = self._agree(
                     self.schedule.progress(cursor.step, cursor.seconds), stop()
@@ -147,7 +151,7 @@ class Trainer:
                         "examples_per_second": round(speeds[-1], 2),
                         "seconds": round(cursor.seconds, 2),
                     }
-                    log.write(entry)
+                    log.write(entry | ({"skipped": skipped} if skipped else {}))
                     figures = {**figures, "loss": float(f"{loss:.4g}"), "examples/s": round(speeds[-1])}
                     totals, since, since_examples = self._zeros(2), time.monotonic(), cursor.examples
                 log.progress(progress, step=cursor.step, **figures)
@@ -166,10 +170,15 @@ class Trainer:
                 log.say(
                     f"stopped by {signal.Signals(stopped_by).name} at step {cursor.step}; saved {self.last_saved}"
                 )
+            if cursor.skipped:
+                log.say(f"steps left out, their loss or gradient not being finite: {cursor.skipped:,}")
         return FitResult(cursor, stopped_by or None, statistics.median(speeds) if speeds else 0.0)
 
     def _step(self, step: int, micro_batches: list[Corrupted]) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """One optimizer step; return this process's sum of losses and count, and the global gradient norm."""
+        """One optimizer step; return this process's sum of losses and count, and the global gradient norm.
+
+        Where the norm is not finite nothing has happened, and nothing counts.
+        """
         # The generator is set anew, so that dropout too depends on the place in the run and on no history.
         torch.manual_seed(
             zlib.crc32(f"{self.settings.seed} {step} {self.accelerator.process_index}".encode())
@@ -184,21 +193,27 @@ class Trainer:
             last = number == len(on_device) - 1
             with nullcontext() if last else self.accelerator.no_sync(self.model), self._autocast():
                 output = self.model(micro_batch)
-            (output.loss_sum * scale).backward()
-            loss_sum += output.loss_sum.detach()
+            found = output.loss_sum.detach()
+            # Times 1, or not a number where the loss is not finite: so it is in the gradient, and all processes know.
+            (output.loss_sum * scale * (1 + 0 * found)).backward()
+            loss_sum += found
         norm = float(
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf)
         )
-        if not math.isfinite(norm):
+        good = math.isfinite(norm)
+        self._in_a_row = 0 if good else self._in_a_row + 1
+        if not good and (self.settings.on_nonfinite == "stop" or self._in_a_row == _MOST_IN_A_ROW):
+            often = f"for the {_MOST_IN_A_ROW}th time in a row " if self._in_a_row == _MOST_IN_A_ROW else ""
             raise TextdaeError(
-                f"step {step + 1}: the loss is not finite (loss {float(loss_sum / scored.clamp(min=1)):g}, gradient norm "
-                f"{norm:g}); last good checkpoint: {self.last_saved or 'none yet'}; try half of train.learning_rate and "
-                "train.muon_learning_rate, more train.warmup_steps, or train.precision=fp32"
+                f"step {step + 1}: the loss is {often}not finite (loss {float(loss_sum / scored.clamp(min=1)):g}, gradient "
+                f"norm {norm:g}); last good checkpoint: {self.last_saved or 'none yet'}; try half of train.learning_rate "
+                "and train.muon_learning_rate, more train.warmup_steps, or train.precision=fp32"
             )
         for optimizer in self.optimizers:
-            optimizer.step()
+            if good:
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return loss_sum, scored, norm
+        return (loss_sum, scored, norm) if good else (self._zeros(()), self._zeros(()), norm)
 
     def _tickets(self) -> Iterator[Ticket]:
         """The stretches of the stream that this process trains on, step after step, without end."""
