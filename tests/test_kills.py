@@ -1,0 +1,79 @@
+"""A run may die anywhere: what comes out in the end has the same SHA-256, and no example was lost or seen twice.
+
+The default tests kill at some of the moments of a run, those marked slow at all of them.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kills import EPOCHS, SIZE, STEPS
+
+
+def carried_out(plan: dict, folder: Path) -> dict:
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("kills.py")),
+        str(folder / "run"),
+        json.dumps(plan),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(f"{plan}: {found['moments']} moments, {found['kills']} kills survived in {found['seconds']} s")
+    return found
+
+
+def check(plan: dict, least: int, folder: Path) -> None:
+    found = carried_out(plan, folder)
+    assert found["wrong"] == []
+    assert found["kills"] >= least
+    if not plan["how"]["kind"].startswith("pretrain"):
+        assert found["right"]["epochs"] == [list(range(SIZE))] * EPOCHS
+        assert found["right"]["step"] == STEPS
+
+
+SOME = [
+    ({"how": {"kind": "text"}, "every": 20, "bytes": 4, "chains": 2}, 14),
+    ({"how": {"kind": "image", "workers": 2}, "every": 50, "bytes": 2}, 4),
+    ({"how": {"kind": "image", "world": 2}, "every": 80}, 2),
+    ({"how": {"kind": "pretrain_text"}, "every": 90, "bytes": 1}, 2),
+]
+ALL = [
+    ({"how": {"kind": "text"}, "every": 1, "bytes": 40, "chains": 20}, 200),
+    ({"how": {"kind": "image"}, "every": 1, "bytes": 40, "chains": 20}, 200),
+    ({"how": {"kind": "text", "workers": 2}, "every": 4, "bytes": 10, "chains": 5}, 45),
+    ({"how": {"kind": "image", "workers": 2, "accumulation": 2}, "every": 4, "chains": 5}, 40),
+    ({"how": {"kind": "text", "world": 2}, "every": 5, "bytes": 5, "chains": 5}, 40),
+    ({"how": {"kind": "image", "world": 2, "workers": 2}, "every": 5, "chains": 5}, 40),
+    ({"how": {"kind": "pretrain_text"}, "every": 8, "bytes": 5, "chains": 3}, 25),
+    ({"how": {"kind": "pretrain_image"}, "every": 8, "bytes": 5, "chains": 3}, 25),
+]  # fmt: skip
+
+
+def named(case: object) -> str:
+    return "-".join(str(value) for value in case["how"].values()) if isinstance(case, dict) else ""
+
+
+@pytest.mark.parametrize(("plan", "least"), SOME, ids=named)
+def test_a_killed_run_ends_as_if_nothing_had_been(plan, least, tmp_path):
+    check(plan, least, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("plan", "least"), ALL, ids=named)
+def test_wherever_it_is_killed(plan, least, tmp_path):
+    check(plan, least, tmp_path)
+
+
+def test_what_is_compared_would_differ(tmp_path):
+    """Another order of the kills is the same; another number of processes or micro-batches is not to the bit."""
+    one, other = (
+        carried_out({"how": {"kind": "image", "accumulation": number}}, tmp_path / str(number))["right"]
+        for number in (1, 2)
+    )
+    assert one["epochs"] == other["epochs"]
+    name = f"checkpoints/step-{STEPS:08d}/model.safetensors"
+    assert one[name] != other[name]
