@@ -20,6 +20,7 @@ import socket
 import sys
 import time
 import traceback
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -88,14 +89,14 @@ class Pictures:
         return {"pixel_values": pixels}
 
 
-def build(kind: str) -> tuple[Any, ...]:
-    """A denoiser with dropout, its examples, its noise, and how to read the numbers of a batch from its target."""
+def build(kind: str, dropout: float) -> tuple[Any, ...]:
+    """A denoiser (of text: with dropout), its examples, its noise, and how to read the numbers of a batch from its target."""
     torch.manual_seed(0)
     if kind == "text":
         config = ModernBertConfig(
             vocab_size=100, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
             max_position_embeddings=16, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2,
-            mlp_dropout=0.1, attn_implementation="sdpa",
+            embedding_dropout=dropout, attn_implementation="sdpa",
         )  # fmt: skip
         noise = TokenNoise(Vocabulary(100, 4, (0, 1, 2, 3, 4)), rate=0.3, final_rate=0.15)
         return (
@@ -110,7 +111,7 @@ def train(folder: Path, how: dict[str, Any], world: int, seen: Path) -> None:
     """One sitting of a run, from its last whole checkpoint on."""
     torch.set_num_threads(1)
     accumulation, workers = how.get("accumulation", 1), how.get("workers", 0)
-    denoiser, examples, noise, numbers = build(how["kind"])
+    denoiser, examples, noise, numbers = build(how["kind"], how.get("dropout", 0.1))
     settings = TrainSettings(
         num_train_epochs=EPOCHS, per_device_train_batch_size=BATCH // accumulation // world,
         gradient_accumulation_steps=accumulation, precision="fp32", compile="never", eval_steps=0, save_steps=3,
@@ -122,8 +123,15 @@ def train(folder: Path, how: dict[str, Any], world: int, seen: Path) -> None:
 
     def consumed(module: Any, given: tuple[Any, ...]) -> None:
         sys.audit("textdae.pass")
-        number = next(passes)
-        line = [trainer.start.step + number // accumulation, number % accumulation, numbers(given[0].target)]
+        batch = given[0]
+        shown = [zlib.crc32(each.numpy().tobytes()) for each in batch.inputs[noise.field]]
+        scored = batch.where.flatten(1).any(1).tolist()  # what fills up the last batch is not
+        examples = [
+            pair
+            for pair, real in zip(zip(numbers(batch.target), shown, strict=True), scored, strict=True)
+            if real
+        ]
+        line = [how["sitting"], trainer.start.step + next(passes) // accumulation, examples]
         with open(seen, "a") as stream:  # outside the folder of the run, so it is no moment
             stream.write(json.dumps(line) + "\n")
 
@@ -150,7 +158,7 @@ def die_at(moment: int, folder: Path, count: Path) -> None:
     sys.addaudithook(hook)
 
 
-def child_of(folder: Path, how: dict[str, Any], kill: dict[str, int], rank: int, port: int) -> NoReturn:
+def child_of(folder: Path, how: dict[str, Any], kill: dict[str, Any], rank: int, port: int) -> NoReturn:
     """What one process of a sitting does."""
     try:
         os.setpgid(0, 0)
@@ -174,7 +182,7 @@ def child_of(folder: Path, how: dict[str, Any], kill: dict[str, int], rank: int,
         os._exit(1)
 
 
-def sitting(folder: Path, how: dict[str, Any], kill: dict[str, int]) -> bool:
+def sitting(folder: Path, how: dict[str, Any], kill: dict[str, Any]) -> bool:
     """Run until the end or the kill; True where the end was reached.
 
     Args:
@@ -286,35 +294,39 @@ def fingerprint(folder: Path) -> dict[str, Any]:
     return found | {"step": cursor.step, "examples": cursor.examples}
 
 
-def consumed(folder: Path) -> list[list[int]]:
-    """The examples of each epoch, by what the last sitting that came by has seen."""
-    passes: dict[tuple[int, int, int], list[int]] = {}
-    for path in sorted(folder.parent.glob(f"{folder.name}.seen.*")):
-        rank = int(path.suffix[1:])
+def consumed(folder: Path) -> dict[str, Any]:
+    """By what the last sitting that came by has seen: the examples of each epoch, and of each step what noise left."""
+    steps: dict[int, dict[int, list[Any]]] = {}
+    for path in folder.parent.glob(f"{folder.name}.seen.*"):
         for line in path.read_text().splitlines():
-            step, number, examples = json.loads(line)
-            passes[step, number, rank] = examples
-    flat = [example for key in sorted(passes) for example in passes[key]]
-    return [sorted(flat[begin : begin + SIZE]) for begin in range(0, len(flat), SIZE)]
+            sitting, step, examples = json.loads(line)
+            steps.setdefault(step, {}).setdefault(sitting, []).extend(examples)
+    shown = [sorted(steps[step][max(steps[step])]) for step in sorted(steps)]
+    flat = [number for step in shown for number, _ in step]
+    epochs = [sorted(flat[begin : begin + SIZE]) for begin in range(0, len(flat), SIZE)]
+    return {"epochs": epochs, "shown": zlib.crc32(json.dumps(shown).encode())}
 
 
-def survive(folder: Path, how: dict[str, Any], kills: list[dict[str, int]]) -> dict[str, Any]:
+def survive(folder: Path, how: dict[str, Any], kills: list[dict[str, Any]]) -> dict[str, Any]:
     """Run with these kills one after the other, then to the end; say what became of it."""
     shutil.rmtree(folder, ignore_errors=True)
     for path in folder.parent.glob(f"{folder.name}.*"):
         path.unlink()
     folder.mkdir(parents=True)
-    struck = sum(not sitting(folder, how, kill) for kill in kills)
-    if not sitting(folder, how, {}):
+    struck = sum(
+        not sitting(folder, {**how, **kill.get("how", {}), "sitting": number}, kill)
+        for number, kill in enumerate(kills)
+    )
+    if not sitting(folder, {**how, "sitting": len(kills)}, {}):
         raise RuntimeError("the last sitting did not reach the end")
-    return {"kills": struck, **fingerprint(folder), "epochs": consumed(folder)}
+    return {"kills": struck, **fingerprint(folder), **consumed(folder)}
 
 
 def main() -> None:
     """Carry out a plan and print how it went.
 
     It has `how`: kind, world, workers, accumulation; `every`: a stride of moments; `bytes`: so many kills within a file;
-    `chains`: so many times four kills one after the other.
+    `chains`: so many times four kills one after the other; `sets`: kills one after the other, each with a `how` of its own.
     """
     folder, plan = Path(sys.argv[1]), json.loads(sys.argv[2])
     began, how = time.monotonic(), plan["how"]
@@ -327,19 +339,28 @@ def main() -> None:
         for rank, total in enumerate(totals)
         for moment in range(1 + chance.randrange(min(stride, total)), total + 1, stride)
     ] if "every" in plan else []  # fmt: skip
+    sets += plan.get("sets", [])
     sets += [[{"byte": chance.randint(1, longest - 1)}] for _ in range(plan.get("bytes", 0))]
     sets += [
         [{"moment": chance.randint(1, totals[0] // 2)} for _ in range(4)]
         for _ in range(plan.get("chains", 0))
     ]
-    wrong, kills = [], 0
-    for each in sets:
-        found = survive(folder, how, each)
-        kills += found.pop("kills")
-        if found != {key: value for key, value in right.items() if key != "kills"}:
-            wrong.append([each, found])
+    found = [survive(folder, how, each) for each in sets]
+    kills = sum(each.pop("kills") for each in [right, *found])
+    wrong = [[kill, each] for kill, each in zip(sets, found, strict=True) if each != right]
     seconds = round(time.monotonic() - began, 1)
-    print(json.dumps({"moments": totals, "kills": kills, "wrong": wrong, "right": right, "seconds": seconds}))
+    print(
+        json.dumps(
+            {
+                "moments": totals,
+                "kills": kills,
+                "wrong": wrong,
+                "found": found,
+                "right": right,
+                "seconds": seconds,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from kills import EPOCHS, SIZE, STEPS
+from safetensors.torch import load_file
 
 
 def carried_out(plan: dict, folder: Path) -> dict:
@@ -66,6 +68,29 @@ def test_a_killed_run_ends_as_if_nothing_had_been(plan, least, tmp_path):
 @pytest.mark.parametrize(("plan", "least"), ALL, ids=named)
 def test_wherever_it_is_killed(plan, least, tmp_path):
     check(plan, least, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["text", "image"])
+def test_it_may_go_on_with_other_processes_workers_and_micro_batches(kind, tmp_path):
+    """Of the same global batch: the same order, the same noise, and weights that differ by rounding.
+
+    Without dropout, whose draws are those of a process.
+    """
+    whole = carried_out({"how": {"kind": kind, "dropout": 0}}, tmp_path / "whole")["right"]
+    kills = [
+        {"moment": 45, "how": {"world": 1}},
+        {"moment": 40, "how": {"world": 2, "workers": 1}},
+        {"moment": 45, "how": {"world": 1, "accumulation": 4}},
+    ]
+    how = {"kind": kind, "world": 2, "dropout": 0}
+    parts = carried_out({"how": how, "sets": [kills]}, tmp_path / "parts")
+    assert parts["kills"] == 3
+    for name in ("epochs", "shown"):  # of the run in two processes throughout too
+        assert parts["right"][name] == parts["found"][0][name] == whole[name]
+    file = f"run/checkpoints/step-{STEPS:08d}/model.safetensors"
+    one, other = (load_file(tmp_path / name / file) for name in ("whole", "parts"))
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-6)
 
 
 def test_what_is_compared_would_differ(tmp_path):

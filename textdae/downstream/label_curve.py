@@ -88,7 +88,9 @@ def label_curve(
     missing = [cell for cell in cells if not (folder / "cells" / cell.file).exists()]
     if len(missing) < len(cells):
         say(f"{len(cells) - len(missing):,} of {len(cells):,} points are there already")
-    for cell in tqdm(missing, "measuring", unit=" points", disable=None):
+    bar = tqdm(missing, "measuring", unit=" points", disable=None)
+    main = measures_of(corpus.task.kind)[0]
+    for cell in bar:
         rows = stratified(pool.labels, cell.labels, settings.seed + 1000 * cell.draw + cell.labels)
         predictions, how = lines[cell.line](pool.take(rows), test, settings.seed + cell.draw)
         figures = measure(corpus.task, predictions, test.labels)
@@ -98,6 +100,13 @@ def label_curve(
         path = folder / "cells" / cell.file
         path.with_suffix(".writing").write_text(json.dumps(found, indent=1))
         path.with_suffix(".writing").replace(path)
+        point = (
+            f"{cell.line}, {cell.labels:,} labels, draw {cell.draw + 1}: {main} {figures[main]:.3f} ({how})"
+        )
+        if bar.disable:  # no terminal: a line a point, so that a log tells how far it is
+            say(point)
+        else:
+            bar.set_postfix_str(point)
     curve = _gather(cells, folder / "cells", measures_of(corpus.task.kind)[:2])
     pretrained = [line for line in lines if line in ("fine-tuned", "probe")]
     rivals = [line for line in lines if line not in (*pretrained, "from scratch", "random encoder")]
