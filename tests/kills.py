@@ -21,26 +21,30 @@ import sys
 import time
 import traceback
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from transformers import ModernBertConfig, ModernBertForMaskedLM
+from transformers.utils.logging import disable_progress_bar
 
+from textdae.errors import TextdaeError
 from textdae.models.image import as_denoiser
 from textdae.models.text import TextDenoiser
 from textdae.models.unet import UNet, UNetConfig
 from textdae.noise import Vocabulary
 from textdae.noise.image import GaussianNoise
 from textdae.noise.text import TokenNoise
-from textdae.settings import ImagePretrainSettings, TextPretrainSettings, TrainSettings
+from textdae.settings import ImageFinetuneSettings, ImagePretrainSettings, TextPretrainSettings, TrainSettings
 from textdae.training import checkpoint
 from textdae.training.loop import Trainer
 
 SIZE, BATCH, EPOCHS = 20, 4, 2
 """Examples, examples of a step, and epochs: ten steps, the fifth of which ends the first epoch."""
 STEPS = SIZE * EPOCHS // BATCH
+_SAID = 3
+"""Exit status of a run that ended by an error of ours, which is one line."""
 _EVENTS = (
     "open",
     "os.rename",
@@ -107,6 +111,17 @@ def build(kind: str, dropout: float) -> tuple[Any, ...]:
     return as_denoiser(model), Pictures(), GaussianNoise(0.3, 0.1), numbers
 
 
+@contextlib.contextmanager
+def unlimited() -> Iterator[None]:
+    """What this program notes down is not part of the run."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def train(folder: Path, how: dict[str, Any], world: int, seen: Path) -> None:
     """One sitting of a run, from its last whole checkpoint on."""
     torch.set_num_threads(1)
@@ -132,7 +147,7 @@ def train(folder: Path, how: dict[str, Any], world: int, seen: Path) -> None:
             if real
         ]
         line = [how["sitting"], trainer.start.step + next(passes) // accumulation, examples]
-        with open(seen, "a") as stream:  # outside the folder of the run, so it is no moment
+        with unlimited(), open(seen, "a") as stream:  # outside the folder of the run, so it is no moment
             stream.write(json.dumps(line) + "\n")
 
     denoiser.register_forward_pre_hook(consumed)
@@ -164,6 +179,7 @@ def child_of(folder: Path, how: dict[str, Any], kill: dict[str, Any], rank: int,
         os.setpgid(0, 0)
         for number, name in ((1, os.devnull), (2, f"{folder}.err.{rank}")):
             os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        disable_progress_bar()  # it writes to a file here, which may not grow
         world = how.get("world", 1)
         if world > 1:
             os.environ |= {
@@ -173,12 +189,18 @@ def child_of(folder: Path, how: dict[str, Any], kill: dict[str, Any], rank: int,
         struck = rank == kill.get("rank", 0)
         die_at(kill.get("moment", 0) if struck else 0, folder, Path(f"{folder}.moments.{rank}"))
         if "byte" in kill and struck:
-            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (kill["byte"], kill["byte"]))
+            if not kill.get("full"):
+                signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (kill["byte"], resource.RLIM_INFINITY))
         RUNS[how["kind"]](folder, how, world, Path(f"{folder}.seen.{rank}"))
         os._exit(0)
+    except TextdaeError as error:
+        with unlimited():
+            Path(f"{folder}.said").write_text(str(error))
+        os._exit(_SAID)
     except BaseException:
-        traceback.print_exc()
+        with unlimited():
+            traceback.print_exc()
         os._exit(1)
 
 
@@ -186,7 +208,7 @@ def sitting(folder: Path, how: dict[str, Any], kill: dict[str, Any]) -> bool:
     """Run until the end or the kill; True where the end was reached.
 
     Args:
-        kill: `moment`, or `byte`: no file may become longer; and the `rank` that it strikes.
+        kill: `moment`, or `byte`: no file may become longer, where `full` as on a full disk; and the `rank` that it strikes.
     """
     world, port = how.get("world", 1), _free_port()
     children = {}
@@ -202,7 +224,8 @@ def sitting(folder: Path, how: dict[str, Any], kill: dict[str, Any]) -> bool:
         if rank < 0:
             continue
         _end(child)  # and what it has started
-        killed |= os.WIFSIGNALED(status) and rank == kill.get("rank", 0)
+        of_ours = os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == _SAID
+        killed |= of_ours and rank == kill.get("rank", 0)
         ended.append(status)
         if status:
             time.sleep(0.2 if children else 0)  # so that it is known which was the first
@@ -253,7 +276,8 @@ def pretrain_text(folder: Path, how: dict[str, Any], world: int, seen: Path) -> 
     ]
     chance = random.Random(0)
     corpus = folder.parent / "corpus.txt"
-    corpus.write_text("\n\n".join(" ".join(chance.choices(words, k=30)) for _ in range(60)))
+    with unlimited():
+        corpus.write_text("\n\n".join(" ".join(chance.choices(words, k=30)) for _ in range(60)))
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     given = {
         "output_dir": folder, "data": {"source": str(corpus), "block_size": 16, "cache_dir": folder.parent / "cache"},
@@ -274,9 +298,27 @@ def pretrain_image(folder: Path, how: dict[str, Any], world: int, seen: Path) ->
     )
 
 
+def finetune_image(folder: Path, how: dict[str, Any], world: int, seen: Path) -> None:
+    """The whole of `textdae finetune`, which keeps the best of several evaluations."""
+    from textdae.downstream.finetune import finetune
+
+    torch.set_num_threads(1)
+    encoder = folder.parent / "encoder"
+    with unlimited():
+        build("image", 0)[0].save_pretrained(encoder)
+    data = {"source": "digits", "cache_dir": folder.parent / "cache"}
+    train = {**_WHOLE_RUN, "eval_steps": 2, "learning_rate": 0.01}
+    given = {"output_dir": folder, "data": data, "train": train}
+    finetune(str(encoder), ImageFinetuneSettings.model_validate(given), resume=True)
+
+
 RUNS: dict[str, Callable[[Path, dict[str, Any], int, Path], None]] = {
-    "text": train, "image": train, "pretrain_text": pretrain_text, "pretrain_image": pretrain_image,
-}  # fmt: skip
+    "text": train,
+    "image": train,
+    "pretrain_text": pretrain_text,
+    "pretrain_image": pretrain_image,
+    "finetune_image": finetune_image,
+}
 
 
 def fingerprint(folder: Path) -> dict[str, Any]:
@@ -319,13 +361,15 @@ def survive(folder: Path, how: dict[str, Any], kills: list[dict[str, Any]]) -> d
     )
     if not sitting(folder, {**how, "sitting": len(kills)}, {}):
         raise RuntimeError("the last sitting did not reach the end")
-    return {"kills": struck, **fingerprint(folder), **consumed(folder)}
+    said = Path(f"{folder}.said").read_text() if Path(f"{folder}.said").exists() else None
+    return {"kills": struck, "said": said, **fingerprint(folder), **consumed(folder)}
 
 
 def main() -> None:
     """Carry out a plan and print how it went.
 
-    It has `how`: kind, world, workers, accumulation; `every`: a stride of moments; `bytes`: so many kills within a file;
+    It has `how`: kind, world, workers, accumulation; `every`: a stride of moments; `bytes`: so many ends within a file, by a
+    kill and by a full disk;
     `chains`: so many times four kills one after the other; `sets`: kills one after the other, each with a `how` of its own.
     """
     folder, plan = Path(sys.argv[1]), json.loads(sys.argv[2])
@@ -340,13 +384,15 @@ def main() -> None:
         for moment in range(1 + chance.randrange(min(stride, total)), total + 1, stride)
     ] if "every" in plan else []  # fmt: skip
     sets += plan.get("sets", [])
-    sets += [[{"byte": chance.randint(1, longest - 1)}] for _ in range(plan.get("bytes", 0))]
+    sizes = [int(longest ** chance.uniform(0, 1)) for _ in range(plan.get("bytes", 0))]
+    sets += [[{"byte": size, "full": full}] for size in sizes for full in (False, True)]
     sets += [
         [{"moment": chance.randint(1, totals[0] // 2)} for _ in range(4)]
         for _ in range(plan.get("chains", 0))
     ]
     found = [survive(folder, how, each) for each in sets]
     kills = sum(each.pop("kills") for each in [right, *found])
+    said = [line for each in [right, *found] if (line := each.pop("said"))]
     wrong = [[kill, each] for kill, each in zip(sets, found, strict=True) if each != right]
     seconds = round(time.monotonic() - began, 1)
     print(
@@ -354,6 +400,7 @@ def main() -> None:
             {
                 "moments": totals,
                 "kills": kills,
+                "said": said,
                 "wrong": wrong,
                 "found": found,
                 "right": right,

@@ -32,26 +32,29 @@ def check(plan: dict, least: int, folder: Path) -> None:
     found = carried_out(plan, folder)
     assert found["wrong"] == []
     assert found["kills"] >= least
-    if not plan["how"]["kind"].startswith("pretrain"):
+    assert all(("written: " in line and "whole" in line) or "untouched" in line for line in found["said"])
+    assert not any("\n" in line for line in found["said"])
+    if plan["how"]["kind"] in ("text", "image"):
         assert found["right"]["epochs"] == [list(range(SIZE))] * EPOCHS
         assert found["right"]["step"] == STEPS
 
 
 SOME = [
-    ({"how": {"kind": "text"}, "every": 20, "bytes": 4, "chains": 2}, 14),
+    ({"how": {"kind": "text"}, "every": 20, "bytes": 3, "chains": 2}, 14),
     ({"how": {"kind": "image", "workers": 2}, "every": 50, "bytes": 2}, 4),
     ({"how": {"kind": "image", "world": 2}, "every": 80}, 2),
     ({"how": {"kind": "pretrain_text"}, "every": 90, "bytes": 1}, 2),
 ]
 ALL = [
-    ({"how": {"kind": "text"}, "every": 1, "bytes": 40, "chains": 20}, 200),
-    ({"how": {"kind": "image"}, "every": 1, "bytes": 40, "chains": 20}, 200),
+    ({"how": {"kind": "text"}, "every": 1, "bytes": 30, "chains": 20}, 200),
+    ({"how": {"kind": "image"}, "every": 1, "bytes": 30, "chains": 20}, 200),
     ({"how": {"kind": "text", "workers": 2}, "every": 4, "bytes": 10, "chains": 5}, 45),
     ({"how": {"kind": "image", "workers": 2, "accumulation": 2}, "every": 4, "chains": 5}, 40),
     ({"how": {"kind": "text", "world": 2}, "every": 5, "bytes": 5, "chains": 5}, 40),
     ({"how": {"kind": "image", "world": 2, "workers": 2}, "every": 5, "chains": 5}, 40),
     ({"how": {"kind": "pretrain_text"}, "every": 8, "bytes": 5, "chains": 3}, 25),
     ({"how": {"kind": "pretrain_image"}, "every": 8, "bytes": 5, "chains": 3}, 25),
+    ({"how": {"kind": "finetune_image"}, "every": 8, "bytes": 5, "chains": 3}, 25),
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from textdae.modalities import Modality, modality
 from textdae.models.sharding import whole_weights
 from textdae.report.plots import loss_curve
 from textdae.report.scores import score_table
-from textdae.runs import begin, check_output_dir, exporting, hardware, resume_from
+from textdae.runs import begin, check_output_dir, hardware, resume_from, writing
 from textdae.settings import PretrainSettings
 from textdae.training.evaluation import evaluate, spread
 from textdae.training.log import read_log
@@ -138,7 +138,7 @@ def _export(
 ) -> list[str]:
     """Put the stock checkpoint and its report at the top of the output folder."""
     folder = settings.output_dir
-    with exporting(folder):
+    with writing(folder):
         task.denoiser.save_pretrained(folder, weights)
         task.save_assets(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))

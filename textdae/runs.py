@@ -54,17 +54,21 @@ def begin(settings: Any, overwrite: bool) -> None:
 
     Args:
         overwrite: remove the run that it holds first.
+
+    Raises:
+        TextdaeError: it could not be written.
     """
     folder = settings.output_dir
-    if overwrite:
-        _remove_run(folder)
-    (folder / "settings.yaml").write_text(dump(settings))
-    (folder / "versions.json").write_text(json.dumps(_versions(), indent=1))
+    with writing(folder):
+        if overwrite:
+            _remove_run(folder)
+        (folder / "settings.yaml").write_text(dump(settings))
+        (folder / "versions.json").write_text(json.dumps(_versions(), indent=1))
 
 
 @contextmanager
-def exporting(folder: Path) -> Iterator[None]:
-    """Turn what goes wrong while a finished run is written into one line.
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong while a run is written into one line.
 
     Raises:
         TextdaeError: it could not be written.

@@ -30,7 +30,7 @@ from textdae.report.card import classifier_card
 from textdae.report.confusion import confusion_picture
 from textdae.report.plots import loss_curve
 from textdae.report.scores import score_table
-from textdae.runs import begin, check_output_dir, exporting, hardware, resume_from
+from textdae.runs import begin, check_output_dir, hardware, resume_from, writing
 from textdae.settings import FinetuneSettings, FinetuneTrainSettings
 from textdae.training import checkpoint as checkpoints
 from textdae.training.batches import Examples
@@ -206,7 +206,7 @@ def finetune(
     }
     weights = whole_weights(classifier.model)
     if is_main:
-        with exporting(folder):
+        with writing(folder):
             classifier.save_pretrained(folder, weights)
             work.save_assets(folder)
             _report(folder, checkpoint, settings, task, corpus, predictions, metrics)

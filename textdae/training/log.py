@@ -1,13 +1,15 @@
 """The log of a run: a line of JSON per entry, TensorBoard on request, and a progress bar."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from tqdm import tqdm
 
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, TextdaeError
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -26,6 +28,9 @@ class Log:
 
     Args:
         enabled: False on all processes but the first.
+
+    Raises:
+        TextdaeError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path, step: int, tensorboard: bool, enabled: bool) -> None:
@@ -39,12 +44,13 @@ class Log:
             except ImportError:
                 raise SettingsError("train.tensorboard=true: pip install 'textdae[tensorboard]'") from None
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-        path = folder / "log.jsonl"
-        kept = [entry for entry in read_log(path) if entry["step"] <= step] if step else []
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
-        temporary.replace(path)
-        self._file = open(path, "a")  # noqa: SIM115
+        self.path = folder / "log.jsonl"
+        kept = [entry for entry in read_log(self.path) if entry["step"] <= step] if step else []
+        temporary = self.path.with_suffix(".tmp")
+        with self._in_one_line():
+            temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+            temporary.replace(self.path)
+            self._file = open(self.path, "a")  # noqa: SIM115
         self._bar = tqdm(
             total=100.0,
             desc="training",
@@ -53,11 +59,16 @@ class Log:
         )
 
     def write(self, entry: dict[str, Any]) -> None:
-        """Add an entry; it must have a `step`."""
+        """Add an entry; it must have a `step`.
+
+        Raises:
+            TextdaeError: it could not be written.
+        """
         if self._file is None:
             return
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
+        with self._in_one_line():
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
         if self._board is not None:
             for name, value in entry.items():
                 if name != "step" and isinstance(value, int | float):
@@ -83,4 +94,14 @@ class Log:
     ) -> None:
         for part in (self._file, self._board, self._bar):
             if part is not None:
-                part.close()
+                with suppress(OSError):  # what could not be written has been said
+                    part.close()
+
+    @contextmanager
+    def _in_one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TextdaeError(
+                f"{self.path}: could not be written: {error.strerror}; the checkpoints are whole, go on with --resume"
+            ) from error
