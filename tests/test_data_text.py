@@ -81,11 +81,11 @@ def test_a_second_run_reads_nothing_again(corpus, monkeypatch):
     monkeypatch.setattr(text, "_pack", None)
     monkeypatch.setattr(text, "train_tokenizer", None)
     second = prepare_text(settings(corpus), TOKENIZER)
-    assert second.fingerprint == first.fingerprint
+    assert second.facts == first.facts
     assert second.notes == first.notes
     assert (second.train.ids == first.train.ids).all()
     other = prepare_text(settings(corpus, block_size=64), TOKENIZER)  # the stream is cut anew, not made anew
-    assert other.fingerprint != first.fingerprint
+    assert other.facts != first.facts
     assert (other.train.ids == first.train.ids).all()
 
 
@@ -99,7 +99,7 @@ def test_whatever_changes_the_stream_makes_another(corpus, change):
         tokenizer = TokenizerSettings(vocab_size=200)
     else:
         data = settings(corpus, **{change: {"held_out": 0.3, "errors": "skip"}[change]})
-    assert prepare_text(data, tokenizer).fingerprint != first.fingerprint
+    assert prepare_text(data, tokenizer).facts != first.facts
 
 
 def test_the_tokenizer_is_trained_on_the_training_side_only(corpus, corpus_texts):

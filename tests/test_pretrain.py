@@ -165,13 +165,27 @@ def test_stopped_and_resumed_is_the_same_model(run, corpus, monkeypatch):
     [
         ("noise.rate=0.2", "noise"),
         ("train.seed=1", "train.seed"),
-        ("data.block_size=64", "data"),
+        ("data.block_size=64", "data.block_size"),
+        ("data.held_out=0.2", "data.held_out"),
+        ("tokenizer.vocab_size=200", "tokenizer"),
+        ("data.errors=skip", "data.source"),
         ("model.num_hidden_layers=1", "model"),
+        ("train.optimizer=adamw", "train.optimizer"),
     ],
 )
 def test_resuming_another_run_is_refused_by_name(run, corpus, changed, named):
     with pytest.raises(SettingsError, match=f"--resume: {named}.* differ"):
         pretrain(tiny(corpus, run[0].output_dir, changed), resume=True)
+
+
+def test_what_is_no_other_run_may_change(run, corpus, tmp_path):
+    """How long, how fast, in what portions, how often it is said."""
+    shutil.copytree(run[0].output_dir, tmp_path / "run")
+    changes = ["train.max_steps=42", "train.learning_rate=1e-4", "train.per_device_train_batch_size=8",
+               "train.gradient_accumulation_steps=2", "train.logging_steps=1", "train.save_steps=5",
+               "train.dataloader_num_workers=0", "train.precision=bf16"]  # fmt: skip
+    result = pretrain(tiny(corpus, tmp_path / "run", *changes), resume=True)
+    assert result.fit.cursor.step == 42
 
 
 def test_a_second_run_finds_everything_prepared(run, corpus, monkeypatch):

@@ -120,7 +120,7 @@ def pretrain(
 def _facts(settings: PretrainSettings, task: Modality) -> dict[str, Any]:
     """What must be the same when a run is resumed, for otherwise it would be another run."""
     return {
-        "data (corpus, tokenizer, block_size, held_out)": task.fingerprint,
+        **task.facts,
         "noise": [noise.model_dump(mode="json") for noise in settings.noise],
         "model": settings.model.model_dump(mode="json"),
         "train.seed": settings.train.seed,

@@ -67,8 +67,8 @@ class ImageCorpus(NamedTuple):
 
     train: Images
     held_out: Images
-    fingerprint: str
-    """The same for the same pixels on the same sides."""
+    facts: dict[str, Any]
+    """What makes these images, by the setting that says so; the same for the same pixels on the same sides."""
     notes: list[str]
     """What was read, and what was changed or left out."""
 
@@ -83,7 +83,8 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
         SettingsError: the corpus cannot be read, or one side of it is empty.
     """
     source, other, share = (open_images(data), None, 0.0) if whole else _sources(data)
-    folder = _folder(data, source, other, share)
+    facts = _facts(data, source, other, share)
+    folder = _folder(data, facts)
     cached(folder, lambda temporary: _write(temporary, source, other, share, data))
 
     train, held_out = (Images(folder / side) for side in ("train", "held_out"))
@@ -100,7 +101,7 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
     return ImageCorpus(
         train,
         held_out,
-        folder.name,
+        facts | {"data.image_size": train.image_size, "data.channels": train.channels},
         [
             f"{source.name}: {len(train):,} images, {size}{labels}; held out {len(held_out):,}"
             + (f" of {other.name}" if other else ""),
@@ -111,7 +112,7 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
 
 def is_prepared(data: ImageDataSettings) -> bool:
     """Whether just this corpus has been prepared before."""
-    return _folder(data, *_sources(data)).is_dir()
+    return _folder(data, _facts(data, *_sources(data))).is_dir()
 
 
 def _sources(data: ImageDataSettings) -> tuple[ImageSource, ImageSource | None, float]:
@@ -123,11 +124,20 @@ def _sources(data: ImageDataSettings) -> tuple[ImageSource, ImageSource | None, 
     return source, other, 0.0 if other else data.held_out
 
 
-def _folder(data: ImageDataSettings, source: ImageSource, other: ImageSource | None, share: float) -> Path:
-    """Where the prepared corpus lies."""
+def _facts(
+    data: ImageDataSettings, source: ImageSource, other: ImageSource | None, share: float
+) -> dict[str, Any]:
     reading = data.model_dump(include={"image_size", "channels", "background", "on_error", "max_images"})
-    key = digest("images", _VERSION, source.fingerprint, reading, other.fingerprint if other else share)
-    return cache_root(data.cache_dir) / f"images-{key}"
+    return {
+        "data.source": source.fingerprint,
+        "data.held_out": other.fingerprint if other else share,
+        **{f"data.{key}": value for key, value in reading.items()},
+    }
+
+
+def _folder(data: ImageDataSettings, facts: dict[str, Any]) -> Path:
+    """Where the prepared corpus lies."""
+    return cache_root(data.cache_dir) / f"images-{digest('images', _VERSION, facts)}"
 
 
 def _write(

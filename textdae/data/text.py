@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
@@ -27,8 +27,8 @@ class TextCorpus(NamedTuple):
     tokenizer: PreTrainedTokenizerFast
     train: Blocks
     held_out: Blocks
-    fingerprint: str
-    """The same for the same blocks of the same content."""
+    facts: dict[str, Any]
+    """What makes these blocks, by the setting that says so; the same for the same blocks."""
     notes: list[str]
     """What was read, and what was left out."""
 
@@ -68,7 +68,12 @@ def prepare_text(
         tokenizer,
         train,
         held_out,
-        digest(key, data.block_size),
+        {
+            "data.source": source.fingerprint,
+            "data.held_out": other.fingerprint if other else share,
+            "tokenizer": vocabulary,
+            "data.block_size": data.block_size,
+        },
         [
             f"{source.name}: {train.info.documents:,} documents, {train.info.bytes / 1e6:,.1f} MB, "
             f"{train.info.tokens:,} tokens, {len(train):,} blocks of {data.block_size}; "

@@ -23,7 +23,7 @@ class Modality(ABC):
         train, held_out: the clean examples of either side.
         noise: that of the training.
         asked: that of the evaluation.
-        fingerprint: the same for the same examples on the same sides.
+        facts: what makes the examples of either side, by the setting that says so.
         notes: what was read, and what was left out.
         unit, units_per_example: what its speed is counted in.
     """
@@ -33,7 +33,7 @@ class Modality(ABC):
     denoiser: Denoiser
     noise: Noise
     asked: Noise
-    fingerprint: str
+    facts: dict[str, Any]
     notes: list[str]
     unit: str
     units_per_example: int

@@ -39,7 +39,7 @@ class ImageModality(Modality):
     def __init__(self, corpus: ImageCorpus, asked: Sequence[Any]) -> None:
         require_images_extra()
         self.train, self.held_out = corpus.train, corpus.held_out
-        self.fingerprint, self.notes = corpus.fingerprint, corpus.notes
+        self.facts, self.notes = corpus.facts, corpus.notes
         self.asked_settings = tuple(asked)
         self.asked = image_noise(asked)
         self._rivals: tuple[Noise, dict[str, Rebuild]] | None = None

@@ -36,7 +36,7 @@ class TextModality(Modality):
     def __init__(self, corpus: TextCorpus, rate: float) -> None:
         self.train, self.held_out = corpus.train, corpus.held_out
         self.tokenizer: PreTrainedTokenizerFast = corpus.tokenizer
-        self.fingerprint, self.notes = corpus.fingerprint, corpus.notes
+        self.facts, self.notes = corpus.facts, corpus.notes
         self.units_per_example = corpus.train.block_size
         self.vocabulary = vocabulary_of(corpus.tokenizer)
         self.asked = self.at_level(rate)
