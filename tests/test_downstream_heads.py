@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from textdae.data.labelled import Labelled
 from textdae.data.labels import Task
+from textdae.downstream import heads as module
 from textdae.downstream.draws import folds
 from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.heads import Head, choose, constant, fit, heads
@@ -194,9 +195,22 @@ def test_features_that_tell_are_chosen_before_noise_and_then_the_best_dial(task,
     choice = choose(task, {"noise": noise, "signal": features}, labels, parts_of(labels), kind)
     assert choice.name == "signal"
     scores = {head: score(task, head, features, labels) for head in heads(task, kind, False, len(labels))}
-    best = min(scores.values()) if task.is_regression else max(scores.values())
-    assert math.isclose(choice.score, best)
-    assert math.isclose(scores[choice.head], best)
+    usual = next(iter(scores))
+    gain = (scores[choice.head] - scores[usual]) * (-1 if task.is_regression else 1)
+    assert gain > 0 or choice.head == usual
+    assert math.isclose(choice.score, scores[choice.head])
+
+
+@pytest.mark.parametrize(
+    ("gains", "changes"), [((0.1, 0.1, 0.1, 0.1), True), ((0.4, -0.3, 0.3, -0.2), False)]
+)
+def test_a_gain_within_its_standard_error_changes_nothing(gains, changes, monkeypatch):
+    """What the folds disagree about they cannot tell."""
+    labels, features = np.array([0, 1] * 8), {"first": np.zeros((16, 1)), "second": np.ones((16, 1))}
+    scores = iter([0.5] * 4 + [0.5 + gain for gain in gains] + [0.0] * 100)
+    monkeypatch.setattr(module, "main_measure", lambda *given: next(scores))
+    choice = choose(SINGLE, features, labels, folds(labels, 4, 0), "logistic")
+    assert choice.name == ("second" if changes else "first")
 
 
 def test_the_usual_dial_is_kept_unless_another_is_better():

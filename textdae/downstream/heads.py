@@ -3,8 +3,10 @@
 n examples, D features.
 """
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,13 +146,16 @@ def choose(
 ) -> Choice:
     """The features, then the dial, that do best on the rows to judge by.
 
+    With several folds what comes first is kept unless another is better by more than one standard error of the
+    difference between the two (after Breiman et al. 1984, section 3.4.3): few labels cannot tell more.
+
     Args:
         features: by name. *Shape* of each: (n, D).
         kind: logistic or kNN.
     """
     main = measures_of(task.kind)[0]
 
-    def judged(name: Any, head: Head) -> Choice:
+    def judged(name: Any, head: Head) -> tuple[Choice, np.ndarray]:
         found = features[name]
         scores = [
             main_measure(
@@ -158,19 +163,21 @@ def choose(
             )
             for learn, judge in parts
         ]
-        return Choice(name, head, float(np.mean(scores)))
+        return Choice(name, head, float(np.mean(scores))), np.array(scores)
 
-    def best(choices: Iterator[Choice]) -> Choice:
-        top = next(choices)
-        for other in choices:
-            if is_better(main, other.score, top.score):
-                top = other
-        return top
+    def best(tried: Iterator[tuple[Choice, np.ndarray]]) -> tuple[Choice, np.ndarray]:
+        top, scores = next(tried)
+        for other, others in tried:
+            gain = others - scores
+            error = gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else 0.0
+            if is_better(main, other.score, top.score) and abs(gain.mean()) > error:
+                top, scores = other, others
+        return top, scores
 
     usual = {name: heads(task, kind, sparse.issparse(found), len(labels)) for name, found in features.items()}
     if not parts:  # too few to judge by: the first, as it usually is
         name = next(iter(features))
         return Choice(name, usual[name][0], float("nan"))
     first = best(judged(name, found[0]) for name, found in usual.items())
-    others = usual[first.name][1:]
-    return best(iter([first, *(judged(first.name, head) for head in others)]))
+    name = first[0].name
+    return best(chain([first], (judged(name, head) for head in usual[name][1:])))[0]
