@@ -201,6 +201,22 @@ def test_features_that_tell_are_chosen_before_noise_and_then_the_best_dial(task,
     assert math.isclose(choice.score, scores[choice.head])
 
 
+def test_judged_by_one_part_the_best_dial_is_taken():
+    features, labels = problem(SINGLE, rows=90)
+    features = features + np.random.default_rng(1).normal(size=features.shape)
+    part = [(np.arange(45), np.arange(45, 90))]
+    choice = choose(SINGLE, {"only": features}, labels, part, "logistic")
+    learners = {
+        head: fit(SINGLE, head, features[:45], labels[:45]) for head in heads(SINGLE, "logistic", False, 90)
+    }
+    scores = {
+        head: float((learner.predict(features[45:]) == labels[45:]).mean())
+        for head, learner in learners.items()
+    }
+    assert len(set(scores.values())) > 1
+    assert choice.score == max(scores.values()) == scores[choice.head]
+
+
 @pytest.mark.parametrize(
     ("gains", "changes"), [((0.1, 0.1, 0.1, 0.1), True), ((0.4, -0.3, 0.3, -0.2), False)]
 )
