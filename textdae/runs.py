@@ -63,7 +63,7 @@ def begin(settings: Any, overwrite: bool) -> None:
         if overwrite:
             _remove_run(folder)
         (folder / "settings.yaml").write_text(dump(settings))
-        (folder / "versions.json").write_text(json.dumps(_versions(), indent=1))
+        (folder / "versions.json").write_text(json.dumps(versions(), indent=1))
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def resume_from(folder: Path, facts: dict[str, Any], say: Callable[[str], None])
     return path
 
 
-def _versions() -> dict[str, Any]:
+def versions() -> dict[str, Any]:
     """Versions of what took part, and the git commit of this program where it is a clone."""
     names = (
         "textdae",

@@ -1,0 +1,16 @@
+"""What a check found."""
+
+from typing import NamedTuple
+
+
+class Finding(NamedTuple):
+    """One line."""
+
+    good: bool
+    what: str
+    """What was looked at."""
+    says: str
+    """How it is; where it is not good, what to do."""
+
+    def __str__(self) -> str:
+        return f"{'ok' if self.good else 'LOOK':4} {self.what}: {self.says}"

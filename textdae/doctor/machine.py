@@ -1,0 +1,116 @@
+"""What this machine and its libraries can do."""
+
+import importlib.metadata
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from packaging.requirements import Requirement
+
+from textdae.data.cache import cache_root
+from textdae.doctor.finding import Finding
+from textdae.runs import versions
+from textdae.training.hardware import autocast_dtype
+
+_EXTRAS = {
+    "images": ("PIL", "sklearn"),
+    "downstream": ("sklearn", "evaluate"),
+    "tensorboard": ("tensorboard",),
+}
+_LEAST_FREE = 2e9
+
+
+def check_machine(cache_dir: Path | None = None) -> Iterator[Finding]:
+    """Versions, extras, devices, number format, compiler, disk."""
+    yield _check_versions()
+    yield _check_extras()
+    yield _check_device()
+    yield _check_threads()
+    yield _check_precision()
+    yield _check_compiler()
+    yield _check_disk(cache_root(cache_dir))
+
+
+def _check_versions() -> Finding:
+    found = {name: version for name, version in versions().items() if name != "git_commit"}
+    wrong = []
+    for line in importlib.metadata.requires("textdae") or []:
+        needed = Requirement(line)
+        if needed.marker and not needed.marker.evaluate({"extra": ""}):
+            continue
+        there = importlib.metadata.version(needed.name)
+        if not needed.specifier.contains(there, prereleases=True):
+            wrong.append(f"{needed.name} {there} is not {needed.specifier}: pip install '{needed}'")
+    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+    return Finding(not wrong, "versions", "; ".join(wrong) or listed)
+
+
+def _check_extras() -> Finding:
+    lacking = [name for name, modules in _EXTRAS.items() if not all(map(find_spec, modules))]
+    there = ", ".join(name for name in _EXTRAS if name not in lacking) or "none"
+    hint = f"; for the others: pip install 'textdae[{','.join(lacking)}]'" if lacking else ""
+    return Finding(True, "extras", f"{there}{hint}")
+
+
+def _check_device() -> Finding:
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+        return Finding(
+            True, "device", ", ".join(f"{p.name} ({p.total_memory / 2**30:.0f} GiB)" for p in names)
+        )
+    # A driver without a device that torch can use: the usual sign of a build of torch for the CPU.
+    if shutil.which("nvidia-smi"):
+        return Finding(
+            False,
+            "device",
+            f"this machine has a GPU that torch {torch.__version__} cannot use; see pytorch.org for the build",
+        )
+    return Finding(True, "device", f"CPU, {_cores()} cores")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_threads() -> Finding:
+    threads = torch.get_num_threads()
+    if threads > _cores():
+        return Finding(
+            False,
+            "threads",
+            f"{threads} on {_cores()} cores are slower than one a core; set OMP_NUM_THREADS={_cores()}",
+        )
+    few = f" of {_cores()} cores; OMP_NUM_THREADS says so" if threads < _cores() else ""
+    return Finding(True, "threads", f"{threads}{few}")
+
+
+def _check_precision() -> Finding:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = autocast_dtype("auto", device)
+    if chosen is None:
+        return Finding(True, "precision", "fp32, for bf16 is not multiplied natively here")
+    return Finding(True, "precision", "bf16, which is multiplied natively here")
+
+
+def _check_compiler() -> Finding:
+    if torch.cuda.is_available() or shutil.which("g++") or shutil.which("clang++"):
+        return Finding(True, "compiler", "there is one, so long runs are compiled")
+    return Finding(
+        True,
+        "compiler",
+        "none (g++ or clang++), so nothing is compiled; long runs would be about a sixth faster",
+    )
+
+
+def _check_disk(folder: Path) -> Finding:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
+    says = f"{free / 1e9:.1f} GB free at {there}; the cache there holds {size / 1e9:.1f} GB"
+    if free < _LEAST_FREE:
+        return Finding(False, "disk", f"{says}; remove what is not needed, or set TEXTDAE_CACHE")
+    return Finding(True, "disk", re.sub(r"\s+", " ", says))
