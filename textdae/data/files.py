@@ -18,6 +18,8 @@ from textdae.settings import TextReadingSettings
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".parquet")
 _CHUNK = 1 << 20
+_TRUSTED, _MOST_EXPANSION = 100_000_000, 200
+"""Unpacked bytes up to which a packed file may be anything, and the most that it may grow beyond; text grows some ten times."""
 _UNDECODABLE = "\udcff"  # a lone surrogate: no decoder gives it for good bytes
 
 
@@ -77,8 +79,8 @@ def read_rows(
         if suffix == ".parquet":
             rows = _parquet(path, columns)
         else:
-            with gzip.open(path) if suffix == ".txt.gz" else open(path, "rb") as stream:
-                decoded = _decode(path, cast(BinaryIO, stream), settings)
+            with open(path, "rb") as file, gzip.open(file) if suffix == ".txt.gz" else file as stream:
+                decoded = _decode(path, _no_bomb(path, file, cast(BinaryIO, stream)), settings)
                 if suffix == ".jsonl":
                     rows = _jsonl(path, decoded, columns)
                 elif suffix == ".csv":
@@ -115,7 +117,23 @@ def _clean(
         yield row
 
 
-def _decode(path: Path, stream: BinaryIO, settings: TextReadingSettings) -> Iterator[str]:
+def _no_bomb(path: Path, file: BinaryIO, stream: BinaryIO) -> Iterator[bytes]:
+    """The bytes of a stream, chunk by chunk and an empty one at the end, unless they are far more than the file's."""
+    done = 0
+    while True:
+        chunk = stream.read(_CHUNK)
+        done += len(chunk)
+        if done > _TRUSTED and done > _MOST_EXPANSION * file.tell():
+            raise SettingsError(
+                f"{path}: unpacks to more than {_MOST_EXPANSION} times its size, {done:,} bytes and counting, which no text "
+                "does; unpack it yourself if you trust it"
+            )
+        yield chunk
+        if not chunk:
+            return
+
+
+def _decode(path: Path, chunks: Iterable[bytes], settings: TextReadingSettings) -> Iterator[str]:
     errors = {"strict": "strict", "replace": "replace", "skip": "textdae.mark"}[settings.errors]
     try:
         "".encode(settings.encoding)  # fails for the codecs that are not of text, as base64
@@ -125,8 +143,7 @@ def _decode(path: Path, stream: BinaryIO, settings: TextReadingSettings) -> Iter
             f"data.encoding: Python knows no encoding {settings.encoding!r}, e.g. utf-8"
         ) from None
     done, first = 0, True
-    while True:
-        chunk = stream.read(_CHUNK)
+    for chunk in chunks:
         pending = len(decoder.getstate()[0])
         try:
             text = decoder.decode(chunk, final=not chunk)
@@ -140,8 +157,6 @@ def _decode(path: Path, stream: BinaryIO, settings: TextReadingSettings) -> Iter
             text, first = text.removeprefix("\ufeff"), False
         if text:
             yield text
-        if not chunk:
-            return
 
 
 def _lines(decoded: Iterable[str]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from textdae.data.tokenizer import pieces
 
 WORD_START, DOCUMENT_START = 1, 2
 _BATCH_CHARACTERS = 1 << 20
+_OVERHEAD = 64  # what a text costs beside its characters, so that a million words are not tokenized in one go
 _PIECE_CHARACTERS = 1 << 17  # the tokenizer needs some 50 bytes a character while it works
 
 
@@ -64,7 +65,7 @@ class StreamWriter:
         for number, part in enumerate(parts):
             self._texts.append(part)
             self._edges.append((number == 0, number == len(parts) - 1))
-            self._waiting += len(part)
+            self._waiting += len(part) + _OVERHEAD
             if self._waiting >= _BATCH_CHARACTERS:
                 self._flush()
 
