@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -294,6 +295,24 @@ def test_a_picture_cannot_be_read_as_text_nor_the_other_way(tmp_path, monkeypatc
 
 def test_there_are_enough():
     assert len(TEXTS) + len(PICTURES) + len(LABELLED) + len(SETTINGS) >= 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["files", "settings", "values", "checkpoints"])
+def test_fuzzing_finds_nothing(target, tmp_path):
+    pytest.importorskip("atheris")
+    program = str(Path(__file__).with_name("fuzz.py"))
+    command = [
+        sys.executable,
+        program,
+        target,
+        "-max_total_time=30",
+        "-seed=1",
+        f"-artifact_prefix={tmp_path}/",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    print(target, done.stderr.splitlines()[-1])
 
 
 LARGE = """
