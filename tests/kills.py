@@ -349,16 +349,31 @@ def consumed(folder: Path) -> dict[str, Any]:
     return {"epochs": epochs, "shown": zlib.crc32(json.dumps(shown).encode())}
 
 
+def damage(folder: Path, how: str) -> None:
+    """Spoil the newest checkpoint: a bit of its weights, their last byte, a file, or all of it."""
+    newest = checkpoint.checkpoints(folder / "checkpoints")[-1]
+    weights = newest / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    {
+        "flip": lambda: weights.write_bytes(content),
+        "cut": lambda: weights.write_bytes(content[:-1]),
+        "delete": (newest / "training_state.safetensors").unlink,
+        "empty": lambda: [path.unlink() for path in newest.iterdir()],
+    }[how]()
+
+
 def survive(folder: Path, how: dict[str, Any], kills: list[dict[str, Any]]) -> dict[str, Any]:
     """Run with these kills one after the other, then to the end; say what became of it."""
     shutil.rmtree(folder, ignore_errors=True)
     for path in folder.parent.glob(f"{folder.name}.*"):
         path.unlink()
     folder.mkdir(parents=True)
-    struck = sum(
-        not sitting(folder, {**how, **kill.get("how", {}), "sitting": number}, kill)
-        for number, kill in enumerate(kills)
-    )
+    struck = 0
+    for number, kill in enumerate(kills):
+        struck += not sitting(folder, {**how, **kill.get("how", {}), "sitting": number}, kill)
+        if "damage" in kill:
+            damage(folder, kill["damage"])
     if not sitting(folder, {**how, "sitting": len(kills)}, {}):
         raise RuntimeError("the last sitting did not reach the end")
     said = Path(f"{folder}.said").read_text() if Path(f"{folder}.said").exists() else None
@@ -370,7 +385,7 @@ def main() -> None:
 
     It has `how`: kind, world, workers, accumulation; `every`: a stride of moments; `bytes`: so many ends within a file, by a
     kill and by a full disk;
-    `chains`: so many times four kills one after the other; `sets`: kills one after the other, each with a `how` of its own.
+    `damage`: ways to spoil the newest checkpoint after a kill; `chains`: so many times four kills one after the other; `sets`: kills one after the other, each with a `how` of its own.
     """
     folder, plan = Path(sys.argv[1]), json.loads(sys.argv[2])
     began, how = time.monotonic(), plan["how"]
@@ -384,6 +399,7 @@ def main() -> None:
         for moment in range(1 + chance.randrange(min(stride, total)), total + 1, stride)
     ] if "every" in plan else []  # fmt: skip
     sets += plan.get("sets", [])
+    sets += [[{"moment": 3 * totals[0] // 4, "damage": how}] for how in plan.get("damage", [])]
     sizes = [int(longest ** chance.uniform(0, 1)) for _ in range(plan.get("bytes", 0))]
     sets += [[{"byte": size, "full": full}] for size in sizes for full in (False, True)]
     sets += [

@@ -40,7 +40,16 @@ def check(plan: dict, least: int, folder: Path) -> None:
 
 
 SOME = [
-    ({"how": {"kind": "text"}, "every": 20, "bytes": 3, "chains": 2}, 14),
+    (
+        {
+            "how": {"kind": "text"},
+            "every": 20,
+            "bytes": 3,
+            "chains": 2,
+            "damage": ["flip", "cut", "delete", "empty"],
+        },
+        18,
+    ),
     ({"how": {"kind": "image", "workers": 2}, "every": 50, "bytes": 2}, 4),
     ({"how": {"kind": "image", "world": 2}, "every": 80}, 2),
     ({"how": {"kind": "pretrain_text"}, "every": 90, "bytes": 1}, 2),
