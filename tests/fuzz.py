@@ -29,7 +29,8 @@ FOLDER = Path(tempfile.mkdtemp())
 
 def refused_in_one_line(error: SettingsError) -> None:
     text = str(error)
-    if not text or "Traceback" in text:
+    lines = [line for line in text.split("\n") if not line.startswith("`") and "run.yaml" not in line]
+    if not text or len(lines) > 1:  # of settings there may be a line a problem
         raise AssertionError(repr(text))
 
 
@@ -83,6 +84,7 @@ def seeds(target: str) -> Iterator[bytes]:
     if target == "checkpoints":
         weights = save({"a.weight": np.zeros((4, 2), np.float32)})
         config = b'{"model_type": "bert", "hidden_size": 2, "num_hidden_layers": 1}'
+        yield weights + config.replace(b"2", b"9" * 9) + len(weights).to_bytes(2, "big")
         yield weights + config + len(weights).to_bytes(2, "big")
 
 

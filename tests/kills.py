@@ -156,13 +156,14 @@ def train(folder: Path, how: dict[str, Any], world: int, seen: Path) -> None:
 
 def die_at(moment: int, folder: Path, count: Path) -> None:
     """Let this process be killed just before the moment of this number; 0: never. Their number is the size of a file."""
-    here, passed = str(folder), 0
+    here, passed = f"{folder}/", 0
 
     def hook(event: str, given: tuple[Any, ...]) -> None:
         nonlocal passed
-        touches = event in _EVENTS and any(
-            isinstance(each, str | Path) and here in str(each) for each in given[:2]
-        )
+        below = any(isinstance(each, str | Path) and f"{each}/".startswith(here) for each in given[:2])
+        # `shutil.rmtree` removes by the number of an open folder.
+        inside = event in ("os.remove", "os.rmdir") and isinstance(given[1], int) and given[1] >= 0
+        touches = event in _EVENTS and (below or inside)
         if touches or event == "textdae.pass":
             passed += 1
             if passed == moment:

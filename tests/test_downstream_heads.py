@@ -207,7 +207,7 @@ def test_judged_by_one_part_the_best_dial_is_taken():
     part = [(np.arange(45), np.arange(45, 90))]
     choice = choose(SINGLE, {"only": features}, labels, part, "logistic")
     learners = {
-        head: fit(SINGLE, head, features[:45], labels[:45]) for head in heads(SINGLE, "logistic", False, 90)
+        head: fit(SINGLE, head, features[:45], labels[:45]) for head in heads(SINGLE, "logistic", False, 45)
     }
     scores = {
         head: float((learner.predict(features[45:]) == labels[45:]).mean())

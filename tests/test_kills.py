@@ -1,6 +1,7 @@
 """A run may die anywhere: what comes out in the end has the same SHA-256, and no example was lost or seen twice.
 
-The default tests kill at some of the moments of a run, those marked slow at all of them.
+The default tests kill at some of the moments of a run; those marked slow at all of them in one process, and at every
+fourth to eighth of them with several, with loader workers, and in whole runs of `pretrain` and `finetune`.
 """
 
 import json
@@ -106,7 +107,7 @@ def test_it_may_go_on_with_other_processes_workers_and_micro_batches(kind, tmp_p
 
 
 def test_what_is_compared_would_differ(tmp_path):
-    """Another order of the kills is the same; another number of processes or micro-batches is not to the bit."""
+    """With other micro-batches the run is not the same to the bit."""
     one, other = (
         carried_out({"how": {"kind": "image", "accumulation": number}}, tmp_path / str(number))["right"]
         for number in (1, 2)

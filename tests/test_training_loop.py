@@ -221,8 +221,27 @@ def test_such_a_step_may_be_left_out_and_is_counted(bad, tmp_path, capsys):
     assert "steps left out, their loss or gradient not being finite: 3" in capsys.readouterr().out
     entries = read_log(tmp_path / "log.jsonl")
     assert [entry.get("skipped", 0) for entry in entries] == [0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3]
-    assert entries[2]["scored"] == 0
-    assert all(math.isfinite(entry["loss"]) for entry in entries)
+    assert [number + 1 for number, entry in enumerate(entries) if "loss" not in entry] == [3, 6, 10]
+    assert all(
+        entry["scored"] > 0 and math.isfinite(entry["grad_norm"]) for entry in entries if "loss" in entry
+    )
+
+
+def test_what_a_pass_spoils_beside_the_weights_is_as_before(tmp_path):
+    """The running means of a batch norm, which no gradient touches."""
+
+    class Normed(Broken):
+        def __init__(self, dropout=0.0):
+            super().__init__([5], gradient=math.inf)
+            self.model[2] = torch.nn.BatchNorm1d(32)
+
+        def encode(self, inputs):
+            bad = self.training and self.number in self.passes
+            return super().encode({"signal": inputs["signal"] * (math.inf if bad else 1)})
+
+    denoiser, result = train(tmp_path, build=Normed, on_nonfinite="skip")
+    assert result.cursor.skipped == 1
+    assert all(buffer.isfinite().all() for buffer in denoiser.buffers())
 
 
 def test_what_was_left_out_is_counted_over_a_resume(tmp_path):
@@ -241,7 +260,8 @@ def test_a_batch_with_nothing_scored_contributes_nothing(tmp_path):
     denoiser, _ = train(tmp_path, noise=GaussianNoise(0.3, scored=0.0), max_steps=3, weight_decay=0.0)
     torch.manual_seed(1)
     assert torch.equal(weights(denoiser), weights(SignalDenoiser()))
-    assert [entry["loss"] for entry in read_log(tmp_path / "log.jsonl")] == [0.0, 0.0, 0.0]
+    assert [entry["scored"] for entry in read_log(tmp_path / "log.jsonl")] == [0, 0, 0]
+    assert not any("loss" in entry for entry in read_log(tmp_path / "log.jsonl"))
 
 
 TWO_PROCESSES = """

@@ -38,7 +38,7 @@ def modality_of(checkpoint: str) -> str:
     name = locate(checkpoint)
     try:
         if Path(name).is_dir():
-            config: dict[str, Any] = json.loads((Path(name) / "config.json").read_text())
+            config: dict[str, Any] = json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
         else:
             from transformers import AutoConfig
 

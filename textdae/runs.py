@@ -59,16 +59,16 @@ def begin(settings: Any, overwrite: bool) -> None:
         TextdaeError: it could not be written.
     """
     folder = settings.output_dir
+    if overwrite:
+        _remove_run(folder)
     with writing(folder):
-        if overwrite:
-            _remove_run(folder)
-        (folder / "settings.yaml").write_text(dump(settings))
-        (folder / "versions.json").write_text(json.dumps(versions(), indent=1))
+        (folder / "settings.yaml").write_text(dump(settings), encoding="utf-8")
+        (folder / "versions.json").write_text(json.dumps(versions(), indent=1), encoding="utf-8")
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn what goes wrong while a run is written into one line.
+    """Turn what goes wrong while the files of a run are written, other than its checkpoints, into one line.
 
     Raises:
         TextdaeError: it could not be written.

@@ -5,11 +5,13 @@ Code that a checkpoint brings along is never run in any case: every loader is to
 """
 
 import json
-import math
+import re
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from textdae.errors import SettingsError, first_line
 
@@ -17,15 +19,13 @@ _MOST_JSON = 100_000_000
 """Bytes of a header or a config, as in the safetensors format itself."""
 _SPARE = 16_000_000
 """Numbers that a model may have beside those of its weights, for instance a head for other labels."""
+_WITHOUT_WEIGHTS = 1_000_000_000
+"""Numbers of a model that there is only a config of."""
 
 
-class Weights(NamedTuple):
-    """What the headers of safetensors files promise."""
-
-    tensors: int
-    numbers: int
-    longest: int
-    """The largest dimension of any tensor."""
+_MOST_TENSORS = 100_000
+"""And layers; far more than any model has."""
+_LAYERS = re.compile(r"(^|_)layers?$")
 
 
 def vet(folder: Path) -> None:
@@ -37,16 +37,17 @@ def vet(folder: Path) -> None:
     try:
         for path in folder.iterdir():
             _check_link(path, folder)
-        _check_index(folder)
-        found = [_header(path) for path in sorted(folder.glob("*.safetensors"))]
+        files = _weight_files(folder)
         pickles = [path.name for suffix in ("bin", "pt", "pth", "pkl") for path in folder.glob(f"*.{suffix}")]
-        if not found and pickles:
+        if not files and pickles:
             raise ValueError(
                 f"{sorted(pickles)[0]} is a pickle, which can run anything when it is opened; convert it to safetensors"
             )
-        if found:
-            tensors, numbers, longest = zip(*found, strict=True)
-            _check_config(folder / "config.json", Weights(sum(tensors), sum(numbers), max(longest)))
+        size = sum(_size_of_numbers(path) for path in files)
+        # Two numbers a byte, as in weights of 4 bits.
+        _check_config(
+            json.dumps(_json(folder / "config.json")), 2 * size + _SPARE if files else _WITHOUT_WEIGHTS
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SettingsError(f"{folder}: refused: {first_line(error)}") from None
 
@@ -54,22 +55,24 @@ def vet(folder: Path) -> None:
 def _check_link(path: Path, folder: Path) -> None:
     """A link may lead to the folder itself; in the Hub's cache to the blobs of its repository."""
     home = folder.resolve()
-    if home.parent.name == "snapshots":
-        home = home.parent.parent
-    if path.is_symlink() and not path.resolve().is_relative_to(home):
+    blobs = home.parent.parent / "blobs"
+    allowed = [home, *([blobs] if home.parent.name == "snapshots" else [])]
+    if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in allowed):
         raise ValueError(f"{path.relative_to(folder)} is a link out of the folder")
 
 
-def _check_index(folder: Path) -> None:
-    """The shards that an index names lie beside it."""
-    for index in folder.glob("*.safetensors.index.json"):
-        for shard in set(_json(index)["weight_map"].values()):
-            if Path(shard).name != shard or shard in ("", ".", ".."):
-                raise ValueError(f"{index.name} names {shard!r}, which is no file of this folder")
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that are loaded: one, or the shards that an index names, which have to lie beside it."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    shards = set(_json(index)["weight_map"].values()) if index.exists() else set()
+    for shard in shards:
+        if Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise ValueError(f"{index.name} names {shard!r}, which is no safetensors file of this folder")
+    return [whole] if whole.exists() else sorted(folder / shard for shard in shards)
 
 
-def _header(path: Path) -> Weights:
-    """Read the header of a safetensors file, and no more than is there."""
+def _size_of_numbers(path: Path) -> int:
+    """The bytes behind the header of a safetensors file, which must be what it says."""
     size = path.stat().st_size
     with open(path, "rb") as stream:
         start = stream.read(8)
@@ -77,69 +80,79 @@ def _header(path: Path) -> Weights:
         if not 2 <= length <= min(size - 8, _MOST_JSON):
             raise ValueError(f"{path.name} promises a header of {length:,} bytes in a file of {size:,}")
         header = json.loads(stream.read(length))
-    tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-    for entry in tensors:
-        begin, end = entry["data_offsets"]
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"] if name != "__metadata__" else (0, 0)
         if not 0 <= begin <= end <= size - 8 - length:
             raise ValueError(f"{path.name} promises more numbers than it holds; it was cut short, or changed")
-    shapes = [entry["shape"] for entry in tensors]
-    return Weights(
-        len(shapes),
-        sum(math.prod(shape) for shape in shapes),
-        max((n for shape in shapes for n in shape), default=0),
-    )
+    return size - 8 - length
 
 
-def _check_config(path: Path, weights: Weights) -> None:
-    """A config may not describe a model that the weights are far too few for: it would be allocated all the same."""
-    config = _json(path)
-    sizes = list(_sizes(config))
-    for name, value in sizes:
-        if ("layer" in name or "depth" in name) and value > max(weights.tensors, 1):
-            raise ValueError(
-                f"{path.name} has {name} = {value:,}, the weights are {weights.tensors:,} tensors"
-            )
-    if any(value > weights.longest for _, value in sizes):  # most have none, and are spared the rest
-        promised = _numbers_of(config)
-        if promised > 2 * weights.numbers + _SPARE:
-            name, value = max(sizes, key=lambda size: size[1])
-            raise ValueError(
-                f"{path.name} describes a model of {promised:,} numbers ({name} = {value:,}), the weights are "
-                f"{weights.numbers:,}"
-            )
+@lru_cache(maxsize=16)
+def _check_config(text: str, most: int) -> None:
+    """A config may not describe a model that the weights are far too few for: it would be allocated all the same.
 
-
-def _sizes(config: Any, name: str = "") -> Iterator[tuple[str, int]]:
-    """Every whole number of a config with the name it goes by."""
-    if isinstance(config, dict):
-        for key, value in config.items():
-            if key not in ("id2label", "label2id"):
-                yield from _sizes(value, str(key))
-    elif isinstance(config, list):
-        for value in config:
-            yield from _sizes(value, name)
-    elif isinstance(config, int) and not isinstance(config, bool):
-        yield name, config
-
-
-def _numbers_of(config: dict[str, Any]) -> int:
-    """How many numbers a model of this config has. It is built without memory for them."""
+    The model is built without memory for its numbers, and no further than the limit.
+    """
     import torch
     from transformers import CONFIG_MAPPING, AutoModel
 
+    config = json.loads(text)
     if config.get("model_type") not in CONFIG_MAPPING:
-        return 0  # nobody will build it
-    with torch.device("meta"):
-        model = AutoModel.from_config(
-            CONFIG_MAPPING[config["model_type"]].from_dict(config), trust_remote_code=False
-        )
-    return sum(tensor.numel() for tensor in [*model.parameters(), *model.buffers()])
+        return  # nobody will build it
+    for key in (
+        "attn_implementation",
+        "_attn_implementation",
+    ):  # of no account here, and may need other libraries
+        config.pop(key, None)
+    for key, value in config.items():  # some families make a list of so many
+        if _LAYERS.search(key) and isinstance(value, int) and value > _MOST_TENSORS:
+            raise ValueError(f"config.json has {key} = {value:,}, which no model has")
+    try:
+        with torch.device("meta"), _counting(most):
+            AutoModel.from_config(
+                CONFIG_MAPPING[config["model_type"]].from_dict(config), trust_remote_code=False
+            )
+    except _TooManyError as error:
+        raise ValueError(f"config.json describes a model of more than {most:,} numbers, {error}") from None
+    except Exception as error:  # whatever a family makes of sizes that do not go together
+        raise ValueError(f"config.json makes no model: {first_line(error)}") from None
 
 
-def _json(path: Path) -> Any:
+class _TooManyError(Exception):
+    """More numbers than the weights can hold."""
+
+
+@contextmanager
+def _counting(most: int) -> Iterator[None]:
+    """Stop the building of a model at so many numbers, or at so many tensors as no model has."""
+    from torch.nn.modules import module
+
+    numbers = tensors = 0
+
+    def count(owner: Any, name: str, tensor: Any) -> None:
+        nonlocal numbers, tensors
+        if tensor is not None:
+            numbers, tensors = numbers + tensor.numel(), tensors + 1
+        if numbers > most:
+            raise _TooManyError(f"far more than its weights: {name} {tuple(tensor.shape)}")
+        if tensors > _MOST_TENSORS:
+            raise _TooManyError(f"in more than {_MOST_TENSORS:,} tensors")
+
+    hooks = [
+        module.register_module_parameter_registration_hook(count),
+        module.register_module_buffer_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _json(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _MOST_JSON:
         raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes, which is no config")
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(found, dict):
         raise ValueError(f"{path.name} holds no JSON object")
     return found

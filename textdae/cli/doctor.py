@@ -1,10 +1,13 @@
 """The command that looks whether all is well: doctor."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from textdae.cli.app import app, quiet
+
+if TYPE_CHECKING:
+    from textdae.doctor import Finding
 
 
 @app.command()
@@ -22,10 +25,14 @@ def doctor(
     from textdae.doctor.machine import check_machine
 
     quiet()
-    bad = 0
-    loss = () if quick else (check_loss() for _ in range(1))
-    for finding in chain(check_machine(), check_checkpoint(checkpoint) if checkpoint else (), loss):
-        typer.echo(str(finding))
-        bad += not finding.good
-    if bad:
+    findings = chain(check_machine(), check_checkpoint(checkpoint) if checkpoint else ())
+    good = [_told(finding) for finding in findings]
+    if not quick:
+        good.append(_told(check_loss()))
+    if not all(good):
         raise typer.Exit(1)
+
+
+def _told(finding: "Finding") -> bool:
+    typer.echo(str(finding))
+    return finding.good

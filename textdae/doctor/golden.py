@@ -58,7 +58,8 @@ def golden_losses() -> dict[int, float]:
             "output_dir": Path(folder) / "run", "data": {"source": str(corpus), "cache_dir": Path(folder) / "cache", "block_size": 64},
             "tokenizer": {"vocab_size": 256}, "model": sizes, "train": train, "evaluate": {"max_examples": 32},
         }  # fmt: skip
-        pretrain(TextPretrainSettings.model_validate(given))
+        if pretrain(TextPretrainSettings.model_validate(given)).fit.stopped_by:
+            raise KeyboardInterrupt
         return {
             entry["step"]: entry["loss"]
             for entry in read_log(Path(folder) / "run/log.jsonl")

@@ -17,9 +17,10 @@ from textdae.runs import versions
 from textdae.training.hardware import autocast_dtype
 
 _EXTRAS = {
-    "images": ("PIL", "sklearn"),
-    "downstream": ("sklearn", "evaluate"),
+    "images": ("skimage", "sklearn", "scipy"),
+    "downstream": ("evaluate", "sklearn", "scipy"),
     "tensorboard": ("tensorboard",),
+    "unigram": ("sentencepiece",),
 }
 _LEAST_FREE = 2e9
 
@@ -42,7 +43,11 @@ def _check_versions() -> Finding:
         needed = Requirement(line)
         if needed.marker and not needed.marker.evaluate({"extra": ""}):
             continue
-        there = importlib.metadata.version(needed.name)
+        try:
+            there = importlib.metadata.version(needed.name)
+        except importlib.metadata.PackageNotFoundError:
+            wrong.append(f"{needed.name} is not installed: pip install '{needed}'")
+            continue
         if not needed.specifier.contains(there, prereleases=True):
             wrong.append(f"{needed.name} {there} is not {needed.specifier}: pip install '{needed}'")
     listed = ", ".join(f"{name} {version}" for name, version in found.items())
@@ -84,7 +89,7 @@ def _check_threads() -> Finding:
             "threads",
             f"{threads} on {_cores()} cores are slower than one a core; set OMP_NUM_THREADS={_cores()}",
         )
-    few = f" of {_cores()} cores; OMP_NUM_THREADS says so" if threads < _cores() else ""
+    few = f" on {_cores()} cores; more with OMP_NUM_THREADS={_cores()}" if threads < _cores() else ""
     return Finding(True, "threads", f"{threads}{few}")
 
 

@@ -48,7 +48,7 @@ def heads(task: Task, kind: str, is_sparse: bool, count: int) -> list[Head]:
     C multiplies a sum over the examples, so on dense features it begins where C times their number is the same.
 
     Args:
-        count: of the labels to learn from.
+        count: of the labels that the choice is made for.
     """
     if kind == "kNN":
         return [Head("kNN", k) for k in (10, 1, 3, 30)]
@@ -174,7 +174,10 @@ def choose(
                 top, scores = other, others
         return top, scores
 
-    usual = {name: heads(task, kind, sparse.issparse(found), len(labels)) for name, found in features.items()}
+    count = (
+        len(parts[0][0]) if len(parts) == 1 else len(labels)
+    )  # folds are for what is learnt of all of them
+    usual = {name: heads(task, kind, sparse.issparse(found), count) for name, found in features.items()}
     if not parts:  # too few to judge by: the first, as it usually is
         name = next(iter(features))
         return Choice(name, usual[name][0], float("nan"))

@@ -144,10 +144,10 @@ class Trainer:
                     entry = {
                         "step": cursor.step,
                         "epoch": round(cursor.examples / self.batches.order.size, 4),
-                        "loss": loss,
+                        **({"loss": loss} if total else {}),
                         "scored": int(total),
                         "learning_rate": learning_rate,
-                        "grad_norm": norm,
+                        **({"grad_norm": norm} if math.isfinite(norm) else {}),
                         "examples_per_second": round(speeds[-1], 2),
                         "seconds": round(cursor.seconds, 2),
                     }
@@ -179,6 +179,9 @@ class Trainer:
 
         Where the norm is not finite nothing has happened, and nothing counts.
         """
+        skip = self.settings.on_nonfinite == "skip"
+        # Running means, say, which a forward pass may spoil.
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()] if skip else []
         # The generator is set anew, so that dropout too depends on the place in the run and on no history.
         torch.manual_seed(
             zlib.crc32(f"{self.settings.seed} {step} {self.accelerator.process_index}".encode())
@@ -202,13 +205,15 @@ class Trainer:
         )
         good = math.isfinite(norm)
         self._in_a_row = 0 if good else self._in_a_row + 1
-        if not good and (self.settings.on_nonfinite == "stop" or self._in_a_row == _MOST_IN_A_ROW):
+        if not good and (not skip or self._in_a_row == _MOST_IN_A_ROW):
             often = f"for the {_MOST_IN_A_ROW}th time in a row " if self._in_a_row == _MOST_IN_A_ROW else ""
             raise TextdaeError(
                 f"step {step + 1}: the loss is {often}not finite (loss {float(loss_sum / scored.clamp(min=1)):g}, gradient "
                 f"norm {norm:g}); last good checkpoint: {self.last_saved or 'none yet'}; try half of train.learning_rate "
                 "and train.muon_learning_rate, more train.warmup_steps, or train.precision=fp32"
             )
+        for buffer, before in () if good else buffers:
+            buffer.copy_(before)
         for optimizer in self.optimizers:
             if good:
                 optimizer.step()
