@@ -51,14 +51,14 @@ SOME = [
         },
         18,
     ),
-    ({"how": {"kind": "image", "workers": 2}, "every": 50, "bytes": 2}, 4),
+    ({"how": {"kind": "image", "workers": 2}, "every": 40}, 3),
     ({"how": {"kind": "image", "world": 2}, "every": 80}, 2),
     ({"how": {"kind": "pretrain_text"}, "every": 90, "bytes": 1}, 2),
 ]
 ALL = [
     ({"how": {"kind": "text"}, "every": 1, "bytes": 30, "chains": 20}, 200),
     ({"how": {"kind": "image"}, "every": 1, "bytes": 30, "chains": 20}, 200),
-    ({"how": {"kind": "text", "workers": 2}, "every": 4, "bytes": 10, "chains": 5}, 45),
+    ({"how": {"kind": "text", "workers": 2}, "every": 4, "chains": 5}, 40),
     ({"how": {"kind": "image", "workers": 2, "accumulation": 2}, "every": 4, "chains": 5}, 40),
     ({"how": {"kind": "text", "world": 2}, "every": 5, "bytes": 5, "chains": 5}, 40),
     ({"how": {"kind": "image", "world": 2, "workers": 2}, "every": 5, "chains": 5}, 40),

@@ -1,10 +1,14 @@
 """Order, tickets and batches: pure functions of the place in the stream."""
 
+import os
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals import GaussianNoise, Sines
 
+from textdae.errors import TextdaeError
 from textdae.training.batches import Batches, Order, Ticket, load
 
 
@@ -46,6 +50,18 @@ def test_however_dealt_out_a_step_is_the_same_global_batch():
         parts = [batches[ticket] for ticket in tickets(world, accumulation, micro)]
         assert torch.equal(torch.cat([p.inputs["signal"] for p in parts]), whole.inputs["signal"])
         assert torch.equal(torch.cat([p.where for p in parts]), whole.where)
+
+
+def test_a_worker_that_dies_is_one_line():
+    class Deadly(Sines):
+        def batch(self, examples):
+            os._exit(9)
+
+    batches = Batches(Deadly(50), GaussianNoise(0.3), seed=0)
+    with pytest.raises(
+        TextdaeError, match=r"^a loader process died, .*; set train\.dataloader_num_workers=0 and go on"
+    ):
+        next(load(batches, [Ticket(0, 4, None, 0.0)], 1, False))
 
 
 def test_workers_make_the_same_batches_in_the_same_order():

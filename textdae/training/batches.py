@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from textdae.errors import TextdaeError, first_line
 from textdae.noise import Corrupted, Draw, Noise
 
 
@@ -138,14 +139,25 @@ def _itself(corrupted: Corrupted) -> Corrupted:
 def load(
     batches: Batches, tickets: Iterable[Ticket], num_workers: int, pin_memory: bool
 ) -> Iterator[Corrupted]:
-    """The batches of these tickets in order, made by `num_workers` processes (0: this one)."""
-    return iter(
-        DataLoader(
-            batches,
-            sampler=tickets,
-            batch_size=None,
-            collate_fn=_itself,
-            num_workers=num_workers,
-            pin_memory=pin_memory,
-        )
+    """The batches of these tickets in order, made by `num_workers` processes (0: this one).
+
+    Raises:
+        TextdaeError: one of these processes died.
+    """
+    loader = DataLoader(
+        batches,
+        sampler=tickets,
+        batch_size=None,
+        collate_fn=_itself,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
     )
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TextdaeError(
+            f"a loader process died, of the memory it was given perhaps ({first_line(error)}); set "
+            "train.dataloader_num_workers=0 and go on with --resume"
+        ) from error
