@@ -434,7 +434,7 @@ UNBUILDABLE = {
     "settled elsewhere": (ViTSettings(patch_size=2, config={"encoder_stride": 8}), "model.config.encoder_stride: follows from the images"),
     "wrong type": (ViTSettings(patch_size=2, config={"qkv_bias": "often"}), "model: vit refuses these values: .*qkv_bias"),
     "no such activation": (ViTSettings(patch_size=2, config={"hidden_act": "glue"}), "model: vit cannot be built so: .*glue"),
-    "no such folder": (UNetSettings(from_pretrained="/nowhere/at/all"), "no image model could be loaded from '/nowhere/at/all'"),
+    "no such folder": (UNetSettings(from_pretrained="/nowhere/at/all"), "/nowhere/at/all: no such folder"),
 }  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def test_the_rival_is_what_scikit_learn_makes_of_it(probed, encoder):
 
 def test_words_that_tell_are_found_in_the_frozen_encoder(probed):
     found, _, said = probed
-    assert found["encoder"]["encoder, logistic"]["accuracy"] > 0.8
+    assert found["encoder"]["encoder, logistic"]["accuracy"] > 0.7
     assert set(found["encoder"]) == {"encoder, logistic", "encoder, kNN"}
     assert set(found["rivals"]) == {"majority", "TF-IDF, logistic", "random encoder, logistic"}
     assert any(line.startswith("encoder, logistic: layer") for line in said)
