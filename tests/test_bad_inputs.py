@@ -326,7 +326,10 @@ with open(folder / "a.txt", "w") as stream:
     stream.write("\\n\\n" + "".join(f"the owl sat there {n} times\\n\\n" for n in range(200)))
 sys.argv = ["textdae", "pretrain", f"data.source={folder / 'a.txt'}", f"data.cache_dir={folder / 'cache'}",
             f"output_dir={folder / 'run'}", *sys.argv[3:]]
-main()
+try:
+    main()
+except SystemExit:
+    pass
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -16,3 +16,8 @@ class SettingsError(TextdaeError):
 def first_line(error: BaseException) -> str:
     """What an error of somebody else's says, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def reason(error: BaseException) -> str:
+    """The same of an error of the operating system, without the number and the path that it repeats."""
+    return getattr(error, "strerror", None) or first_line(error)

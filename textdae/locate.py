@@ -4,29 +4,59 @@ import json
 from pathlib import Path
 from typing import Any
 
-from textdae.errors import SettingsError, first_line
+from textdae.errors import SettingsError, TextdaeError, first_line
+from textdae.hub.download import fetch, pinned
+from textdae.hub.name import PREFIX, is_local, parse
 from textdae.vetting import vet
 
 IMAGE_MODEL_TYPES = ("textdae_autoencoder", "textdae_unet", "vit")
 """`model_type` of the families of image denoisers, as their `config.json` has it."""
 
 
-def locate(checkpoint: str) -> str:
-    """The name to load from: a folder that is there, or a Hub id.
+def folder_of(name: str, training_state: bool = False) -> Path:
+    """The folder that a name means, looked at by nobody yet; one on the Hub is downloaded first.
 
     Raises:
-        SettingsError: a folder that holds no checkpoint, or one that may not be opened, or a path that is not there.
+        SettingsError: there is none.
+        TextdaeError: the Hub could not be reached.
     """
-    path = Path(checkpoint).expanduser()
-    if path.is_dir() and not (path / "config.json").exists():
-        inside = sorted(path.glob("checkpoints/step-*"))
+    if is_local(name):
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            raise SettingsError(
+                f"{name}: {'a file, not a checkpoint' if folder.exists() else 'no such'} folder"
+            )
+        return folder
+    try:
+        return fetch(parse(name), training_state)
+    except TextdaeError as error:
+        if name.startswith(PREFIX):
+            raise
+        raise type(error)(f"{error}; nor is there a folder {name} here") from None
+
+
+def locate(checkpoint: str, training_state: bool = False) -> str:
+    """The folder of a checkpoint, which may be opened; one on the Hub is downloaded first.
+
+    Args:
+        checkpoint: a folder, or OWNER/NAME or OWNER/NAME@REVISION on the Hub.
+        training_state: from the Hub bring what a resume needs too.
+
+    Raises:
+        SettingsError: there is none, or it may not be opened.
+        TextdaeError: the Hub could not be reached.
+    """
+    folder, local = folder_of(checkpoint, training_state), is_local(checkpoint)
+    if not (folder / "config.json").exists():
+        inside = sorted(folder.glob("checkpoints/step-*"))
         hint = f"; its newest checkpoint is {inside[-1]}" if inside else ""
         raise SettingsError(f"{checkpoint}: no config.json, so not a checkpoint{hint}")
-    if not path.exists() and (checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1):
-        raise SettingsError(f"{checkpoint}: no such folder")
-    if path.is_dir():
-        vet(path)
-    return str(path) if path.exists() else checkpoint
+    if not local and not any(folder.glob("*.safetensors")):
+        raise SettingsError(
+            f"{checkpoint}: the repository has no safetensors weights; pickles are not opened, for they can run anything"
+        )
+    vet(folder)
+    return str(folder)
 
 
 def modality_of(checkpoint: str) -> str:
@@ -35,14 +65,9 @@ def modality_of(checkpoint: str) -> str:
     Raises:
         SettingsError: there is no such checkpoint.
     """
-    name = locate(checkpoint)
+    folder = Path(locate(checkpoint))
     try:
-        if Path(name).is_dir():
-            config: dict[str, Any] = json.loads((Path(name) / "config.json").read_text(encoding="utf-8"))
-        else:
-            from transformers import AutoConfig
-
-            config = AutoConfig.from_pretrained(name, trust_remote_code=False).to_dict()
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         pixels = {"image_size", "num_channels"} & config.keys()
         return "image" if config.get("model_type") in IMAGE_MODEL_TYPES or pixels else "text"
     except (OSError, ValueError, AttributeError) as error:
@@ -50,6 +75,6 @@ def modality_of(checkpoint: str) -> str:
 
 
 def weights_of(checkpoint: str) -> Any:
-    """What tells the weights of a local checkpoint from others; a Hub id is its own name."""
-    files = sorted(Path(checkpoint).expanduser().glob("*.safetensors"))
-    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files] or checkpoint
+    """What tells the weights of a checkpoint from others: of a local one its files, of one on the Hub its commit."""
+    files = sorted(Path(checkpoint).expanduser().glob("*.safetensors")) if is_local(checkpoint) else []
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files] or pinned(checkpoint)

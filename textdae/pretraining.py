@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from accelerate import Accelerator
 
 from textdae.modalities import Modality, modality
 from textdae.models.sharding import whole_weights
 from textdae.report.plots import loss_curve
 from textdae.report.scores import score_table
-from textdae.runs import begin, check_output_dir, hardware, resume_from, writing
+from textdae.runs import Run, hardware, writing
 from textdae.settings import PretrainSettings
 from textdae.training.evaluation import evaluate, spread
 from textdae.training.log import read_log
@@ -34,14 +33,15 @@ class PretrainResult(NamedTuple):
 
 def pretrain(
     settings: PretrainSettings,
-    resume: bool = False,
+    resume: bool | str = False,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> PretrainResult:
     """Pretrain a denoiser.
 
     Args:
-        resume: go on from the last whole checkpoint in `output_dir`, or start where there is none.
+        resume: go on from the last whole checkpoint in `output_dir`, or start where there is none; or from one on the
+            Hub, `hub:OWNER/NAME@REVISION`.
         overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
         say: called with a line for people now and then, on the first process only.
 
@@ -49,30 +49,25 @@ def pretrain(
         SettingsError: the settings or the corpus cannot be used.
         TextdaeError: training could not go on.
     """
-    accelerator = Accelerator()
-    is_main = accelerator.is_main_process
-    tell = say if is_main else lambda line: None
-    folder = settings.output_dir
-    if is_main:
-        check_output_dir(folder, resume or overwrite)
+    run = Run(settings, resume, overwrite, say)
+    settings, accelerator, folder, is_main = run.settings, run.accelerator, run.folder, run.is_main
     # The first process prepares the corpus, the others find it prepared.
     with accelerator.main_process_first():
         task = modality(settings.modality).of_settings(settings)
     for note in task.notes:
-        tell(note)
+        run.say(note)
     denoiser = task.denoiser
     architecture = type(denoiser.model).__name__
     parameters = sum(parameter.numel() for parameter in denoiser.parameters())
-    tell(f"{architecture}: {parameters / 1e6:.2f} M parameters")
+    run.say(f"{architecture}: {parameters / 1e6:.2f} M parameters")
 
     facts = _facts(settings, task)
-    start = resume_from(folder, facts, tell) if resume else None
+    start = run.resume_from(facts)
     numbers = spread(len(task.held_out), settings.evaluate.max_examples)
     in_training = spread(len(task.held_out), settings.evaluate.max_examples_in_training)
     size = settings.evaluate.batch_size
     floors = task.floors(task.asked, numbers) if is_main else {}
-    if is_main:
-        begin(settings, overwrite)
+    run.begin()
 
     trainer = Trainer(
         denoiser,
@@ -85,10 +80,11 @@ def pretrain(
         facts=facts,
         evaluate=lambda: evaluate(denoiser, task.held_out, task.asked, in_training, size, accelerator),
         save_assets=task.save_assets,
+        saved=run.saved,
     )
     fit = trainer.fit()
     if fit.stopped_by:
-        return PretrainResult(folder, fit, {}, None, [])
+        return PretrainResult(folder, fit, {}, None, run.end(stopped=True))
 
     denoiser.eval()
     row, scored = task.score(task.asked, numbers, size, accelerator)
@@ -113,6 +109,7 @@ def pretrain(
         f"{metrics['steps']:,} steps in {metrics['seconds'] / 60:.1f} min"
         + (f", {speed:,} {task.unit}/s" if speed else ""),
         f"model, card and curve: {folder} (loss.png, README.md)",
+        *run.end(stopped=False),
     ]
     return PretrainResult(folder, fit, metrics, samples, closing)
 

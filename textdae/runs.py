@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,18 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from textdae.errors import SettingsError, TextdaeError
+from textdae.errors import SettingsError, TextdaeError, first_line, reason
+from textdae.hub.download import pinned
+from textdae.hub.name import PREFIX, HubName
+from textdae.layout import MANIFEST, MODEL, PUSHED, REPORT, TRAINING_STATE
+from textdae.locate import locate
+from textdae.publish.background import Pushes
+from textdae.publish.push import push
 from textdae.settings import dump
 from textdae.training import checkpoint
+
+_PATIENCE, _GRACE = 3600.0, 20.0
+"""Seconds to wait for what is still being sent: at the end of a run, and when it is told to stop."""
 
 
 def check_writable(folder: Path) -> None:
@@ -34,6 +44,165 @@ def check_writable(folder: Path) -> None:
         raise SettingsError(f"output_dir: {folder} cannot be written: {error.strerror}") from None
 
 
+class Run:
+    """A run in its folder: who speaks, what it goes on from, and where its checkpoints are sent.
+
+    Args:
+        resume: go on from the last whole checkpoint in `output_dir`, or start where there is none; or the name of one
+            on the Hub (`hub:OWNER/NAME@REVISION`), which is put there first.
+        overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
+        say: called with a line for people now and then, on the first process only.
+
+    Raises:
+        SettingsError: the folder holds another run, or cannot be written.
+
+    Attributes:
+        settings: with what comes from the Hub pinned to its commit.
+    """
+
+    def __init__(
+        self, settings: Any, resume: bool | str, overwrite: bool, say: Callable[[str], None]
+    ) -> None:
+        self.accelerator = Accelerator()
+        self.is_main = self.accelerator.is_main_process
+        self.say = say if self.is_main else lambda line: None
+        self.folder: Path = settings.output_dir
+        self.settings = _pinned(settings)
+        self._overwrite, self._resume = overwrite, resume
+        self._pushes: Pushes | None = None
+        if self.is_main:
+            check_output_dir(self.folder, resume is True or overwrite)
+
+    def resume_from(self, facts: dict[str, Any]) -> Path | None:
+        """The last whole checkpoint, or None where there is none or none is wanted.
+
+        Args:
+            facts: what must be as it was then.
+
+        Raises:
+            SettingsError: it is not; names what differs.
+        """
+        if not self._resume:
+            return None
+        if isinstance(self._resume, str):
+            if self.is_main:
+                take_over(self._resume, self.folder, facts)
+            self.accelerator.wait_for_everyone()
+        path = checkpoint.last_whole(self.folder / "checkpoints", self.say)
+        if path is None:
+            self.say(f"{self.folder}: no whole checkpoint to resume from; starting afresh")
+            return None
+        cursor, before = checkpoint.read_state(path)
+        check_facts(facts, before, self.folder)
+        self.say(f"resuming from {path} (step {cursor.step:,})")
+        return path
+
+    def begin(self) -> None:
+        """Take the folder, now that the run is known to be able to start: note down its settings and versions.
+
+        Raises:
+            TextdaeError: it could not be written, or the repository on the Hub could not be made.
+        """
+        if not self.is_main:
+            return
+        settings = self.settings
+        if self._overwrite:
+            _remove_run(self.folder)
+        with writing(self.folder):
+            (self.folder / "settings.yaml").write_text(dump(settings), encoding="utf-8")
+            (self.folder / "versions.json").write_text(json.dumps(versions(), indent=1), encoding="utf-8")
+        if settings.hub.repo_id:
+            self._pushes = Pushes(self.folder, settings.hub, settings.train.save_total_limit, self.say)
+
+    def saved(self, path: Path) -> None:
+        """Send a checkpoint on its way."""
+        if self._pushes:
+            self._pushes.add(path)
+
+    def end(self, stopped: bool) -> list[str]:
+        """See to it that what was saved is sent, and the result too if there is one; return what to tell people of it.
+
+        Nothing that goes wrong here is an error: the run is whole.
+        """
+        if not self._pushes:
+            return []
+        left = self._pushes.finish(_GRACE if stopped else _PATIENCE)
+        if stopped:
+            return left
+        repo_id = self.settings.hub.repo_id
+        try:
+            done = push(self.folder, HubName(repo_id), public=self.settings.hub.public, say=self.say)
+            return [*left, f"pushed: {done.url} at {done.name.revision}"]
+        except TextdaeError as error:
+            return [
+                *left,
+                f"not pushed: {error}",
+                f"push it later with: textdae push {self.folder} {repo_id}",
+            ]
+
+
+def _pinned(settings: Any) -> Any:
+    """The settings with the checkpoints that they name on the Hub pinned to a commit."""
+    update = {}
+    for part in ("model", "tokenizer"):
+        inner: Any = getattr(settings, part, None)
+        if name := getattr(inner, "from_pretrained", None):
+            update[part] = inner.model_copy(update={"from_pretrained": pinned(name)})
+    return settings.model_copy(update=update)
+
+
+def check_facts(facts: dict[str, Any], before: dict[str, Any], place: object) -> None:
+    """Refuse to go on with something else.
+
+    Raises:
+        SettingsError: names what differs from what it was `before`.
+    """
+    changed = [name for name, value in facts.items() if before.get(name, value) != value]
+    if changed:
+        raise SettingsError(
+            f"--resume: {', '.join(changed)} differ from the run in {place}; resume with the settings in the "
+            "settings.yaml there, or start another run with output_dir=OTHER"
+        )
+
+
+def take_over(name: str, folder: Path, facts: dict[str, Any]) -> None:
+    """Put a checkpoint from the Hub among those of a run, proven to be what was saved.
+
+    Args:
+        facts: what must be as it was then.
+
+    Raises:
+        SettingsError: it cannot be resumed from.
+        TextdaeError: the Hub could not be reached, or the folder could not be written.
+    """
+    snapshot = Path(locate(name, training_state=True))
+    if not (snapshot / "training_state.json").exists():
+        raise SettingsError(
+            f"{name}: no training state there, which hub.push_training_state=true sends along; "
+            f"model.from_pretrained={name.removeprefix(PREFIX)} starts a new run from its weights"
+        )
+    cursor, before = checkpoint.read_state(snapshot)
+    check_facts(facts, before, name)
+    try:
+        promised = json.loads((snapshot / MANIFEST).read_text(encoding="utf-8"))
+        names = [file for file in promised if any(fnmatchcase(file, p) for p in (*MODEL, *TRAINING_STATE))]
+        if len(names) < len(promised) or not all((snapshot / file).is_file() for file in names):
+            raise ValueError("it names files that are not there")
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingsError(f"{name}: {MANIFEST} cannot be used: {first_line(error)}") from None
+
+    def copy(temporary: Path) -> None:
+        for file in names:
+            (temporary / file).parent.mkdir(exist_ok=True)
+            shutil.copyfile(snapshot / file, temporary / file)
+
+    place = folder / "checkpoints" / f"step-{cursor.step:08d}"
+    checkpoint.write_whole(place, copy)
+    if json.loads((place / MANIFEST).read_text()) != promised:
+        shutil.rmtree(place)
+        raise SettingsError(f"{name}: not whole: its files are not those that {MANIFEST} tells of")
+
+
 def check_output_dir(folder: Path, resume: bool) -> None:
     """Refuse a folder that holds another run, or that cannot be written.
 
@@ -49,23 +218,6 @@ def check_output_dir(folder: Path, resume: bool) -> None:
         )
 
 
-def begin(settings: Any, overwrite: bool) -> None:
-    """Take the folder of a run that is known to be able to start: note down its settings and versions.
-
-    Args:
-        overwrite: remove the run that it holds first.
-
-    Raises:
-        TextdaeError: it could not be written.
-    """
-    folder = settings.output_dir
-    if overwrite:
-        _remove_run(folder)
-    with writing(folder):
-        (folder / "settings.yaml").write_text(dump(settings), encoding="utf-8")
-        (folder / "versions.json").write_text(json.dumps(versions(), indent=1), encoding="utf-8")
-
-
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Turn what goes wrong while the files of a run are written, other than its checkpoints, into one line.
@@ -77,59 +229,17 @@ def writing(folder: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         raise TextdaeError(
-            f"{folder}: cannot be written: {getattr(error, 'strerror', None) or error}; the checkpoints are whole"
+            f"{folder}: cannot be written: {reason(error)}; the checkpoints are whole"
         ) from error
 
 
 def _remove_run(folder: Path) -> None:
     """Remove what a run writes, and nothing else that may lie there."""
-    for name in ("checkpoints", "tensorboard", "best", "1_Pooling"):
+    for name in ("checkpoints", "tensorboard", "best"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in (
-        "settings.yaml",
-        "versions.json",
-        "config.json",
-        "model.safetensors",
-        "preprocessor_config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "metrics.json",
-        "log.jsonl",
-        "loss.png",
-        "samples.png",
-        "traversal.png",
-        "codes.png",
-        "confusion.png",
-        "classes.csv",
-        "modules.json",
-        "sentence_bert_config.json",
-        "config_sentence_transformers.json",
-    ):
-        (folder / name).unlink(missing_ok=True)
-
-
-def resume_from(folder: Path, facts: dict[str, Any], say: Callable[[str], None]) -> Path | None:
-    """The last whole checkpoint of a run, or None where there is none.
-
-    Args:
-        facts: what must be as it was then.
-
-    Raises:
-        SettingsError: it is not; names what differs.
-    """
-    path = checkpoint.last_whole(folder / "checkpoints", say)
-    if path is None:
-        say(f"{folder}: no whole checkpoint to resume from; starting afresh")
-        return None
-    cursor, before = checkpoint.read_state(path)
-    changed = [name for name, value in facts.items() if before.get(name, value) != value]
-    if changed:
-        raise SettingsError(
-            f"--resume: {', '.join(changed)} differ from the run in {folder}; resume with the settings in "
-            f"{folder / 'settings.yaml'}, or start another run with output_dir=OTHER"
-        )
-    say(f"resuming from {path} (step {cursor.step:,})")
-    return path
+    for pattern in (*MODEL, *REPORT, "log.jsonl", PUSHED):
+        for file in folder.glob(pattern):
+            file.unlink()
 
 
 def versions() -> dict[str, Any]:

@@ -53,10 +53,11 @@ def vet(folder: Path) -> None:
 
 
 def _check_link(path: Path, folder: Path) -> None:
-    """A link may lead to the folder itself; in the Hub's cache to the blobs of its repository."""
+    """A link may lead to the folder itself; in the Hub's cache to the blobs of its repository, or of all of them."""
     home = folder.resolve()
-    blobs = home.parent.parent / "blobs"
-    allowed = [home, *([blobs] if home.parent.name == "snapshots" else [])]
+    repository = home.parent.parent
+    blobs = [repository / "blobs", repository.parent / "blobs"]
+    allowed = [home, *(blobs if home.parent.name == "snapshots" else [])]
     if path.is_symlink() and not any(path.resolve().is_relative_to(place) for place in allowed):
         raise ValueError(f"{path.relative_to(folder)} is a link out of the folder")
 

@@ -15,9 +15,17 @@ app = typer.Typer(
 )  # fmt: skip
 
 Words = Annotated[list[str] | None, typer.Argument(help="[FILE.yaml] [key=value ...]", show_default=False)]
-Checkpoint = Annotated[str, typer.Argument(help="A checkpoint folder or Hub id.", show_default=False)]
+Checkpoint = Annotated[
+    str, typer.Argument(help="A checkpoint folder, or OWNER/NAME[@REVISION] on the Hub.", show_default=False)
+]
 
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last whole checkpoint in output_dir.")]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on from the last whole checkpoint in output_dir; pretrain: or from hub:OWNER/NAME@REVISION.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the run that output_dir holds.")]
 
 
@@ -46,6 +54,8 @@ def end(result: Any, command: list[str], table: str) -> None:
     is_main = os.environ.get("RANK", "0") == "0"
     if result.fit.stopped_by:
         if is_main:
+            for line in result.closing:
+                typer.echo(line)
             typer.echo(f"go on with: textdae {' '.join(command)} --resume")
         raise typer.Exit(128 + result.fit.stopped_by)
     if not is_main:

@@ -9,7 +9,8 @@ import typer
 
 from textdae.cli.app import Checkpoint, Overwrite, Resume, Words, app, end, exclude_each_other, quiet, split
 from textdae.errors import SettingsError
-from textdae.locate import modality_of
+from textdae.hub.name import PREFIX
+from textdae.locate import folder_of, modality_of
 from textdae.settings import (
     EmbedSettings,
     EvaluateRunSettings,
@@ -24,11 +25,33 @@ from textdae.settings import (
 def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite = False) -> None:
     """Pretrain a denoiser; without arguments, a masked encoder on the docstrings of the installed packages."""
     exclude_each_other(resume, overwrite)
-    settings = load(PretrainSettings, *split(words))
+    from_hub = [word for word in words or [] if word.startswith(PREFIX)]
+    given = [word for word in words or [] if word not in from_hub]
+    if (from_hub and not resume) or len(from_hub) > 1:
+        raise SettingsError(
+            f"{from_hub[-1]}: one checkpoint on the Hub, behind --resume; its weights alone: model.from_pretrained="
+        )
+    base = settings_on_hub(from_hub[0]) if from_hub else {}
+    if base:
+        typer.echo(f"the settings are those of {from_hub[0]}; where its data was a file, say data.source=...")
+    settings = load(PretrainSettings, *split(given), base)
     from textdae.pretraining import pretrain as run
 
     quiet()
-    end(run(settings, resume, overwrite, typer.echo), ["pretrain", *(words or [])], "held_out")
+    end(
+        run(settings, from_hub[0] if from_hub else resume, overwrite, typer.echo),
+        ["pretrain", *given],
+        "held_out",
+    )
+
+
+def settings_on_hub(name: str) -> dict[str, Any]:
+    """The settings of a run on the Hub, where they lie beside its checkpoint; nothing of where it was written to."""
+    file = folder_of(name, training_state=True) / "settings.yaml"
+    if not file.is_file():
+        return {}
+    settings = load(PretrainSettings, file)
+    return settings.model_dump(mode="json", exclude_none=True, exclude={"output_dir", "hub"})
 
 
 def _run_settings(checkpoint: str) -> Path | None:

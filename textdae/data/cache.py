@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from textdae.errors import TextdaeError
+from textdae.errors import TextdaeError, reason
 
 
 def cache_root(setting: Path | None) -> Path:
@@ -44,7 +44,7 @@ def cached(folder: Path, make: Callable[[Path], None]) -> Path:
                 raise
     except OSError as error:
         raise TextdaeError(
-            f"{folder.parent}: cannot write prepared data: {error.strerror or error}; "
+            f"{folder.parent}: cannot write prepared data: {reason(error)}; "
             "free some space, or choose another folder with data.cache_dir"
         ) from error
     finally:

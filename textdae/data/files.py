@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, reason
 from textdae.settings import TextReadingSettings
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".parquet")
@@ -94,7 +94,7 @@ def read_rows(
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise SettingsError(f"{path}: not a whole gzip file: {error}") from None
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise SettingsError(f"{path}: cannot be read: {reason(error)}") from None
 
 
 def _clean(

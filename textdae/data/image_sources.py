@@ -15,7 +15,7 @@ from textdae.data.class_names import class_names_of
 from textdae.data.patterns import digits, patterns
 from textdae.data.pictures import UnusablePicture, read_picture
 from textdae.data.sources import open_hub
-from textdae.errors import SettingsError, first_line
+from textdae.errors import SettingsError, reason
 from textdae.settings import ImageDataSettings
 from textdae.settings.image import IMAGE_SUFFIXES
 
@@ -142,10 +142,6 @@ def _label(row: dict[str, Any], name: str, data: ImageDataSettings) -> Any:
     return label
 
 
-def _first_line(error: Exception) -> str:
-    return getattr(error, "strerror", None) or first_line(error)
-
-
 def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """The rows of a Parquet file, of those columns that it has."""
     import pyarrow as pa
@@ -157,7 +153,7 @@ def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
             for batch in table.iter_batches(batch_size=64, columns=wanted):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file}: damaged: {_first_line(error)}") from None
+        raise SettingsError(f"{file}: damaged: {reason(error)}") from None
 
 
 def _no_column(where: str, data: ImageDataSettings, columns: list[str]) -> SettingsError:
@@ -181,9 +177,9 @@ def _parquet_source(data: ImageDataSettings, files: list[Path]) -> ImageSource:
                 class_names = class_names or class_names_of(file, data.label_column)
         contents = [(file.name, file_digest(file)) for file in files]
     except OSError as error:
-        raise SettingsError(f"{file}: cannot be read: {_first_line(error)}") from None
+        raise SettingsError(f"{file}: cannot be read: {reason(error)}") from None
     except pa.ArrowException as error:
-        raise SettingsError(f"{file}: not a Parquet file: {_first_line(error)}") from None
+        raise SettingsError(f"{file}: not a Parquet file: {reason(error)}") from None
 
     def entries() -> Iterator[Entry]:
         for file in files:
@@ -203,7 +199,7 @@ def _at(path: str, name: str, data: ImageDataSettings, notes: Counter[str]) -> I
         with xopen(path, "rb") as stream:
             content = stream.read()
     except Exception as error:  # of the disk, or dozens of kinds of the network
-        raise UnusablePicture(f"{name}: {path} cannot be read: {_first_line(error)}") from None
+        raise UnusablePicture(f"{name}: {path} cannot be read: {reason(error)}") from None
     return read_picture(content, name, data, notes)
 
 

@@ -110,7 +110,7 @@ def _tokenizer(
     source: Source, held_out: float, settings: TokenizerSettings, root: Path
 ) -> PreTrainedTokenizerFast:
     if settings.from_pretrained:
-        return load_tokenizer(settings.from_pretrained, settings.revision)
+        return load_tokenizer(settings.from_pretrained)
     key = digest("tokenizer", _VERSION, source.fingerprint, settings.model_dump(), held_out)
 
     def train(folder: Path) -> None:

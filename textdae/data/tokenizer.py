@@ -19,7 +19,8 @@ from tokenizers import (
 )
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from textdae.errors import SettingsError, first_line
+from textdae.errors import SettingsError, TextdaeError, first_line
+from textdae.locate import folder_of
 from textdae.noise import Vocabulary
 from textdae.settings import TokenizerSettings
 
@@ -191,9 +192,7 @@ def _finish(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     )
 
 
-def load_tokenizer(
-    name: str, revision: str | None = None, needs: Sequence[str] = ("mask_token", "pad_token")
-) -> PreTrainedTokenizerFast:
+def load_tokenizer(name: str, needs: Sequence[str] = ("mask_token", "pad_token")) -> PreTrainedTokenizerFast:
     """Load a fast tokenizer, from a folder or the Hub; no code from there is ever run.
 
     Args:
@@ -203,7 +202,9 @@ def load_tokenizer(
         SettingsError: there is none, it is not a fast one, or it lacks a token or its vocabulary.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder_of(name)), trust_remote_code=False)
+    except TextdaeError:
+        raise
     except Exception as error:  # OSError, ValueError, KeyError, JSON errors ...: one line each
         raise SettingsError(f"no tokenizer could be loaded from {name!r}: {first_line(error)}") from None
     if not getattr(tokenizer, "is_fast", False):

@@ -9,10 +9,11 @@ import torch
 from textdae.data.tokenizer import load_tokenizer, longest_input
 from textdae.doctor.finding import Finding
 from textdae.errors import SettingsError
+from textdae.layout import MANIFEST
 from textdae.locate import locate, modality_of
 from textdae.models.image import load_image_model
 from textdae.models.text import load_masked_lm
-from textdae.training.checkpoint import MANIFEST, checkpoints, fault
+from textdae.training.checkpoint import checkpoints, fault
 
 
 def check_checkpoint(checkpoint: str) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from textdae.data.sources import open_source
 from textdae.downstream.encoder import StockEncoder, View
 from textdae.downstream.image_encoder import ImageEncoder
 from textdae.downstream.text_encoder import TextEncoder
-from textdae.errors import SettingsError, TextdaeError
+from textdae.errors import SettingsError, TextdaeError, reason
 from textdae.locate import weights_of
 from textdae.settings import EmbedSettings, ImageEmbedSettings, TextEmbedSettings
 
@@ -68,9 +68,7 @@ def embed(
         width = _join(parts, len(done), sum(done), output)
         shutil.rmtree(parts)
     except OSError as error:
-        raise TextdaeError(
-            f"{output}: cannot be written: {error.strerror or error}; run it again to go on"
-        ) from error
+        raise TextdaeError(f"{output}: cannot be written: {reason(error)}; run it again to go on") from error
     for what, count in (rows.notes() + encoder.notes).items():
         say(f"{what}: {count:,}")
     return sum(done), width

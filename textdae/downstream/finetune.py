@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
+from textdae.data.cache import file_digest
 from textdae.data.labelled import LabelledCorpus
 from textdae.data.labels import Task
 from textdae.downstream.base import downstream
@@ -22,15 +22,19 @@ from textdae.downstream.best import SCORE, Best
 from textdae.downstream.heads import constant
 from textdae.downstream.metrics import measure, measures_of, per_class
 from textdae.errors import SettingsError
+from textdae.hub.download import pinned
+from textdae.hub.name import public
+from textdae.locate import locate
 from textdae.models.classifier import Classifier
 from textdae.models.sharding import whole_weights
 from textdae.noise import Draw
 from textdae.noise.label import LabelNoise
 from textdae.report.card import classifier_card
+from textdae.report.card_data import save_eval_results
 from textdae.report.confusion import confusion_picture
 from textdae.report.plots import loss_curve
 from textdae.report.scores import score_table
-from textdae.runs import begin, check_output_dir, hardware, resume_from, writing
+from textdae.runs import Run, hardware, writing
 from textdae.settings import FinetuneSettings, FinetuneTrainSettings
 from textdae.training import checkpoint as checkpoints
 from textdae.training.batches import Examples
@@ -108,12 +112,9 @@ def finetune(
         SettingsError: the settings, the checkpoint or the examples cannot be used.
         TextdaeError: training could not go on.
     """
-    accelerator = Accelerator()
-    is_main = accelerator.is_main_process
-    tell = say if is_main else lambda line: None
-    folder = settings.output_dir
-    if is_main:
-        check_output_dir(folder, resume or overwrite)
+    run = Run(settings, resume, overwrite, say)
+    checkpoint = pinned(checkpoint)
+    accelerator, folder, is_main = run.accelerator, run.folder, run.is_main
     with accelerator.main_process_first():
         work = downstream(settings.modality, checkpoint, settings.data)
     task, corpus = work.corpus.task, work.corpus
@@ -125,18 +126,17 @@ def finetune(
     classifier = work.classifier(settings.train.seed, settings.from_scratch)
     examples = {side: work.batches(getattr(corpus, side)) for side in ("train", "held_out", "test")}
     for line in corpus.notes:
-        tell(line)
+        run.say(line)
     architecture = type(classifier.model).__name__
     parameters = sum(parameter.numel() for parameter in classifier.parameters())
-    tell(
+    run.say(
         f"{architecture}: {parameters / 1e6:.2f} M parameters"
         + (", from scratch" if settings.from_scratch else "")
     )
 
     facts = _facts(checkpoint, settings, corpus.fingerprint, main, accelerator.num_processes)
-    start = resume_from(folder, facts, tell) if resume else None
-    if is_main:
-        begin(settings, overwrite)
+    start = run.resume_from(facts)
+    run.begin()
     train = with_length(settings.train, len(corpus.train), accelerator.num_processes)
     best = Best(
         folder, main, train.early_stopping_patience, checkpoints.read_state(start)[0].step if start else 0
@@ -167,11 +167,12 @@ def finetune(
         facts=facts,
         evaluate=evaluate,
         save_assets=work.save_assets,
+        saved=run.saved,
         enough=best.enough,
     )
     fit = trainer.fit()
     if fit.stopped_by:
-        return FinetuneResult(folder, fit, {}, [])
+        return FinetuneResult(folder, fit, {}, run.end(stopped=True))
 
     classifier.eval()
     kept = best.is_there()
@@ -201,6 +202,7 @@ def finetune(
         "architecture": architecture,
         "parameters": parameters,
         "hardware": hardware(accelerator),
+        "encoder": public(checkpoint),
         "task": task.kind,
         "classes": list(task.classes),
     }
@@ -225,6 +227,7 @@ def finetune(
         f"{fit.cursor.step:,} steps in {fit.cursor.seconds / 60:.1f} min"
         + (f", {speed:,} examples/s; {which}" if speed else f"; {which}"),
         f"model, card and pictures: {folder} ({', '.join(pictures)})",
+        *run.end(stopped=False),
     ]
     return FinetuneResult(folder, fit, metrics, closing)
 
@@ -252,6 +255,7 @@ def _report(
         confusion_picture(predictions, corpus.test.labels, task.classes, folder / "confusion.png")
     card = classifier_card(checkpoint, settings, metrics, corpus.notes)
     (folder / "README.md").write_text(card, encoding="utf-8")
+    save_eval_results(folder, settings, table["model"])
 
 
 def _facts(
@@ -262,7 +266,7 @@ def _facts(
     return {
         "data": fingerprint,
         "data.max_length": getattr(settings.data, "max_length", None),
-        "checkpoint": checkpoint,
+        "checkpoint": [file_digest(file) for file in sorted(Path(locate(checkpoint)).glob("*.safetensors"))],
         "from_scratch": settings.from_scratch,
         "metric_for_best_model": main,
         "noise": None if noise is None else [each.model_dump(mode="json") for each in noise],

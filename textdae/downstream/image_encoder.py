@@ -102,7 +102,7 @@ def load_processor(checkpoint: str) -> Any:
     from transformers import AutoImageProcessor
 
     name = locate(checkpoint)
-    if Path(name).is_dir() and not (Path(name) / "preprocessor_config.json").exists():
+    if not (Path(name) / "preprocessor_config.json").exists():
         return None
     try:
         return AutoImageProcessor.from_pretrained(name, trust_remote_code=False, backend="pil")

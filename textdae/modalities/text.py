@@ -46,7 +46,7 @@ class TextModality(Modality):
         """Prepare the corpus, and build the denoiser."""
         tokenizer = None
         if settings.model.from_pretrained:  # a checkpoint and its tokenizer belong together
-            tokenizer = load_tokenizer(settings.model.from_pretrained, settings.model.revision)
+            tokenizer = load_tokenizer(settings.model.from_pretrained)
         text = cls(prepare_text(settings.data, settings.tokenizer, tokenizer), settings.evaluate.rate)
         text.noise = text_noise(settings.noise, text.vocabulary)
         text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed)
@@ -102,8 +102,7 @@ class TextModality(Modality):
         self, folder: Path, settings: TextPretrainSettings, metrics: Mapping[str, Any], samples: list[str]
     ) -> list[str]:
         """The model card, and the passages."""
-        mask = str(self.tokenizer.mask_token)
-        card = text_card(settings, metrics, self.notes, samples, mask)
+        card = text_card(settings, metrics, self.notes, samples, self.tokenizer)
         (folder / "README.md").write_text(card, encoding="utf-8")
         return [
             "held-out text, [right guess] and [wrong guess|right word]:",

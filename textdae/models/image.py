@@ -142,7 +142,7 @@ def build_image_denoiser(settings: Any, image_size: int, channels: int, seed: in
         SettingsError: no such checkpoint, or sizes that do not fit the images or each other.
     """
     if settings.from_pretrained:
-        model = load_image_model(settings.from_pretrained, settings.revision)
+        model = load_image_model(settings.from_pretrained)
         check_fits(model, image_size, channels, f"model.from_pretrained: {settings.from_pretrained}")
         return as_denoiser(model)
     sizes = {
@@ -234,7 +234,7 @@ def save_image_processor(folder: Path, image_size: int, channels: int) -> None:
     processor.save_pretrained(str(folder))
 
 
-def load_image_model(name: str, revision: str | None = None) -> PreTrainedModel:
+def load_image_model(name: str) -> PreTrainedModel:
     """Load an image model from a folder or the Hub; safetensors only, no code from there is run.
 
     Raises:
@@ -242,7 +242,7 @@ def load_image_model(name: str, revision: str | None = None) -> PreTrainedModel:
     """
     name = locate(name)
     try:
-        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         loader = _LOADERS.get(config.model_type)
         if loader is None:
             raise ValueError(f"model_type {config.model_type!r} is none of {', '.join(_LOADERS)}")
@@ -250,7 +250,6 @@ def load_image_model(name: str, revision: str | None = None) -> PreTrainedModel:
         model, info = loader.from_pretrained(
             name,
             config=config,
-            revision=revision,
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,

@@ -171,7 +171,7 @@ def build_text_denoiser(
             a family that cannot keep the documents of a block apart.
     """
     if settings.from_pretrained:
-        denoiser = TextDenoiser(load_masked_lm(settings.from_pretrained, settings.revision))
+        denoiser = TextDenoiser(load_masked_lm(settings.from_pretrained))
         rows = denoiser.model.get_input_embeddings().weight.shape[0]
         if len(tokenizer) > rows:
             raise SettingsError(
@@ -192,7 +192,7 @@ def build_text_denoiser(
     return denoiser
 
 
-def load_masked_lm(name: str, revision: str | None = None) -> PreTrainedModel:
+def load_masked_lm(name: str) -> PreTrainedModel:
     """Load a stock masked language model from a folder or the Hub; safetensors only, no code from there is run.
 
     Raises:
@@ -201,7 +201,7 @@ def load_masked_lm(name: str, revision: str | None = None) -> PreTrainedModel:
     name = locate(name)
     try:
         return AutoModelForMaskedLM.from_pretrained(
-            name, revision=revision, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
         )
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
         raise SettingsError(

@@ -1,12 +1,19 @@
-"""The first model card of a checkpoint: what it is, how good beside its floors, and how to load it."""
+"""The card of what a run left: what it is, how good beside its floors, how it was made, and how to load it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from textdae.hub.name import public
+from textdae.report.card_data import front_matter, head
 from textdae.report.scores import Scores, markdown_table
 from textdae.settings import FinetuneSettings, ImagePretrainSettings, TextPretrainSettings
 from textdae.settings.image import settled
+
+SELF = "path/to/this/folder"
+"""What a card calls the place that it is loaded from."""
 
 
 def text_card(
@@ -14,13 +21,19 @@ def text_card(
     metrics: Mapping[str, Any],
     notes: Sequence[str],
     samples: Sequence[str],
-    mask: str,
+    tokenizer: Any,
 ) -> str:
     """The README.md of a masked language model."""
     sentences = "\n".join(f"- {_escape(sample)}" for sample in samples)
+    base = settings.model.from_pretrained
+    trained = f"{settings.tokenizer.algorithm}, trained on the same text"
+    origin = f"that of {public(own)}" if (own := base or settings.tokenizer.from_pretrained) else trained
     return _card(
-        metrics, notes,
-        tags={"pipeline_tag": "fill-mask", "tags": ["textdae", "masked-language-modeling"]},
+        settings, metrics, notes,
+        head=front_matter(
+            settings, metrics["held_out"], "fill-mask", ["masked-language-modeling"], "fill-mask", base
+        ),
+        base=base,
         title="A masked language model, pretrained with textdae",
         idea=f"""A denoising autoencoder for text: words are hidden, the encoder reads what is left, one linear layer gives the words
 back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:.1f} M parameters.""",
@@ -28,6 +41,7 @@ back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:
 ({metrics["scored"]:,} tokens scored). A floor is the score of a rival that only counts.""",
         table=metrics["held_out"],
         noise="; then ".join(_noise(each) for each in settings.noise),
+        more=[f"tokenizer: {origin}; {len(tokenizer):,} entries"],
         pictures=f"""![loss curve](loss.png)
 
 [right guess], [wrong guess\\|right word]:
@@ -36,8 +50,8 @@ back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:
         example=f"blocks of {settings.data.block_size} tokens",
         load=f"""from transformers import pipeline
 
-fill = pipeline("fill-mask", model="path/to/this/folder")
-print(fill("the {mask} of this function is a list ."))""",
+fill = pipeline("fill-mask", model="{SELF}")
+print(fill("the {tokenizer.mask_token} of this function is a list ."))""",
         limits="""A small model of the text above, with what that text gets wrong. It was not checked for bias, and it knows nothing
 that its corpus does not say.""",
     )  # fmt: skip
@@ -55,9 +69,13 @@ def image_card(
     ours = "" if stock else "import textdae  # makes AutoModel know this model\n"
     auto = "AutoModelForMaskedImageModeling" if stock else "AutoModel"
     noise = "; then ".join(_noise(each) for each in settings.evaluate.noise or settled(settings.noise))
+    base = settings.model.from_pretrained
     return _card(
-        metrics, notes,
-        tags={"tags": ["textdae", "denoising-autoencoder", settings.model.type]},
+        settings, metrics, notes,
+        head=front_matter(
+            settings, metrics["held_out"], "image-to-image", ["denoising-autoencoder", settings.model.type], None, base
+        ),
+        base=base,
         title="An image denoiser, pretrained with textdae",
         idea=f"""The encoder sees a corrupted image, the decoder gives back the image from before the noise. It is
 {"a stock " if stock else "an " if settings.model.type == "autoencoder" else "a "}`{metrics["architecture"]}` of \
@@ -71,7 +89,7 @@ representation.""",
         example="images",
         load=f"""{ours}from transformers import {auto}
 
-model = {auto}.from_pretrained("path/to/this/folder")
+model = {auto}.from_pretrained("{SELF}")
 reconstruction = model(pixel_values).reconstruction  # pixels in [0, 1], (batch, channels, height, width)""",
         limits="""A small model of the images above, at their size. Other images, and other noises than its own, it treats as if they
 were these.""",
@@ -89,14 +107,14 @@ def classifier_card(
     task = "text-classification" if text else "image-classification"
     learnt = "a number" if metrics["task"] == "regression" else f"{len(classes)} classes"
     start = (
-        "weights drawn at random"
-        if settings.from_scratch
-        else f"the encoder {_escape(Path(checkpoint).name)}"
+        "weights drawn at random" if settings.from_scratch else f"the encoder {_escape(public(checkpoint))}"
     )
     asked = '"some text"' if text else '"picture.png"'
+    base = None if settings.from_scratch else checkpoint
     return _card(
-        metrics, notes,
-        tags={"pipeline_tag": task, "tags": ["textdae", task]},
+        settings, metrics, notes,
+        head=front_matter(settings, metrics["test"], task, [task], task, base),
+        base=base,
         title=f"A {'text' if text else 'image'} {'regression model' if metrics['task'] == 'regression' else 'classifier'}, fine-tuned with textdae",
         idea=f"""It gives {"a text" if text else "an image"} {learnt}. It is a {"stock " if stock else ""}`{metrics["architecture"]}` of \
 {metrics["parameters"] / 1e6:.2f} M parameters, fine-tuned from {start}.""",
@@ -109,17 +127,82 @@ def classifier_card(
         example="examples",
         load=f"""{ours}from transformers import pipeline
 
-classify = pipeline("{task}", model="path/to/this/folder")
+classify = pipeline("{task}", model="{SELF}")
 print(classify({asked}))""",
         limits="""It knows the classes above and no others, and gives one of them whatever it is asked. It was not checked for bias.""",
     )  # fmt: skip
 
 
+def checkpoint_card(config: Mapping[str, Any], step: int | None, training_state: bool) -> str:
+    """The README.md of a checkpoint whose run has not ended, or of one that was made elsewhere."""
+    architecture = (config.get("architectures") or [config.get("model_type", "model")])[0]
+    masked = architecture.endswith("ForMaskedLM")
+    ours = (
+        "import textdae  # makes AutoModel know this model\n"
+        if config.get("model_type", "").startswith("textdae")
+        else ""
+    )
+    title = "A checkpoint" if step is None else f"A run of textdae at step {step:,}"
+    resume = f"""
+## How to go on with it
+
+```bash
+textdae pretrain --resume hub:{SELF} output_dir=runs/continued
+```
+"""
+    return f"""{head([], "fill-mask" if masked else None)}
+
+# {title}
+
+A `{architecture}`, {"in the midst of its training" if step is not None else "with no report beside it"}: nothing is promised about how good it is.
+
+## How to load it
+
+```python
+{ours}from transformers import AutoModel
+
+model = AutoModel.from_pretrained("{SELF}")
+```
+{resume if training_state else ""}"""
+
+
+def embeddings_card(file: Path, repository: str) -> str:
+    """The README.md of vectors that `textdae embed` wrote, as a dataset."""
+    import pyarrow.parquet as pq
+
+    found = pq.ParquetFile(file)
+    width = found.schema_arrow.field("embedding").type.list_size
+    front = yaml.safe_dump(
+        {
+            "tags": ["textdae", "embeddings"],
+            "configs": [
+                {"config_name": "default", "data_files": [{"split": "train", "path": "data/train-*"}]}
+            ],
+        },
+        sort_keys=False,
+    )
+    return f"""---
+{front}---
+
+# Embeddings, computed with textdae
+
+{found.metadata.num_rows:,} vectors of {width} numbers: `row` is the number of the example in its source, `embedding` its vector.
+
+```python
+from datasets import load_dataset
+
+vectors = load_dataset("{repository}", split="train").with_format("numpy")
+```
+"""
+
+
 def _card(
+    settings: Any,
     metrics: Mapping[str, Any],
     notes: Sequence[str],
-    tags: Mapping[str, Any],
     *,
+    head: str,
+    base: str | None,
     title: str,
     idea: str,
     question: str,
@@ -129,16 +212,21 @@ def _card(
     example: str,
     load: str,
     limits: str,
+    more: Sequence[str] = (),
 ) -> str:
-    front = "\n".join(
-        f"{key}: {value}"
-        if isinstance(value, str)
-        else "\n".join([f"{key}:", *(f"- {each}" for each in value)])
-        for key, value in {"library_name": "transformers", **tags}.items()
-    )
-    return f"""---
-{front}
----
+    hub = settings.hub
+    lines = [
+        f"data: {_escape('; '.join(_without_place(note, settings.data) for note in notes))}",
+        f"licence of the data: {_escape(hub.data_license or 'not stated')}",
+        *more,
+        *([f"started from: {_escape(public(base))}"] if base else []),
+        f"noise: {noise}",
+        f"{metrics['steps']:,} steps of {metrics['global_batch']} {example}, {_time(metrics['seconds'])} on "
+        f"{_escape(metrics['hardware'])}",
+        "`settings.yaml` and `versions.json` beside this file say the rest",
+    ]
+    made = "\n".join(f"- {line}" for line in lines)
+    return f"""{head}
 
 # {title}
 
@@ -154,11 +242,7 @@ def _card(
 
 ## How it was made
 
-- data: {_escape("; ".join(notes))}
-- noise: {noise}
-- {metrics["steps"]:,} steps of {metrics["global_batch"]} {example}, \
-{metrics["seconds"] / 60:.1f} minutes on {_escape(metrics["hardware"])}
-- `settings.yaml` and `versions.json` beside this file say the rest
+{made}
 
 ## How to load it
 
@@ -180,6 +264,19 @@ def _noise(settings: Any) -> str:
             moves = f" to {final:g} ({settings.schedule})" if final is not None else ""
             return f"{settings.kind}, {dial} {getattr(settings, dial):g}{moves}"
     return str(settings.kind)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def _without_place(note: str, data: Any) -> str:
+    """A note without the folders that the data lies in here."""
+    places = [getattr(data, key, None) for key in ("source", "held_out_source", "test_source")]
+    for place in places:
+        if place and note.startswith(f"{place}:"):
+            return public(place) + note.removeprefix(place)
+    return note
 
 
 def _escape(text: str) -> str:

@@ -1,6 +1,6 @@
 """What a run is told: typed settings, and the reader of YAML files and `key=value` overrides."""
 
-from textdae.settings.common import DataSettings, EvaluateSettings, Settings, TrainSettings
+from textdae.settings.common import DataSettings, EvaluateSettings, HubSettings, Settings, TrainSettings
 from textdae.settings.downstream import (
     FinetuneSettings,
     FinetuneTrainSettings,
@@ -37,6 +37,7 @@ from textdae.settings.runs import (
     TextEvaluateRunSettings,
     TextPretrainSettings,
     evaluation_of,
+    is_hub_dataset,
 )
 from textdae.settings.text import (
     TextDataSettings,
@@ -55,6 +56,7 @@ __all__ = [
     "EvaluateSettings",
     "FinetuneSettings",
     "FinetuneTrainSettings",
+    "HubSettings",
     "ImageDataSettings",
     "ImageEmbedSettings",
     "ImageEvaluateRunSettings",
@@ -90,5 +92,6 @@ __all__ = [
     "dump",
     "evaluation_of",
     "explain",
+    "is_hub_dataset",
     "load",
 ]

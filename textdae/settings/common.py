@@ -7,6 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
+from textdae.errors import SettingsError
+from textdae.hub.name import parse
+
 
 class Settings(BaseModel):
     """Base of all settings: an unknown key is an error, and a value never changes once read."""
@@ -150,6 +153,29 @@ class TrainSettings(Settings):
         if cls._unlimited and isinstance(given, dict) and all(given.get(limit) is None for limit in limits):
             return {**given, "time_budget": cls._unlimited}
         return given
+
+
+class HubSettings(Settings):
+    """Where a run is published, and what its card says of it; the token is no setting, it comes from HF_TOKEN or `hf auth login`."""
+
+    repo_id: str | None = None
+    """OWNER/NAME: every saved checkpoint goes there in the background, as branch step-N, and the final model as main."""
+    public: bool = False
+    """Whether everybody may see it."""
+    push_training_state: bool = False
+    """Send the state of the optimizer along, so that the run can be resumed exactly from there."""
+    license: str | None = None
+    """Licence of the model, as the Hub writes it, e.g. apache-2.0."""
+    data_license: str | None = None
+    """Licence of the data."""
+    language: str | None = None
+    """Language of the text, as the Hub writes it, e.g. en."""
+
+    @model_validator(mode="after")
+    def _name(self) -> "HubSettings":
+        if self.repo_id and (parse(self.repo_id, "hub.repo_id").revision or "/" not in self.repo_id):
+            raise SettingsError(f"hub.repo_id: write OWNER/NAME, got {self.repo_id!r}")
+        return self
 
 
 class EvaluateSettings(Settings):

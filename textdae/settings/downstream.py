@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from textdae.settings.common import Seconds, Settings, TrainSettings
+from textdae.settings.common import HubSettings, Seconds, Settings, TrainSettings
 from textdae.settings.image import ImageDataSettings, ImageNoises
 from textdae.settings.runs import RunSettings
 from textdae.settings.text import TextNoises, TextReadingSettings
@@ -90,6 +90,7 @@ class FinetuneSettings(RunSettings):
     metric_for_best_model: str = "auto"
     """The measure, on the held-out examples, that decides when to stop and what to keep; auto: accuracy, micro_f1 or mse."""
     train: FinetuneTrainSettings = FinetuneTrainSettings()
+    hub: HubSettings = HubSettings()
 
 
 class TextFinetuneSettings(FinetuneSettings):

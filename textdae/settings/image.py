@@ -174,9 +174,7 @@ class _ImageModel(Settings):
     num_hidden_layers: Annotated[int, Field(ge=0, le=1024)] = 2
     """Residual blocks at each size, hidden layers of the MLP on either side (0: linear), or Transformer layers."""
     from_pretrained: str | None = None
-    """Go on from this checkpoint (folder or Hub id); the sizes above are then the checkpoint's."""
-    revision: str | None = None
-    """Branch, tag or commit of `from_pretrained`."""
+    """Go on from this checkpoint (a folder, or OWNER/NAME@REVISION on the Hub); its sizes are taken too."""
 
 
 class AutoencoderSettings(_ImageModel):

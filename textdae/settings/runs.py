@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from textdae.errors import SettingsError
-from textdae.settings.common import DataSettings, EvaluateSettings, Settings, TrainSettings
+from textdae.hub.name import is_local
+from textdae.settings.common import DataSettings, EvaluateSettings, HubSettings, Settings, TrainSettings
 from textdae.settings.image import (
     EMBEDDED_SOURCES,
     IMAGE_MODELS,
@@ -96,6 +97,7 @@ class PretrainSettings(RunSettings):
     noise: Any
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings
+    hub: HubSettings = HubSettings()
 
 
 class TextPretrainSettings(PretrainSettings):
@@ -200,6 +202,15 @@ class ImageEmbedSettings(EmbedSettings):
     data: ImageDataSettings = ImageDataSettings()
     batch_size: Annotated[int, Field(ge=1)] = 256
     """Images in one forward pass."""
+
+
+def is_hub_dataset(source: str) -> bool:
+    """Whether a source that could be read lies on the Hub."""
+    return (
+        not is_local(source)
+        and source not in ("docstrings", *EMBEDDED_SOURCES)
+        and not set("*?[") & set(source)
+    )
 
 
 def evaluation_of(run: PretrainSettings) -> dict[str, Any]:

@@ -43,9 +43,7 @@ class TokenizerSettings(Settings):
     max_training_bytes: Bytes = 200_000_000
     """Train the tokenizer on at most this much text, spread evenly over the corpus."""
     from_pretrained: str | None = None
-    """A folder or Hub id of a fast tokenizer to use instead of training one."""
-    revision: str | None = None
-    """Branch, tag or commit of `from_pretrained`."""
+    """A fast tokenizer to use instead of training one: a folder, or OWNER/NAME or OWNER/NAME@REVISION on the Hub."""
 
 
 class _TextNoise(Settings):
@@ -129,9 +127,7 @@ class TextModelSettings(Settings):
     config: dict[str, Any] = {}
     """Further keys of the family's own config class, e.g. `model.config.hidden_dropout_prob=0`."""
     from_pretrained: str | None = None
-    """Go on from this checkpoint (folder or Hub id); the sizes above are then the checkpoint's, and so is the tokenizer."""
-    revision: str | None = None
-    """Branch, tag or commit of `from_pretrained`."""
+    """Go on from this checkpoint (a folder, or OWNER/NAME@REVISION on the Hub); its sizes and its tokenizer are taken too."""
 
     @model_validator(mode="after")
     def _heads(self) -> "TextModelSettings":

@@ -22,11 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from textdae.errors import TextdaeError
+from textdae.errors import TextdaeError, first_line, reason
+from textdae.layout import MANIFEST
 from textdae.models import Denoiser
 from textdae.models.sharding import like, whole, whole_weights
-
-MANIFEST = "manifest.json"
 
 
 class Cursor(NamedTuple):
@@ -80,9 +79,8 @@ def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
         _sync(folder.parent)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        why = getattr(error, "strerror", None) or error
         raise TextdaeError(
-            f"{folder}: could not be written: {why}; earlier checkpoints are untouched"
+            f"{folder}: could not be written: {reason(error)}; earlier checkpoints are untouched"
         ) from error
 
 
@@ -157,9 +155,16 @@ def save(
 
 
 def read_state(path: Path) -> tuple[Cursor, dict[str, Any]]:
-    """The cursor and the facts of a checkpoint."""
-    state = json.loads((path / "training_state.json").read_text())
-    return Cursor(**state["cursor"]), state["facts"]
+    """The cursor and the facts of a checkpoint.
+
+    Raises:
+        TextdaeError: they are not there, or are something else.
+    """
+    try:
+        state = json.loads((path / "training_state.json").read_text())
+        return Cursor(**state["cursor"]), dict(state["facts"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TextdaeError(f"{path}: training_state.json cannot be used: {first_line(error)}") from None
 
 
 def restore(path: Path, denoiser: Denoiser, optimizers: list[Optimizer]) -> None:

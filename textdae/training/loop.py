@@ -56,6 +56,7 @@ class Trainer:
         facts: stored in each checkpoint, for whoever resumes it.
         evaluate: called on every process when an evaluation is due; its figures go to the log.
         save_assets: adds files to a checkpoint, for instance the tokenizer.
+        saved: told of each checkpoint on the main process, once it is proven whole.
         enough: asked at the start and after each evaluation, on every process alike; True ends the run there.
     """
 
@@ -72,12 +73,13 @@ class Trainer:
         facts: dict[str, Any] | None = None,
         evaluate: Callable[[], dict[str, float]] | None = None,
         save_assets: Callable[[Path], None] = lambda folder: None,
+        saved: Callable[[Path], None] = lambda checkpoint: None,
         enough: Callable[[], bool] = lambda: False,
     ) -> None:
         self.denoiser, self.settings, self.output_dir = denoiser, settings, output_dir
         self.accelerator = accelerator or Accelerator()
         self.facts, self.evaluate, self.save_assets = facts or {}, evaluate, save_assets
-        self.enough = enough
+        self.saved, self.enough = saved, enough
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         self.global_batch = (
             settings.per_device_train_batch_size * settings.gradient_accumulation_steps * self.world
@@ -255,6 +257,8 @@ class Trainer:
             self.settings.save_total_limit,
             self.accelerator.is_main_process,
         )
+        if self.accelerator.is_main_process:
+            self.saved(self.last_saved)
         self.accelerator.wait_for_everyone()
 
     def _seconds(self) -> float:

@@ -1,0 +1,69 @@
+"""The command that publishes: push."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from textdae.cli.app import app
+from textdae.errors import SettingsError
+from textdae.hub.name import HubName, parse
+
+
+@app.command()
+def push(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            help="A run's folder, one of its checkpoints, or vectors as Parquet.", show_default=False
+        ),
+    ],
+    repository: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub.", show_default=False)],
+    public: Annotated[
+        bool, typer.Option("--public", help="Let everybody see it; else it is private.")
+    ] = False,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            "--revision", help="Branch to push to, e.g. step-1000; default: main.", show_default=False
+        ),
+    ] = None,
+    training_state: Annotated[
+        bool, typer.Option("--training-state", help="Send along what pretrain --resume needs.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Push over what somebody else put there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be sent, and stop.")] = False,
+) -> None:
+    """Publish a checkpoint, a classifier or vectors on the Hugging Face Hub, as one commit."""
+    given = parse(repository, "push")
+    if "/" not in given.id:
+        raise SettingsError(f"push: write OWNER/NAME, got {repository!r}")
+    if given.revision and revision:
+        raise SettingsError(f"push: say --revision or {repository}, not both")
+    name = HubName(given.id, revision or given.revision)
+    path = checkpoint.expanduser()
+    if not path.exists():
+        raise SettingsError(f"push: no file or folder {checkpoint}")
+    if dry_run:
+        from textdae.publish.files import upload_of
+
+        upload = upload_of(path, training_state, name)
+        sizes = {
+            where: len(content) if isinstance(content, bytes) else content.stat().st_size
+            for where, content in upload.files.items()
+        }
+        for where, size in sizes.items():
+            typer.echo(f"{size:>14,}  {where}")
+        typer.echo(
+            f"{sum(sizes.values()):>14,}  bytes in {len(sizes)} files, to {name} ({upload.kind}); nothing was sent"
+        )
+        if upload.left_out:
+            typer.echo(f"stays here: {', '.join(upload.left_out)}")
+        return
+    from textdae.publish.push import push as run
+
+    done = run(path, name, public=public, force=force, training_state=training_state, say=typer.echo)
+    if done.files:
+        typer.echo(f"{done.url}: {done.files} files, {done.bytes:,} bytes, commit {done.name.revision}")
+    else:
+        typer.echo(f"{done.url}: nothing has changed since commit {done.name.revision}; nothing was sent")

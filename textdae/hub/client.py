@@ -1,0 +1,120 @@
+"""What goes wrong between here and the Hub: which of it passes, and what a person is told.
+
+The token is never touched here: the client finds it in HF_TOKEN, or where `hf auth login` left it.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from textdae.errors import SettingsError, TextdaeError, first_line
+
+T = TypeVar("T")
+
+WAITS = (1, 2, 4, 8, 16)
+"""Seconds between one try and the next."""
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that it came of."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _status(error: BaseException) -> int:
+    """The HTTP status that an error tells of, or 0."""
+    return next(
+        (
+            response.status_code
+            for one in _chain(error)
+            if (response := getattr(one, "response", None)) is not None
+        ),
+        0,
+    )
+
+
+def _cut(error: BaseException) -> BaseException | None:
+    """The broken or refused connection that an error tells of, if any."""
+    for one in _chain(error):
+        from_http = type(one).__module__.startswith("httpx") and getattr(one, "response", None) is None
+        if from_http or (
+            isinstance(one, ConnectionError | TimeoutError) and "Offline" not in type(one).__name__
+        ):
+            return one
+    return None
+
+
+def passes(error: BaseException) -> bool:
+    """Whether it is worth trying again: the Hub was busy or broken, or the connection was cut."""
+    status = _status(error)
+    return status in (408, 425, 429) or status >= 500 or (not status and _cut(error) is not None)
+
+
+def again(ask: Callable[[], T], say: Callable[[str], None] = lambda line: None) -> T:
+    """Ask until there is an answer; what passes is tried again, each time after a longer wait.
+
+    Args:
+        ask: safe to repeat.
+    """
+    for wait in WAITS:
+        try:
+            return ask()
+        except Exception as error:
+            if not passes(error):
+                raise
+            say(f"the Hub: {why(error)}; trying again in {wait} s")
+            time.sleep(wait)
+    return ask()
+
+
+def why(error: Exception) -> str:
+    """What happened, and what to do, in one line."""
+    from huggingface_hub import errors, get_token
+
+    status, name = _status(error), type(error).__name__
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it"
+    if isinstance(error, errors.LocalTokenNotFoundError):
+        return NO_TOKEN
+    if isinstance(error, errors.GatedRepoError):
+        return "access has to be asked for on its page"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return "no such revision"
+    if isinstance(error, errors.RepositoryNotFoundError) or (status == 404 and name == "HfHubHTTPError"):
+        unseen = "may not see" if get_token() else "is private; then run `hf auth login` or set HF_TOKEN"
+        return f"no such repository, or one that {'this token ' if get_token() else ''}{unseen}"
+    if status == 401:
+        return f"the token is refused: expired, or revoked? {_NEW_TOKEN}" if get_token() else NO_TOKEN
+    if status == 403:
+        return f"this token has no right to do that there; {_NEW_TOKEN} that may write"
+    if status == 429:
+        return "too many requests for now"
+    if status >= 500:
+        return f"it answers with an error of its own (status {status})"
+    if isinstance(error, errors.LocalEntryNotFoundError) or (cut := _cut(error)) is not None:
+        cut = _cut(error)
+        return f"it cannot be reached{f' ({first_line(cut)})' if cut else ''}; is there a network, and is HF_ENDPOINT right?"
+    return first_line(error)
+
+
+_NEW_TOKEN = "`hf auth login` takes a new one"
+NO_TOKEN = "no token; run `hf auth login`, or set HF_TOKEN"
+
+
+@contextmanager
+def explained(name: object) -> Iterator[None]:
+    """Turn whatever the client raises into one line.
+
+    Raises:
+        SettingsError: it was no passing thing.
+        TextdaeError: it was.
+    """
+    try:
+        yield
+    except TextdaeError:
+        raise
+    except Exception as error:  # the client raises dozens of kinds
+        kind = TextdaeError if passes(error) else SettingsError
+        raise kind(f"{name}: {why(error)}") from None

@@ -1,0 +1,51 @@
+"""What lies in the folder of a checkpoint or of a run, by name; `*` stands for a number."""
+
+MODEL = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "model.safetensors.index.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
+)
+"""What a program loads."""
+
+REPORT = (
+    "settings.yaml",
+    "versions.json",
+    "metrics.json",
+    "classes.csv",
+    "loss.png",
+    "samples.png",
+    "traversal.png",
+    "codes.png",
+    "confusion.png",
+    ".eval_results/results.yaml",
+)
+"""What a person reads, beside the card."""
+
+CARD = "README.md"
+
+MANIFEST = "manifest.json"
+"""Size and SHA-256 of every other file of a checkpoint."""
+
+TRAINING_STATE = ("training_state.safetensors", "training_state.json", MANIFEST)
+"""What a resume needs beside the model."""
+
+PUSHED = "pushed.json"
+"""Where a folder was pushed to, and the commit that came of it."""

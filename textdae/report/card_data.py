@@ -1,0 +1,67 @@
+"""What the Hub reads of a card: the YAML at its head, and the results beside it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
+
+from textdae.hub.name import is_local, parse, public
+from textdae.report.scores import Scores
+from textdae.settings import is_hub_dataset
+
+
+def front_matter(
+    settings: Any, table: Scores, task: str, tags: list[str], pipeline_tag: str | None, base: str | None
+) -> str:
+    """The head of the card of a run.
+
+    Args:
+        table: measures of the model and its floors.
+        task: what the results are of, as the Hub calls it.
+        base: the checkpoint that it started from.
+    """
+    data, hub = settings.data, settings.hub
+    source = public(data.source)
+    results = [
+        EvalResult(
+            task_type=task,
+            dataset_type=source,
+            dataset_name=source,
+            dataset_split=getattr(data, "test_split", None) or data.held_out_split,
+            metric_type=measure,
+            metric_value=value,
+        )
+        for measure, value in table["model"].items()
+    ]
+    from_hub = base is not None and not is_local(base)
+    return head(
+        tags,
+        pipeline_tag,
+        language=hub.language,
+        license=hub.license,
+        datasets=[data.source] if is_hub_dataset(data.source) else None,
+        base_model=parse(base).id if base and from_hub else None,
+        model_name=settings.output_dir.resolve().name,
+        eval_results=results,
+    )
+
+
+def head(tags: list[str], pipeline_tag: str | None, library: str = "transformers", **more: Any) -> str:
+    """The head of any card."""
+    data = ModelCardData(library_name=library, pipeline_tag=pipeline_tag, tags=["textdae", *tags], **more)
+    return f"---\n{data.to_yaml()}\n---"
+
+
+def save_eval_results(folder: Path, settings: Any, measures: Mapping[str, float]) -> None:
+    """Write the results on a Hub dataset as its leaderboard reads them, if it has one; of other data there is none."""
+    if not is_hub_dataset(settings.data.source):
+        return
+    entries = [
+        EvalResultEntry(settings.data.source, settings.data.subset or "default", value, notes=measure)
+        for measure, value in measures.items()
+    ]
+    place = folder / ".eval_results" / "results.yaml"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False))
