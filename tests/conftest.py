@@ -1,9 +1,14 @@
 """What several test files share: a corpus made on the spot, and small tokenizers trained on it."""
 
 import os
+import time
+
+from hub_server import HUB, TOKEN
 
 # These are read when the libraries are imported.
+os.environ["HF_ENDPOINT"] = HUB.url
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -28,6 +33,29 @@ def _own_cache(tmp_path, monkeypatch):
     """No test sees the cache of another, or of the person who runs them; none reaches the network."""
     monkeypatch.setenv("TEXTDAE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub on loopback, empty, and a token that may write there; nobody waits between two tries."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import close_session
+
+    from textdae.hub.download import fetch, pin
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.001)))
+    pin.cache_clear()
+    fetch.cache_clear()
+    HUB.reset()
+    with HUB.serving():
+        yield HUB
+    close_session()
 
 
 def make_texts(count: int, seed: int = 0) -> list[str]:

@@ -145,6 +145,7 @@ _KIND, _ID = "(?P<kind>models|datasets)", "(?P<name>[^/]+/[^/]+)"
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm, wbufsize = True, -1  # else each answer takes 40 ms
     hub: HubServer
 
     def log_message(self, *args: object) -> None:
@@ -188,6 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._cut()
         if self.command != "HEAD":
             self.wfile.write(data)
+        self.wfile.flush()
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _answer
 
@@ -423,3 +425,6 @@ _ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
         _Handler.resolve,
     ),
 ]
+
+HUB = HubServer()
+"""That of this process."""

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from textdae.errors import SettingsError, TextdaeError, first_line, reason
+from textdae.errors import SettingsError, TextdaeError, reason
 from textdae.hub.download import pinned
 from textdae.hub.name import PREFIX, HubName
-from textdae.layout import MANIFEST, MODEL, PUSHED, REPORT, TRAINING_STATE
+from textdae.layout import MODEL, PUSHED, REPORT, TRAINING_STATE
 from textdae.locate import locate
 from textdae.publish.background import Pushes
-from textdae.publish.push import push
+from textdae.publish.push import prepare, push
 from textdae.settings import dump
 from textdae.training import checkpoint
 
@@ -54,7 +53,7 @@ class Run:
         say: called with a line for people now and then, on the first process only.
 
     Raises:
-        SettingsError: the folder holds another run, or cannot be written.
+        SettingsError: the folder holds another run, or cannot be written; or nothing may be pushed to `hub.repo_id`.
 
     Attributes:
         settings: with what comes from the Hub pinned to its commit.
@@ -72,6 +71,19 @@ class Run:
         self._pushes: Pushes | None = None
         if self.is_main:
             check_output_dir(self.folder, resume is True or overwrite)
+            self._prepare_hub()
+
+    def _prepare_hub(self) -> None:
+        """Find out before the work what could never be sent; what may pass is no reason not to begin."""
+        hub = self.settings.hub
+        if not hub.repo_id:
+            return
+        try:
+            prepare(HubName(hub.repo_id), "model", hub.public)
+        except SettingsError:
+            raise
+        except TextdaeError as error:
+            self.say(f"{error}; the run begins all the same")
 
     def resume_from(self, facts: dict[str, Any]) -> Path | None:
         """The last whole checkpoint, or None where there is none or none is wanted.
@@ -101,7 +113,7 @@ class Run:
         """Take the folder, now that the run is known to be able to start: note down its settings and versions.
 
         Raises:
-            TextdaeError: it could not be written, or the repository on the Hub could not be made.
+            TextdaeError: it could not be written.
         """
         if not self.is_main:
             return
@@ -183,24 +195,8 @@ def take_over(name: str, folder: Path, facts: dict[str, Any]) -> None:
         )
     cursor, before = checkpoint.read_state(snapshot)
     check_facts(facts, before, name)
-    try:
-        promised = json.loads((snapshot / MANIFEST).read_text(encoding="utf-8"))
-        names = [file for file in promised if any(fnmatchcase(file, p) for p in (*MODEL, *TRAINING_STATE))]
-        if len(names) < len(promised) or not all((snapshot / file).is_file() for file in names):
-            raise ValueError("it names files that are not there")
-    except (OSError, ValueError, TypeError) as error:
-        raise SettingsError(f"{name}: {MANIFEST} cannot be used: {first_line(error)}") from None
-
-    def copy(temporary: Path) -> None:
-        for file in names:
-            (temporary / file).parent.mkdir(exist_ok=True)
-            shutil.copyfile(snapshot / file, temporary / file)
-
     place = folder / "checkpoints" / f"step-{cursor.step:08d}"
-    checkpoint.write_whole(place, copy)
-    if json.loads((place / MANIFEST).read_text()) != promised:
-        shutil.rmtree(place)
-        raise SettingsError(f"{name}: not whole: its files are not those that {MANIFEST} tells of")
+    checkpoint.copy_whole(snapshot, place, (*MODEL, *TRAINING_STATE))
 
 
 def check_output_dir(folder: Path, resume: bool) -> None:

@@ -7,33 +7,29 @@ from textdae.hub.client import again, explained
 from textdae.hub.name import HubName, is_local, parse
 from textdae.layout import CARD, MODEL, REPORT, TRAINING_STATE
 
+_FILES = (*MODEL, CARD, *REPORT)
+
+
+def _download(name: HubName, files: tuple[str, ...]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    with explained(f"{name} on the Hub"):
+        return Path(
+            again(lambda: snapshot_download(name.id, revision=name.revision, allow_patterns=[*files]))
+        )
+
 
 @lru_cache(maxsize=64)
 def pin(name: HubName) -> HubName:
     """The commit that a name means at this moment; while the program runs the answer stays the same.
 
-    Where the Hub cannot be asked, it is what the name meant when it last could.
+    Where the Hub cannot be asked, it is what the name meant when it was last downloaded.
 
     Raises:
         SettingsError: there is no such repository or revision.
         TextdaeError: the Hub could not be reached, and the name is not in the cache.
     """
-    if name.is_pinned:
-        return name
-    from huggingface_hub import HfApi, snapshot_download
-
-    with explained(f"{name} on the Hub"):
-        try:
-            commit = again(lambda: HfApi().model_info(name.id, revision=name.revision)).sha
-        except Exception as error:
-            try:
-                folder = snapshot_download(
-                    name.id, revision=name.revision, local_files_only=True, allow_patterns=["config.json"]
-                )
-            except Exception:
-                raise error from None
-            commit = Path(folder).name
-    return HubName(name.id, commit)
+    return name if name.is_pinned else HubName(name.id, _download(name, _FILES).name)
 
 
 @lru_cache(maxsize=64)
@@ -47,12 +43,7 @@ def fetch(name: HubName, training_state: bool = False) -> Path:
         SettingsError: there is none.
         TextdaeError: the Hub could not be reached.
     """
-    from huggingface_hub import snapshot_download
-
-    files = [*MODEL, CARD, *REPORT, *(TRAINING_STATE if training_state else ())]
-    at = pin(name)
-    with explained(f"{name} on the Hub"):
-        return Path(again(lambda: snapshot_download(at.id, revision=at.revision, allow_patterns=files)))
+    return _download(pin(name), (*_FILES, *TRAINING_STATE) if training_state else _FILES)
 
 
 def pinned(checkpoint: str) -> str:

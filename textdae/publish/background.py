@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from textdae.errors import TextdaeError
 from textdae.hub.name import HubName
-from textdae.publish.push import prepare, push
+from textdae.publish.push import push
 from textdae.settings import HubSettings
 
 
@@ -25,9 +25,6 @@ class Pushes:
         folder: of the run.
         limit: checkpoints that may wait; beyond it the oldest is given up, and said.
         say: called from another thread.
-
-    Raises:
-        TextdaeError: the repository could not be made.
     """
 
     def __init__(self, folder: Path, settings: HubSettings, limit: int, say: Callable[[str], None]) -> None:
@@ -39,7 +36,6 @@ class Pushes:
         self._settings, self._limit, self._say = settings, limit, say
         self._wake, self._end, self._failed = threading.Event(), False, False
         self._sending: Path | None = None
-        prepare(HubName(settings.repo_id), "model", settings.public)
         self._thread = threading.Thread(target=self._work, daemon=True, name="pushes")
         self._thread.start()
         self._wake.set()  # what an earlier sitting left
@@ -58,7 +54,7 @@ class Pushes:
             shutil.rmtree(place, ignore_errors=True)
             return
         for old in self._all()[: -self._limit]:
-            if old != self._sending:
+            if old != self._sending or self._failed:
                 self._tell(f"{old.name} will not be pushed: {self._limit} others are waiting since")
                 shutil.rmtree(old, ignore_errors=True)
         self._failed = False

@@ -13,7 +13,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,15 +93,48 @@ def fault(folder: Path) -> str | None:
             path = folder / name
             if not path.resolve().is_relative_to(folder.resolve()) or path.is_symlink():
                 return f"{name} lies outside the folder"
-            if not path.is_file():
-                return f"{name} is missing"
-            if path.stat().st_size != entry["bytes"]:
-                return f"{name} has {path.stat().st_size} bytes, not {entry['bytes']}"
-            if _sha256(path) != entry["sha256"]:
-                return f"{name} has changed"
+            if wrong := _difference(path, entry):
+                return f"{name} {wrong}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{MANIFEST}: {error}"
     return None
+
+
+def _difference(path: Path, entry: dict[str, Any]) -> str | None:
+    """What a file is otherwise than its entry in a manifest says."""
+    if not path.is_file():
+        return "is missing"
+    if path.stat().st_size != entry["bytes"]:
+        return f"has {path.stat().st_size} bytes, not {entry['bytes']}"
+    return None if _sha256(path) == entry["sha256"] else "has changed"
+
+
+def copy_whole(source: Path, folder: Path, allowed: Sequence[str]) -> None:
+    """Make `folder` of a checkpoint that lies elsewhere, as the manifest there says.
+
+    Args:
+        source: its files may be links.
+        allowed: patterns of the names that a manifest may have.
+
+    Raises:
+        TextdaeError: the manifest is wrong, or could not be fulfilled; nothing was written.
+    """
+    try:
+        manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
+        for name, entry in manifest.items():
+            if not any(fnmatchcase(name, pattern) for pattern in allowed):
+                raise ValueError(f"it names {name!r}, which belongs to no checkpoint")
+            if wrong := _difference(source / name, entry):
+                raise ValueError(f"{name} {wrong}")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TextdaeError(f"{source}: not whole: {MANIFEST}: {first_line(error)}") from None
+
+    def copy(temporary: Path) -> None:
+        for name in manifest:
+            (temporary / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, temporary / name)
+
+    write_whole(folder, copy)
 
 
 def checkpoints(folder: Path) -> list[Path]:
