@@ -335,7 +335,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "most"), [("line", 3_500_000), ("documents", 1_500_000)])
+@pytest.mark.parametrize(("kind", "most"), [("line", 2_000_000), ("documents", 1_200_000)])
 def test_memory_stays_within_bounds(kind, most, tmp_path):
     """A line of 210 MB, which is one document and has to be held whole; ten million documents of one word."""
     command = [sys.executable, "-c", LARGE, str(tmp_path), kind, *TEXT]

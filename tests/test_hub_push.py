@@ -285,7 +285,9 @@ def test_what_is_no_model_is_refused(hub, run, name):
     (run / "nothing").mkdir()
     with pytest.raises(SettingsError, match=r"of files only vectors|no config.json"):
         upload_of(run / name, False, NAME)
-    with pytest.raises(SettingsError, match=r"no training_state.json; the training state lies in checkpoints"):
+    with pytest.raises(
+        SettingsError, match=r"no training_state.json; the training state lies in checkpoints"
+    ):
         upload_of(run, True, NAME)
 
 
