@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 from hub_server import TOKEN, Fault, regular
+from huggingface_hub import HfApi
 from safetensors.torch import load_file
 
 from textdae.cli import app
+from textdae.cli.pretraining import settings_on_hub
 from textdae.errors import SettingsError, TextdaeError
+from textdae.hub.download import fetch, pin
 from textdae.hub.name import HubName
 from textdae.pretraining import pretrain
 from textdae.publish.background import Pushes
@@ -121,23 +124,48 @@ def test_what_cannot_be_gone_on_with_is_refused_and_leaves_nothing(hub, run, cor
     hostile = json.dumps({**manifest, "../../../escaped": manifest["config.json"]}).encode()
     hub.commit("models", "tester/run", "step-3", {"manifest.json": regular(hostile)})
     assert "manifest.json: it names '../../../escaped'" in refused_anew(refused, "hub:tester/run@step-3")
-    state = json.dumps({"cursor": {"stop": 1}, "facts": []}).encode()
-    hub.commit("models", "tester/run", "step-6", {"training_state.json": regular(state)})
-    assert "training_state.json cannot be used" in refused_anew(refused, "hub:tester/run@step-6")
+    good = json.loads(content(hub, "step-9", "training_state.json"))
+    for cursor in ({"stop": 1}, *({**good["cursor"], "step": step} for step in (-1, 2.5, "2", 10**30, True, None)),
+                   {**good["cursor"], "seconds": float("nan")}):  # fmt: skip
+        state = json.dumps({**good, "cursor": cursor}).encode()
+        hub.commit("models", "tester/run", "step-9", {"training_state.json": regular(state)})
+        assert "training_state.json cannot be used" in refused_anew(refused, "hub:tester/run@step-9")
+    hub.commit(
+        "models",
+        "tester/run",
+        "step-9",
+        {"training_state.json": regular(json.dumps({**good, "facts": {}}).encode())},
+    )
+    assert "data.source, data.held_out" in refused_anew(refused, "hub:tester/run@step-9")
+    hub.commit(
+        "models",
+        "tester/run",
+        "step-9",
+        {"training_state.json": regular(json.dumps(good).encode()), "manifest.json": regular(b"{}")},
+    )
+    assert "manifest.json: it lacks config.json" in refused_anew(refused, "hub:tester/run@step-9")
 
 
 def refused_anew(refused, name: str) -> str:
     """As a program would see it that starts now: a name keeps its meaning while one runs."""
-    from textdae.hub.download import fetch, pin
-
-    pin.cache_clear()
-    fetch.cache_clear()
+    anew()
     return refused(name)
 
 
-def test_a_folder_that_holds_a_run_is_not_overwritten_from_the_hub(hub, run, corpus, tmp_path):
-    with pytest.raises(SettingsError, match="already holds a run"):
-        pretrain(settings(corpus, tmp_path / "run"), resume="hub:tester/run@step-6")
+def anew() -> None:
+    pin.cache_clear()
+    fetch.cache_clear()
+
+
+def test_the_same_command_again_goes_on_with_what_it_has(hub, run, corpus, tmp_path):
+    """As after a preemption: what came from the Hub is behind what was trained since."""
+    given = settings(corpus, tmp_path / "other")
+    pretrain(given, resume="hub:tester/run@step-3")
+    told: list[str] = []
+    pretrain(given, resume="hub:tester/run@step-3", say=told.append)
+    assert any("step-00000009 (step 9)" in line for line in told)
+    with pytest.raises(SettingsError, match="noise differ from the run in"):
+        pretrain(settings(corpus, tmp_path / "other", "noise.rate=0.5"), resume="hub:tester/run@step-3")
 
 
 def test_a_hub_that_fails_stops_no_run_and_is_asked_again_at_the_end(hub, corpus, tmp_path):
@@ -186,7 +214,7 @@ def test_what_waits_too_long_is_given_up_and_said(hub, tmp_path):
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
         pushes.add(folder)
-        while not (pushes._failed and not pushes._wake.is_set()):
+        while not pushes._idle:
             threading.Event().wait(0.01)
     assert [line for line in said if "will not" in line] == [
         f"step-0000000{step} will not be pushed: 2 others are waiting since" for step in (1, 2)
@@ -194,6 +222,97 @@ def test_what_waits_too_long_is_given_up_and_said(hub, tmp_path):
     assert pushes.finish(30) == [
         "not pushed: step-00000003, step-00000004; --resume, or textdae push, sends what is there"
     ]
+
+
+def test_a_refusal_holds_up_no_other_checkpoint(hub, corpus, tmp_path):
+    """A branch that somebody else has written to stays as it is; the others go."""
+    HfApi().create_repo("tester/run", private=True)
+    HfApi().create_branch("tester/run", branch="step-3")
+    hub.commit("models", "tester/run", "step-3", {"config.json": regular(b"theirs")})
+    said: list[str] = []
+    result = pretrain(settings(corpus, tmp_path / "run", *PUSHED), say=said.append)
+    assert any("tester/run@step-3 is taken: it holds config.json" in line for line in said)
+    assert content(hub, "step-3", "config.json") == b"theirs"
+    assert hub.commits_of("tester/run", "step-9") == 1
+    assert result.closing[-2].startswith("not pushed: step-00000003; ")
+    assert result.closing[-1].startswith("pushed: ")
+    # With leave it goes over it, also when the run is made anew.
+    pretrain(settings(corpus, tmp_path / "run", *PUSHED, "hub.force=true", "train.seed=1"), overwrite=True)
+    assert content(hub, "step-3", "config.json") != b"theirs"
+
+
+def test_a_run_made_anew_may_overwrite_what_it_pushed_before(hub, run, corpus, tmp_path):
+    result = pretrain(settings(corpus, tmp_path / "run", *PUSHED, "train.seed=1"), overwrite=True)
+    assert result.closing[-1].startswith("pushed: ")
+    assert (
+        content(hub, "step-9", "model.safetensors") == (tmp_path / "run" / "model.safetensors").read_bytes()
+    )
+
+
+def test_a_name_that_is_taken_is_said_before_the_work(hub, run, corpus, tmp_path):
+    with pytest.raises(SettingsError, match=r"tester/run is taken: .*hub.force=true"):
+        pretrain(settings(corpus, tmp_path / "other", *PUSHED))
+    assert not (tmp_path / "other" / "log.jsonl").exists()
+
+
+def test_what_a_killed_sitting_left_half_done_is_not_sent(hub, run, corpus, tmp_path):
+    queue = tmp_path / "run" / "checkpoints" / ".to-push"
+    for name in (".step-00000006", ".gone-step-00000009"):
+        (queue / name).mkdir(parents=True)
+        (queue / name / "config.json").write_text("{}")
+    (queue / "step-0001.bak").mkdir()
+    before = dict(hub.repositories["models", "tester/run"].branches)
+    result = pretrain(settings(corpus, tmp_path / "run", *PUSHED), resume=True)
+    assert result.closing[-1].startswith("pushed: ")
+    after = hub.repositories["models", "tester/run"].branches
+    assert {name: after[name] for name in before if name != "main"} == {
+        k: v for k, v in before.items() if k != "main"
+    }
+    assert not list(queue.glob(".*"))
+
+
+def test_nothing_that_is_sent_tells_of_this_machine(hub, run, corpus, tmp_path):
+    """All that a run from a local checkpoint with data from all over the disk sends."""
+    other = tmp_path / "held-out.txt"
+    other.write_text(corpus.read_text()[:20_000])
+    more = [
+        f"data.held_out_source={other}",
+        f"model.from_pretrained={tmp_path / 'run'}",
+        "hub.repo_id=tester/next",
+    ]
+    pretrain(settings(corpus, tmp_path / "next", *PUSHED, *more))
+    for kind, name in hub.repositories:
+        for files in hub.repositories[kind, name].commits.values():
+            for where, file in files.items():
+                found = hub.content(file)
+                assert str(tmp_path).encode() not in found, (name, where)
+                assert str(corpus.parent).encode() not in found, (name, where)
+    card = hub.content(hub.repositories["models", "tester/next"].files()["README.md"]).decode()
+    assert "held-out.txt" in card
+    # And what is sent can be gone on with where the checkpoint lies elsewhere.
+    (tmp_path / "run").rename(tmp_path / "moved")
+    moved = [f"data.held_out_source={other}", f"model.from_pretrained={tmp_path / 'moved'}"]
+    result = pretrain(settings(corpus, tmp_path / "third", *moved), resume="hub:tester/next@step-6")
+    assert result.fit.cursor.step == 9
+
+
+def test_settings_from_a_stranger_do_no_harm(hub, run, corpus, tmp_path):
+    """They name no folder of this machine, and cannot grow when they are read."""
+    bad = {"output_dir": "/tmp/escaped", "data": {"source": "/home/somebody", "cache_dir": "/tmp/escaped"},
+           "train": {"max_steps": 9}, "hub": {"repo_id": "evil/run"}}  # fmt: skip
+    hub.commit("models", "tester/run", "step-6", {"settings.yaml": regular(yaml.safe_dump(bad).encode())})
+    base = settings_on_hub("hub:tester/run@step-6")
+    assert base == {"data": {"source": "./somebody"}, "train": {"max_steps": 9}}
+    billion = "a: &a [x,x]\nb: &b [*a,*a]\nmodel: {config: {c: [*b,*b]}}\n"
+    for text, says in [
+        (billion, "refers to parts of itself"),
+        ("x" * 2_000_000, "no settings"),
+        ("[1", "not YAML"),
+    ]:
+        hub.commit("models", "tester/run", "step-6", {"settings.yaml": regular(text.encode())})
+        anew()
+        with pytest.raises(SettingsError, match=says):
+            settings_on_hub("hub:tester/run@step-6")
 
 
 def test_a_run_that_is_told_to_stop_sends_what_it_saved(hub, corpus, tmp_path):
@@ -352,7 +471,8 @@ def test_every_card_says_how_to_load_what_it_is_of(hub, run, corpus, tmp_path, m
         for snippet in re.findall(r"```python\n(.*?)```", card, re.S):
             assert f'"{at.id}"' in snippet
             exec(snippet, {"pixel_values": torch.rand(1, 1, 3, 3)})
-    assert "hub:tester/run" in card or "resume" not in card
+    card = content(hub, "step-6", "README.md").decode()
+    assert "\ntextdae pretrain --resume hub:tester/run@step-6 output_dir=runs/continued\n" in card
 
 
 def test_the_push_command_lists_and_sends(hub, run, tmp_path, capsys):

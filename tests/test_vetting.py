@@ -76,6 +76,16 @@ def ask_for_a_million_layers(folder: Path) -> str:
     return r"num_hidden_layers = 1,000,000, which no model has"
 
 
+def ask_for_a_billion_labels(folder: Path) -> str:
+    change_config(folder, num_labels=10**9)
+    return r"num_labels = 1,000,000,000, which no model has"
+
+
+def ask_for_a_billion_layers_further_down(folder: Path) -> str:
+    change_config(folder, model_type="gemma3", text_config={"num_hidden_layers": 10**9})
+    return r"num_hidden_layers = 1,000,000,000, which no model has"
+
+
 def ask_for_a_few_thousand_layers(folder: Path) -> str:
     change_config(folder, num_hidden_layers=9000, layer_types=["full_attention"] * 9000)
     return "describes a model of more than"
@@ -175,7 +185,8 @@ def nest_without_end(folder: Path) -> str:
 
 HARM = [
     leave_a_pickle, promise_a_header_of_two_gigabytes, cut_the_weights_short, empty_the_weights,
-    ask_for_a_layer_of_a_billion, ask_for_a_million_layers, ask_for_a_vocabulary_of_a_billion, name_a_shard_elsewhere,
+    ask_for_a_layer_of_a_billion, ask_for_a_million_layers, ask_for_a_billion_labels, ask_for_a_billion_layers_further_down,
+    ask_for_a_vocabulary_of_a_billion, name_a_shard_elsewhere,
     name_a_shard_at_the_root, link_out_of_the_folder, ask_for_a_few_thousand_layers, ask_for_what_is_wide_in_every_way,
     hide_behind_an_empty_tensor, hide_behind_other_weights, leave_the_config_alone, name_a_pickle_as_a_shard,
     ask_for_less_than_nothing, ask_for_no_heads, ask_for_a_word_of_width, write_no_object, write_no_json, nest_without_end,

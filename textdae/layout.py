@@ -18,6 +18,7 @@ MODEL = (
     "spiece.model",
     "sentencepiece.bpe.model",
     "tokenizer.model",
+    "chat_template.jinja",
     "modules.json",
     "sentence_bert_config.json",
     "config_sentence_transformers.json",

@@ -1,5 +1,6 @@
 """Where a checkpoint is, and what it is a model of, without loading it."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -78,3 +79,12 @@ def weights_of(checkpoint: str) -> Any:
     """What tells the weights of a checkpoint from others: of a local one its files, of one on the Hub its commit."""
     files = sorted(Path(checkpoint).expanduser().glob("*.safetensors")) if is_local(checkpoint) else []
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files] or pinned(checkpoint)
+
+
+def digests(checkpoint: str) -> list[str]:
+    """SHA-256 of the weights of a checkpoint, wherever it lies."""
+    found = []
+    for file in sorted(Path(locate(checkpoint)).glob("*.safetensors")):
+        with open(file, "rb") as stream:
+            found.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return found

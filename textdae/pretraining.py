@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from textdae.locate import digests
 from textdae.modalities import Modality, modality
 from textdae.models.sharding import whole_weights
 from textdae.report.plots import loss_curve
@@ -116,10 +117,13 @@ def pretrain(
 
 def _facts(settings: PretrainSettings, task: Modality) -> dict[str, Any]:
     """What must be the same when a run is resumed, for otherwise it would be another run."""
+    model = settings.model.model_dump(mode="json")
+    if start := model.pop("from_pretrained", None):
+        model["started from"] = digests(start)
     return {
         **task.facts,
         "noise": [noise.model_dump(mode="json") for noise in settings.noise],
-        "model": settings.model.model_dump(mode="json"),
+        "model": model,
         "train.seed": settings.train.seed,
         "train.optimizer": settings.train.optimizer,
         "train.target": settings.train.target,

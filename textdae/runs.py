@@ -12,16 +12,17 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 
-from textdae.errors import SettingsError, TextdaeError, reason
+from textdae.errors import SettingsError, TextdaeError, first_line, reason
 from textdae.hub.download import pinned
-from textdae.hub.name import PREFIX, HubName
-from textdae.layout import MODEL, PUSHED, REPORT, TRAINING_STATE
+from textdae.hub.name import PREFIX, HubName, is_local
+from textdae.layout import MODEL, REPORT, TRAINING_STATE
 from textdae.locate import locate
 from textdae.publish.background import Pushes
 from textdae.publish.push import prepare, push
-from textdae.settings import dump
+from textdae.settings import dump, is_embedded
 from textdae.training import checkpoint
 
 _PATIENCE, _GRACE = 3600.0, 20.0
@@ -48,7 +49,7 @@ class Run:
 
     Args:
         resume: go on from the last whole checkpoint in `output_dir`, or start where there is none; or the name of one
-            on the Hub (`hub:OWNER/NAME@REVISION`), which is put there first.
+            on the Hub (`hub:OWNER/NAME@REVISION`), which is put there first unless one is there.
         overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
         say: called with a line for people now and then, on the first process only.
 
@@ -66,12 +67,20 @@ class Run:
         self.is_main = self.accelerator.is_main_process
         self.say = say if self.is_main else lambda line: None
         self.folder: Path = settings.output_dir
-        self.settings = _pinned(settings)
         self._overwrite, self._resume = overwrite, resume
         self._pushes: Pushes | None = None
+        # What the first process finds on the Hub is what all of them take.
+        self.settings = _with_checkpoints(settings, self.pin)
         if self.is_main:
-            check_output_dir(self.folder, resume is True or overwrite)
+            check_output_dir(self.folder, bool(resume) or overwrite)
             self._prepare_hub()
+        self.accelerator.wait_for_everyone()
+
+    def pin(self, checkpoint: str) -> str:
+        """The name of a checkpoint that will always mean the same, in all processes."""
+        found = [pinned(checkpoint) if self.is_main else ""]
+        broadcast_object_list(found)
+        return found[0]
 
     def _prepare_hub(self) -> None:
         """Find out before the work what could never be sent; what may pass is no reason not to begin."""
@@ -79,7 +88,7 @@ class Run:
         if not hub.repo_id:
             return
         try:
-            prepare(HubName(hub.repo_id), "model", hub.public)
+            prepare(self.folder, HubName(hub.repo_id), "model", hub.public, hub.force, self.say)
         except SettingsError:
             raise
         except TextdaeError as error:
@@ -97,7 +106,7 @@ class Run:
         if not self._resume:
             return None
         if isinstance(self._resume, str):
-            if self.is_main:
+            if self.is_main and not checkpoint.last_whole(self.folder / "checkpoints", self.say):
                 take_over(self._resume, self.folder, facts)
             self.accelerator.wait_for_everyone()
         path = checkpoint.last_whole(self.folder / "checkpoints", self.say)
@@ -121,7 +130,11 @@ class Run:
         if self._overwrite:
             _remove_run(self.folder)
         with writing(self.folder):
-            (self.folder / "settings.yaml").write_text(dump(settings), encoding="utf-8")
+            found = _with_checkpoints(settings, _absolute)
+            given = {key: getattr(settings.data, key, None) for key in _SOURCES}
+            data = {key: _absolute(value) for key, value in given.items() if value and not is_embedded(value)}
+            found = found.model_copy(update={"data": settings.data.model_copy(update=data)})
+            (self.folder / "settings.yaml").write_text(dump(found), encoding="utf-8")
             (self.folder / "versions.json").write_text(json.dumps(versions(), indent=1), encoding="utf-8")
         if settings.hub.repo_id:
             self._pushes = Pushes(self.folder, settings.hub, settings.train.save_total_limit, self.say)
@@ -138,28 +151,39 @@ class Run:
         """
         if not self._pushes:
             return []
-        left = self._pushes.finish(_GRACE if stopped else _PATIENCE)
-        if stopped:
-            return left
-        repo_id = self.settings.hub.repo_id
+        hub, left = self.settings.hub, []
         try:
-            done = push(self.folder, HubName(repo_id), public=self.settings.hub.public, say=self.say)
+            if waiting := self._pushes.waiting():
+                self.say(f"sending {', '.join(waiting)} to {hub.repo_id}; Ctrl-C leaves it for later")
+            left = self._pushes.finish(_GRACE if stopped else _PATIENCE)
+            if stopped:
+                return left
+            done = push(self.folder, HubName(hub.repo_id), public=hub.public, force=hub.force, say=self.say)
             return [*left, f"pushed: {done.url} at {done.name.revision}"]
+        except KeyboardInterrupt:
+            why = "it was interrupted"
         except TextdaeError as error:
-            return [
-                *left,
-                f"not pushed: {error}",
-                f"push it later with: textdae push {self.folder} {repo_id}",
-            ]
+            why = str(error)
+        except Exception as error:  # the run is whole, whatever this is
+            why = f"{type(error).__name__}: {first_line(error)}"
+        return [*left, f"not pushed: {why}", f"push it later with: textdae push {self.folder} {hub.repo_id}"]
 
 
-def _pinned(settings: Any) -> Any:
-    """The settings with the checkpoints that they name on the Hub pinned to a commit."""
+_SOURCES = ("source", "held_out_source", "test_source")
+
+
+def _absolute(name: str) -> str:
+    """A path that means the same wherever it is read from; a name on the Hub as it is."""
+    return str(Path(name).expanduser().absolute()) if is_local(name) else name
+
+
+def _with_checkpoints(settings: Any, change: Callable[[str], str]) -> Any:
+    """The settings with the names of the checkpoints in them changed."""
     update = {}
     for part in ("model", "tokenizer"):
         inner: Any = getattr(settings, part, None)
         if name := getattr(inner, "from_pretrained", None):
-            update[part] = inner.model_copy(update={"from_pretrained": pinned(name)})
+            update[part] = inner.model_copy(update={"from_pretrained": change(name)})
     return settings.model_copy(update=update)
 
 
@@ -194,7 +218,7 @@ def take_over(name: str, folder: Path, facts: dict[str, Any]) -> None:
             f"model.from_pretrained={name.removeprefix(PREFIX)} starts a new run from its weights"
         )
     cursor, before = checkpoint.read_state(snapshot)
-    check_facts(facts, before, name)
+    check_facts(facts, {**dict.fromkeys(facts), **before}, name)
     place = folder / "checkpoints" / f"step-{cursor.step:08d}"
     checkpoint.copy_whole(snapshot, place, (*MODEL, *TRAINING_STATE))
 
@@ -233,7 +257,7 @@ def _remove_run(folder: Path) -> None:
     """Remove what a run writes, and nothing else that may lie there."""
     for name in ("checkpoints", "tensorboard", "best"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for pattern in (*MODEL, *REPORT, "log.jsonl", PUSHED):
+    for pattern in (*MODEL, *REPORT, "log.jsonl"):
         for file in folder.glob(pattern):
             file.unlink()
 

@@ -25,6 +25,7 @@ _WITHOUT_WEIGHTS = 1_000_000_000
 
 _MOST_TENSORS = 100_000
 """And layers; far more than any model has."""
+_MOST_LABELS = 1_000_000
 _LAYERS = re.compile(r"(^|_)layers?$")
 
 
@@ -105,9 +106,7 @@ def _check_config(text: str, most: int) -> None:
         "_attn_implementation",
     ):  # of no account here, and may need other libraries
         config.pop(key, None)
-    for key, value in config.items():  # some families make a list of so many
-        if _LAYERS.search(key) and isinstance(value, int) and value > _MOST_TENSORS:
-            raise ValueError(f"config.json has {key} = {value:,}, which no model has")
+    _check_lengths(config)
     try:
         with torch.device("meta"), _counting(most):
             AutoModel.from_config(
@@ -117,6 +116,17 @@ def _check_config(text: str, most: int) -> None:
         raise ValueError(f"config.json describes a model of more than {most:,} numbers, {error}") from None
     except Exception as error:  # whatever a family makes of sizes that do not go together
         raise ValueError(f"config.json makes no model: {first_line(error)}") from None
+
+
+def _check_lengths(config: dict[str, Any]) -> None:
+    """Refuse numbers that a list or a table is made of, at whatever depth, for that is made before anything is counted."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            _check_lengths(value)
+        elif isinstance(value, int):
+            most = _MOST_LABELS if key == "num_labels" else _MOST_TENSORS if _LAYERS.search(key) else value
+            if value > most:
+                raise ValueError(f"config.json has {key} = {value:,}, which no model has")
 
 
 class _TooManyError(Exception):

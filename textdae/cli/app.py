@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,6 +50,7 @@ def end(result: Any, command: list[str], table: str) -> None:
     Args:
         command: the words that it was started with.
     """
+    from textdae.publish.background import THREAD
     from textdae.report.scores import print_table
 
     is_main = os.environ.get("RANK", "0") == "0"
@@ -57,6 +59,11 @@ def end(result: Any, command: list[str], table: str) -> None:
             for line in result.closing:
                 typer.echo(line)
             typer.echo(f"go on with: textdae {' '.join(command)} --resume")
+        if any(thread.name == THREAD for thread in threading.enumerate()):
+            # What is still being sent would be waited for at the exit, and the one who stops a run may not wait.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(128 + result.fit.stopped_by)
         raise typer.Exit(128 + result.fit.stopped_by)
     if not is_main:
         return

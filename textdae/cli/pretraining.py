@@ -19,6 +19,7 @@ from textdae.settings import (
     evaluation_of,
     load,
 )
+from textdae.settings.reader import from_anyone
 
 
 @app.command()
@@ -38,11 +39,9 @@ def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite =
     from textdae.pretraining import pretrain as run
 
     quiet()
-    end(
-        run(settings, from_hub[0] if from_hub else resume, overwrite, typer.echo),
-        ["pretrain", *given],
-        "held_out",
-    )
+    result = run(settings, from_hub[0] if from_hub else resume, overwrite, typer.echo)
+    words = [str(settings.output_dir / "settings.yaml")] if from_hub else given
+    end(result, ["pretrain", *words], "held_out")
 
 
 def settings_on_hub(name: str) -> dict[str, Any]:
@@ -50,8 +49,10 @@ def settings_on_hub(name: str) -> dict[str, Any]:
     file = folder_of(name, training_state=True) / "settings.yaml"
     if not file.is_file():
         return {}
-    settings = load(PretrainSettings, file)
-    return settings.model_dump(mode="json", exclude_none=True, exclude={"output_dir", "hub"})
+    from textdae.publish.files import without_places
+
+    text = file.read_text(encoding="utf-8", errors="replace")
+    return without_places(from_anyone(text, f"{name}: settings.yaml"))
 
 
 def _run_settings(checkpoint: str) -> Path | None:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from textdae.data.cache import file_digest
 from textdae.data.labelled import LabelledCorpus
 from textdae.data.labels import Task
 from textdae.downstream.base import downstream
@@ -22,9 +21,8 @@ from textdae.downstream.best import SCORE, Best
 from textdae.downstream.heads import constant
 from textdae.downstream.metrics import measure, measures_of, per_class
 from textdae.errors import SettingsError
-from textdae.hub.download import pinned
 from textdae.hub.name import public
-from textdae.locate import locate
+from textdae.locate import digests
 from textdae.models.classifier import Classifier
 from textdae.models.sharding import whole_weights
 from textdae.noise import Draw
@@ -113,7 +111,7 @@ def finetune(
         TextdaeError: training could not go on.
     """
     run = Run(settings, resume, overwrite, say)
-    checkpoint = pinned(checkpoint)
+    checkpoint = run.pin(checkpoint)
     accelerator, folder, is_main = run.accelerator, run.folder, run.is_main
     with accelerator.main_process_first():
         work = downstream(settings.modality, checkpoint, settings.data)
@@ -266,7 +264,7 @@ def _facts(
     return {
         "data": fingerprint,
         "data.max_length": getattr(settings.data, "max_length", None),
-        "checkpoint": [file_digest(file) for file in sorted(Path(locate(checkpoint)).glob("*.safetensors"))],
+        "checkpoint": digests(checkpoint),
         "from_scratch": settings.from_scratch,
         "metric_for_best_model": main,
         "noise": None if noise is None else [each.model_dump(mode="json") for each in noise],

@@ -3,10 +3,12 @@
 The token is never touched here: the client finds it in HF_TOKEN, or where `hf auth login` left it.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 from textdae.errors import SettingsError, TextdaeError, first_line
 
@@ -14,6 +16,23 @@ T = TypeVar("T")
 
 WAITS = (1, 2, 4, 8, 16)
 """Seconds between one try and the next."""
+_SILENCE = 120.0
+"""Seconds without a byte after which a connection is given up; the client itself would wait for ever."""
+_NEW_TOKEN = "`hf auth login` takes a new one"
+NO_TOKEN = "no token; run `hf auth login`, or set HF_TOKEN"
+
+
+@cache
+def _never_wait_for_ever() -> None:
+    from huggingface_hub import set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    def with_an_end() -> Any:
+        client = default_client_factory()
+        client.timeout = _SILENCE
+        return client
+
+    set_client_factory(with_an_end)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -25,14 +44,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _status(error: BaseException) -> int:
     """The HTTP status that an error tells of, or 0."""
-    return next(
-        (
-            response.status_code
-            for one in _chain(error)
-            if (response := getattr(one, "response", None)) is not None
-        ),
-        0,
-    )
+    for one in _chain(error):
+        if (response := getattr(one, "response", None)) is not None:
+            return int(response.status_code)
+        # The library for large files keeps it in its words.
+        if found := re.search(r"HTTP status \w+ error \((\d{3})", str(one)):
+            return int(found[1])
+    return 0
 
 
 def _cut(error: BaseException) -> BaseException | None:
@@ -52,12 +70,20 @@ def passes(error: BaseException) -> bool:
     return status in (408, 425, 429) or status >= 500 or (not status and _cut(error) is not None)
 
 
+def unreachable(error: BaseException) -> bool:
+    """Whether there was no answer at all, not even a refusal."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return isinstance(error, OfflineModeIsEnabled) or (not _status(error) and _cut(error) is not None)
+
+
 def again(ask: Callable[[], T], say: Callable[[str], None] = lambda line: None) -> T:
     """Ask until there is an answer; what passes is tried again, each time after a longer wait.
 
     Args:
         ask: safe to repeat.
     """
+    _never_wait_for_ever()
     for wait in WAITS:
         try:
             return ask()
@@ -73,7 +99,7 @@ def why(error: Exception) -> str:
     """What happened, and what to do, in one line."""
     from huggingface_hub import errors, get_token
 
-    status, name = _status(error), type(error).__name__
+    status = _status(error)
     if isinstance(error, errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it"
     if isinstance(error, errors.LocalTokenNotFoundError):
@@ -82,25 +108,31 @@ def why(error: Exception) -> str:
         return "access has to be asked for on its page"
     if isinstance(error, errors.RevisionNotFoundError):
         return "no such revision"
-    if isinstance(error, errors.RepositoryNotFoundError) or (status == 404 and name == "HfHubHTTPError"):
-        unseen = "may not see" if get_token() else "is private; then run `hf auth login` or set HF_TOKEN"
-        return f"no such repository, or one that {'this token ' if get_token() else ''}{unseen}"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        if get_token():
+            return "no such repository, or one that this token may not see"
+        return "no such repository, or it is private; then run `hf auth login`, or set HF_TOKEN"
     if status == 401:
         return f"the token is refused: expired, or revoked? {_NEW_TOKEN}" if get_token() else NO_TOKEN
     if status == 403:
-        return f"this token has no right to do that there; {_NEW_TOKEN} that may write"
+        return f"this token has no right to do that there; {_NEW_TOKEN} that may write{_said(error)}"
     if status == 429:
         return "too many requests for now"
     if status >= 500:
         return f"it answers with an error of its own (status {status})"
-    if isinstance(error, errors.LocalEntryNotFoundError) or (cut := _cut(error)) is not None:
+    if status >= 400:
+        return f"it refuses (status {status}){_said(error)}"
+    if isinstance(error, errors.LocalEntryNotFoundError) or _cut(error) is not None:
         cut = _cut(error)
-        return f"it cannot be reached{f' ({first_line(cut)})' if cut else ''}; is there a network, and is HF_ENDPOINT right?"
-    return first_line(error)
+        what = f" ({first_line(cut)})" if cut else ""
+        return f"it cannot be reached{what}; is there a network, and is HF_ENDPOINT right?"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
-_NEW_TOKEN = "`hf auth login` takes a new one"
-NO_TOKEN = "no token; run `hf auth login`, or set HF_TOKEN"
+def _said(error: BaseException) -> str:
+    """What the Hub itself says of it."""
+    said = next((text for one in _chain(error) if (text := getattr(one, "server_message", None))), "")
+    return f": {' '.join(said.split())}" if said else ""
 
 
 @contextmanager

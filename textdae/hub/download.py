@@ -3,33 +3,48 @@
 from functools import lru_cache
 from pathlib import Path
 
-from textdae.hub.client import again, explained
+from textdae.hub.client import again, explained, unreachable
 from textdae.hub.name import HubName, is_local, parse
 from textdae.layout import CARD, MODEL, REPORT, TRAINING_STATE
 
 _FILES = (*MODEL, CARD, *REPORT)
 
 
-def _download(name: HubName, files: tuple[str, ...]) -> Path:
+def _download(name: HubName, files: tuple[str, ...], only_here: bool = False) -> Path:
     from huggingface_hub import snapshot_download
 
-    with explained(f"{name} on the Hub"):
-        return Path(
-            again(lambda: snapshot_download(name.id, revision=name.revision, allow_patterns=[*files]))
+    def ask() -> str:
+        return snapshot_download(
+            name.id, revision=name.revision, allow_patterns=[*files], local_files_only=only_here
         )
+
+    with explained(f"{name} on the Hub"):
+        return Path(again(ask))
 
 
 @lru_cache(maxsize=64)
 def pin(name: HubName) -> HubName:
     """The commit that a name means at this moment; while the program runs the answer stays the same.
 
-    Where the Hub cannot be asked, it is what the name meant when it was last downloaded.
+    Where the Hub cannot be reached, it is what the name meant when it was last downloaded.
 
     Raises:
         SettingsError: there is no such repository or revision.
-        TextdaeError: the Hub could not be reached, and the name is not in the cache.
+        TextdaeError: the Hub did not answer, and the name is not in the cache.
     """
-    return name if name.is_pinned else HubName(name.id, _download(name, _FILES).name)
+    if name.is_pinned:
+        return name
+    from huggingface_hub import HfApi
+
+    with explained(f"{name} on the Hub"):
+        try:
+            commit = str(again(lambda: HfApi().model_info(name.id, revision=name.revision)).sha)
+        except Exception as error:
+            if not unreachable(error):
+                raise
+            return HubName(name.id, _download(name, _FILES, only_here=True).name)
+    _download(name, _FILES)  # by its name, so that it is known when the Hub is away
+    return HubName(name.id, commit)
 
 
 @lru_cache(maxsize=64)

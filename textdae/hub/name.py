@@ -8,7 +8,7 @@ from textdae.errors import SettingsError
 
 PREFIX = "hub:"
 _PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
-_NAME = re.compile(rf"(?:{PREFIX})?(?P<id>{_PART}(?:/{_PART})?)(?:@(?P<revision>[^@\s]+))?")
+_NAME = re.compile(rf"(?:{PREFIX})?(?P<id>{_PART}(?:/{_PART})?)(?:@(?P<revision>[\w./-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -50,9 +50,14 @@ def is_local(name: str) -> bool:
     """Whether a name means a path here, which may or may not be there, and not a repository."""
     if name.startswith(PREFIX):
         return False
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).expanduser().exists()
+    if name.startswith((".", "/", "~")) or name.partition("@")[0].count("/") > 1 or set("*?[") & set(name):
+        return True
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
 
 
 def public(name: str) -> str:
     """A name as others may read it: of a path on this machine only the last part."""
-    return Path(name).expanduser().resolve().name if is_local(name) else name
+    return Path(name).expanduser().absolute().name if is_local(name) else name

@@ -5,6 +5,7 @@ there, outlives their removal, and is still known after a crash. One thread send
 """
 
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -12,14 +13,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from textdae.errors import TextdaeError
+from textdae.errors import SettingsError, TextdaeError, first_line
 from textdae.hub.name import HubName
 from textdae.publish.push import push
 from textdae.settings import HubSettings
 
+THREAD = "pushes"
+
 
 class Pushes:
-    """Sends each checkpoint to a branch of its own, `step-N`. What fails is said once, and tried again later.
+    """Sends each checkpoint to a branch of its own, `step-N`. What fails is said, waits, and is tried again.
 
     Args:
         folder: of the run.
@@ -30,78 +33,99 @@ class Pushes:
     def __init__(self, folder: Path, settings: HubSettings, limit: int, say: Callable[[str], None]) -> None:
         from huggingface_hub.utils import disable_progress_bars
 
-        assert settings.repo_id
         disable_progress_bars()  # the run has its own
-        self._waiting = folder / "checkpoints" / ".to-push"
+        self._place = folder / "checkpoints" / ".to-push"
         self._settings, self._limit, self._say = settings, limit, say
-        self._wake, self._end, self._failed = threading.Event(), False, False
-        self._sending: Path | None = None
-        self._thread = threading.Thread(target=self._work, daemon=True, name="pushes")
+        self._wake, self._lock = threading.Event(), threading.Lock()
+        self._end, self._idle, self._sending = False, False, ""
+        for left in self._place.glob(".*"):  # of a sitting that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        self._thread = threading.Thread(target=self._work, daemon=True, name=THREAD)
         self._thread.start()
         self._wake.set()  # what an earlier sitting left
 
     def add(self, checkpoint: Path) -> None:
         """Send this one when its turn comes; returns at once."""
-        place = self._waiting / f".{checkpoint.name}"
+        half = self._place / f".{checkpoint.name}"
         try:
-            shutil.rmtree(place, ignore_errors=True)
-            _link(checkpoint, place)
+            shutil.rmtree(half, ignore_errors=True)
+            _link(checkpoint, half)
             for name in ("settings.yaml", "versions.json"):
-                _link_file(checkpoint.parent.parent / name, place / name)
-            place.rename(self._waiting / checkpoint.name)
+                shutil.copyfile(checkpoint.parent.parent / name, half / name)
+            with self._lock:
+                self._remove(checkpoint.name)  # an earlier one of the same step
+                half.rename(self._place / checkpoint.name)
+                for old in self.waiting()[: -self._limit]:
+                    if old != self._sending:
+                        self._tell(f"{old} will not be pushed: {self._limit} others are waiting since")
+                        self._remove(old)
         except OSError as error:
             self._tell(f"{checkpoint.name} will not be pushed: {error.strerror}")
-            shutil.rmtree(place, ignore_errors=True)
-            return
-        for old in self._all()[: -self._limit]:
-            if old != self._sending or self._failed:
-                self._tell(f"{old.name} will not be pushed: {self._limit} others are waiting since")
-                shutil.rmtree(old, ignore_errors=True)
-        self._failed = False
+            shutil.rmtree(half, ignore_errors=True)
         self._wake.set()
 
     def finish(self, seconds: float) -> list[str]:
         """Send what still waits, within this time; return what to tell people of what did not go."""
-        self._failed, self._end = False, True
+        self._end = True
         self._wake.set()
         self._thread.join(seconds)
-        return [
-            f"not pushed: {', '.join(path.name for path in waiting)}; --resume, or textdae push, sends what is there"
-            for waiting in [self._all()]
-            if waiting
-        ]
+        names = ", ".join(self.waiting())
+        return [f"not pushed: {names}; --resume, or textdae push, sends what is there"] if names else []
 
-    def _all(self) -> list[Path]:
-        return sorted(self._waiting.glob("step-*"))
+    def waiting(self) -> list[str]:
+        """The checkpoints that wait, oldest first."""
+        return sorted(
+            path.name for path in self._place.glob("step-*") if re.fullmatch(r"step-\d+", path.name)
+        )
 
     def _work(self) -> None:
         while True:
             self._wake.wait()
+            self._idle = False
             self._wake.clear()
-            while (waiting := self._all()) and not self._failed:
-                self._send(waiting[0])
-            if self._end and (self._failed or not self._all()):
+            last = self._end
+            for name in self.waiting():
+                with self._lock:
+                    self._sending = name
+                if not self._send(name):
+                    break
+            self._sending = ""
+            self._idle = not self._wake.is_set()
+            if last and self._idle:
                 return
 
-    def _send(self, path: Path) -> None:
-        assert self._settings.repo_id
-        name = HubName(self._settings.repo_id, f"step-{int(path.name.removeprefix('step-'))}")
-        self._sending = path
+    def _send(self, name: str) -> bool:
+        """Send one; return whether it makes sense to go on with the others."""
+        settings = self._settings
+        branch = HubName(str(settings.repo_id), f"step-{int(name.removeprefix('step-'))}")
         try:
             push(
-                path,
-                name,
-                public=self._settings.public,
-                training_state=self._settings.push_training_state,
+                self._place / name,
+                branch,
+                public=settings.public,
+                force=settings.force,
+                training_state=settings.push_training_state,
             )
-        except TextdaeError as error:
-            self._failed = True
-            self._tell(f"{error}; the run goes on, and {path.name} waits")
+        except SettingsError as error:
+            self._tell(f"{error}; the run goes on, and {name} waits")
+            return True
+        except TextdaeError as error:  # the Hub is away, for the others too
+            self._tell(f"{error}; the run goes on, and {name} waits")
+            return False
         except Exception as error:  # a thread has nobody to tell, and the run must go on
-            self._failed = True
-            self._tell(f"{path.name} could not be pushed: {type(error).__name__}: {error}; the run goes on")
-        else:
-            shutil.rmtree(path, ignore_errors=True)
+            self._tell(f"{name} could not be pushed: {type(error).__name__}: {first_line(error)}; it waits")
+            return True
+        with self._lock:
+            self._remove(name)
+        return True
+
+    def _remove(self, name: str) -> None:
+        """Take out of the queue, at once or not at all."""
+        if (self._place / name).exists():
+            gone = self._place / f".gone-{name}"
+            shutil.rmtree(gone, ignore_errors=True)
+            (self._place / name).rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
 
     def _tell(self, line: str) -> None:
         with tqdm.external_write_mode():  # the bar of the run is on the screen
@@ -111,13 +135,9 @@ class Pushes:
 def _link(folder: Path, place: Path) -> None:
     for file in folder.rglob("*"):
         if file.is_file():
-            (place / file.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
-            _link_file(file, place / file.relative_to(folder))
-
-
-def _link_file(file: Path, place: Path) -> None:
-    place.unlink(missing_ok=True)
-    try:
-        os.link(file, place)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(file, place)
+            target = place / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(file, target)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(file, target)

@@ -6,20 +6,20 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, TextdaeError, first_line
 from textdae.hub.name import HubName, is_local, public
-from textdae.layout import CARD, MODEL, PUSHED, REPORT, TRAINING_STATE
-from textdae.report.card import SELF, checkpoint_card, embeddings_card
+from textdae.layout import CARD, MANIFEST, MODEL, PUSHED, REPORT, TRAINING_STATE
+from textdae.report.card import NAME, SELF, checkpoint_card, embeddings_card
+from textdae.settings.reader import from_anyone, to_yaml
+from textdae.vetting import vet
 
 Files = dict[str, Path | bytes]
 """Path in the repository -> where the content lies, or the content."""
 
 _PLACES = ("source", "held_out_source", "test_source", "from_pretrained")
 """Settings that may name a path."""
-_OURS = ("output_dir", "cache_dir", "hub")
-"""Settings that are nobody else's business."""
+_OURS = ("output_dir", "cache_dir", "dataloader_num_workers", "hub")
+"""Settings that belong to a machine and its owner."""
 
 
 class Upload(NamedTuple):
@@ -41,56 +41,86 @@ def upload_of(path: Path, training_state: bool, name: HubName) -> Upload:
     """What goes up of a checkpoint folder, a run's folder, or a file of vectors.
 
     Raises:
-        SettingsError: it is none of them.
+        SettingsError: it is none of them, or lacks a part.
     """
-    if path.is_file() and path.suffix == ".parquet":
-        card = embeddings_card(path, name.id).encode()
-        return Upload("dataset", {"data/train-00000-of-00001.parquet": path, CARD: card}, [])
-    if path.is_file():
+    path = path.resolve()
+    try:
+        if path.is_file():
+            return _vectors(path, name)
+        return _model(path, training_state, name)
+    except TextdaeError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SettingsError(f"{path}: cannot be pushed: {first_line(error)}") from None
+
+
+def _vectors(path: Path, name: HubName) -> Upload:
+    if path.suffix != ".parquet":
         raise SettingsError(
             f"{path}: of files only vectors can be pushed, as Parquet: textdae embed ... -o vectors.parquet"
         )
+    card = embeddings_card(path).replace(SELF, _as_written(name)).encode()
+    return Upload("dataset", {"data/train-00000-of-00001.parquet": path, CARD: card}, [])
+
+
+def _model(path: Path, training_state: bool, name: HubName) -> Upload:
     if not (path / "config.json").exists():
         raise SettingsError(f"{path}: no config.json, so there is no model to push")
+    vet(path)
     run = path.parent.parent if path.parent.name == "checkpoints" else path
     wanted = (*MODEL, *(TRAINING_STATE if training_state else ()))
     files: Files = {
         file.relative_to(path).as_posix(): file
         for pattern in wanted
         for file in sorted(path.glob(pattern))
-        if not file.is_symlink()
+        if file.is_file()
     }
+    if not any(file.startswith("model") and file.endswith(".safetensors") for file in files):
+        raise SettingsError(f"{path}: no weights (model.safetensors), so there is no model to push")
+    if training_state:
+        _check_state(path, files)
     # What was measured at the end of a run is not true of a checkpoint before it.
     report = REPORT if run == path else ("settings.yaml", "versions.json")
-    files |= {name: run / name for name in report if (run / name).is_file()}
-    if training_state and "training_state.json" not in files:
-        raise SettingsError(f"{path}: no training_state.json; the training state lies in checkpoints/step-*")
+    files |= {file: run / file for file in report if (run / file).is_file()}
     if "settings.yaml" in files:
-        files["settings.yaml"] = _without_paths(files["settings.yaml"]).encode()
-    revision = f'", revision="{name.revision}' if name.revision else ""
-    files[CARD] = _card(path, training_state).replace(SELF, name.id + revision).encode()
+        settings = from_anyone((run / "settings.yaml").read_text(encoding="utf-8"), "settings.yaml")
+        files["settings.yaml"] = to_yaml(without_places(settings)).encode()
+    card = _card(path, training_state).replace(SELF, _as_written(name)).replace(NAME, str(name))
+    files[CARD] = card.encode()
     here = {file.name for file in path.iterdir()} - {PUSHED}
     return Upload("model", files, sorted(here - {file.split("/")[0] for file in files}))
 
 
-def _without_paths(file: Any) -> str:
-    """The settings of a run, without where things lie on this machine."""
-
-    def clean(node: Any) -> Any:
-        if not isinstance(node, dict):
-            return node
-        return {
-            key: _without_folder(value) if key in _PLACES and isinstance(value, str) else clean(value)
-            for key, value in node.items()
-            if key not in _OURS
-        }
-
-    return yaml.safe_dump(clean(yaml.safe_load(file.read_text(encoding="utf-8"))), sort_keys=False)
+def _check_state(path: Path, files: Files) -> None:
+    """Refuse to send a state that nobody could resume from."""
+    if MANIFEST not in files:
+        raise SettingsError(f"{path}: no training_state.json; the training state lies in checkpoints/step-*")
+    lacking = sorted(json.loads((path / MANIFEST).read_text(encoding="utf-8")).keys() - files.keys())
+    if lacking:
+        raise SettingsError(
+            f"{path}: {lacking[0]} belongs to the checkpoint, but is nothing that may be sent"
+        )
 
 
-def _without_folder(place: str) -> str:
-    """A path of this machine is left as one of a file that is nowhere, never as the name of a repository."""
-    return f"./{public(place)}" if is_local(place) else place
+def _as_written(name: HubName) -> str:
+    """The name within the quotes of a Python call."""
+    return f'{name.id}", revision="{name.revision}' if name.revision else name.id
+
+
+def without_places(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run, without where things lie on a machine and what is its owner's.
+
+    A path is left as one of a file that is nowhere, never as what could be the name of a repository.
+    """
+
+    def clean(key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return without_places(value)
+        return (
+            f"./{public(value)}" if key in _PLACES and isinstance(value, str) and is_local(value) else value
+        )
+
+    return {key: clean(key, value) for key, value in settings.items() if key not in _OURS}
 
 
 def _card(path: Path, training_state: bool) -> str:

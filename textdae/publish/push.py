@@ -5,6 +5,7 @@ as often as one likes: where an answer was lost on its way the next attempt find
 """
 
 import json
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from textdae.publish.files import Upload, upload_of
 
 _NOT_OURS = (".gitattributes", ".gitignore", "LICENSE", CARD)
 """What a repository may hold beside a model, however it was made."""
+_notes = threading.Lock()
 
 
 class Pushed(NamedTuple):
@@ -32,11 +34,21 @@ class Pushed(NamedTuple):
     url: str
 
 
-def prepare(name: HubName, kind: str, public: bool) -> None:
+def prepare(
+    path: Path,
+    name: HubName,
+    kind: str,
+    public: bool,
+    force: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> None:
     """Make a repository, or the branch that `name` asks for, where they are not there; private unless told otherwise.
 
+    Args:
+        path: what is to be pushed there.
+
     Raises:
-        SettingsError: there is no token, no right, or it is public already while nobody said so.
+        SettingsError: there is no token, no right; it is public already while nobody said so; or it is somebody else's.
         TextdaeError: the Hub could not be reached.
     """
     from huggingface_hub import HfApi, get_token
@@ -60,11 +72,20 @@ def prepare(name: HubName, kind: str, public: bool) -> None:
             raise SettingsError(
                 f"{name.id} is there and public; say so (--public, hub.public=true), or take another name"
             )
-        if name.revision and there(name.revision) is None:
+        elif info.private and public:
+            say(f"{name.id} is private and stays so; the settings on its page change that")
+        if not name.revision:
+            names = [file.rfilename for file in info.siblings or []] if info else []
+            if info and not force:
+                _refuse_to_overwrite(name, str(info.sha), names, _pushed(path, api.endpoint, name, kind))
+        elif there(name.revision) is None:
             api.create_branch(name.id, repo_type=kind, branch=name.revision, exist_ok=True)
+            # What it starts with is not somebody else's work.
+            start = api.repo_info(name.id, repo_type=kind, revision=name.revision).sha
+            _remember(path, api.endpoint, name, kind, str(start))
 
     with explained(name):
-        again(make)
+        again(make, say)
 
 
 def push(
@@ -90,8 +111,11 @@ def push(
     """
     if name.is_pinned:
         raise SettingsError(f"{name}: a commit never changes; name a branch")
+    if name.revision == "main":
+        name = HubName(name.id)
+    path = path.resolve()
     upload = upload_of(path, training_state, name)
-    prepare(name, upload.kind, public)
+    prepare(path, name, upload.kind, public, force=True, say=say)
     tries = _Tries({}, [])
     with explained(name):
         return again(lambda: _attempt(path, name, upload, tries, force), say)
@@ -127,17 +151,17 @@ def _attempt(path: Path, name: HubName, upload: Upload, tries: _Tries, force: bo
     if name.revision:
         url += f"/tree/{name.revision}"
     if not new and not gone:
-        _remember(path, url, head)
+        _remember(path, api.endpoint, name, kind, head)
         return Pushed(HubName(name.id, head), len(tries.sizes), sum(tries.sizes), url)
     if not force:
-        _refuse_to_overwrite(api, name, kind, head, list(there), _pushed(path).get(url))
+        _refuse_to_overwrite(name, head, list(there), _pushed(path, api.endpoint, name, kind))
     deletions = [CommitOperationDelete(path_in_repo=where) for where in gone]
     tries.sizes[:] = [*(addition.upload_info.size for addition in new), *(0 for _ in gone)]
     try:
         done = api.create_commit(
             name.id,
             [*new, *deletions],
-            commit_message=f"{path.resolve().name}, by textdae",
+            commit_message=f"{path.name}, by textdae",
             repo_type=kind,
             revision=name.revision,
             parent_commit=head,
@@ -150,7 +174,7 @@ def _attempt(path: Path, name: HubName, upload: Upload, tries: _Tries, force: bo
                 f"{name} has moved just now: somebody else is writing there; look at {url}, then push again"
             ) from None
         raise
-    _remember(path, url, done.oid)
+    _remember(path, api.endpoint, name, kind, str(done.oid))
     return Pushed(HubName(name.id, done.oid), len(tries.sizes), sum(tries.sizes), url)
 
 
@@ -166,44 +190,53 @@ def _is_same(addition: Any, there: Any) -> bool:
         return bool(there.blob_id == git_hash(stream.read()))
 
 
-def _refuse_to_overwrite(
-    api: Any, name: HubName, kind: str, head: str, there: list[str], known: str | None
-) -> None:
+def _refuse_to_overwrite(name: HubName, head: str, there: list[str], known: str | None) -> None:
     """A repository that this folder was pushed to must stand where it was left; any other must hold no model.
 
     Args:
         known: the commit that the last push from here made.
     """
-    if known == head:
+    foreign = [file for file in there if file not in _NOT_OURS]
+    if not foreign or known == head:
         return
     if known:
         raise SettingsError(
-            f"{name} has moved since the last push from here ({known[:8]} -> {head[:8]}); --force pushes over it, "
-            "--revision keeps it"
+            f"{name} has moved since the last push from here ({known[:8]} -> {head[:8]}); --force (hub.force=true) pushes "
+            "over it, --revision keeps it"
         )
-    if name.revision and api.repo_info(name.id, repo_type=kind).sha == head:
-        return  # a branch that nobody has written to
-    foreign = [file for file in there if file not in _NOT_OURS]
-    if foreign:
-        raise SettingsError(
-            f"{name} is taken: it holds {foreign[0]}{f' and {len(foreign) - 1} more' if foreign[1:] else ''}, which did not "
-            "come from here; take another name, or --revision, or push over it with --force"
-        )
+    raise SettingsError(
+        f"{name} is taken: it holds {foreign[0]}{f' and {len(foreign) - 1} more' if foreign[1:] else ''}, which did not "
+        "come from here; take another name, or --revision, or push over it with --force (hub.force=true)"
+    )
 
 
-def _pushed(path: Path) -> dict[str, str]:
+def _key(endpoint: str, name: HubName, kind: str) -> str:
+    return f"{endpoint}/{'datasets/' if kind == 'dataset' else ''}{name}"
+
+
+def _pushed(path: Path, endpoint: str, name: HubName, kind: str) -> str | None:
+    """The commit that the last push from here made."""
+    return _read_notes(path).get(_key(endpoint, name, kind))
+
+
+def _remember(path: Path, endpoint: str, name: HubName, kind: str, commit: str) -> None:
+    with _notes, suppress(OSError):  # a folder that is only read can be pushed too
+        notes = _read_notes(path) | {_key(endpoint, name, kind): commit}
+        _notes_of(path).write_text(json.dumps(notes, indent=1))
+
+
+def _read_notes(path: Path) -> dict[str, str]:
     """Where a folder was pushed to, and the commits that came of it."""
     with suppress(OSError, ValueError):
-        found = json.loads((_home(path) / PUSHED).read_text())
+        found = json.loads(_notes_of(path).read_text())
         if isinstance(found, dict):
             return found
     return {}
 
 
-def _remember(path: Path, url: str, commit: str) -> None:
-    with suppress(OSError):  # a folder that is only read can be pushed too
-        (_home(path) / PUSHED).write_text(json.dumps(_pushed(path) | {url: commit}, indent=1))
-
-
-def _home(path: Path) -> Path:
-    return path.parent if path.is_file() else path
+def _notes_of(path: Path) -> Path:
+    """A run has one place for all its checkpoints."""
+    if path.is_file():
+        return path.with_suffix(f".{PUSHED}")
+    inside = {"checkpoints": path.parent.parent, ".to-push": path.parent.parent.parent}
+    return inside.get(path.parent.name, path) / PUSHED

@@ -1,5 +1,6 @@
 """The card of what a run left: what it is, how good beside its floors, how it was made, and how to load it."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from textdae.settings import FinetuneSettings, ImagePretrainSettings, TextPretra
 from textdae.settings.image import settled
 
 SELF = "path/to/this/folder"
-"""What a card calls the place that it is loaded from."""
+"""What a card calls the place that it is loaded from, within the quotes of a Python call."""
+NAME = "OWNER/NAME@REVISION"
+"""What it calls it on a command line."""
 
 
 def text_card(
@@ -27,7 +30,9 @@ def text_card(
     sentences = "\n".join(f"- {_escape(sample)}" for sample in samples)
     base = settings.model.from_pretrained
     trained = f"{settings.tokenizer.algorithm}, trained on the same text"
-    origin = f"that of {public(own)}" if (own := base or settings.tokenizer.from_pretrained) else trained
+    origin = (
+        f"that of {_escape(public(own))}" if (own := base or settings.tokenizer.from_pretrained) else trained
+    )
     return _card(
         settings, metrics, notes,
         head=front_matter(
@@ -51,7 +56,7 @@ back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:
         load=f"""from transformers import pipeline
 
 fill = pipeline("fill-mask", model="{SELF}")
-print(fill("the {tokenizer.mask_token} of this function is a list ."))""",
+print(fill({json.dumps(f"the {tokenizer.mask_token} of this function is a list .")}))""",
         limits="""A small model of the text above, with what that text gets wrong. It was not checked for bias, and it knows nothing
 that its corpus does not say.""",
     )  # fmt: skip
@@ -147,7 +152,7 @@ def checkpoint_card(config: Mapping[str, Any], step: int | None, training_state:
 ## How to go on with it
 
 ```bash
-textdae pretrain --resume hub:{SELF} output_dir=runs/continued
+textdae pretrain --resume hub:{NAME} output_dir=runs/continued
 ```
 """
     return f"""{head([], "fill-mask" if masked else None)}
@@ -166,7 +171,7 @@ model = AutoModel.from_pretrained("{SELF}")
 {resume if training_state else ""}"""
 
 
-def embeddings_card(file: Path, repository: str) -> str:
+def embeddings_card(file: Path) -> str:
     """The README.md of vectors that `textdae embed` wrote, as a dataset."""
     import pyarrow.parquet as pq
 
@@ -191,7 +196,7 @@ def embeddings_card(file: Path, repository: str) -> str:
 ```python
 from datasets import load_dataset
 
-vectors = load_dataset("{repository}", split="train").with_format("numpy")
+vectors = load_dataset("{SELF}", split="train").with_format("numpy")
 ```
 """
 
@@ -272,15 +277,15 @@ def _time(seconds: float) -> str:
 
 def _without_place(note: str, data: Any) -> str:
     """A note without the folders that the data lies in here."""
-    places = [getattr(data, key, None) for key in ("source", "held_out_source", "test_source")]
-    for place in places:
-        if place and note.startswith(f"{place}:"):
-            return public(place) + note.removeprefix(place)
+    places = [getattr(data, key, None) or "" for key in ("source", "held_out_source", "test_source")]
+    for place in sorted(places, key=len, reverse=True):
+        if "/" in place or place.startswith("~"):
+            note = note.replace(place, public(place))
     return note
 
 
 def _escape(text: str) -> str:
     """Text that Markdown and HTML leave as it is."""
-    for character in "\\`*_{}<>#|":
+    for character in "\\`*_{}[]()<>#|!&~$":
         text = text.replace(character, "\\" + character)
     return " ".join(text.split())

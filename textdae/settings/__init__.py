@@ -37,6 +37,7 @@ from textdae.settings.runs import (
     TextEvaluateRunSettings,
     TextPretrainSettings,
     evaluation_of,
+    is_embedded,
     is_hub_dataset,
 )
 from textdae.settings.text import (
@@ -92,6 +93,7 @@ __all__ = [
     "dump",
     "evaluation_of",
     "explain",
+    "is_embedded",
     "is_hub_dataset",
     "load",
 ]

@@ -162,6 +162,8 @@ class HubSettings(Settings):
     """OWNER/NAME: every saved checkpoint goes there in the background, as branch step-N, and the final model as main."""
     public: bool = False
     """Whether everybody may see it."""
+    force: bool = False
+    """Push over what did not come from this run."""
     push_training_state: bool = False
     """Send the state of the optimizer along, so that the run can be resumed exactly from there."""
     license: str | None = None

@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, first_line
 
 S = TypeVar("S", bound=BaseModel)
+_MOST_CHARACTERS = 1_000_000
+"""In a settings file of somebody else's."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -227,7 +229,32 @@ _Dumper.yaml_implicit_resolvers = {
 
 def dump(settings: BaseModel) -> str:
     """Settings as the YAML that gives them back, without the values that nobody set."""
-    return yaml.dump(settings.model_dump(mode="json", exclude_none=True), Dumper=_Dumper, sort_keys=False)
+    return to_yaml(settings.model_dump(mode="json", exclude_none=True))
+
+
+def to_yaml(values: dict[str, Any]) -> str:
+    """YAML that is read here as the same values."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False)
+
+
+def from_anyone(text: str, where: str) -> dict[str, Any]:
+    """The values of a settings file that somebody else wrote.
+
+    Raises:
+        SettingsError: it is none, or would be far larger once it is read.
+    """
+    if len(text) > _MOST_CHARACTERS:
+        raise SettingsError(f"{where}: {len(text):,} characters, which are no settings")
+    try:
+        repeats = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise SettingsError(f"{where}: not YAML: {first_line(error)}") from None
+    if repeats:
+        raise SettingsError(f"{where}: refers to parts of itself, which no settings of a run do")
+    found = _parse(text, where)
+    if not isinstance(found, dict):
+        raise SettingsError(f"{where}: settings are `key: value` lines, this is a {type(found).__name__}")
+    return found
 
 
 def _type_name(annotation: Any) -> str:

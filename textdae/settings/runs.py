@@ -204,13 +204,14 @@ class ImageEmbedSettings(EmbedSettings):
     """Images in one forward pass."""
 
 
+def is_embedded(source: str) -> bool:
+    """Whether a source comes with this package, or with those that are installed."""
+    return source in ("docstrings", *EMBEDDED_SOURCES)
+
+
 def is_hub_dataset(source: str) -> bool:
     """Whether a source that could be read lies on the Hub."""
-    return (
-        not is_local(source)
-        and source not in ("docstrings", *EMBEDDED_SOURCES)
-        and not set("*?[") & set(source)
-    )
+    return not is_local(source) and not is_embedded(source)
 
 
 def evaluation_of(run: PretrainSettings) -> dict[str, Any]:

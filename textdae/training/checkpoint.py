@@ -121,12 +121,15 @@ def copy_whole(source: Path, folder: Path, allowed: Sequence[str]) -> None:
     """
     try:
         manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
+        for name in ("config.json", "training_state.json", "training_state.safetensors"):
+            if name not in manifest:
+                raise ValueError(f"it lacks {name}")
         for name, entry in manifest.items():
-            if not any(fnmatchcase(name, pattern) for pattern in allowed):
+            if ".." in name or not any(fnmatchcase(name, pattern) for pattern in allowed):
                 raise ValueError(f"it names {name!r}, which belongs to no checkpoint")
             if wrong := _difference(source / name, entry):
                 raise ValueError(f"{name} {wrong}")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TextdaeError(f"{source}: not whole: {MANIFEST}: {first_line(error)}") from None
 
     def copy(temporary: Path) -> None:
@@ -196,8 +199,13 @@ def read_state(path: Path) -> tuple[Cursor, dict[str, Any]]:
     """
     try:
         state = json.loads((path / "training_state.json").read_text())
-        return Cursor(**state["cursor"]), dict(state["facts"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        cursor = Cursor(**state["cursor"])
+        for name, value in cursor._asdict().items():
+            kinds = (int, float) if name == "seconds" else (int,)
+            if type(value) not in kinds or not 0 <= value < 2**53:  # also what is not a number
+                raise ValueError(f"{name} = {value!r}")
+        return cursor, dict(state["facts"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise TextdaeError(f"{path}: training_state.json cannot be used: {first_line(error)}") from None
 
 
@@ -210,9 +218,10 @@ def restore(path: Path, denoiser: Denoiser, optimizers: list[Optimizer]) -> None
     denoiser.load_pretrained(path)
     names = dict(denoiser.named_parameters())
     for key, tensor in load_file(path / "training_state.safetensors").items():
-        number, name, entry = key.split("/")
+        number, name, entry = [*key.split("/"), "", ""][:3]
         parameter = names.get(name)
-        if parameter is None or int(number) >= len(optimizers):
+        fits = parameter is not None and (not tensor.ndim or tensor.shape == parameter.shape)
+        if parameter is None or not fits or not number.isdecimal() or int(number) >= len(optimizers):
             raise TextdaeError(
                 f"{path}: training state of {name}, which this model or optimizer does not have"
             )

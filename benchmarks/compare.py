@@ -1,0 +1,46 @@
+"""What the comparisons share: rivals take turns in one run, and medians are compared."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import transformers
+
+
+def take_turns(rivals: dict[str, Callable[[], float]], rounds: int, unit: str) -> dict[str, float]:
+    """Run every rival in each round, in turns forwards and backwards; print and return the medians.
+
+    Args:
+        rivals: name -> does the work and returns how much of it was done in a second.
+    """
+    found: dict[str, list[float]] = {name: [] for name in rivals}
+    for number in range(rounds):
+        for name in list(rivals)[:: -1 if number % 2 else 1]:
+            found[name].append(rivals[name]())
+    medians = {name: statistics.median(values) for name, values in found.items()}
+    ours = next(iter(medians.values()))
+    print(f"\n{rounds} rounds, medians; {machine()}")
+    for name, median in medians.items():
+        spread = f"{min(found[name]):,.3g} to {max(found[name]):,.3g}"
+        ratio = "" if median is ours else f"   ours is {ours / median:.2f} x"
+        print(f"{name:42} {median:12,.4g} {unit}  ({spread}){ratio}")
+    return medians
+
+
+def timed(work: Callable[[], float]) -> Callable[[], float]:
+    """Turn what returns an amount into what returns an amount a second."""
+
+    def run() -> float:
+        began = time.perf_counter()
+        amount = work()
+        return amount / (time.perf_counter() - began)
+
+    return run
+
+
+def machine() -> str:
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}, python {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, {versions}"
