@@ -1,7 +1,8 @@
 """What pushing in the background costs: `python benchmarks/pushes.py [key=value ...]`.
 
-Runs of mini that save every 50 steps, with pushes to a Hub on loopback (a process of its own) and without, in turns.
-Prints the median seconds of training of either, and their ratio.
+A run of mini that saves every 50 steps and pushes each checkpoint, with the training state, to a Hub on loopback (a process of
+its own on the same cores, so what the Hub does is counted too). Whole runs differ by more than pushes cost, so steps are
+timed: those during which something is on its way against the others of the same run.
 """
 
 import multiprocessing
@@ -10,11 +11,12 @@ import statistics
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
-ROUNDS = 4
+STEPS, EVERY, WARM_UP = 400, 50, 10
 
 
 def serve(address):
@@ -34,26 +36,40 @@ def main() -> None:
     # Read when the client is imported.
     os.environ |= {"HF_ENDPOINT": address.get(), "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
     from textdae import load, pretrain
+    from textdae.publish.background import Pushes
     from textdae.settings import PretrainSettings
+    from textdae.training.loop import Trainer
 
-    seconds: dict[bool, list[float]] = {False: [], True: []}
+    steps: dict[bool, list[float]] = {False: [], True: []}
+    on_the_way: list[Pushes] = []
+    real, begin = Trainer._step, Pushes.__init__
+
+    def remembered(self, *args):
+        begin(self, *args)
+        on_the_way.append(self)
+
+    def timed(self, number, micro_batches):
+        busy, began = bool(on_the_way[0]._sending), time.perf_counter()
+        done = real(self, number, micro_batches)
+        if number >= WARM_UP:
+            steps[busy or bool(on_the_way[0]._sending)].append(time.perf_counter() - began)
+        return done
+
+    Trainer._step, Pushes.__init__ = timed, remembered
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(ROUNDS):
-            for pushed in (False, True) if number % 2 else (True, False):
-                name = f"run-{number}-{pushed}"
-                overrides = [f"output_dir={folder}/{name}", "train.time_budget=null", "train.max_steps=150",
-                             "train.save_steps=50", "train.eval_steps=0", "train.compile=never",
-                             "hub.push_training_state=true"]  # fmt: skip
-                if pushed:
-                    overrides.append(f"hub.repo_id=tester/{name}")
-                result = pretrain(
-                    load(PretrainSettings, ROOT / "configs/text-mini.yaml", [*overrides, *sys.argv[1:]])
-                )
-                assert not pushed or result.closing[-1].startswith("pushed: "), result.closing
-                seconds[pushed].append(result.fit.cursor.seconds)
-                print(f"{'pushed' if pushed else 'kept here'}: {seconds[pushed][-1]:.1f} s", flush=True)
-    kept, pushed = (statistics.median(seconds[key]) for key in (False, True))
-    print(f"median {kept:.1f} s without pushes, {pushed:.1f} s with: {pushed / kept - 1:+.2%}")
+        overrides = [f"output_dir={folder}/run", "train.time_budget=null", f"train.max_steps={STEPS}",
+                     f"train.save_steps={EVERY}", "train.eval_steps=0", "train.compile=never",
+                     "hub.push_training_state=true", "hub.repo_id=tester/run"]  # fmt: skip
+        result = pretrain(
+            load(PretrainSettings, ROOT / "configs/text-mini.yaml", [*overrides, *sys.argv[1:]])
+        )
+    assert result.closing[-1].startswith("pushed: "), result.closing
+    usual = statistics.median(steps[False])
+    extra = sum(steps[True]) - usual * len(steps[True])
+    print(
+        f"{len(steps[False])} steps of {usual:.3f} s; {len(steps[True])} while one of {STEPS // EVERY} checkpoints was sent, "
+        f"of {statistics.median(steps[True]):.3f} s: {extra / (sum(steps[False]) + sum(steps[True])):+.2%} of the training"
+    )
 
 
 if __name__ == "__main__":

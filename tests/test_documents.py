@@ -25,17 +25,14 @@ def blocks(document: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Jupyter, about itself
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
         ("text", ["floor: neighbours", "torch.Size([1, "]),
         ("image", ["floor: linear denoiser", "torch.Size([1, 32])"]),
-        pytest.param(
-            "downstream",
-            ["test accuracy 0.", "labels the pretrained encoder (probe"],
-            marks=pytest.mark.slow,
-        ),
+        ("downstream", ["test accuracy 0.", "labels the pretrained encoder (probe"]),
     ],
 )
 def test_the_notebook_runs(name, shown, tmp_path, monkeypatch):

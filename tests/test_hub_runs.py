@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from hub_server import TOKEN, Fault, regular
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, parse_eval_result_entries
 from safetensors.torch import load_file
 
 from textdae.cli import app
@@ -22,6 +22,7 @@ from textdae.hub.name import HubName
 from textdae.pretraining import pretrain
 from textdae.publish.background import Pushes
 from textdae.publish.push import push
+from textdae.report.card_data import save_eval_results
 from textdae.settings import FinetuneSettings, HubSettings, PretrainSettings, load
 
 TINY = ["data.block_size=32", "data.held_out=0.1", "tokenizer.vocab_size=300", "model.hidden_size=32",
@@ -473,6 +474,32 @@ def test_every_card_says_how_to_load_what_it_is_of(hub, run, corpus, tmp_path, m
             exec(snippet, {"pixel_values": torch.rand(1, 1, 3, 3)})
     card = content(hub, "step-6", "README.md").decode()
     assert "\ntextdae pretrain --resume hub:tester/run@step-6 output_dir=runs/continued\n" in card
+
+
+def test_a_checkpoint_on_the_hub_is_scored_as_its_run_was(hub, run, corpus, tmp_path, capsys):
+    capsys.readouterr()
+    words = ["evaluate", "tester/run", f"data.source={corpus}", "-o", str(tmp_path / "scores")]
+    app(words, standalone_mode=False)
+    scores = json.loads((tmp_path / "scores" / "evaluation.json").read_text())["levels"]["as set"]["held_out"]
+    for name, row in run[0].metrics["held_out"].items():
+        assert scores[name] == pytest.approx(row, rel=1e-4)
+
+
+def test_results_on_a_hub_dataset_are_written_as_its_leaderboard_reads_them(tmp_path):
+    given = ["modality=text", "data.source=somebody/rows", "data.subset=hard"]
+    save_eval_results(tmp_path, load(FinetuneSettings, None, given), {"accuracy": 0.75})
+    written = yaml.safe_load((tmp_path / ".eval_results" / "results.yaml").read_text())
+    (entry,) = parse_eval_result_entries(written)
+    assert (entry.dataset_id, entry.task_id, entry.value, entry.notes) == (
+        "somebody/rows",
+        "hard",
+        0.75,
+        "accuracy",
+    )
+    save_eval_results(
+        tmp_path / "other", load(FinetuneSettings, None, ["modality=text", "data.source=./rows.csv"]), {}
+    )
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_push_command_lists_and_sends(hub, run, tmp_path, capsys):

@@ -263,7 +263,9 @@ NO_DROPOUT = [
 ]
 
 
-@pytest.mark.parametrize("family", [[], NO_DROPOUT], ids=["modernbert", "bert"])
+@pytest.mark.parametrize(
+    "family", [[], pytest.param(NO_DROPOUT, marks=pytest.mark.slow)], ids=["modernbert", "bert"]
+)
 def test_one_big_batch_is_eight_small_ones_is_two_processes_with_four(corpus, family):
     name = "bert" if family else "modernbert"
     common = [*family, "train.max_steps=6", "train.save_steps=0", "train.logging_steps=1"]

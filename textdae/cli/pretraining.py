@@ -9,7 +9,7 @@ import typer
 
 from textdae.cli.app import Checkpoint, Overwrite, Resume, Words, app, end, exclude_each_other, quiet, split
 from textdae.errors import SettingsError
-from textdae.hub.name import PREFIX
+from textdae.hub.name import PREFIX, is_local
 from textdae.locate import folder_of, modality_of
 from textdae.settings import (
     EmbedSettings,
@@ -32,7 +32,7 @@ def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite =
         raise SettingsError(
             f"{from_hub[-1]}: one checkpoint on the Hub, behind --resume; its weights alone: model.from_pretrained="
         )
-    base = settings_on_hub(from_hub[0]) if from_hub else {}
+    base = settings_on_hub(from_hub[0], training_state=True) if from_hub else {}
     if base:
         typer.echo(f"the settings are those of {from_hub[0]}; where its data was a file, say data.source=...")
     settings = load(PretrainSettings, *split(given), base)
@@ -44,9 +44,9 @@ def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite =
     end(result, ["pretrain", *words], "held_out")
 
 
-def settings_on_hub(name: str) -> dict[str, Any]:
+def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
     """The settings of a run on the Hub, where they lie beside its checkpoint; nothing of where it was written to."""
-    file = folder_of(name, training_state=True) / "settings.yaml"
+    file = folder_of(name, training_state) / "settings.yaml"
     if not file.is_file():
         return {}
     from textdae.publish.files import without_places
@@ -55,13 +55,17 @@ def settings_on_hub(name: str) -> dict[str, Any]:
     return without_places(from_anyone(text, f"{name}: settings.yaml"))
 
 
-def _run_settings(checkpoint: str) -> Path | None:
+def _run_settings(checkpoint: str) -> PretrainSettings | None:
     """The settings of the run that a checkpoint came from, where they lie beside it."""
+    if not is_local(checkpoint):
+        found = settings_on_hub(checkpoint)
+        return load(PretrainSettings, base=found) if found else None
     folder = Path(checkpoint).expanduser()
     beside = [folder / "settings.yaml"]
     if folder.resolve().parent.name == "checkpoints":
         beside.append(folder.resolve().parent.parent / "settings.yaml")
-    return next((path for path in beside if folder.is_dir() and path.is_file()), None)
+    file = next((path for path in beside if folder.is_dir() and path.is_file()), None)
+    return load(PretrainSettings, file) if file else None
 
 
 @app.command()
@@ -79,7 +83,7 @@ def evaluate(
     turned = _levels(levels)
     base: dict[str, Any] = {"modality": modality_of(checkpoint)}
     if beside := _run_settings(checkpoint):
-        base |= evaluation_of(load(PretrainSettings, beside))
+        base |= evaluation_of(beside)
     path, overrides = split(words)
     if any(word.startswith("data.source=") for word in overrides):  # what belongs to the run's own source
         for key in ("held_out_source", "held_out_split", "subset", "split", "revision"):

@@ -24,6 +24,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
+from textdae.models import attention
 from textdae.models.denoiser import Denoiser
 from textdae.models.sharding import put
 from textdae.settings import TextModelSettings
@@ -70,6 +71,10 @@ class TextDenoiser(Denoiser):
             0,
         )
 
+    @property
+    def _has_local_layers(self) -> bool:
+        return "sliding_attention" in (getattr(self.model.config, "layer_types", None) or [])
+
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
         """Token ids -> embedding (B, L, D).
 
@@ -111,8 +116,12 @@ class TextDenoiser(Denoiser):
         same = document[:, :, None] == document[:, None, :]
         config = self.model.config
         full = self._as_mask(same[:, None])
-        if "sliding_attention" not in (getattr(config, "layer_types", None) or []):
+        if not self._has_local_layers:
             return full
+        if config._attn_implementation == attention.NAME:
+            within = attention.near_mask(document, config.sliding_window)
+            if within is not None:
+                return {"full_attention": full, "sliding_attention": self._as_mask(within)}
         positions = torch.arange(document.shape[1], device=document.device)
         near = (positions[:, None] - positions[None, :]).abs() <= config.sliding_window
         return {"full_attention": full, "sliding_attention": self._as_mask((same & near)[:, None])}
@@ -136,7 +145,7 @@ class TextDenoiser(Denoiser):
     def optimize_for(self, device: torch.device, compile: bool) -> None:
         """On the CPU plain attention is faster than sdpa's backward pass, compiled or not."""
         if device.type == "cpu":
-            self.model.set_attn_implementation("eager")
+            self.model.set_attn_implementation(attention.NAME if self._has_local_layers else "eager")
         super().optimize_for(device, compile)
 
     def hidden_matrices(self) -> list[nn.Parameter]:

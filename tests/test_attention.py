@@ -1,0 +1,104 @@
+"""Attention within stretches is the attention of the whole block with all that is far away hidden."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import ModernBertConfig, ModernBertForMaskedLM
+
+from textdae.models import attention
+from textdae.models.attention import local_attention, near_mask
+from textdae.models.text import TextDenoiser
+
+
+def added(allowed: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(allowed.shape, dtype=torch.float64).masked_fill(
+        ~allowed, torch.finfo(torch.float64).min
+    )
+
+
+@given(
+    length=st.integers(41, 150),
+    window=st.integers(1, 20),
+    documents=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
+def test_it_is_the_whole_attention_with_the_rest_hidden(length, window, documents, seed):
+    chance = torch.Generator().manual_seed(seed)
+    document = torch.randint(-1, documents, (2, length), generator=chance).sort(1).values
+    q, k, v = (
+        torch.randn(2, 3, length, 4, generator=chance, dtype=torch.float64, requires_grad=True)
+        for _ in range(3)
+    )
+    within = near_mask(document, window)
+    if within is None:
+        assert length <= 32 + 2 * window
+        return
+    places = torch.arange(length)
+    near = (places[:, None] - places).abs() <= window
+    allowed = ((document[:, :, None] == document[:, None]) & near)[:, None]
+    scores = (q @ k.mT * 0.5).masked_fill(~allowed, -torch.inf)
+    expected = (scores.softmax(-1) @ v).transpose(1, 2)
+    found, _ = local_attention(torch.nn.Module(), q, k, v, added(within), 0.5)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)  # its softmax is one of fp32
+    weight = torch.randn(expected.shape, generator=chance, dtype=torch.float64)
+    for mine, theirs in zip(
+        torch.autograd.grad((found * weight).sum(), (q, k, v)),
+        torch.autograd.grad((expected * weight).sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+def made(implementation: str, **more) -> TextDenoiser:
+    torch.manual_seed(0)
+    layers = ["sliding_attention", "sliding_attention", "full_attention"]
+    config = ModernBertConfig(
+        vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2, pad_token_id=0,
+        layer_types=layers, local_attention=8, max_position_embeddings=128, **more,
+    )  # fmt: skip
+    denoiser = TextDenoiser(ModernBertForMaskedLM(config))
+    denoiser.model.set_attn_implementation(implementation)
+    return denoiser
+
+
+@pytest.mark.parametrize("length", [16, 64, 100])
+def test_a_model_gives_the_same_with_it(length):
+    """Also in blocks that are too short for stretches."""
+    chance = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, 50, (3, length), generator=chance)
+    document = torch.randint(0, 4, (3, length), generator=chance).sort(1).values
+    document[0, -5:] = -1
+    grads = []
+    for implementation in ("eager", attention.NAME):
+        denoiser = made(implementation)
+        embedding = denoiser.encode({"input_ids": ids, "document": document})
+        embedding[document >= 0].square().sum().backward()
+        grads.append(
+            [embedding[document >= 0], *(p.grad for p in denoiser.parameters() if p.grad is not None)]
+        )
+    for mine, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_inputs_without_documents_are_understood_too():
+    ids, mask = torch.arange(1, 41)[None], torch.ones(1, 40, dtype=torch.long)
+    mask[0, 30:] = 0
+    for inputs in ({"input_ids": ids}, {"input_ids": ids, "attention_mask": mask}):
+        with torch.no_grad():
+            one, other = (made(name).eval().encode(inputs)[:, :30] for name in ("eager", attention.NAME))
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_it_hides_by_document_and_by_distance():
+    """A closed form: with equal scores everybody takes the mean of those they see."""
+    document = torch.tensor([[0] * 50 + [1] * 50])
+    value = torch.arange(100.0)[None, None, :, None]
+    none = torch.zeros(1, 1, 100, 1)
+    within = torch.zeros(near_mask(document, 4).shape).masked_fill(~near_mask(document, 4), -torch.inf)
+    within[:, :, -1, -28:] = 0  # beyond the end, where every score may not be minus infinity
+    found, _ = local_attention(torch.nn.Module(), none, none, value, within, 1.0)
+    assert found[0, 10, 0].item() == pytest.approx(10)
+    assert found[0, 0, 0].item() == pytest.approx(2)  # 0..4
+    assert found[0, 49, 0].item() == pytest.approx(47)  # 45..49
+    assert found[0, 50, 0].item() == pytest.approx(52)  # 50..54
