@@ -277,3 +277,7 @@ def test_a_damaged_parquet_file_is_one_line_wherever_the_damage_is(tmp_path):
             refused.append(str(error))
     assert len(refused) > len(good) // 2
     assert not [line for line in refused if "\n" in line.strip(" ")]
+
+
+def test_a_column_name_of_several_lines_is_part_of_one_line(folder):
+    assert ": no column 'text'; it has: e, tt n x, 1; " in complaint(folder / "a.csv", b'e,"tt\nn\nx",1\n')

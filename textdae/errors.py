@@ -1,5 +1,7 @@
 """The errors that a person is meant to read: one line saying what, where, and what would work."""
 
+from collections.abc import Iterable
+
 
 class TextdaeError(Exception):
     """Something that the person at the keyboard can mend; the command line prints it without a traceback."""
@@ -16,6 +18,12 @@ class SettingsError(TextdaeError):
 def first_line(error: BaseException) -> str:
     """What an error of somebody else's says, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """Names from a file as part of one line, whatever is in them."""
+    shown = [" ".join(name.split())[:80] for name in names]
+    return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")
 
 
 def reason(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
-from textdae.errors import SettingsError, reason
+from textdae.errors import SettingsError, listed, reason
 from textdae.settings import TextReadingSettings
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".parquet")
@@ -206,12 +206,13 @@ def check_columns(where: object, columns: Columns, there: Iterable[object]) -> N
     missing = [column for column in columns.all if column not in names]
     if not missing:
         return
-    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     setting = "text_column" if missing[0] == columns.texts[0] else "label_column"
     if missing[0] in columns.texts[1:]:
         setting = "text_pair_column"
     images = ", or modality=image" if {"image", "img"} & set(names) and setting == "text_column" else ""
-    raise SettingsError(f"{where}: no column {missing[0]!r}; it has: {shown}; set data.{setting}{images}")
+    raise SettingsError(
+        f"{where}: no column {missing[0]!r}; it has: {listed(names)}; set data.{setting}{images}"
+    )
 
 
 def _jsonl(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:

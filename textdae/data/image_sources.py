@@ -15,7 +15,7 @@ from textdae.data.class_names import class_names_of
 from textdae.data.patterns import digits, patterns
 from textdae.data.pictures import UnusablePicture, read_picture
 from textdae.data.sources import open_hub
-from textdae.errors import SettingsError, reason
+from textdae.errors import SettingsError, listed, reason
 from textdae.settings import ImageDataSettings
 from textdae.settings.image import IMAGE_SUFFIXES
 
@@ -158,7 +158,7 @@ def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
 
 def _no_column(where: str, data: ImageDataSettings, columns: list[str]) -> SettingsError:
     return SettingsError(
-        f"{where}: no column {data.image_column!r}; it has: {', '.join(columns)}; set data.image_column"
+        f"{where}: no column {data.image_column!r}; it has: {listed(columns)}; set data.image_column"
     )
 
 
