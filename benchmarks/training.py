@@ -1,6 +1,6 @@
 """Training mini: ours against the stock recipes, each in processes of its own that take turns.
 
-    python benchmarks/training.py FILE.parquet            tokens a second, steady state
+    python benchmarks/training.py FILE.parquet [ROUNDS]     tokens a second, steady state
 
 Rivals: A: `Trainer`, `BertForMaskedLM`, `DataCollatorForLanguageModeling`, `group_texts`, fp32. B: `Trainer`, ModernBERT with
 `sparse_prediction`, bf16, `torch_compile`. Same texts, tokenizer (WordPiece, 8,192), sizes (4 x 256), blocks (128), batch (32)
@@ -22,7 +22,7 @@ from textdae.settings import PretrainSettings
 BLOCK, BATCH = 128, 32
 CONFIG = Path(__file__).parent.parent / "configs/text-mini.yaml"
 SIZES = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 640}
-WARM_UP, STEPS, ROUNDS = 20, 40, 3
+WARM_UP, STEPS = 15, 30
 
 
 def settings(file: str, *more: str) -> PretrainSettings:
@@ -114,7 +114,7 @@ def ask(*words: str) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def speed(file: str) -> None:
+def speed(file: str, rounds: int) -> None:
     rivals = {
         "textdae": ("textdae", "always"),
         "textdae, not compiled": ("textdae", "never"),
@@ -122,7 +122,7 @@ def speed(file: str) -> None:
         "B: Trainer, ModernBERT, bf16, compiled": ("B", "1e-3"),
     }
     found: dict[str, list[float]] = {name: [] for name in rivals}
-    for number in range(ROUNDS):
+    for number in range(rounds):
         for name in list(rivals)[:: -1 if number % 2 else 1]:
             rival, more = rivals[name]
             steps = [
@@ -142,4 +142,4 @@ if __name__ == "__main__":
         _, _, name, file, steps, more, folder = sys.argv
         one(name, file, folder, int(steps), more)
     else:
-        speed(sys.argv[1])
+        speed(sys.argv[1], int([*sys.argv, 3][2]))
