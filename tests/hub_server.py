@@ -74,7 +74,6 @@ class HubServer:
         self.requests: list[tuple[str, str, int]] = []
         self.sent = 0
         """Bytes of files that were uploaded."""
-        self.expired = False
         self.before_commit: Callable[[], None] | None = None
         self.lock = threading.RLock()
 
@@ -214,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _route(self, path: str, query: dict[str, list[str]], body: bytes) -> Answer:
         if path.startswith("/_lfs/"):
             return self._large(path.removeprefix("/_lfs/"), body)
-        if self._token() and (self.hub.expired or self._token() not in (TOKEN, READ_ONLY)):
+        if self._token() and self._token() not in (TOKEN, READ_ONLY):
             raise _Refused(401, "Invalid credentials in Authorization header")
         if path == "/api/validate-yaml":
             return 200, {"errors": [], "warnings": []}, {}

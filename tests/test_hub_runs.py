@@ -203,6 +203,15 @@ def test_a_hub_that_is_gone_leaves_the_run_whole_and_the_next_sitting_sends_it(h
     )
 
 
+def test_a_hub_that_is_away_from_the_start_stops_no_run(hub, corpus, tmp_path):
+    hub.faults = [Fault(method, "", "refuse", times=10**6) for method in ("GET", "POST", "PUT")]
+    said: list[str] = []
+    result = pretrain(settings(corpus, tmp_path / "run", *PUSHED), say=said.append)
+    assert any(line.endswith("the run begins all the same") for line in said)
+    assert result.fit.cursor.step == 9
+    assert (tmp_path / "run" / "model.safetensors").exists()
+
+
 def test_what_waits_too_long_is_given_up_and_said(hub, tmp_path):
     """So that a Hub that stays away does not fill the disk."""
     hub.faults = [Fault("POST", "/api/repos/create", "status", times=10**6)]

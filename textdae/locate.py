@@ -83,8 +83,10 @@ def weights_of(checkpoint: str) -> Any:
 
 def digests(checkpoint: str) -> list[str]:
     """SHA-256 of the weights of a checkpoint, wherever it lies."""
-    found = []
-    for file in sorted(Path(locate(checkpoint)).glob("*.safetensors")):
-        with open(file, "rb") as stream:
-            found.append(hashlib.file_digest(stream, "sha256").hexdigest())
-    return found
+    return [sha256(file) for file in sorted(Path(locate(checkpoint)).glob("*.safetensors"))]
+
+
+def sha256(file: Path) -> str:
+    """Of the content of a file, in hexadecimal."""
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

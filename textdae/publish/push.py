@@ -147,9 +147,7 @@ def _attempt(path: Path, name: HubName, upload: Upload, tries: _Tries, force: bo
             additions[where] = CommitOperationAdd(path_in_repo=where, path_or_fileobj=source)
     new = [addition for where, addition in additions.items() if not _is_same(addition, there.get(where))]
     gone = [where for where in there if upload.owns(where) and where not in upload.files]
-    url = f"{api.endpoint}/{'datasets/' if kind == 'dataset' else ''}{name.id}"
-    if name.revision:
-        url += f"/tree/{name.revision}"
+    url = _page(api.endpoint, name, kind)
     if not new and not gone:
         _remember(path, api.endpoint, name, kind, head)
         return Pushed(HubName(name.id, head), len(tries.sizes), sum(tries.sizes), url)
@@ -210,18 +208,20 @@ def _refuse_to_overwrite(name: HubName, head: str, there: list[str], known: str 
     )
 
 
-def _key(endpoint: str, name: HubName, kind: str) -> str:
-    return f"{endpoint}/{'datasets/' if kind == 'dataset' else ''}{name}"
+def _page(endpoint: str, name: HubName, kind: str) -> str:
+    """Where a person sees it; a push is remembered by it too."""
+    branch = f"/tree/{name.revision}" if name.revision else ""
+    return f"{endpoint}/{'datasets/' if kind == 'dataset' else ''}{name.id}{branch}"
 
 
 def _pushed(path: Path, endpoint: str, name: HubName, kind: str) -> str | None:
     """The commit that the last push from here made."""
-    return _read_notes(path).get(_key(endpoint, name, kind))
+    return _read_notes(path).get(_page(endpoint, name, kind))
 
 
 def _remember(path: Path, endpoint: str, name: HubName, kind: str, commit: str) -> None:
     with _notes, suppress(OSError):  # a folder that is only read can be pushed too
-        notes = _read_notes(path) | {_key(endpoint, name, kind): commit}
+        notes = _read_notes(path) | {_page(endpoint, name, kind): commit}
         _notes_of(path).write_text(json.dumps(notes, indent=1))
 
 

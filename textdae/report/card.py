@@ -168,7 +168,7 @@ A `{architecture}`, {"in the midst of its training" if step is not None else "wi
 
 model = AutoModel.from_pretrained("{SELF}")
 ```
-{resume if training_state else ""}"""
+{resume if training_state and not architecture.endswith("Classification") else ""}"""
 
 
 def embeddings_card(file: Path) -> str:

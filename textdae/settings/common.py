@@ -165,7 +165,7 @@ class HubSettings(Settings):
     force: bool = False
     """Push over what did not come from this run."""
     push_training_state: bool = False
-    """Send the state of the optimizer along, so that the run can be resumed exactly from there."""
+    """Send the state of the optimizer along, so that pretraining can be resumed exactly from there."""
     license: str | None = None
     """Licence of the model, as the Hub writes it, e.g. apache-2.0."""
     data_license: str | None = None

@@ -9,7 +9,6 @@
 Order and masks are pure functions, so the place in the data is one number.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -25,6 +24,7 @@ from torch.optim import Optimizer
 
 from textdae.errors import TextdaeError, first_line, reason
 from textdae.layout import MANIFEST
+from textdae.locate import sha256
 from textdae.models import Denoiser
 from textdae.models.sharding import like, whole, whole_weights
 
@@ -40,11 +40,6 @@ class Cursor(NamedTuple):
     """Training time spent."""
     skipped: int = 0
     """Of the steps, those that were left out, their loss or gradient not being finite."""
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:
@@ -68,7 +63,7 @@ def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         manifest = {
-            path.relative_to(temporary).as_posix(): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            path.relative_to(temporary).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
             for path in files
         }
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
@@ -106,7 +101,7 @@ def _difference(path: Path, entry: dict[str, Any]) -> str | None:
         return "is missing"
     if path.stat().st_size != entry["bytes"]:
         return f"has {path.stat().st_size} bytes, not {entry['bytes']}"
-    return None if _sha256(path) == entry["sha256"] else "has changed"
+    return None if sha256(path) == entry["sha256"] else "has changed"
 
 
 def copy_whole(source: Path, folder: Path, allowed: Sequence[str]) -> None:
