@@ -1,6 +1,10 @@
 """Training mini: ours against the stock recipes, each in processes of its own that take turns.
 
-    python benchmarks/training.py FILE.parquet [ROUNDS]     tokens a second, steady state
+    python benchmarks/training.py speed FILE.parquet [ROUNDS]         tokens a second, steady state
+    python benchmarks/training.py loss FILE.parquet RIVAL BUDGET RATE  held-out loss after a budget, for one rival
+
+A budget is seconds, all start-up and compiling counted (`1200s`), or steps. RATE is the learning rate of a rival, and for
+ours further settings (`train.compile=always,train.muon_learning_rate=0.03`) or nothing.
 
 Rivals: A: `Trainer`, `BertForMaskedLM`, `DataCollatorForLanguageModeling`, `group_texts`, fp32. B: `Trainer`, ModernBERT with
 `sparse_prediction`, bf16, `torch_compile`. Same texts, tokenizer (WordPiece, 8,192), sizes (4 x 256), blocks (128), batch (32)
@@ -13,8 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import chain, pairwise
 from pathlib import Path
+
+import psutil
 
 from textdae import load
 from textdae.settings import PretrainSettings
@@ -29,24 +36,33 @@ def settings(file: str, *more: str) -> PretrainSettings:
     return load(PretrainSettings, CONFIG, [f"data.source={file}", *more])
 
 
-def ours(file: str, folder: str, limit: list[str], compile: str) -> None:
+def ours(file: str, folder: str, given: list[str]) -> None:
     from textdae import pretrain
     from textdae.training.loop import Trainer
 
-    real = Trainer._step
+    step, fit = Trainer._step, Trainer.fit
+    ended = 0.0
 
-    def step(self, *args):
+    def timed_step(self, *args):
         began = time.perf_counter()
-        done = real(self, *args)
+        done = step(self, *args)
         print(json.dumps({"step": time.perf_counter() - began}), flush=True)
         return done
 
-    Trainer._step = step
-    given = [f"output_dir={folder}", "train.save_steps=0", f"train.compile={compile}", *limit]
-    pretrain(settings(file, *given))
+    def timed_fit(self):
+        nonlocal ended
+        done = fit(self)
+        ended = age()
+        return done
+
+    Trainer._step, Trainer.fit = timed_step, timed_fit
+    given = [f"output_dir={folder}", "train.save_steps=0", *filter(None, given)]
+    result = pretrain(settings(file, *given))
+    print(json.dumps({"loss": result.metrics["held_out"]["model"]["loss"], "seconds": ended}), flush=True)
 
 
-def stock(name: str, file: str, folder: str, limit: dict, learning_rate: float) -> None:
+def stock(name: str, file: str, folder: str, progress: Callable[[int], float], learning_rate: float) -> None:
+    """Train a rival until `progress(steps)` is 1; the learning rate falls in a line with it, after 50 steps of warm-up."""
     import torch
     from datasets import Dataset
     from transformers import (
@@ -60,6 +76,9 @@ def stock(name: str, file: str, folder: str, limit: dict, learning_rate: float) 
     )
 
     from textdae.modalities.text import TextModality
+    from textdae.models.text import TextDenoiser
+    from textdae.settings import EvaluateSettings
+    from textdae.training.evaluation import spread
 
     text = TextModality.of_settings(settings(file))  # for its tokenizer and its split
     blocks = text.train
@@ -88,24 +107,47 @@ def stock(name: str, file: str, folder: str, limit: dict, learning_rate: float) 
 
         def on_step_end(self, args, state, control, **kwargs):
             print(json.dumps({"step": time.perf_counter() - self.began}), flush=True)
+            control.should_training_stop = progress(state.global_step) >= 1
+
+    class Falling(Trainer):
+        """The schedule is made by the trainer, by default for a number of steps; here it follows the budget."""
+
+        def create_scheduler(self, num_training_steps, optimizer=None):
+            def factor(step: int) -> float:
+                return min(1.0, (step + 1) / 50) * max(0.0, 1 - progress(step))
+
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
+            return self.lr_scheduler
 
     arguments = TrainingArguments(
         folder, per_device_train_batch_size=BATCH, learning_rate=learning_rate, bf16=name == "B", torch_compile=name == "B",
-        warmup_steps=50, report_to=[], save_strategy="no", logging_steps=50, use_cpu=not torch.cuda.is_available(), **limit,
+        max_steps=10**6, report_to=[], save_strategy="no", logging_steps=50, use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
     collator = DataCollatorForLanguageModeling(text.tokenizer, mlm_probability=0.15)
-    Trainer(model, arguments, train_dataset=rows, data_collator=collator, callbacks=[Clock()]).train()
+    Falling(model, arguments, train_dataset=rows, data_collator=collator, callbacks=[Clock()]).train()
+    seconds = age()
+    text.denoiser = TextDenoiser(model.eval())
+    row, _ = text.score(text.asked, spread(len(text.held_out), EvaluateSettings().max_examples), 32)
+    print(json.dumps({"loss": row["loss"], "seconds": seconds}), flush=True)
 
 
-def one(name: str, file: str, folder: str, steps: int, more: str) -> None:
-    if name.startswith("textdae"):
-        limit = [f"train.max_steps={steps}", "train.time_budget=null", "train.eval_steps=0"]
-        ours(file, folder, limit, more)
+def age() -> float:
+    """Seconds since this process began."""
+    return time.time() - psutil.Process().create_time()
+
+
+def one(name: str, file: str, folder: str, budget: str, more: str) -> None:
+    """Train a rival in this process; print what its steps took, and how good it is."""
+    seconds = float(budget.removesuffix("s")) if budget.endswith("s") else None
+    if name == "ours":
+        limit = [f"train.time_budget={budget}"] if seconds else [f"train.max_steps={budget}", "train.time_budget=null"]
+        ours(file, folder, [*limit, "train.eval_steps=0", *more.split(",")])
     else:
-        stock(name, file, folder, {"max_steps": steps}, float(more))
+        stock(name, file, folder, lambda step: age() / seconds if seconds else step / int(budget), float(more))
 
 
 def ask(*words: str) -> list[dict]:
+    """What `one` printed in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "one", *words, folder]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -114,10 +156,21 @@ def ask(*words: str) -> list[dict]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
 
 
+def loss(file: str, rival: str, budget: str, more: str) -> None:
+    found = ask(rival, file, budget, more)
+    steps = [entry["step"] for entry in found if "step" in entry]
+    end = found[-1]
+    print(
+        f"{rival} {more}: held-out loss {end['loss']:.3f} after {end['seconds']:.0f} s, {len(steps):,} steps "
+        f"(median {statistics.median(steps):.3f} s, {BATCH * BLOCK / statistics.median(steps):,.0f} tokens/s)",
+        flush=True,
+    )
+
+
 def speed(file: str, rounds: int) -> None:
     rivals = {
-        "textdae": ("textdae", "always"),
-        "textdae, not compiled": ("textdae", "never"),
+        "textdae": ("ours", "train.compile=always"),
+        "textdae, not compiled": ("ours", "train.compile=never"),
         "A: Trainer, BERT, fp32": ("A", "5e-4"),
         "B: Trainer, ModernBERT, bf16, compiled": ("B", "1e-3"),
     }
@@ -138,8 +191,12 @@ def speed(file: str, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "one":
-        _, _, name, file, steps, more, folder = sys.argv
-        one(name, file, folder, int(steps), more)
-    else:
-        speed(sys.argv[1], int([*sys.argv, 3][2]))
+    match sys.argv[1:]:
+        case ["one", name, file, budget, more, folder]:
+            one(name, file, folder, budget, more)
+        case ["loss", file, rival, budget, *more]:
+            loss(file, rival, budget, *(more or [""]))
+        case ["speed", file, *rounds]:
+            speed(file, int([*rounds, 3][0]))
+        case _:
+            raise SystemExit(__doc__)

@@ -1,12 +1,14 @@
 """Attention within stretches is the attention of the whole block with all that is far away hidden."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import ModernBertConfig, ModernBertForMaskedLM
 
-from textdae.models import attention
+from textdae.models import attention, packed_attention
 from textdae.models.attention import local_attention, near_mask
 from textdae.models.text import TextDenoiser
 
@@ -102,3 +104,67 @@ def test_it_hides_by_document_and_by_distance():
     assert found[0, 0, 0].item() == pytest.approx(2)  # 0..4
     assert found[0, 49, 0].item() == pytest.approx(47)  # 45..49
     assert found[0, 50, 0].item() == pytest.approx(52)  # 50..54
+
+
+@torch.library.custom_op("textdae_tests::one_by_one", mutates_args=())
+def document_after_document(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, starts: torch.Tensor, scale: float, window: int
+) -> torch.Tensor:
+    parts = []
+    for begin, end in pairwise(starts.tolist()):
+        distance = (torch.arange(end - begin)[:, None] - torch.arange(end - begin)).abs()
+        far = distance > (window if window >= 0 else len(distance))
+        scores = torch.einsum("qhd,khd->hqk", q[begin:end], k[begin:end]) * scale
+        weights = scores.masked_fill(far, -torch.inf).softmax(-1)
+        parts.append(torch.einsum("hqk,khd->qhd", weights, v[begin:end]))
+    return torch.cat(parts)
+
+
+@document_after_document.register_fake
+def _(q, k, v, starts, scale, window):
+    return torch.empty_like(q)
+
+
+def one_by_one(q, k, v, starts_q, starts_k, longest_q, longest_k, *, scale, window_size=(-1, -1)):
+    """What flash attention computes, for the CPU."""
+    assert starts_q is starts_k and longest_q == longest_k == 48 and window_size[0] == window_size[1]
+    return document_after_document(q, k, v, starts_q, scale, window_size[0])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_packed_attention_gives_the_same(monkeypatch, compiled):
+    """The path of GPUs, its kernel replaced: the layout, the boundaries and the windows are ours."""
+    monkeypatch.setattr(packed_attention, "varlen_attn", one_by_one)
+    chance = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, 50, (3, 48), generator=chance)
+    document = torch.randint(0, 4, (3, 48), generator=chance).sort(1).values
+    document[0, -5:] = -1
+    document[1], document[2] = 0, 0  # rows do not see each other, though their documents have one number
+    plain, packed = made("eager"), made(packed_attention.NAME)
+    encode = torch.compile(packed.encode, backend="eager", dynamic=False) if compiled else packed.encode
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        expected = plain.encode({"input_ids": ids, "document": document})
+        found = encode({"input_ids": ids, "document": document})
+    real = document >= 0
+    torch.testing.assert_close(found[real], expected[real], rtol=0.05, atol=0.05)
+    with torch.no_grad():  # without autocast, which flash attention needs, sdpa does it
+        found, expected = (m.encode({"input_ids": ids, "document": document}) for m in (packed, plain))
+    torch.testing.assert_close(found[real], expected[real], rtol=1e-4, atol=1e-4)
+
+
+@given(st.lists(st.lists(st.integers(-1, 3), min_size=5, max_size=5), min_size=1, max_size=7))
+def test_boundaries_are_where_the_number_changes_and_at_every_row(rows):
+    document = torch.tensor(rows)
+    expected = [
+        r * 5 + c for r, row in enumerate(rows) for c in range(5) if c == 0 or row[c] != row[c - 1]
+    ]
+    found = packed_attention.boundaries(document).tolist()
+    assert found[: len(expected)] == expected
+    assert set(found[len(expected) :]) == {document.numel()}
+    assert (len(found) - 1).bit_count() == 1  # a power of two
+
+
+def test_packed_attention_is_for_what_the_kernel_takes():
+    assert packed_attention.takes(ModernBertConfig(hidden_size=256, num_attention_heads=4))
+    assert not packed_attention.takes(ModernBertConfig(hidden_size=36, num_attention_heads=3))
+    assert not packed_attention.takes(ModernBertConfig(attention_dropout=0.1))

@@ -24,7 +24,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
-from textdae.models import attention
+from textdae.models import attention, packed_attention
 from textdae.models.denoiser import Denoiser
 from textdae.models.sharding import put
 from textdae.settings import TextModelSettings
@@ -113,8 +113,11 @@ class TextDenoiser(Denoiser):
         The stock models ignore `position_ids` and `cu_seqlens` where attention runs in both directions, so the mask
         is spelt out. Padding sees padding, for a row of the softmax must not be empty.
         """
-        same = document[:, :, None] == document[:, None, :]
         config = self.model.config
+        packed = config._attn_implementation == packed_attention.NAME
+        if packed and torch.is_autocast_enabled(document.device.type):  # flash attention takes 16 bits only
+            return dict.fromkeys(("full_attention", "sliding_attention"), packed_attention.boundaries(document))
+        same = document[:, :, None] == document[:, None, :]
         full = self._as_mask(same[:, None])
         if not self._has_local_layers:
             return full
@@ -143,9 +146,11 @@ class TextDenoiser(Denoiser):
         return next(self.model.parameters()).dtype
 
     def optimize_for(self, device: torch.device, compile: bool) -> None:
-        """On the CPU plain attention is faster than sdpa's backward pass, compiled or not."""
+        """On the CPU plain attention is faster than sdpa's backward pass, compiled or not; GPUs have flash attention."""
         if device.type == "cpu":
             self.model.set_attn_implementation(attention.NAME if self._has_local_layers else "eager")
+        elif device.type == "cuda" and self._has_local_layers and packed_attention.takes(self.model.config):
+            self.model.set_attn_implementation(packed_attention.NAME)
         super().optimize_for(device, compile)
 
     def hidden_matrices(self) -> list[nn.Parameter]:

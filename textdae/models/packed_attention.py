@@ -1,0 +1,78 @@
+"""Attention for GPUs: the documents of a batch one after the other, each compared with itself alone (flash attention).
+
+B batch, H heads, L positions, D width of a head, N documents, N' of which the last are empty.
+"""
+
+import inspect
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # torch before 2.10
+    varlen_attn = None
+
+NAME = "textdae_packed"
+
+
+def takes(config: PretrainedConfig) -> bool:
+    """Whether it is there for a model like this: windows came with torch 2.11, and there is no dropout in it."""
+    if varlen_attn is None or "window_size" not in inspect.signature(varlen_attn).parameters:
+        return False
+    width = config.hidden_size // config.num_attention_heads
+    return width % 8 == 0 and width <= 256 and not getattr(config, "attention_dropout", 0)
+
+
+@torch.compiler.disable  # how many documents there are is not known before
+def boundaries(document: Tensor) -> Tensor:
+    """Where the documents begin when the rows of a batch are laid one after the other, and where the last one ends.
+
+    Args:
+        document: the number of the document at each position. *Shape:* (B, L).
+
+    Returns:
+        (N' + 1,) int32: their number is filled up with empty ones to a power of two, so that few lengths occur and a
+        compiled encoder is compiled for few.
+    """
+    starts = torch.ones_like(document, dtype=torch.bool)
+    starts[:, 1:] = document[:, 1:] != document[:, :-1]
+    found = starts.flatten().nonzero().squeeze(1)
+    rest = (1 << (len(found) - 1).bit_length()) - len(found) + 1
+    return F.pad(found, (0, rest), value=document.numel()).int()
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    sliding_window: int | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Softmax attention, (B, H, L, D) -> (B, L, H, D).
+
+    Args:
+        attention_mask: what `boundaries` returns; whatever else goes to sdpa.
+        sliding_window: one more than the positions seen to either side, as transformers counts.
+    """
+    if attention_mask is None or attention_mask.ndim != 1:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    batch, _, length, _ = query.shape
+    laid_out = [side.transpose(1, 2).flatten(0, 1) for side in (query, key, value)]
+    window = (sliding_window - 1,) * 2 if sliding_window else (-1, -1)
+    mixed = varlen_attn(
+        *laid_out, attention_mask, attention_mask, length, length, scale=scaling, window_size=window
+    )
+    return mixed.unflatten(0, (batch, length)), None
+
+
+AttentionInterface.register(NAME, packed_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)  # for inputs that bring no documents
