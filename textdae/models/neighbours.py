@@ -1,0 +1,87 @@
+"""Where the word embeddings begin: tokens that have the same neighbours begin near each other.
+
+A masked language model spends its first minutes on finding out which tokens are alike. Counting says it at once: the
+singular vectors of the pointwise mutual information of tokens and their neighbours are such embeddings (Levy and
+Goldberg, "Neural word embedding as implicit matrix factorization", 2014), and random projections find them in seconds
+(Halko, Martinsson and Tropp, "Finding structure with randomness", 2011, algorithm 4.4).
+
+N tokens of a corpus, V vocabulary, D width of the embedding.
+"""
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+WINDOW = 4
+"""Tokens to either side that count as neighbours, each one over its distance."""
+MOST_TOKENS = 1 << 22
+"""More are not counted; frequent tokens, which most steps are about, have been seen often enough by then."""
+_ROUNDS = 3
+_CHUNK = 1 << 20
+
+
+def neighbour_embedding(ids: np.ndarray, starts: np.ndarray, vocab_size: int, width: int) -> Tensor:
+    """An embedding for each token, made from counts alone.
+
+    Args:
+        ids: the tokens of the corpus. *Shape:* (N,).
+        starts: whether a document begins there. *Shape:* (N,), bool.
+
+    Returns:
+        Rows of mean square 1, or 0 for tokens without neighbours; to rounding a pure function of the arguments.
+        *Shape:* (V, D), float32.
+    """
+    before, after, weight = _count(ids, starts, vocab_size)
+    total, left, right = weight.sum(), *(np.bincount(t, weight, vocab_size) for t in (before, after))
+    information = np.log(weight * total / (left[before] * right[after]))
+    more = information > 0  # what is seen together less often than by chance says little
+    forward = _sparse(before[more], after[more], information[more], vocab_size)
+    backward = _sparse(after[more], before[more], information[more], vocab_size)
+    generator = torch.Generator().manual_seed(0)
+    # The left singular vectors of [forward, backward] are the eigenvectors of this symmetric operator.
+    basis = torch.randn(vocab_size, min(width, vocab_size), generator=generator)
+    for _ in range(_ROUNDS):
+        basis = torch.linalg.qr(forward @ (backward @ basis) + backward @ (forward @ basis)).Q
+    small = basis.mT @ (forward @ (backward @ basis) + backward @ (forward @ basis))
+    values, vectors = torch.linalg.eigh((small + small.mT) / 2)
+    embedding = basis @ vectors * values.clamp(min=0) ** 0.25  # a root of the singular values, as word2vec has it
+    # Turned, so that no dimension carries more than the others; a vocabulary below D fills a part of the space.
+    turn = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q
+    embedding = embedding @ turn[: embedding.shape[1]]
+    norm = embedding.norm(dim=1, keepdim=True)
+    return torch.where(norm > 1e-6, embedding / norm.clamp(min=1e-6) * width**0.5, 0.0)
+
+
+def _count(ids: np.ndarray, starts: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of tokens of which one stands up to `WINDOW` before the other, and how often, by their distance. (n,) each."""
+    keys = []
+    for part in _chunks(len(ids)):
+        tokens, document = np.asarray(ids[part]).astype(np.int64), np.cumsum(starts[part])
+        for distance in range(1, WINDOW + 1):
+            together = document[:-distance] == document[distance:]
+            pair = tokens[:-distance][together] * vocab_size + tokens[distance:][together]
+            keys.append(pair * WINDOW + distance - 1)
+    key = np.concatenate(keys)
+    key.sort()
+    pair, weight = key // WINDOW, 1.0 / (1 + key % WINDOW)
+    first = np.flatnonzero(np.diff(pair, prepend=-1))
+    return pair[first] // vocab_size, pair[first] % vocab_size, np.add.reduceat(weight, first)
+
+
+def _chunks(size: int) -> Iterator[slice]:
+    """Stretches of the corpus, spread evenly where not all of it is counted."""
+    chunks = -(-size // _CHUNK)
+    counted = min(chunks, MOST_TOKENS // _CHUNK)
+    for number in range(counted):
+        begin = number * chunks // counted * _CHUNK
+        yield slice(begin, begin + _CHUNK)
+
+
+def _sparse(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, size: int) -> Tensor:
+    indices = torch.from_numpy(np.stack([rows, columns]))
+    with warnings.catch_warnings(), torch.sparse.check_sparse_tensor_invariants():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")  # it says that it is new
+        return torch.sparse_coo_tensor(indices, torch.from_numpy(values).float(), (size, size)).to_sparse_csr()
