@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from textdae.checkpoints import load_text
+from textdae.data.neighbours import neighbour_embedding
 from textdae.data.packing import Blocks
 from textdae.data.text import TextCorpus, prepare_text
 from textdae.data.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
@@ -50,6 +51,9 @@ class TextModality(Modality):
         text = cls(prepare_text(settings.data, settings.tokenizer, tokenizer), settings.evaluate.rate)
         text.noise = text_noise(settings.noise, text.vocabulary)
         text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed)
+        if settings.model.embeddings == "neighbours" and not settings.model.from_pretrained:
+            size, width = text.denoiser.embeddings.shape
+            text.denoiser.begin_at(neighbour_embedding(text.train, size, width))
         return text
 
     @classmethod

@@ -30,6 +30,10 @@ from textdae.models.sharding import put
 from textdae.settings import TextModelSettings
 
 
+EMBEDDING_SCALE = 0.1
+"""Of embeddings that mean something from the start: at the usual 0.02 a few steps of Adam would have wiped them out."""
+
+
 class _Given(nn.Module):
     """Stands in the encoder's place and hands on the embedding that it is given."""
 
@@ -70,6 +74,19 @@ class TextDenoiser(Denoiser):
             ),
             0,
         )
+
+    @property
+    def embeddings(self) -> nn.Parameter:
+        """The table of the word embeddings. *Shape:* (V, D)."""
+        table = self.model.get_input_embeddings().weight
+        assert isinstance(table, nn.Parameter)
+        return table
+
+    @torch.no_grad()
+    def begin_at(self, embedding: Tensor) -> None:
+        """Put rows (V, D) of mean square 1 in the place of the word embeddings; those of zeros leave them as they are."""
+        known = embedding.any(1)
+        self.embeddings[known] = embedding[known] * EMBEDDING_SCALE
 
     @property
     def _has_local_layers(self) -> bool:
@@ -186,7 +203,7 @@ def build_text_denoiser(
     """
     if settings.from_pretrained:
         denoiser = TextDenoiser(load_masked_lm(settings.from_pretrained))
-        rows = denoiser.model.get_input_embeddings().weight.shape[0]
+        rows = denoiser.embeddings.shape[0]
         if len(tokenizer) > rows:
             raise SettingsError(
                 f"model.from_pretrained: {settings.from_pretrained} has {rows} embeddings, the tokenizer has "
@@ -280,7 +297,7 @@ def _config(settings: TextModelSettings, tokenizer: PreTrainedTokenizerFast) -> 
 @torch.no_grad()
 def _check_documents_apart(denoiser: TextDenoiser, settings: TextModelSettings) -> None:
     """Put two short documents in one block and see whether the second one notices the first."""
-    limit = denoiser.model.get_input_embeddings().weight.shape[0]
+    limit = denoiser.embeddings.shape[0]
     ids = (torch.arange(16) * 7 + 11) % limit
     document = torch.arange(16).ge(6).long()
     was_training = denoiser.training

@@ -124,6 +124,8 @@ class TextModelSettings(Settings):
     """Window of the local layers, in tokens, for families that have such layers; default 8: neighbours first teaches fastest."""
     global_attn_every_n_layers: Annotated[int, Field(ge=1)] | None = None
     """Every so many layers, the last of them sees the whole document, for families with local layers; default 4."""
+    embeddings: Literal["neighbours", "random"] = "neighbours"
+    """Where word embeddings begin: tokens that have the same neighbours in the corpus near each other, or anywhere."""
     config: dict[str, Any] = {}
     """Further keys of the family's own config class, e.g. `model.config.hidden_dropout_prob=0`."""
     from_pretrained: str | None = None

@@ -10,11 +10,17 @@ N tokens of a corpus, V vocabulary, D width of the embedding.
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from textdae.data.cache import cached, digest
+from textdae.data.packing import DOCUMENT_START, Blocks
+
+_VERSION, _FILE = 1, "embedding.safetensors"
 WINDOW = 4
 """Tokens to either side that count as neighbours, each one over its distance."""
 MOST_TOKENS = 1 << 22
@@ -23,18 +29,29 @@ _ROUNDS = 3
 _CHUNK = 1 << 20
 
 
-def neighbour_embedding(ids: np.ndarray, starts: np.ndarray, vocab_size: int, width: int) -> Tensor:
+def neighbour_embedding(train: Blocks, vocab_size: int, width: int) -> Tensor:
+    """What `embed` makes of a stream, or made of it before: it is kept beside the stream, in the cache."""
+    stream = train.folder.parent
+
+    def make(folder: Path) -> None:
+        save_file({"embedding": embed(train.ids, train.flags, vocab_size, width)}, folder / _FILE)
+
+    key = digest(_VERSION, stream.name, vocab_size, width)
+    return load_file(cached(stream.parent / f"neighbours-{key}", make) / _FILE)["embedding"]
+
+
+def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Tensor:
     """An embedding for each token, made from counts alone.
 
     Args:
         ids: the tokens of the corpus. *Shape:* (N,).
-        starts: whether a document begins there. *Shape:* (N,), bool.
+        flags: of which `DOCUMENT_START` is read. *Shape:* (N,), uint8.
 
     Returns:
         Rows of mean square 1, or 0 for tokens without neighbours; to rounding a pure function of the arguments.
         *Shape:* (V, D), float32.
     """
-    before, after, weight = _count(ids, starts, vocab_size)
+    before, after, weight = _count(ids, flags, vocab_size)
     total, left, right = weight.sum(), *(np.bincount(t, weight, vocab_size) for t in (before, after))
     information = np.log(weight * total / (left[before] * right[after]))
     more = information > 0  # what is seen together less often than by chance says little
@@ -55,11 +72,12 @@ def neighbour_embedding(ids: np.ndarray, starts: np.ndarray, vocab_size: int, wi
     return torch.where(norm > 1e-6, embedding / norm.clamp(min=1e-6) * width**0.5, 0.0)
 
 
-def _count(ids: np.ndarray, starts: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _count(ids: np.ndarray, flags: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of tokens of which one stands up to `WINDOW` before the other, and how often, by their distance. (n,) each."""
     keys = []
     for part in _chunks(len(ids)):
-        tokens, document = np.asarray(ids[part]).astype(np.int64), np.cumsum(starts[part])
+        tokens = np.asarray(ids[part]).astype(np.int64)
+        document = np.cumsum((flags[part] & DOCUMENT_START) > 0)
         for distance in range(1, WINDOW + 1):
             together = document[:-distance] == document[distance:]
             pair = tokens[:-distance][together] * vocab_size + tokens[distance:][together]
