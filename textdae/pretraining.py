@@ -67,7 +67,6 @@ def pretrain(
     numbers = spread(len(task.held_out), settings.evaluate.max_examples)
     in_training = spread(len(task.held_out), settings.evaluate.max_examples_in_training)
     size = settings.evaluate.batch_size
-    floors = task.floors(task.asked, numbers) if is_main else {}
     run.begin()
 
     trainer = Trainer(
@@ -89,6 +88,7 @@ def pretrain(
 
     denoiser.eval()
     row, scored = task.score(task.asked, numbers, size, accelerator)
+    floors = task.floors(task.asked, numbers) if is_main else {}
     speed = round(fit.examples_per_second * task.units_per_example)
     metrics: dict[str, Any] = {
         "held_out": score_table(row, floors),

@@ -68,8 +68,10 @@ def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Te
     # Turned, so that no dimension carries more than the others; a vocabulary below D fills a part of the space.
     turn = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q
     embedding = embedding @ turn[: embedding.shape[1]]
-    norm = embedding.norm(dim=1, keepdim=True)
-    return torch.where(norm > 1e-6, embedding / norm.clamp(min=1e-6) * width**0.5, 0.0)
+    known = torch.zeros(vocab_size, 1, dtype=torch.bool)
+    known[before[more]] = known[after[more]] = True
+    norm = embedding.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    return torch.where(known, embedding / norm * width**0.5, 0.0)
 
 
 def _count(ids: np.ndarray, flags: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
