@@ -1,8 +1,12 @@
 """What the comparisons share: rivals take turns in one run, and medians are compared."""
 
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 
@@ -39,6 +43,16 @@ def timed(work: Callable[[], float]) -> Callable[[], float]:
         return amount / (time.perf_counter() - began)
 
     return run
+
+
+def ask(script: str, *words: str) -> list[dict]:
+    """The lines of JSON that `python SCRIPT one WORDS... FOLDER` prints, in a process and an empty folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, script, "one", *words, folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(done.stderr[-3000:])
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
 
 
 def machine() -> str:

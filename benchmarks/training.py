@@ -13,15 +13,14 @@ and threads.
 
 import json
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from itertools import chain, pairwise
 from pathlib import Path
 
 import psutil
+from compare import ask
 
 from textdae import load
 from textdae.settings import PretrainSettings
@@ -46,7 +45,7 @@ def ours(file: str, folder: str, given: list[str]) -> None:
     def timed_step(self, *args):
         began = time.perf_counter()
         done = step(self, *args)
-        print(json.dumps({"step": time.perf_counter() - began}), flush=True)
+        print(json.dumps({"step": time.perf_counter() - began, "age": age()}), flush=True)
         return done
 
     def timed_fit(self):
@@ -106,7 +105,7 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
             self.began = time.perf_counter()
 
         def on_step_end(self, args, state, control, **kwargs):
-            print(json.dumps({"step": time.perf_counter() - self.began}), flush=True)
+            print(json.dumps({"step": time.perf_counter() - self.began, "age": age()}), flush=True)
             control.should_training_stop = progress(state.global_step) >= 1
 
     class Falling(Trainer):
@@ -140,24 +139,20 @@ def one(name: str, file: str, folder: str, budget: str, more: str) -> None:
     """Train a rival in this process; print what its steps took, and how good it is."""
     seconds = float(budget.removesuffix("s")) if budget.endswith("s") else None
     if name == "ours":
-        limit = [f"train.time_budget={budget}"] if seconds else [f"train.max_steps={budget}", "train.time_budget=null"]
+        limit = (
+            [f"train.time_budget={budget}"]
+            if seconds
+            else [f"train.max_steps={budget}", "train.time_budget=null"]
+        )
         ours(file, folder, [*limit, "train.eval_steps=0", *more.split(",")])
     else:
-        stock(name, file, folder, lambda step: age() / seconds if seconds else step / int(budget), float(more))
-
-
-def ask(*words: str) -> list[dict]:
-    """What `one` printed in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__, "one", *words, folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(done.stderr[-3000:])
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
+        stock(
+            name, file, folder, lambda step: age() / seconds if seconds else step / int(budget), float(more)
+        )
 
 
 def loss(file: str, rival: str, budget: str, more: str) -> None:
-    found = ask(rival, file, budget, more)
+    found = ask(__file__, rival, file, budget, more)
     steps = [entry["step"] for entry in found if "step" in entry]
     end = found[-1]
     print(
@@ -179,7 +174,9 @@ def speed(file: str, rounds: int) -> None:
         for name in list(rivals)[:: -1 if number % 2 else 1]:
             rival, more = rivals[name]
             steps = [
-                entry["step"] for entry in ask(rival, file, str(WARM_UP + STEPS), more) if "step" in entry
+                entry["step"]
+                for entry in ask(__file__, rival, file, str(WARM_UP + STEPS), more)
+                if "step" in entry
             ]
             found[name].append(BATCH * BLOCK / statistics.median(steps[WARM_UP:]))
             print(f"{name}: {found[name][-1]:,.0f} tokens/s", flush=True)

@@ -127,7 +127,9 @@ def _(q, k, v, starts, scale, window):
 
 def one_by_one(q, k, v, starts_q, starts_k, longest_q, longest_k, *, scale, window_size=(-1, -1)):
     """What flash attention computes, for the CPU."""
-    assert starts_q is starts_k and longest_q == longest_k == 48 and window_size[0] == window_size[1]
+    assert starts_q is starts_k
+    assert longest_q == longest_k == 48
+    assert window_size[0] == window_size[1]
     return document_after_document(q, k, v, starts_q, scale, window_size[0])
 
 
@@ -155,9 +157,7 @@ def test_packed_attention_gives_the_same(monkeypatch, compiled):
 @given(st.lists(st.lists(st.integers(-1, 3), min_size=5, max_size=5), min_size=1, max_size=7))
 def test_boundaries_are_where_the_number_changes_and_at_every_row(rows):
     document = torch.tensor(rows)
-    expected = [
-        r * 5 + c for r, row in enumerate(rows) for c in range(5) if c == 0 or row[c] != row[c - 1]
-    ]
+    expected = [r * 5 + c for r, row in enumerate(rows) for c in range(5) if c == 0 or row[c] != row[c - 1]]
     found = packed_attention.boundaries(document).tolist()
     assert found[: len(expected)] == expected
     assert set(found[len(expected) :]) == {document.numel()}

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textdae.data import neighbours
-from textdae.data.packing import DOCUMENT_START
 from textdae.data.neighbours import WINDOW, embed
+from textdae.data.packing import DOCUMENT_START
 from textdae.modalities.text import TextModality
 from textdae.settings import TextPretrainSettings
 
@@ -93,13 +93,20 @@ def test_a_long_corpus_is_counted_in_stretches_from_all_of_it(monkeypatch):
 @pytest.mark.parametrize("wanted", ["neighbours", "random"])
 def test_a_run_begins_there(wanted, tmp_path, monkeypatch):
     text = tmp_path / "text.txt"
-    text.write_text("\n\n".join(f"the {a} sees the {b}" for a in ("cat", "dog") for b in ("king", "ship")) * 40)
+    text.write_text(
+        "\n\n".join(f"the {a} sees the {b}" for a in ("cat", "dog") for b in ("king", "ship")) * 40
+    )
     settings = TextPretrainSettings.model_validate(
         {
             "output_dir": tmp_path / "run",
             "data": {"source": str(text), "cache_dir": tmp_path / "cache", "block_size": 16, "held_out": 0.3},
             "tokenizer": {"vocab_size": 60},
-            "model": {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 16, "embeddings": wanted},
+            "model": {
+                "hidden_size": 16,
+                "num_hidden_layers": 1,
+                "intermediate_size": 16,
+                "embeddings": wanted,
+            },
         }
     )
     first = TextModality.of_settings(settings)

@@ -64,7 +64,9 @@ def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Te
         basis = torch.linalg.qr(forward @ (backward @ basis) + backward @ (forward @ basis)).Q
     small = basis.mT @ (forward @ (backward @ basis) + backward @ (forward @ basis))
     values, vectors = torch.linalg.eigh((small + small.mT) / 2)
-    embedding = basis @ vectors * values.clamp(min=0) ** 0.25  # a root of the singular values, as word2vec has it
+    embedding = (
+        basis @ vectors * values.clamp(min=0) ** 0.25
+    )  # a root of the singular values, as word2vec has it
     # Turned, so that no dimension carries more than the others; a vocabulary below D fills a part of the space.
     turn = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q
     embedding = embedding @ turn[: embedding.shape[1]]
@@ -104,4 +106,6 @@ def _sparse(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, size: int
     indices = torch.from_numpy(np.stack([rows, columns]))
     with warnings.catch_warnings(), torch.sparse.check_sparse_tensor_invariants():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support")  # it says that it is new
-        return torch.sparse_coo_tensor(indices, torch.from_numpy(values).float(), (size, size)).to_sparse_csr()
+        return torch.sparse_coo_tensor(
+            indices, torch.from_numpy(values).float(), (size, size)
+        ).to_sparse_csr()

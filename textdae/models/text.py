@@ -4,7 +4,6 @@ B batch, L positions, M scored positions, D width, V vocabulary.
 """
 
 import copy
-import difflib
 import inspect
 from pathlib import Path
 from typing import Any
@@ -12,23 +11,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import (
-    CONFIG_MAPPING,
-    AutoConfig,
-    AutoModelForMaskedLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
 from textdae.models import attention, packed_attention
 from textdae.models.denoiser import Denoiser
 from textdae.models.sharding import put
+from textdae.models.text_config import text_config
 from textdae.settings import TextModelSettings
-
 
 EMBEDDING_SCALE = 0.1
 """Of embeddings that mean something from the start: at the usual 0.02 a few steps of Adam would have wiped them out."""
@@ -133,7 +125,9 @@ class TextDenoiser(Denoiser):
         config = self.model.config
         packed = config._attn_implementation == packed_attention.NAME
         if packed and torch.is_autocast_enabled(document.device.type):  # flash attention takes 16 bits only
-            return dict.fromkeys(("full_attention", "sliding_attention"), packed_attention.boundaries(document))
+            return dict.fromkeys(
+                ("full_attention", "sliding_attention"), packed_attention.boundaries(document)
+            )
         same = document[:, :, None] == document[:, None, :]
         full = self._as_mask(same[:, None])
         if not self._has_local_layers:
@@ -210,7 +204,7 @@ def build_text_denoiser(
                 f"{len(tokenizer)} entries"
             )
     else:
-        config = _config(settings, tokenizer)
+        config = text_config(settings, tokenizer)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
@@ -237,60 +231,6 @@ def load_masked_lm(name: str) -> PreTrainedModel:
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
         raise SettingsError(
             f"no masked language model could be loaded from {name!r}: {first_line(error)}"
-        ) from None
-
-
-def _config(settings: TextModelSettings, tokenizer: PreTrainedTokenizerFast) -> Any:
-    if settings.type not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        near = difflib.get_close_matches(settings.type, MODEL_FOR_MASKED_LM_MAPPING_NAMES, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else "e.g. modernbert, bert, roberta, distilbert, electra"
-        raise SettingsError(f"model.type: no masked language model `{settings.type}`; {hint}")
-    stock = CONFIG_MAPPING[settings.type]()
-    values: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": settings.hidden_size,
-        "num_hidden_layers": settings.num_hidden_layers,
-        "num_attention_heads": settings.num_attention_heads,
-        "intermediate_size": settings.intermediate_size,
-        "max_position_embeddings": settings.max_position_embeddings,
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id or tokenizer.cls_token_id,
-        "eos_token_id": tokenizer.eos_token_id or tokenizer.sep_token_id,
-        "cls_token_id": tokenizer.cls_token_id,
-        "sep_token_id": tokenizer.sep_token_id,
-        # Families that project the embedding up from a narrower table keep the one width that was asked for.
-        "embedding_size": settings.hidden_size,
-        "hidden_dim": settings.intermediate_size,
-    }
-    if hasattr(stock, "local_attention"):
-        every = settings.global_attn_every_n_layers or 4
-        values["local_attention"] = settings.local_attention or 8
-        values["layer_types"] = [
-            "sliding_attention" if (layer + 1) % every else "full_attention"
-            for layer in range(settings.num_hidden_layers)
-        ]
-    for key in ("local_attention", "global_attn_every_n_layers"):
-        if getattr(settings, key) is not None and "layer_types" not in values:
-            raise SettingsError(f"model.{key}: {settings.type} has no local layers; leave it out")
-    values = {key: value for key, value in values.items() if hasattr(stock, key)}
-    for key, value in settings.config.items():
-        if not hasattr(stock, key):
-            near = difflib.get_close_matches(key, list(stock.to_dict()), n=1)
-            hint = f"; did you mean `{near[0]}`?" if near else ""
-            raise SettingsError(f"model.config.{key}: {settings.type} has no such key{hint}")
-        values[key] = value
-    if settings.type in (
-        "roberta",
-        "xlm-roberta",
-        "camembert",
-    ):  # positions are counted from pad_token_id + 1
-        values["max_position_embeddings"] += values["pad_token_id"] + 1
-    try:
-        return AutoConfig.for_model(settings.type, **values)
-    except Exception as error:  # each config class checks in its own way
-        why = str(error).strip().splitlines()
-        raise SettingsError(
-            f"model: {settings.type} refuses these values: {why[-1].strip() if why else error}"
         ) from None
 
 

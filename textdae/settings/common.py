@@ -129,8 +129,8 @@ class TrainSettings(Settings):
     """auto: bf16 where the hardware multiplies it natively, else fp32. Weights are always kept in fp32."""
     compile: Literal["auto", "always", "never"] = "auto"
     """torch.compile; auto: where a compiler is found and the run is long enough to repay it."""
-    dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that prepare batches; 0: the training process itself."""
+    dataloader_num_workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that prepare batches ahead of the step; 0: the training process itself; default: 2 beside a GPU, else 0."""
     eval_steps: StepsOrShare = 0.1
     """Evaluate every so many steps, or every such share of the run if below 1; 0: only at the end."""
     save_steps: StepsOrShare = 0.25

@@ -115,9 +115,10 @@ class Trainer:
         progress = self.schedule.progress(cursor.step, cursor.seconds)
         evaluation = Every(settings.eval_steps, cursor.step, progress)
         saving = Every(settings.save_steps, cursor.step, progress)
-        batches = load(
-            self.batches, self._tickets(), settings.dataloader_num_workers, self.device.type == "cuda"
-        )
+        on_gpu, workers = self.device.type == "cuda", settings.dataloader_num_workers
+        # On the CPU they would take from the training what they give to it.
+        workers = 2 * on_gpu if workers is None else workers
+        batches = load(self.batches, self._tickets(), workers, on_gpu)
         speeds: list[float] = []
         totals, since, since_examples = self._zeros(2), time.monotonic(), cursor.examples
         figures: dict[str, float] = {}

@@ -1,0 +1,73 @@
+"""On one GPU: is it the same as on the CPU, and how fast? `python benchmarks/gpu.py [SIZE ...]`, by default 17m 68m 150m.
+
+First the loss and the gradients of a small model, attention over packed documents and compiled, against the plain model
+on the CPU in fp32; then what `utilization.py` measures. Exits with 1 where a check fails.
+"""
+
+import sys
+
+import torch
+import utilization
+from utilization import SIZES, Random, Size
+
+from textdae.models import packed_attention
+from textdae.models.text import TextDenoiser
+from textdae.noise import Draw, TokenNoise
+from textdae.noise.text import Vocabulary
+
+SMALL = Size(4, 128, 2, 256, 1000, 256, 8, 16, 2)
+
+
+def gradients(device: str, dtype: torch.dtype | None, compile: bool) -> dict[str, torch.Tensor]:
+    """The loss, and the gradient of every weight, of the same corrupted batch."""
+    denoiser = TextDenoiser(utilization.model(SMALL)).to(device).train()
+    if device != "cpu":
+        denoiser.optimize_for(torch.device(device), compile)
+    noise = TokenNoise(Vocabulary(SMALL.vocabulary, 4, (0, 1, 2, 3, 4)), 0.3)
+    examples = Random(SMALL, SMALL.batch)
+    numbers = torch.arange(SMALL.batch)
+    corrupted = noise(examples.batch(numbers), Draw(0, torch.zeros_like(numbers), numbers))
+    with torch.autocast(device, dtype or torch.bfloat16, enabled=dtype is not None):
+        output = denoiser(corrupted.to(torch.device(device)))
+    loss = output.loss_sum / output.count
+    loss.backward()
+    found = {name: p.grad.float().cpu() for name, p in denoiser.named_parameters() if p.grad is not None}
+    return {"loss": loss.detach().float().cpu(), **found}
+
+
+def check() -> bool:
+    """Whether every form of it is the plain one on the CPU, to rounding."""
+    plain = gradients("cpu", None, False)
+    # What bf16 alone changes is measured on the CPU; flash attention may not change much more.
+    rounding = difference(plain, gradients("cpu", torch.bfloat16, False))
+    good = True
+    for dtype, compile in ((None, False), (torch.bfloat16, False), (torch.bfloat16, True)):
+        found = difference(plain, gradients("cuda", dtype, compile))
+        limit = 2 * rounding + 0.01 if dtype else 1e-3
+        good &= found < limit
+        title = f"{'bf16' if dtype else 'fp32'}{', compiled' if compile else ''}"
+        print(
+            f"GPU, {title}: differs by {found:.2e} (at most {limit:.2e}): {'right' if found < limit else 'WRONG'}"
+        )
+    return good
+
+
+def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    """The largest, over the loss and the gradients, of the differences relative to the norm."""
+    return max(float((one[name] - other[name]).norm() / one[name].norm().clamp(min=1e-6)) for name in one)
+
+
+def main(names: list[str]) -> None:
+    if not torch.cuda.is_available():
+        raise SystemExit("no GPU is at hand; on the CPU: python benchmarks/utilization.py mini small")
+    packed = packed_attention.takes(utilization.model(SIZES["17m"]).config)
+    print(
+        f"attention over packed documents: {'yes' if packed else 'no, this torch has none with windows; sdpa'}"
+    )
+    good = check()
+    utilization.main(names)
+    raise SystemExit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["17m", "68m", "150m"])

@@ -1,0 +1,95 @@
+"""Whether speed and memory stay as they are when the corpus grows.
+
+    python benchmarks/growth.py [MEGABYTES ...]     default: 10 100 1000
+
+For each size, in a process of its own: a text file of that size (the docstrings, over and over) is prepared, and mini is
+trained on it for 40 steps, not compiled. The peak is that of the resident memory since the process began.
+"""
+
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from compare import ask, machine
+
+from textdae import load, pretrain
+from textdae.data.sources import open_source
+from textdae.data.text import prepare_text
+from textdae.settings import PretrainSettings, TextDataSettings
+from textdae.training.loop import Trainer
+
+CONFIG = Path(__file__).parent.parent / "configs/text-mini.yaml"
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def write(path: Path, megabytes: float) -> None:
+    texts = [
+        " ".join(text.split()) for text in open_source(TextDataSettings(source="docstrings"), path.parent)
+    ]
+    size = 0
+    with open(path, "w", encoding="utf-8") as file:
+        while size < megabytes * 1e6:
+            for text in texts:
+                size += file.write(f"{text}\n\n")
+                if size >= megabytes * 1e6:
+                    break
+
+
+def one(megabytes: str, name: str) -> None:
+    folder = Path(name)
+    path = folder / "text.txt"
+    if pid := os.fork():  # so that the writing is not part of the peak
+        os.waitpid(pid, 0)
+    else:
+        write(path, float(megabytes))
+        os._exit(0)
+    given = [
+        f"data.source={path}", f"data.cache_dir={folder}", f"output_dir={folder}/run", "train.time_budget=null",
+        "train.max_steps=40", "train.compile=never", "train.eval_steps=0", "train.save_steps=0", "evaluate.max_examples=32",
+    ]  # fmt: skip
+    settings = load(PretrainSettings, CONFIG, given)
+    found: dict[str, float] = {"before": peak()}
+    began = time.monotonic()
+    corpus = prepare_text(settings.data, settings.tokenizer)
+    seconds = time.monotonic() - began
+    tokens = corpus.train.info.tokens + corpus.held_out.info.tokens
+    found |= {"tokens": tokens, "preparing": tokens / seconds, "prepared": peak()}
+    times: list[float] = []
+    step = Trainer._step
+
+    def timed(self, *args):
+        began = time.perf_counter()
+        done = step(self, *args)
+        times.append(time.perf_counter() - began)
+        return done
+
+    Trainer._step = timed
+    pretrain(settings)
+    found |= {"training": 32 * 128 / statistics.median(times[10:]), "peak": peak()}
+    print(json.dumps(found))
+
+
+def main(sizes: list[str]) -> None:
+    print(machine())
+    for megabytes in sizes:
+        found = ask(__file__, megabytes)[-1]
+        print(
+            f"{megabytes} MB, {found['tokens']:,} tokens: prepared {found['preparing']:,.0f} tokens/s, at most "
+            f"{found['prepared']:,.0f} MB ({found['before']:,.0f} before); trained {found['training']:,.0f} tokens/s, at most "
+            f"{found['peak']:,.0f} MB",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["one"]:
+        one(*sys.argv[2:])
+    else:
+        main(sys.argv[1:] or ["10", "100", "1000"])

@@ -1,0 +1,207 @@
+"""Which share of the machine's own bf16 product rate training reaches, ours and the stock model: `python benchmarks/utilization.py
+[SIZE ...]`, of mini, small, 17m, 68m, 150m.
+
+The rate is measured in the same run on the products of that model's own linear layers, forward and backward. Counted are
+6 N D, attention within documents and windows, and the decoder where it scores; not the optimizer. Tokens are random, in
+documents of about 200.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from compare import machine
+from transformers import ModernBertConfig, ModernBertForMaskedLM
+
+from textdae.models.text import TextDenoiser
+from textdae.noise import TokenNoise
+from textdae.noise.text import Vocabulary
+from textdae.settings import TrainSettings
+from textdae.training.loop import Trainer
+
+RATE, WARM_UP, STEPS, LOGGED = 0.2, 15, 45, 5
+
+
+class Size(NamedTuple):
+    """The layout of a model, and the batch that it is trained with."""
+
+    layers: int
+    width: int
+    heads: int
+    feed_forward: int
+    vocabulary: int
+    length: int
+    batch: int
+    window: int
+    every: int
+
+
+SIZES = {
+    "mini": Size(4, 256, 4, 640, 8192, 128, 32, 8, 4),
+    "small": Size(12, 384, 6, 960, 16384, 128, 32, 128, 3),
+    # The layouts of Ettin (Weller et al. 2025, table 1), which are ModernBERT's.
+    "17m": Size(7, 256, 4, 384, 50368, 512, 128, 128, 3),
+    "68m": Size(19, 512, 8, 768, 50368, 512, 64, 128, 3),
+    "150m": Size(22, 768, 12, 1152, 50368, 512, 32, 128, 3),
+}
+
+
+def model(size: Size, **more) -> ModernBertForMaskedLM:
+    torch.manual_seed(0)
+    config = ModernBertConfig(
+        vocab_size=size.vocabulary, hidden_size=size.width, intermediate_size=size.feed_forward,
+        num_hidden_layers=size.layers, num_attention_heads=size.heads, max_position_embeddings=max(512, size.length),
+        local_attention=size.window, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2,
+        layer_types=["sliding_attention" if (n + 1) % size.every else "full_attention" for n in range(size.layers)], **more,
+    )  # fmt: skip
+    return ModernBertForMaskedLM(config)
+
+
+class Random:
+    """Examples: blocks of random tokens, in documents of about 200."""
+
+    def __init__(self, size: Size, count: int) -> None:
+        chance = torch.Generator().manual_seed(0)
+        shape = (count, size.length)
+        self.ids = torch.randint(5, size.vocabulary, shape, generator=chance)
+        self.document = (torch.rand(shape, generator=chance) < 1 / 200).cumsum(1)
+        self.starts = torch.ones(shape, dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, examples: torch.Tensor) -> dict[str, torch.Tensor]:
+        given = {"input_ids": self.ids, "document": self.document, "word_start": self.starts}
+        return {name: values[examples] for name, values in given.items()}
+
+
+def seen(document: torch.Tensor, window: int | None) -> float:
+    """How many positions each one sees, on average."""
+    places = torch.arange(document.shape[1])
+    together = document[:, :, None] == document[:, None]
+    if window is not None:
+        together &= (places[:, None] - places).abs() <= window
+    return float(together.sum(-1).float().mean())
+
+
+def operations(size: Size, scored: float, examples: Random) -> float:
+    """Multiplications and additions of a step's products, `scored` of its positions decoded."""
+    tokens = size.batch * size.length
+    linear = size.layers * size.width * (4 * size.width + 3 * size.feed_forward)
+    full = size.layers // size.every
+    part = examples.document[:64]
+    pairs = full * seen(part, None) + (size.layers - full) * seen(part, size.window // 2)
+    decoder = size.width * (size.width + size.vocabulary)
+    return 6 * tokens * linear + 12 * tokens * pairs * size.width + 6 * scored * decoder
+
+
+def product_rate(size: Size, scored: int, device: torch.device) -> float:
+    """Operations a second in the products of the linear layers, forward, backward to the inputs and to the weights."""
+    tokens, wide = size.batch * size.length, size.width
+    layer = [(tokens, wide, 3 * wide), (tokens, wide, wide), (tokens, wide, 2 * size.feed_forward)]
+    layer.append((tokens, size.feed_forward, wide))
+    shapes = [(size.layers, shape) for shape in layer] + [(1, (scored, wide, size.vocabulary))]
+    total = seconds = 0.0
+    for count, (rows, inner, outer) in shapes:
+        x = torch.randn(rows, inner, device=device, dtype=torch.bfloat16)
+        weight = torch.randn(outer, inner, device=device, dtype=torch.bfloat16)
+        y = torch.randn(rows, outer, device=device, dtype=torch.bfloat16)
+        for one, other in ((x, weight.mT), (y, weight), (y.mT, x)):
+            seconds += count * duration(partial(torch.matmul, one, other), device)
+            total += count * 2 * rows * inner * outer
+    return total / seconds
+
+
+def duration(work, device: torch.device) -> float:
+    """Median seconds of 15 runs."""
+    times = []
+    for _ in range(20):
+        wait(device)
+        began = time.perf_counter()
+        work()
+        wait(device)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[5:])
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def ours(size: Size, examples: Random, compile: str = "always") -> tuple[float, float]:
+    """Seconds a step, and positions scored in it."""
+    vocabulary = Vocabulary(size.vocabulary, 4, (0, 1, 2, 3, 4))
+    noise = TokenNoise(vocabulary, RATE)
+    workers = 4 if torch.cuda.is_available() else 0
+    settings = TrainSettings(
+        max_steps=WARM_UP + STEPS, per_device_train_batch_size=size.batch, compile=compile, precision="bf16",
+        eval_steps=0, save_steps=0, logging_steps=LOGGED, dataloader_num_workers=workers,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        Trainer(TextDenoiser(model(size)), examples, noise, settings, Path(folder)).fit()
+        log = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
+    log = [entry for entry in log if entry.get("step", 0) > WARM_UP and "examples_per_second" in entry]
+    seconds = size.batch / statistics.median(entry["examples_per_second"] for entry in log)
+    return seconds, statistics.median(entry["scored"] for entry in log) / LOGGED
+
+
+def stock(size: Size, examples: Random, device: torch.device, compile: bool) -> float:
+    """Seconds a step of the stock model with sdpa, `sparse_prediction`, autocast and fused AdamW, no documents kept apart."""
+    net = model(size, sparse_prediction=True).to(device).train()
+    net.set_attn_implementation("sdpa")
+    forward = torch.compile(net) if compile else net
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-3, fused=True)
+
+    def step() -> None:
+        numbers = torch.randint(0, len(examples), (size.batch,))
+        ids = examples.ids[numbers].to(device, non_blocking=True)
+        where = torch.rand(ids.shape, device=device) < RATE
+        labels = torch.where(where, ids, -100)
+        with torch.autocast(device.type, torch.bfloat16):
+            loss = forward(input_ids=torch.where(where, 4, ids), labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return duration(step, device)
+
+
+def measure(name: str, device: torch.device) -> None:
+    size = SIZES[name]
+    tokens = size.batch * size.length
+    examples = Random(size, 8 * size.batch)
+    rate = [product_rate(size, int(RATE * tokens), device)]
+    seconds, scored = ours(size, examples)
+    rate.append(product_rate(size, int(RATE * tokens), device))
+    work = operations(size, scored, examples)
+    share = work / seconds / statistics.mean(rate)
+    print(f"\n{name}: {work / tokens / 1e6:.1f} million operations a token; {tokens:,} tokens a step")
+    print(
+        f"products alone: {rate[0] / 1e9:,.0f} and {rate[1] / 1e9:,.0f} billion operations a second, before and after"
+    )
+    print(
+        f"textdae                      {tokens / seconds:12,.0f} tokens/s   {share:.1%} of the product rate"
+    )
+    for compile in (False, True):
+        theirs = stock(size, examples, device, compile)
+        title = f"ModernBERT, sdpa{', compiled' if compile else ''}"
+        print(f"{title:28} {tokens / theirs:12,.0f} tokens/s   ours is {theirs / seconds:.2f} x", flush=True)
+
+
+def main(names: list[str]) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    print(machine() + (f", {torch.cuda.get_device_name()}" if device.type == "cuda" else ""))
+    for name in names:
+        measure(name, device)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["mini", "small"])
