@@ -318,18 +318,18 @@ def test_muon_gets_the_inner_matrices_and_convolutions_and_nothing_else(kind):
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_muon_takes_a_convolution_as_the_matrix_of_its_outputs(memory_format):
-    """Against torch's own Muon on the flattened kernels, and exactly against ours on them."""
+    """Exactly what it makes of the flattened kernels, which `test_training_muon.py` compares with torch's own."""
     generator = torch.Generator().manual_seed(0)
     shapes = [(16, 4, 3, 3), (16, 4, 3, 3), (32, 8, 1, 1), (4, 32, 3, 3)]
     start = [torch.randn(shape, generator=generator) for shape in shapes]
     steps = [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(3)]
 
-    def end(make, flat: bool) -> list[torch.Tensor]:
+    def end(flat: bool) -> list[torch.Tensor]:
         parameters = [
             nn.Parameter(s.flatten(1) if flat else s.to(memory_format=memory_format)) for s in start
         ]
         parameters = [nn.Parameter(p.detach().clone()) for p in parameters]
-        optimizer = make(parameters)
+        optimizer = Muon(parameters, 0.02, 0.1)
         for step in steps:
             for parameter, gradient in zip(parameters, step, strict=True):
                 parameter.grad = (
@@ -338,12 +338,8 @@ def test_muon_takes_a_convolution_as_the_matrix_of_its_outputs(memory_format):
             optimizer.step()
         return [parameter.detach().flatten(1) for parameter in parameters]
 
-    kernels = end(lambda p: Muon(p, 0.02, 0.1), flat=False)
-    for kernel, matrix in zip(kernels, end(lambda p: Muon(p, 0.02, 0.1), flat=True), strict=True):
+    for kernel, matrix in zip(end(flat=False), end(flat=True), strict=True):
         torch.testing.assert_close(kernel, matrix, rtol=0, atol=1e-6)
-    stock = end(lambda p: torch.optim.Muon(p, 0.02, 0.1), flat=True)
-    for kernel, matrix, begin in zip(kernels, stock, start, strict=True):
-        assert float((kernel - matrix).norm()) < 0.03 * float((matrix - begin.flatten(1)).norm())
 
 
 # Building, saving, loading.

@@ -92,6 +92,31 @@ def test_whatever_the_gradient_nothing_blows_up_in_bf16(rows, columns, decay, sc
     assert found[0, 0] > 0.6
 
 
+def one_of_two(rank, folder):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.save(stepped(torch.bfloat16), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def stepped(dtype):
+    """Matrices after a step; there is one more of one shape, and one only of another."""
+    torch.manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.randn(shape)) for shape in [*SHAPES, (24, 8), (4, 8)]]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape)
+    Muon(parameters, 0.02, dtype=dtype).step()
+    return [parameter.detach() for parameter in parameters]
+
+
+def test_two_processes_share_the_work(tmp_path):
+    torch.multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    for one, other, alone in zip(*found, stepped(torch.bfloat16), strict=True):
+        assert torch.equal(one, other)
+        torch.testing.assert_close(one, alone, rtol=1e-2, atol=1e-4)
+
+
 def test_a_zero_gradient_moves_nothing():
     parameter = torch.nn.Parameter(torch.ones(4, 4))
     parameter.grad = torch.zeros(4, 4)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -38,6 +39,19 @@ def orthogonalize(matrices: Tensor) -> Tensor:
             gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if flip else x
+
+
+def orthogonalize_together(matrices: Tensor) -> Tensor:
+    """The same, where every process has the same matrices: each does a part of them, and all get all. (n, r, c) -> (n, r, c)."""
+    world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    if world == 1:
+        return orthogonalize(matrices)
+    mine = slice(dist.get_rank(), None, world)
+    found = torch.zeros_like(matrices)
+    if len(matrices[mine]):
+        found[mine] = orthogonalize(matrices[mine])
+    dist.all_reduce(found)  # adding zeros changes nothing
+    return found
 
 
 class Muon(Optimizer):
@@ -75,7 +89,7 @@ class Muon(Optimizer):
                     momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
                     nesterov = parameter.grad.lerp(momentum, group["momentum"])
                     updates.append(nesterov.flatten(1).to(self.dtype))
-                orthogonal = orthogonalize(torch.stack(updates))
+                orthogonal = orthogonalize_together(torch.stack(updates))
                 # A tall matrix takes a longer step, so that its outputs change as much (Jordan et al.).
                 step = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
                 for parameter, update in zip(parameters, orthogonal, strict=True):
