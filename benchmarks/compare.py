@@ -13,12 +13,16 @@ from collections.abc import Callable
 import torch
 import transformers
 
+_BEGAN = "TEXTDAE_BENCHMARK_BEGAN"
 
-def take_turns(rivals: dict[str, Callable[[], float]], rounds: int, unit: str) -> dict[str, float]:
+
+def take_turns(
+    rivals: dict[str, Callable[[], float]], rounds: int, unit: str, less_is_better: bool = False
+) -> dict[str, float]:
     """Run every rival in each round, in turns forwards and backwards; print and return the medians.
 
     Args:
-        rivals: name -> does the work and returns how much of it was done in a second.
+        rivals: name -> does the work and returns how much of it was done in a second, or what it took.
     """
     found: dict[str, list[float]] = {name: [] for name in rivals}
     for number in range(rounds):
@@ -29,7 +33,8 @@ def take_turns(rivals: dict[str, Callable[[], float]], rounds: int, unit: str) -
     print(f"\n{rounds} rounds, medians; {machine()}")
     for name, median in medians.items():
         spread = f"{min(found[name]):,.3g} to {max(found[name]):,.3g}"
-        ratio = "" if median is ours else f"   ours is {ours / median:.2f} x"
+        times = median / ours if less_is_better else ours / median
+        ratio = "" if median is ours else f"   ours is {times:.2f} x" + (" as fast" if less_is_better else "")
         print(f"{name:42} {median:12,.4g} {unit}  ({spread}){ratio}")
     return medians
 
@@ -49,10 +54,16 @@ def ask(script: str, *words: str) -> list[dict]:
     """The lines of JSON that `python SCRIPT one WORDS... FOLDER` prints, in a process and an empty folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, script, "one", *words, folder]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        began = {**os.environ, _BEGAN: str(time.time())}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=began)
         if done.returncode:
             raise SystemExit(done.stderr[-3000:])
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
+
+
+def age() -> float:
+    """Seconds since `ask` started this process."""
+    return time.time() - float(os.environ[_BEGAN])
 
 
 def machine() -> str:

@@ -4,7 +4,7 @@
 
 The first 6,400 rows (columns text and label) once through, and 2,000 test rows; batches of 32, AdamW at a peak of 5e-4 that
 falls in a line, mean pooling. The stock recipe pads each batch to its longest text; `Trainer` at its best also groups texts
-by length and multiplies in bf16.
+by length and multiplies in bf16. Ours learns from nine rows in ten, the rest being what choices are made on.
 """
 
 import json

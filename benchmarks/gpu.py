@@ -60,7 +60,7 @@ def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> 
 def main(names: list[str]) -> None:
     if not torch.cuda.is_available():
         raise SystemExit("no GPU is at hand; on the CPU: python benchmarks/utilization.py mini small")
-    packed = packed_attention.takes(utilization.model(SIZES["17m"]).config)
+    packed = packed_attention.takes(utilization.model(SIZES["17m"]).config, torch.device("cuda"))
     print(
         f"attention over packed documents: {'yes' if packed else 'no, this torch has none with windows; sdpa'}"
     )

@@ -1,16 +1,16 @@
 """How long it takes until something happens: `python benchmarks/start.py FILE.parquet [ROUNDS]`.
 
-`textdae --help` and `import textdae`, each a process; and from the start of a process to the end of the first step of
-mini, not compiled, the corpus prepared before: ours, and the stock recipe on the same prepared documents.
+`textdae --help` and `import textdae`, each a process, beside a Python that does nothing; and from the start of a process to
+the end of the first step of mini, not compiled, on a corpus prepared before: ours, and `Trainer` with BERT.
 """
 
-import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
-from compare import ask, machine
+from compare import ask, take_turns
 
 TRAINING = str(Path(__file__).parent / "training.py")
 
@@ -26,18 +26,19 @@ def first_step(rival: str, file: str, more: str) -> float:
 
 
 def main(file: str, rounds: int = 5) -> None:
-    print(machine())
-    first_step("ours", file, "train.compile=never")  # prepares the corpus where it is not
-    tasks = {
-        "python -c pass": lambda: seconds("-c", "pass"),
-        "import textdae": lambda: seconds("-c", "import textdae"),
-        "textdae --help": lambda: seconds("-m", "textdae", "--help"),
-        "first step, textdae": lambda: first_step("ours", file, "train.compile=never"),
-        "first step, A: Trainer, BERT": lambda: first_step("A", file, "5e-4"),
+    ours, stock = (
+        partial(first_step, "ours", file, "train.compile=never"),
+        partial(first_step, "A", file, "5e-4"),
+    )
+    ours(), stock()  # which prepare the corpus where it is not
+    words = {
+        "textdae --help": ("-m", "textdae", "--help"),
+        "import textdae": ("-c", "import textdae"),
+        "pass": ("-c", "pass"),
     }
-    found = {name: [work() for _ in range(rounds)] for name, work in tasks.items()}
-    for name, values in found.items():
-        print(f"{name:32} {statistics.median(values):6.2f} s  ({min(values):.2f} to {max(values):.2f})")
+    commands = {name: partial(seconds, *command) for name, command in words.items()}
+    take_turns(commands, rounds, "s", less_is_better=True)
+    take_turns({"first step, textdae": ours, "first step, A": stock}, rounds, "s", less_is_better=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Training mini: ours against the stock recipes, each in processes of its own that take turns.
 
     python benchmarks/training.py speed FILE.parquet [ROUNDS]         tokens a second, steady state
-    python benchmarks/training.py loss FILE.parquet RIVAL BUDGET RATE  held-out loss after a budget, for one rival
+    python benchmarks/training.py loss FILE.parquet RIVAL BUDGET MORE  held-out loss after a budget: A, B or ours
 
-A budget is seconds, all start-up and compiling counted (`1200s`), or steps. RATE is the learning rate of a rival, and for
-ours further settings (`train.compile=always,train.muon_learning_rate=0.03`) or nothing.
+A budget is seconds since the process began, compiling and all (`1200s`; the corpus is tokenized before), or steps. MORE is
+the learning rate of A or B, and one setting of ours (`train.compile=never`).
 
 Rivals: A: `Trainer`, `BertForMaskedLM`, `DataCollatorForLanguageModeling`, `group_texts`, fp32. B: `Trainer`, ModernBERT with
 `sparse_prediction`, bf16, `torch_compile`. Same texts, tokenizer (WordPiece, 8,192), sizes (4 x 256), blocks (128), batch (32)
@@ -16,11 +16,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 
-import psutil
-from compare import ask
+from compare import age, ask, take_turns
 
 from textdae import load
 from textdae.settings import PretrainSettings
@@ -50,12 +50,15 @@ def ours(file: str, folder: str, given: list[str]) -> None:
 
     def timed_fit(self):
         nonlocal ended
+        self.start = self.start._replace(
+            seconds=age()
+        )  # the budget of the rivals has been running since then too
         done = fit(self)
         ended = age()
         return done
 
     Trainer._step, Trainer.fit = timed_step, timed_fit
-    given = [f"output_dir={folder}", "train.save_steps=0", *filter(None, given)]
+    given = [f"output_dir={folder}", "train.save_steps=0", *given]
     result = pretrain(settings(file, *given))
     print(json.dumps({"loss": result.metrics["held_out"]["model"]["loss"], "seconds": ended}), flush=True)
 
@@ -74,24 +77,24 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
         TrainingArguments,
     )
 
-    from textdae.modalities.text import TextModality
-    from textdae.models.text import TextDenoiser
-    from textdae.settings import EvaluateSettings
-    from textdae.training.evaluation import spread
+    from textdae.data.text import prepare_text
 
-    text = TextModality.of_settings(settings(file))  # for its tokenizer and its split
-    blocks = text.train
-    starts = [i for i, flag in enumerate(blocks.flags.tolist()) if flag & 2] + [len(blocks.ids)]
-    documents = [blocks.ids[a:b].tolist() for a, b in pairwise(starts)]
-    rows = Dataset.from_dict({"input_ids": documents})
+    given = settings(file)
+    corpus = prepare_text(given.data, given.tokenizer)  # for its tokenizer and its split
+    tokenizer, blocks = corpus.tokenizer, corpus.train
+    grouped = blocks.folder.with_name(f"grouped-{BLOCK}")  # beside what ours finds prepared
+    if not grouped.exists():
+        starts = [i for i, flag in enumerate(blocks.flags.tolist()) if flag & 2] + [len(blocks.ids)]
+        documents = Dataset.from_dict({"input_ids": [blocks.ids[a:b].tolist() for a, b in pairwise(starts)]})
 
-    def group_texts(batch):
-        joined = list(chain(*batch["input_ids"]))
-        total = len(joined) // BLOCK * BLOCK
-        return {"input_ids": [joined[i : i + BLOCK] for i in range(0, total, BLOCK)]}
+        def group_texts(batch):
+            joined = list(chain(*batch["input_ids"]))
+            total = len(joined) // BLOCK * BLOCK
+            return {"input_ids": [joined[i : i + BLOCK] for i in range(0, total, BLOCK)]}
 
-    rows = rows.map(group_texts, batched=True, num_proc=2)
-    vocabulary = {"vocab_size": len(text.tokenizer), "pad_token_id": text.tokenizer.pad_token_id}
+        documents.map(group_texts, batched=True, num_proc=2).save_to_disk(grouped)
+    rows = Dataset.load_from_disk(grouped)
+    vocabulary = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
     if name == "A":
         config = BertConfig(**SIZES, **vocabulary, max_position_embeddings=512)
     else:
@@ -122,17 +125,23 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
         folder, per_device_train_batch_size=BATCH, learning_rate=learning_rate, bf16=name == "B", torch_compile=name == "B",
         max_steps=10**6, report_to=[], save_strategy="no", logging_steps=50, use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
-    collator = DataCollatorForLanguageModeling(text.tokenizer, mlm_probability=0.15)
+    collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
     Falling(model, arguments, train_dataset=rows, data_collator=collator, callbacks=[Clock()]).train()
     seconds = age()
-    text.denoiser = TextDenoiser(model.eval())
-    row, _ = text.score(text.asked, spread(len(text.held_out), EvaluateSettings().max_examples), 32)
-    print(json.dumps({"loss": row["loss"], "seconds": seconds}), flush=True)
+    print(json.dumps({"loss": held_out_loss(model, corpus), "seconds": seconds}), flush=True)
 
 
-def age() -> float:
-    """Seconds since this process began."""
-    return time.time() - psutil.Process().create_time()
+def held_out_loss(model, corpus) -> float:
+    """What the evaluation of ours says of a stock model."""
+    from textdae.data.tokenizer import vocabulary_of
+    from textdae.models.text import TextDenoiser
+    from textdae.noise import TokenNoise
+    from textdae.settings import EvaluateSettings
+    from textdae.training.evaluation import evaluate, spread
+
+    noise = TokenNoise(vocabulary_of(corpus.tokenizer), 0.15)
+    numbers = spread(len(corpus.held_out), EvaluateSettings().max_examples)
+    return evaluate(TextDenoiser(model.eval()), corpus.held_out, noise, numbers, 32)["loss"]
 
 
 def one(name: str, file: str, folder: str, budget: str, more: str) -> None:
@@ -144,7 +153,7 @@ def one(name: str, file: str, folder: str, budget: str, more: str) -> None:
             if seconds
             else [f"train.max_steps={budget}", "train.time_budget=null"]
         )
-        ours(file, folder, [*limit, "train.eval_steps=0", *more.split(",")])
+        ours(file, folder, [*limit, "train.eval_steps=0", more])
     else:
         stock(
             name, file, folder, lambda step: age() / seconds if seconds else step / int(budget), float(more)
@@ -163,36 +172,26 @@ def loss(file: str, rival: str, budget: str, more: str) -> None:
 
 
 def speed(file: str, rounds: int) -> None:
+    def turn(rival: str, more: str) -> float:
+        found = ask(__file__, rival, file, str(WARM_UP + STEPS), more)
+        steps = [entry["step"] for entry in found if "step" in entry]
+        return BATCH * BLOCK / statistics.median(steps[WARM_UP:])
+
     rivals = {
         "textdae": ("ours", "train.compile=always"),
         "textdae, not compiled": ("ours", "train.compile=never"),
         "A: Trainer, BERT, fp32": ("A", "5e-4"),
         "B: Trainer, ModernBERT, bf16, compiled": ("B", "1e-3"),
     }
-    found: dict[str, list[float]] = {name: [] for name in rivals}
-    for number in range(rounds):
-        for name in list(rivals)[:: -1 if number % 2 else 1]:
-            rival, more = rivals[name]
-            steps = [
-                entry["step"]
-                for entry in ask(__file__, rival, file, str(WARM_UP + STEPS), more)
-                if "step" in entry
-            ]
-            found[name].append(BATCH * BLOCK / statistics.median(steps[WARM_UP:]))
-            print(f"{name}: {found[name][-1]:,.0f} tokens/s", flush=True)
-    ours_is = statistics.median(found["textdae"])
-    print("\nmedians")
-    for name, values in found.items():
-        median = statistics.median(values)
-        print(f"{name:42} {median:10,.0f} tokens/s   ours is {ours_is / median:.2f} x")
+    take_turns({name: partial(turn, *how) for name, how in rivals.items()}, rounds, "tokens/s")
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["one", name, file, budget, more, folder]:
             one(name, file, folder, budget, more)
-        case ["loss", file, rival, budget, *more]:
-            loss(file, rival, budget, *(more or [""]))
+        case ["loss", file, rival, budget, more]:
+            loss(file, rival, budget, more)
         case ["speed", file, *rounds]:
             speed(file, int([*rounds, 3][0]))
         case _:

@@ -164,7 +164,15 @@ def test_boundaries_are_where_the_number_changes_and_at_every_row(rows):
     assert (len(found) - 1).bit_count() == 1  # a power of two
 
 
-def test_packed_attention_is_for_what_the_kernel_takes():
-    assert packed_attention.takes(ModernBertConfig(hidden_size=256, num_attention_heads=4))
-    assert not packed_attention.takes(ModernBertConfig(hidden_size=36, num_attention_heads=3))
-    assert not packed_attention.takes(ModernBertConfig(attention_dropout=0.1))
+def test_packed_attention_is_for_what_the_kernel_takes(monkeypatch):
+    monkeypatch.setattr(packed_attention, "varlen_attn", one_by_one)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
+    gpu, fits = torch.device("cuda"), ModernBertConfig(hidden_size=256, num_attention_heads=4)
+    assert packed_attention.takes(fits, gpu)
+    assert not packed_attention.takes(ModernBertConfig(hidden_size=36, num_attention_heads=3), gpu)
+    assert not packed_attention.takes(ModernBertConfig(attention_dropout=0.1), gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert not packed_attention.takes(fits, gpu)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(packed_attention, "varlen_attn", lambda query, key, value, cu_seq_q: None)
+    assert not packed_attention.takes(fits, gpu)

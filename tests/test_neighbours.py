@@ -5,11 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForMaskedLM
 
 from textdae.data import neighbours
 from textdae.data.neighbours import WINDOW, embed
 from textdae.data.packing import DOCUMENT_START
 from textdae.modalities.text import TextModality
+from textdae.models.text import FIRST_LOGITS, TextDenoiser
 from textdae.settings import TextPretrainSettings
 
 
@@ -117,7 +119,42 @@ def test_a_run_begins_there(wanted, tmp_path, monkeypatch):
     table = first.denoiser.embeddings.detach()
     assert torch.equal(table, again.denoiser.embeddings)
     the = first.tokenizer.convert_tokens_to_ids("the")
-    expected = {"neighbours": 0.1, "random": 0.02}[wanted]
+    expected = {"neighbours": FIRST_LOGITS / 4, "random": 0.02}[wanted]  # D is 16
     assert float(table[the].square().mean().sqrt()) == pytest.approx(expected, rel=0.5)
     mask = first.tokenizer.mask_token_id  # stands nowhere in the text
     assert float(table[mask].square().mean().sqrt()) == pytest.approx(0.02, rel=0.6)
+
+
+def test_the_signs_that_libraries_choose_change_nothing(monkeypatch):
+    ids, flags = corpus(40, 2000, 0)
+    plain, eigh, qr = embed(ids, flags, 40, 16), torch.linalg.eigh, torch.linalg.qr
+    signs = torch.tensor([1.0, -1.0]).repeat(8)
+
+    def flipped(matrix):
+        values, vectors = eigh(matrix)
+        return values, vectors * signs
+
+    def turned(matrix):
+        found = qr(matrix)
+        return torch.return_types.linalg_qr((found.Q * signs, found.R * signs[:, None]))
+
+    monkeypatch.setattr(torch.linalg, "eigh", flipped)
+    monkeypatch.setattr(torch.linalg, "qr", turned)
+    torch.testing.assert_close(embed(ids, flags, 40, 16), plain, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["modernbert", "bert", "roberta", "electra", "distilbert", "albert"])
+def test_every_family_can_begin_there(kind):
+    config = AutoConfig.for_model(
+        kind, vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, pad_token_id=1,
+        embedding_size=16, dim=16, n_layers=1, n_heads=2, hidden_dim=16, max_position_embeddings=32,
+    )  # fmt: skip
+    denoiser = TextDenoiser(AutoModelForMaskedLM.from_config(config))
+    given = torch.ones(30, 16)
+    given[3] = 0
+    before = denoiser.embeddings.detach().clone()
+    denoiser.begin_at(given)
+    assert torch.equal(denoiser.embeddings[3], before[3])
+    torch.testing.assert_close(denoiser.embeddings[4].detach(), torch.full((16,), FIRST_LOGITS / 4))
+    tied = denoiser.model.get_output_embeddings().weight
+    assert (tied is denoiser.embeddings) == bool(config.tie_word_embeddings)

@@ -95,7 +95,9 @@ def test_whatever_the_gradient_nothing_blows_up_in_bf16(rows, columns, decay, sc
 def one_of_two(rank, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    torch.save(stepped(torch.bfloat16), f"{folder}/{rank}.pt")
+    seen, alone = [], muon.orthogonalize
+    muon.orthogonalize = lambda matrices: seen.append(len(matrices)) or alone(matrices)
+    torch.save({"matrices": stepped(torch.bfloat16), "seen": sum(seen)}, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -112,7 +114,8 @@ def stepped(dtype):
 def test_two_processes_share_the_work(tmp_path):
     torch.multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    for one, other, alone in zip(*found, stepped(torch.bfloat16), strict=True):
+    assert [each["seen"] for each in found] == [5, 2]  # of 3 + 1 + 2 + 1
+    for one, other, alone in zip(*(each["matrices"] for each in found), stepped(torch.bfloat16), strict=True):
         assert torch.equal(one, other)
         torch.testing.assert_close(one, alone, rtol=1e-2, atol=1e-4)
 

@@ -120,6 +120,8 @@ def _facts(settings: PretrainSettings, task: Modality) -> dict[str, Any]:
     model = settings.model.model_dump(mode="json")
     if start := model.pop("from_pretrained", None):
         model["started from"] = digests(start)
+    if start or model.get("embeddings") == "random":  # the only way there was, before there were two
+        model.pop("embeddings", None)
     return {
         **task.facts,
         "noise": [noise.model_dump(mode="json") for noise in settings.noise],

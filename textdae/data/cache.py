@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from textdae.errors import TextdaeError, reason
 
 
@@ -42,7 +44,7 @@ def cached(folder: Path, make: Callable[[Path], None]) -> Path:
         except OSError:
             if not folder.is_dir():
                 raise
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise TextdaeError(
             f"{folder.parent}: cannot write prepared data: {reason(error)}; "
             "free some space, or choose another folder with data.cache_dir"

@@ -20,7 +20,7 @@ from torch import Tensor
 from textdae.data.cache import cached, digest
 from textdae.data.packing import DOCUMENT_START, Blocks
 
-_VERSION, _FILE = 1, "embedding.safetensors"
+_VERSION, _FILE = 2, "embedding.safetensors"
 WINDOW = 4
 """Tokens to either side that count as neighbours, each one over its distance."""
 MOST_TOKENS = 1 << 22
@@ -61,15 +61,16 @@ def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Te
     # The left singular vectors of [forward, backward] are the eigenvectors of this symmetric operator.
     basis = torch.randn(vocab_size, min(width, vocab_size), generator=generator)
     for _ in range(_ROUNDS):
-        basis = torch.linalg.qr(forward @ (backward @ basis) + backward @ (forward @ basis)).Q
+        basis, triangle = torch.linalg.qr(forward @ (backward @ basis) + backward @ (forward @ basis))
+        basis = basis * triangle.diagonal().sign()  # libraries differ in the signs
     small = basis.mT @ (forward @ (backward @ basis) + backward @ (forward @ basis))
     values, vectors = torch.linalg.eigh((small + small.mT) / 2)
-    embedding = (
-        basis @ vectors * values.clamp(min=0) ** 0.25
-    )  # a root of the singular values, as word2vec has it
+    # Each direction as the root of its singular value, which is symmetric in the two sides of a pair (Levy and Goldberg,
+    # section 5.2); turned back by `vectors`, whose signs are free, it has none that are.
+    embedding = basis @ (vectors * values.clamp(min=0) ** 0.25) @ vectors.mT
     # Turned, so that no dimension carries more than the others; a vocabulary below D fills a part of the space.
-    turn = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q
-    embedding = embedding @ turn[: embedding.shape[1]]
+    turn = torch.linalg.qr(torch.randn(width, width, generator=generator))
+    embedding = embedding @ (turn.Q * turn.R.diagonal().sign())[: embedding.shape[1]]
     known = torch.zeros(vocab_size, 1, dtype=torch.bool)
     known[before[more]] = known[after[more]] = True
     norm = embedding.norm(dim=1, keepdim=True).clamp(min=1e-6)
@@ -78,19 +79,30 @@ def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Te
 
 def _count(ids: np.ndarray, flags: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of tokens of which one stands up to `WINDOW` before the other, and how often, by their distance. (n,) each."""
-    keys = []
+    pairs, weights = [], []
     for part in _chunks(len(ids)):
         tokens = np.asarray(ids[part]).astype(np.int64)
         document = np.cumsum((flags[part] & DOCUMENT_START) > 0)
+        keys = []
         for distance in range(1, WINDOW + 1):
             together = document[:-distance] == document[distance:]
             pair = tokens[:-distance][together] * vocab_size + tokens[distance:][together]
             keys.append(pair * WINDOW + distance - 1)
-    key = np.concatenate(keys)
-    key.sort()
-    pair, weight = key // WINDOW, 1.0 / (1 + key % WINDOW)
-    first = np.flatnonzero(np.diff(pair, prepend=-1))
-    return pair[first] // vocab_size, pair[first] % vocab_size, np.add.reduceat(weight, first)
+        key = np.concatenate(keys)
+        key.sort()
+        pair, weight = _summed(key // WINDOW, 1.0 / (1 + key % WINDOW))
+        pairs.append(pair)
+        weights.append(weight)
+    pair, weight = np.concatenate(pairs), np.concatenate(weights)
+    order = pair.argsort(kind="stable")
+    pair, weight = _summed(pair[order], weight[order])
+    return pair // vocab_size, pair % vocab_size, weight
+
+
+def _summed(keys: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each of the sorted keys once, with the sum of its weights."""
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    return keys[first], np.add.reduceat(weights, first) if len(first) else weights
 
 
 def _chunks(size: int) -> Iterator[slice]:

@@ -1,6 +1,6 @@
 """Attention for GPUs: the documents of a batch one after the other, each compared with itself alone (flash attention).
 
-B batch, H heads, L positions, D width of a head, N documents, N' of which the last are empty.
+B batch, H heads, L positions, D width of a head, N documents.
 """
 
 import inspect
@@ -21,9 +21,11 @@ except ImportError:  # torch before 2.10
 NAME = "textdae_packed"
 
 
-def takes(config: PretrainedConfig) -> bool:
-    """Whether it is there for a model like this: windows came with torch 2.11, and there is no dropout in it."""
+def takes(config: PretrainedConfig, device: torch.device) -> bool:
+    """Whether it is there for a model like this on that GPU: windows came with torch 2.11, and it has no dropout."""
     if varlen_attn is None or "window_size" not in inspect.signature(varlen_attn).parameters:
+        return False
+    if torch.cuda.get_device_capability(device) < (8, 0):
         return False
     width = config.hidden_size // config.num_attention_heads
     return width % 8 == 0 and width <= 256 and not getattr(config, "attention_dropout", 0)
@@ -37,7 +39,7 @@ def boundaries(document: Tensor) -> Tensor:
         document: the number of the document at each position. *Shape:* (B, L).
 
     Returns:
-        (N' + 1,) int32: their number is filled up with empty ones to a power of two, so that few lengths occur and a
+        int32. *Shape:* (N + 1,), where N is a power of two, the last documents being empty: so few lengths occur, and a
         compiled encoder is compiled for few.
     """
     starts = torch.ones_like(document, dtype=torch.bool)

@@ -22,8 +22,9 @@ from textdae.models.sharding import put
 from textdae.models.text_config import text_config
 from textdae.settings import TextModelSettings
 
-EMBEDDING_SCALE = 0.1
-"""Of embeddings that mean something from the start: at the usual 0.02 a few steps of Adam would have wiped them out."""
+FIRST_LOGITS = 1.6
+"""Deviation of the logits that embeddings which mean something from the start begin with, where the decoder shares them: at
+the usual 0.02 an entry a few steps of Adam would have wiped them out. 0.1 an entry was the best at a width of 256."""
 
 
 class _Given(nn.Module):
@@ -76,9 +77,13 @@ class TextDenoiser(Denoiser):
 
     @torch.no_grad()
     def begin_at(self, embedding: Tensor) -> None:
-        """Put rows (V, D) of mean square 1 in the place of the word embeddings; those of zeros leave them as they are."""
+        """Put these in the place of the word embeddings.
+
+        Args:
+            embedding: rows of mean square 1; those of zeros leave what is there. *Shape:* (V, D).
+        """
         known = embedding.any(1)
-        self.embeddings[known] = embedding[known] * EMBEDDING_SCALE
+        self.embeddings[known] = embedding[known] * (FIRST_LOGITS / embedding.shape[1] ** 0.5)
 
     @property
     def _has_local_layers(self) -> bool:
@@ -160,7 +165,11 @@ class TextDenoiser(Denoiser):
         """On the CPU plain attention is faster than sdpa's backward pass, compiled or not; GPUs have flash attention."""
         if device.type == "cpu":
             self.model.set_attn_implementation(attention.NAME if self._has_local_layers else "eager")
-        elif device.type == "cuda" and self._has_local_layers and packed_attention.takes(self.model.config):
+        elif (
+            device.type == "cuda"
+            and self._has_local_layers
+            and packed_attention.takes(self.model.config, device)
+        ):
             self.model.set_attn_implementation(packed_attention.NAME)
         super().optimize_for(device, compile)
 

@@ -125,7 +125,7 @@ class TextModelSettings(Settings):
     global_attn_every_n_layers: Annotated[int, Field(ge=1)] | None = None
     """Every so many layers, the last of them sees the whole document, for families with local layers; default 4."""
     embeddings: Literal["neighbours", "random"] = "neighbours"
-    """Where word embeddings begin: tokens that have the same neighbours in the corpus near each other, or anywhere."""
+    """Where word embeddings begin: where counts of each token's neighbours in the corpus put it, or at random, as the family does; a checkpoint brings its own."""
     config: dict[str, Any] = {}
     """Further keys of the family's own config class, e.g. `model.config.hidden_dropout_prob=0`."""
     from_pretrained: str | None = None

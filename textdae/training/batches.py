@@ -6,6 +6,7 @@ stretch of that stream; whoever holds it, in whatever process, makes the same ba
 B batch, ... the shape of one example.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -144,6 +145,8 @@ def load(
     Raises:
         TextdaeError: one of these processes died.
     """
+    if num_workers:  # they tokenize nothing; without this the tokenizer warns of every one that is forked
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     loader = DataLoader(
         batches,
         sampler=tickets,

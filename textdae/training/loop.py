@@ -117,7 +117,7 @@ class Trainer:
         saving = Every(settings.save_steps, cursor.step, progress)
         on_gpu, workers = self.device.type == "cuda", settings.dataloader_num_workers
         # On the CPU they would take from the training what they give to it.
-        workers = 2 * on_gpu if workers is None else workers
+        workers = (2 if on_gpu else 0) if workers is None else workers
         batches = load(self.batches, self._tickets(), workers, on_gpu)
         speeds: list[float] = []
         totals, since, since_examples = self._zeros(2), time.monotonic(), cursor.examples
