@@ -128,20 +128,22 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
     collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
     Falling(model, arguments, train_dataset=rows, data_collator=collator, callbacks=[Clock()]).train()
     seconds = age()
-    print(json.dumps({"loss": held_out_loss(model, corpus), "seconds": seconds}), flush=True)
+    print(json.dumps({"loss": held_out_loss(model, folder, corpus), "seconds": seconds}), flush=True)
 
 
-def held_out_loss(model, corpus) -> float:
-    """What the evaluation of ours says of a stock model."""
+def held_out_loss(model, folder: str, corpus) -> float:
+    """What the evaluation of ours says of a stock model, saved and loaded: `Trainer` leaves a changed `forward` on it."""
     from textdae.data.tokenizer import vocabulary_of
-    from textdae.models.text import TextDenoiser
+    from textdae.models.text import TextDenoiser, load_masked_lm
     from textdae.noise import TokenNoise
     from textdae.settings import EvaluateSettings
     from textdae.training.evaluation import evaluate, spread
 
     noise = TokenNoise(vocabulary_of(corpus.tokenizer), 0.15)
     numbers = spread(len(corpus.held_out), EvaluateSettings().max_examples)
-    return evaluate(TextDenoiser(model.eval()), corpus.held_out, noise, numbers, 32)["loss"]
+    model.save_pretrained(f"{folder}/model")
+    denoiser = TextDenoiser(load_masked_lm(f"{folder}/model")).eval()
+    return evaluate(denoiser, corpus.held_out, noise, numbers, 32)["loss"]
 
 
 def one(name: str, file: str, folder: str, budget: str, more: str) -> None:
