@@ -82,6 +82,17 @@ def test_documents_in_one_block_do_not_see_each_other(family, attention):
             )
 
 
+def test_a_model_that_a_trainer_has_changed_is_taken_apart_too():
+    """accelerate puts a `forward` of its own on the model, bound to it; the copy that decodes must not call it."""
+    model = denoiser_of("modernbert").model
+    ids = token_ids(2, 12)
+    expected = model(input_ids=ids).logits
+    original = model.forward
+    model.forward = lambda *args, **kwargs: original(*args, **kwargs)
+    denoiser = TextDenoiser(model)
+    torch.testing.assert_close(denoiser.decode(denoiser.encode({"input_ids": ids})), expected)
+
+
 @pytest.mark.parametrize("family", ["modernbert", "bert"])
 def test_without_the_explicit_mask_they_do(family):
     """The trap that the mask is there for: stock models take position_ids and let documents leak."""
