@@ -288,7 +288,7 @@ def test_one_big_batch_is_eight_small_ones_is_two_processes_with_four(corpus, fa
     ]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
                "--rdzv-endpoint=localhost:0", "-m", "textdae", "pretrain", *words, f"output_dir={folders[2]}"]  # fmt: skip
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("bits/byte") == 1  # the first process alone speaks
@@ -326,7 +326,7 @@ def test_sharded_over_two_processes_it_is_the_same_model(corpus):
         "textdae",
         "pretrain",
     ]
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     def launch(*more: str) -> subprocess.CompletedProcess:
         return subprocess.run(

@@ -24,6 +24,7 @@ from textdae.publish.background import Pushes
 from textdae.publish.push import prepare, push
 from textdae.settings import dump, is_embedded
 from textdae.training import checkpoint
+from textdae.training.hardware import join_processes
 
 _PATIENCE, _GRACE = 3600.0, 20.0
 """Seconds to wait for what is still being sent: at the end of a run, and when it is told to stop."""
@@ -63,7 +64,7 @@ class Run:
     def __init__(
         self, settings: Any, resume: bool | str, overwrite: bool, say: Callable[[str], None]
     ) -> None:
-        self.accelerator = Accelerator()
+        self.accelerator = join_processes()
         self.is_main = self.accelerator.is_main_process
         self.say = say if self.is_main else lambda line: None
         self.folder: Path = settings.output_dir

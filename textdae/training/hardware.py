@@ -1,14 +1,25 @@
-"""What this machine does well: its multiplication format, and whether compiling will be repaid."""
+"""What this machine does well: its processes, its multiplication format, and whether compiling will be repaid."""
 
+import os
 import shutil
 
 import torch
+from accelerate import Accelerator
 
 from textdae.settings import TrainSettings
 
 # Compiling a small model takes about a minute on two cores and makes a step about a sixth faster.
 _REPAID_AFTER_SECONDS = 480
 _REPAID_AFTER_STEPS = 2000
+
+
+def join_processes() -> Accelerator:
+    """This process among the others that it was launched with.
+
+    On a CPU accelerate joins them only where it is told that it is one; otherwise each would train all by itself.
+    """
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return Accelerator(cpu=True) if several and not torch.accelerator.is_available() else Accelerator()
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

@@ -27,7 +27,7 @@ from textdae.settings import TrainSettings
 from textdae.training import checkpoint
 from textdae.training.batches import Batches, Examples, Ticket, load
 from textdae.training.checkpoint import Cursor
-from textdae.training.hardware import autocast_dtype, should_compile
+from textdae.training.hardware import autocast_dtype, join_processes, should_compile
 from textdae.training.log import Log
 from textdae.training.optimizers import build_optimizers, set_learning_rate
 from textdae.training.schedule import Every, Schedule
@@ -77,7 +77,7 @@ class Trainer:
         enough: Callable[[], bool] = lambda: False,
     ) -> None:
         self.denoiser, self.settings, self.output_dir = denoiser, settings, output_dir
-        self.accelerator = accelerator or Accelerator()
+        self.accelerator = accelerator or join_processes()
         self.facts, self.evaluate, self.save_assets = facts or {}, evaluate, save_assets
         self.saved, self.enough = saved, enough
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
