@@ -4,7 +4,7 @@
 
 The first 6,400 rows (columns text and label) once through, and 2,000 test rows; batches of 32, AdamW at a peak of 5e-4 that
 falls in a line, mean pooling. The stock recipe pads each batch to its longest text; `Trainer` at its best also groups texts
-by length and multiplies in bf16. Ours learns from nine rows in ten, the rest being what choices are made on.
+by length and multiplies in bf16. Ours learns from 98 rows in 100, the rest being what choices are made on.
 """
 
 import json
@@ -24,7 +24,7 @@ def ours(checkpoint: str, train: Path, test: Path, folder: str) -> None:
 
     given = [
         f"output_dir={folder}/run", f"data.source={train}", f"data.test_source={test}", "train.num_train_epochs=1",
-        "train.eval_steps=0", "train.save_steps=0", f"train.per_device_train_batch_size={BATCH}", f"train.learning_rate={RATE}",
+        "data.held_out=0.02", "train.eval_steps=0", "train.save_steps=0", f"train.per_device_train_batch_size={BATCH}", f"train.learning_rate={RATE}",
     ]  # fmt: skip
     result = finetune(checkpoint, load(TextFinetuneSettings, None, given))
     metrics = result.metrics
@@ -68,12 +68,12 @@ def stock(checkpoint: str, train: Path, test: Path, folder: str, best: bool) -> 
     trainer.train()
     seconds = time.perf_counter() - began
     rows = prepared(test)
-    found = trainer.predict(rows).predictions.argmax(-1)
+    found = trainer.predict(rows)  # in an order of its own, where it groups
     print(
         json.dumps(
             {
                 "speed": len(trainer.train_dataset) / seconds,
-                "accuracy": float((found == rows["label"]).mean()),
+                "accuracy": float((found.predictions.argmax(-1) == found.label_ids).mean()),
             }
         )
     )
