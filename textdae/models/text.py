@@ -55,7 +55,8 @@ class TextDenoiser(Denoiser):
         # The decoder is the stock forward with the embedding put in the encoder's place. A shallow copy shares every
         # weight with the model; it is kept out of the module tree so that nothing is counted or saved twice.
         head = copy.copy(model)
-        head.__dict__.pop("forward", None)  # one that accelerate has put there would run the model, not its copy
+        # One that accelerate has put there would run the model instead of its copy.
+        head.__dict__.pop("forward", None)
         head._modules = {**model._modules, model.base_model_prefix: _Given(self.encoder)}
         self.__dict__["head"] = head
         parameters = inspect.signature(self.encoder.forward).parameters
