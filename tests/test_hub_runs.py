@@ -491,7 +491,8 @@ def test_a_checkpoint_on_the_hub_is_scored_as_its_run_was(hub, run, corpus, tmp_
     app(words, standalone_mode=False)
     scores = json.loads((tmp_path / "scores" / "evaluation.json").read_text())["levels"]["as set"]["held_out"]
     for name, row in run[0].metrics["held_out"].items():
-        assert scores[name] == pytest.approx(row, rel=1e-4)
+        # The end of a run is scored in fp32, `evaluate` multiplies in bf16 where that is faster.
+        assert scores[name] == pytest.approx(row, rel=1e-3)
 
 
 def test_results_on_a_hub_dataset_are_written_as_its_leaderboard_reads_them(tmp_path):
