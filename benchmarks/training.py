@@ -1,10 +1,11 @@
-"""Training mini: ours against the stock recipes, each in processes of its own that take turns.
+"""Training mini: ours against the stock recipes, each in a process of its own.
 
     python benchmarks/training.py speed FILE.parquet [ROUNDS]         tokens a second, steady state
     python benchmarks/training.py loss FILE.parquet RIVAL BUDGET MORE  held-out loss after a budget: A, B or ours
 
-A budget is seconds since the process began, compiling and all (`1200s`; the corpus is tokenized before), or steps. MORE is
-the learning rate of A or B, and one setting of ours (`train.compile=never`).
+A budget is seconds since the process began, compiling and all (`1200s`), or steps; what ours and `group_texts` keep of the
+corpus is found prepared where a run has been before. MORE is the learning rate of A or B, or one setting of ours
+(`train.compile=never`).
 
 Rivals: A: `Trainer`, `BertForMaskedLM`, `DataCollatorForLanguageModeling`, `group_texts`, fp32. B: `Trainer`, ModernBERT with
 `sparse_prediction`, bf16, `torch_compile`. Same texts, tokenizer (WordPiece, 8,192), sizes (4 x 256), blocks (128), batch (32)
@@ -50,9 +51,8 @@ def ours(file: str, folder: str, given: list[str]) -> None:
 
     def timed_fit(self):
         nonlocal ended
-        self.start = self.start._replace(
-            seconds=age()
-        )  # the budget of the rivals has been running since then too
+        # The budget of the rivals has been running since then too.
+        self.start = self.start._replace(seconds=age())
         done = fit(self)
         ended = age()
         return done

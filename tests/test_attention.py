@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import library
 from transformers import ModernBertConfig, ModernBertForMaskedLM
 
 from textdae.models import attention, packed_attention
@@ -106,7 +107,7 @@ def test_it_hides_by_document_and_by_distance():
     assert found[0, 50, 0].item() == pytest.approx(52)  # 50..54
 
 
-@torch.library.custom_op("textdae_tests::one_by_one", mutates_args=())
+@library.custom_op("documents::one_by_one", mutates_args=())
 def document_after_document(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, starts: torch.Tensor, scale: float, window: int
 ) -> torch.Tensor:

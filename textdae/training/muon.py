@@ -25,8 +25,9 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     """Bring the singular values from 0.01 of the bound up into 0.72 to 1.28, smaller ones up 77 times. (n, r, c) -> (n, r, c).
 
     Three odd quintics, each the one that errs least on what the one before leaves (Amsel et al. 2025, "The Polar
-    Express"), bring those as near to 1 as Jordan's five; five bring smaller ones up 485 times. The bound on the singular values is the root of the norm of the Gram matrix,
-    which is needed anyway and is nearer to the largest one than the norm of the matrix.
+    Express"), bring those as near to 1 as Jordan's five; five bring smaller ones up 485 times. The bound on the singular
+    values is the root of the norm of the Gram matrix, which is needed anyway and is nearer to the largest one than the
+    norm of the matrix.
     """
     flip = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT.contiguous() if flip else matrices
