@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from textdae.data.packing import Blocks, StreamWriter
 from textdae.data.tokenizer import train_tokenizer, vocabulary_of
+from textdae.data.tokenizing import TextTokenizer
 from textdae.noise import (
     Corrupted,
     Draw,
@@ -315,7 +316,7 @@ def test_the_special_tokens_of_the_text_stay_as_they_are():
 
 
 def packed(tokenizer, texts: list[str], folder, block_size: int) -> dict[str, Tensor]:
-    writer = StreamWriter(folder, tokenizer)
+    writer = StreamWriter(folder, TextTokenizer(tokenizer))
     for text in texts:
         writer.add(text)
     writer.close()

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.data import packing
 from textdae.data.packing import Blocks, StreamWriter
+from textdae.data.tokenizing import TextTokenizer
 
 WILD = [
     "", "a", " leading and trailing \n", "the [MASK] sat [SEP][CLS] on [UNK] [PAD]", "two  spaces\n\nand\tlines", "Ünïcode naïve",
@@ -21,7 +22,7 @@ WILD = [
 
 
 def pack(tokenizer, texts, folder: Path, block_size: int = 32) -> Blocks:
-    writer = StreamWriter(folder, tokenizer)
+    writer = StreamWriter(folder, TextTokenizer(tokenizer))
     for text in texts:
         writer.add(text)
     writer.close()

@@ -7,18 +7,17 @@ N tokens of the stream, B batch, L positions of a block.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from itertools import chain
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from tokenizers import Encoding, Tokenizer
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from textdae.data.tokenizer import pieces
+from textdae.data.tokenizing import TextTokenizer, Tokens
 
 WORD_START, DOCUMENT_START = 1, 2
 _BATCH_CHARACTERS = 1 << 20
@@ -43,14 +42,12 @@ class StreamInfo(NamedTuple):
 class StreamWriter:
     """Tokenizes documents in batches and appends them to `folder`; memory does not grow with the corpus."""
 
-    def __init__(self, folder: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    def __init__(self, folder: Path, tokenize: TextTokenizer) -> None:
         folder.mkdir(parents=True)
         self.folder = folder
-        self.dtype = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
-        self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-        self._backend.no_truncation()
-        self._backend.no_padding()
-        self._prefix, self._suffix = _frame(tokenizer)
+        self.dtype = np.dtype(np.uint16 if len(tokenize.tokenizer) <= 2**16 else np.uint32)
+        self._tokenize = tokenize
+        self._prefix, self._suffix = _frame(tokenize.tokenizer)
         self._ids = open(folder / "ids.bin", "wb")  # noqa: SIM115
         self._flags = open(folder / "flags.bin", "wb")  # noqa: SIM115
         self._texts: list[str] = []
@@ -70,8 +67,7 @@ class StreamWriter:
                 self._flush()
 
     def _flush(self) -> None:
-        encodings = self._backend.encode_batch(self._texts, add_special_tokens=False)
-        ids, flags = _assemble(encodings, np.array(self._edges), self._prefix, self._suffix)
+        ids, flags = _assemble(self._tokenize(self._texts), np.array(self._edges), self._prefix, self._suffix)
         self._ids.write(ids.astype(self.dtype).tobytes())
         self._flags.write(flags.tobytes())
         self._tokens += len(ids)
@@ -103,42 +99,25 @@ def _frame(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
 
 
 def _assemble(
-    encodings: Sequence[Encoding], edges: np.ndarray, prefix: list[int], suffix: list[int]
+    tokens: Tokens, edges: np.ndarray, prefix: list[int], suffix: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Join encodings into one stream, `prefix` before and `suffix` after each document; return ids and flags. (n,)"""
+    """Join pieces into one stream, `prefix` before and `suffix` after each document; return ids and flags. (n,)"""
     starts, ends = edges.T
-    lengths = np.array([len(encoding) for encoding in encodings])
-    total = int(lengths.sum())
-    begins = np.cumsum(lengths) - lengths
-    words = _word_numbers(encodings, total)
-    word_start = words < 0
-    word_start[1:] |= words[1:] != words[:-1]
-    word_start[begins[lengths > 0]] = True
-
+    lengths = tokens.lengths
     framed = starts * len(prefix) + lengths + ends * len(suffix)
     places = np.cumsum(framed) - framed  # where each piece, with its special tokens, begins
     ids = np.zeros(int(framed.sum()), np.int64)
     flags = np.zeros(len(ids), np.uint8)
     texts = places + starts * len(prefix)
-    inside = np.arange(total) + np.repeat(texts - begins, lengths)
-    ids[inside] = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int64, total)
-    flags[inside] = word_start * np.uint8(WORD_START)
+    inside = np.arange(len(tokens.ids)) + np.repeat(texts - (np.cumsum(lengths) - lengths), lengths)
+    ids[inside] = tokens.ids
+    flags[inside] = tokens.word_start * np.uint8(WORD_START)
     for offset, token in enumerate(prefix):
         ids[places[starts] + offset] = token
     for offset, token in enumerate(suffix):
         ids[(texts + lengths)[ends] + offset] = token
     flags[places[starts & (framed > 0)]] |= DOCUMENT_START
     return ids, flags
-
-
-def _word_numbers(encodings: Sequence[Encoding], total: int) -> np.ndarray:
-    """The word of each token; -1 where it belongs to none (a special token in the text)."""
-    numbers = chain.from_iterable(encoding.word_ids for encoding in encodings)
-    try:
-        return np.fromiter(numbers, np.int64, total)
-    except TypeError:
-        numbers = chain.from_iterable(encoding.word_ids for encoding in encodings)
-        return np.fromiter((-1 if number is None else number for number in numbers), np.int64, total)
 
 
 class Blocks:

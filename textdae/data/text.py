@@ -15,6 +15,7 @@ from textdae.data.packing import Blocks, StreamWriter
 from textdae.data.sources import Source, open_source
 from textdae.data.split import check_apart, is_held_out, named_as, other_source
 from textdae.data.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
+from textdae.data.tokenizing import TextTokenizer
 from textdae.errors import SettingsError
 from textdae.settings import TextDataSettings, TokenizerSettings
 
@@ -144,7 +145,8 @@ class _Sample:
 def _pack(
     folder: Path, source: Source, other: Source | None, share: float, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    writers = {side: StreamWriter(folder / side, tokenizer) for side in ("train", "held_out")}
+    tokenize = TextTokenizer(tokenizer)
+    writers = {side: StreamWriter(folder / side, tokenize) for side in ("train", "held_out")}
     for text in _progress(source, "tokenizing and packing"):
         writers["held_out" if is_held_out(text, share) else "train"].add(text)
     notes: Counter[str] = Counter(source.notes)

@@ -1,0 +1,161 @@
+"""Looking up what stands between spaces: the same tokens and word starts as tokenizing each text by itself."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from textdae.data import tokenizing
+from textdae.data.tokenizing import TextTokenizer, splitter
+
+SPACES = [
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    "\r\n",
+    "\u00a0",
+    "\u2003",
+    "\u3000",
+    "\u2028",
+    "\x85",
+    "\x0b",
+    "\x1c",
+    "\x1f",
+]
+PARTS = [
+    "wa", "Wa", "don't", "x.y", "...", "1,000", "[MASK]", "[SEP]", "[UN", "K]", "##a", "\u0301", "a\u0301", "\u00b4", "\ufeff",
+    "\u200b", "\x00", "ΑΣ", "İ", "北京", "🙂", "ﬁ", "\u1100", "\u1161", "a" * 120, "New York", "<|x|>",
+]  # fmt: skip
+TEXTS = st.lists(st.sampled_from(SPACES) | st.sampled_from(PARTS) | st.text(max_size=3), max_size=12).map(
+    "".join
+)
+
+
+def wrapped(backend: Tokenizer) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]")
+
+
+def bytes_with(*added: AddedToken, **options) -> Tokenizer:
+    """A byte-level tokenizer that joins spaces, letters, and a space and what follows."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [
+        ("Ġ", "Ġ"),
+        ("ĠĠ", "ĠĠ"),
+        ("Ċ", "Ċ"),
+        ("w", "a"),
+        ("Ġ", "wa"),
+        ("Ġ", "a"),
+        (".", "."),
+        (".", "Ċ"),
+    ]
+    vocabulary = [*alphabet, *dict.fromkeys(a + b for a, b in merges)]
+    backend = Tokenizer(models.BPE({token: at for at, token in enumerate(vocabulary)}, merges))
+    backend.normalizer = normalizers.NFC()
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, **options)
+    backend.add_tokens(list(added))
+    return backend
+
+
+def words_of(*added: AddedToken) -> Tokenizer:
+    vocabulary = ["[UNK]", "wa", "##wa", "a", "##a", "x", "y", ".", "New", "York", "new", "york"]
+    backend = Tokenizer(
+        models.WordPiece({token: at for at, token in enumerate(vocabulary)}, unk_token="[UNK]")
+    )
+    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    backend.add_tokens(list(added))
+    return backend
+
+
+def prefixed() -> Tokenizer:
+    backend = bytes_with()
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    return backend
+
+
+def stripping() -> Tokenizer:
+    """Without its accent, what stands between two spaces may be nothing."""
+    backend = bytes_with()
+    backend.normalizer = normalizers.Sequence([normalizers.NFD(), normalizers.StripAccents()])
+    return backend
+
+
+def replacing() -> Tokenizer:
+    backend = words_of()
+    backend.normalizer = normalizers.Replace(Regex(r"wa\s+wa"), "x")
+    return backend
+
+
+LOOKED_UP = {
+    "bytes": bytes_with(),
+    "spaces as tokens": bytes_with(
+        AddedToken("  ", normalized=True), AddedToken("    "), AddedToken("<|x|>", lstrip=True)
+    ),
+    "words": words_of(AddedToken("[MASK]", lstrip=True, normalized=False), AddedToken("<|x|>")),
+}
+WHOLE = {
+    "a token across a space": bytes_with(AddedToken("New York")),
+    "a word across a space": words_of(AddedToken("New York")),
+    "a token that takes what follows": bytes_with(AddedToken("<|x|>", rstrip=True)),
+    "a token that looks at what is beside it": words_of(AddedToken("wa", single_word=True)),
+    "a space put before each text": prefixed(),
+    "no borders": bytes_with(use_regex=False),
+    "a normalizer that looks at two words": replacing(),
+    "a normalizer that joins spaces": stripping(),
+}
+
+
+def one_by_one(backend: Tokenizer, texts: list[str]) -> tuple[list[int], list[bool], list[int]]:
+    """What the library says of each text."""
+    ids: list[int] = []
+    starts: list[bool] = []
+    lengths = []
+    for text in texts:
+        encoding = backend.encode(text, add_special_tokens=False)
+        words = encoding.word_ids
+        ids += encoding.ids
+        starts += [at == 0 or word is None or word != words[at - 1] for at, word in enumerate(words)]
+        lengths.append(len(words))
+    return ids, starts, lengths
+
+
+def check(tokenize: TextTokenizer, backend: Tokenizer, texts: list[str]) -> None:
+    found = tokenize(texts)
+    assert tuple(part.tolist() for part in found) == one_by_one(backend, texts)
+
+
+def test_which_tokenizers_are_looked_up(tokenizers):
+    assert {name for name, some in tokenizers.items() if splitter(some.backend_tokenizer)} == {
+        "wordpiece", "bpe"
+    }  # fmt: skip
+    assert all(map(splitter, LOOKED_UP.values()))
+    assert not any(map(splitter, WHOLE.values()))
+
+
+@given(batches=st.lists(st.lists(TEXTS, max_size=4), min_size=1, max_size=3))
+def test_any_texts_are_tokenized_as_each_by_itself(tokenizers, batches):
+    stock = {name: some.backend_tokenizer for name, some in tokenizers.items()}
+    for backend in (stock | LOOKED_UP | WHOLE).values():
+        tokenize = TextTokenizer(wrapped(backend))
+        for texts in batches:
+            check(tokenize, backend, texts)
+
+
+def test_a_part_is_tokenized_once_and_what_is_known_stays_bounded(wordpiece, corpus_texts, monkeypatch):
+    tokenize = TextTokenizer(wordpiece)
+    asked = []
+    original = tokenize._tokenize
+    monkeypatch.setattr(tokenize, "_tokenize", lambda texts: [asked.extend(texts), original(texts)][1])
+    for begin in range(0, 60, 20):
+        check(tokenize, wordpiece.backend_tokenizer, corpus_texts[begin : begin + 20])
+    assert len(asked) == len(set(asked)) == len(tokenize._known)
+    monkeypatch.setattr(tokenizing, "_MOST_KNOWN", len(asked))
+    check(tokenize, wordpiece.backend_tokenizer, corpus_texts[60:80])
+    assert len(tokenize._known) < len(asked)
+
+
+@pytest.mark.parametrize("texts", [[], [""], ["", "wa", ""]])
+def test_few_texts_or_none(tokenizer, texts):
+    check(TextTokenizer(tokenizer), tokenizer.backend_tokenizer, texts)
