@@ -22,7 +22,7 @@ class DenoiserOutput(NamedTuple):
     count: Tensor
     """Number of scored positions. ()"""
     embedding: Tensor
-    """What the encoder makes of the corrupted inputs. (B, ..., D)"""
+    """What the encoder makes of the corrupted inputs. (B, ..., D); in training perhaps only where it is scored"""
     reconstruction: Tensor
     """What the decoder makes of the embedding: at the scored positions only (M, ...), or of the whole example (B, ...)."""
 

@@ -57,6 +57,7 @@ def packed_attention(
     attention_mask: Tensor | None,
     scaling: float,
     sliding_window: int | None = None,
+    wanted: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Softmax attention, (B, H, L, D) -> (B, L, H, D).
@@ -64,16 +65,20 @@ def packed_attention(
     Args:
         attention_mask: what `boundaries` returns; whatever else goes to sdpa.
         sliding_window: one more than the positions seen to either side, as transformers counts.
+        wanted: where the queries stand, in order, if they are not at all positions; there is no window then. *Shape:* (B, M).
     """
     if attention_mask is None or attention_mask.ndim != 1:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    batch, _, length, _ = query.shape
+    batch, _, asked, _ = query.shape
+    length = key.shape[2]
     laid_out = [side.transpose(1, 2).flatten(0, 1) for side in (query, key, value)]
     window = (sliding_window - 1,) * 2 if sliding_window else (-1, -1)
-    mixed = varlen_attn(
-        *laid_out, attention_mask, attention_mask, length, length, scale=scaling, window_size=window
-    )
-    return mixed.unflatten(0, (batch, length)), None
+    begins = attention_mask
+    if wanted is not None and wanted.shape[1] == asked:
+        places = wanted + torch.arange(batch, device=wanted.device)[:, None] * length
+        begins = torch.searchsorted(places.flatten(), attention_mask, out_int32=True)
+    mixed = varlen_attn(*laid_out, begins, attention_mask, asked, length, scale=scaling, window_size=window)
+    return mixed.unflatten(0, (batch, asked)), None
 
 
 AttentionInterface.register(NAME, packed_attention)

@@ -17,9 +17,11 @@ from transformers.modeling_outputs import BaseModelOutput
 from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
 from textdae.models import attention, packed_attention
-from textdae.models.denoiser import Denoiser
+from textdae.models.denoiser import Denoiser, DenoiserOutput
+from textdae.models.last_layer import skip_unwanted, wanted_positions
 from textdae.models.sharding import put
 from textdae.models.text_config import text_config
+from textdae.noise import Corrupted
 from textdae.settings import TextModelSettings
 
 FIRST_LOGITS = 1.6
@@ -61,6 +63,7 @@ class TextDenoiser(Denoiser):
         self.__dict__["head"] = head
         parameters = inspect.signature(self.encoder.forward).parameters
         self._takes_positions = "position_ids" in parameters
+        self._skips = False
         self._position_offset = next(
             (
                 m.padding_idx + 1
@@ -91,14 +94,32 @@ class TextDenoiser(Denoiser):
     def _has_local_layers(self) -> bool:
         return "sliding_attention" in (getattr(self.model.config, "layer_types", None) or [])
 
+    def forward(self, corrupted: Corrupted) -> DenoiserOutput:
+        """Encode, in training perhaps to the end only where it is scored; decode there, compare with the original."""
+        wanted = wanted_positions(corrupted.where) if self.training and self._skips else None
+        if wanted is not None:
+            if self._fast:
+                torch._dynamo.mark_dynamic(wanted, 1)  # or every number of them would be compiled anew
+            corrupted = corrupted._replace(inputs=corrupted.inputs | {"wanted": wanted})
+        return super().forward(corrupted)
+
+    def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
+        """The embedding and the target at the scored positions, (N, D) and (N,)."""
+        wanted = corrupted.inputs.get("wanted")
+        if wanted is not None:
+            inputs, target, where = corrupted
+            corrupted = Corrupted(inputs, target.take_along_dim(wanted, 1), where.take_along_dim(wanted, 1))
+        return super().select(embedding, corrupted)
+
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
         """Token ids -> embedding (B, L, D).
 
         Args:
             inputs: `input_ids` (B, L), and either `document` (B, L), the number of the document that each position
                 belongs to (-1 on padding): documents do not see each other; or `attention_mask` (B, L); or neither.
+                Where `forward` has put them there, `wanted` (B, M): the embedding is that of these positions, (B, M, D).
         """
-        arguments: dict[str, Any] = {"input_ids": inputs["input_ids"]}
+        arguments: dict[str, Any] = {name: inputs[name] for name in ("input_ids", "wanted") if name in inputs}
         if "document" in inputs:
             arguments["attention_mask"] = self._attention_mask(inputs["document"])
             if self._takes_positions:
@@ -173,6 +194,7 @@ class TextDenoiser(Denoiser):
             and packed_attention.takes(self.model.config, device)
         ):
             self.model.set_attn_implementation(packed_attention.NAME)
+        self._skips = skip_unwanted(self.encoder)
         super().optimize_for(device, compile)
 
     def hidden_matrices(self) -> list[nn.Parameter]:

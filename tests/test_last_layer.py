@@ -1,0 +1,160 @@
+"""A last layer that is computed where it is wanted gives there what the whole one gives, and the same gradients."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from test_attention import made, one_by_one
+from torch import nn
+from transformers import (
+    BertConfig,
+    BertModel,
+    ModernBertConfig,
+    ModernBertModel,
+)
+
+from textdae.models import attention, packed_attention
+from textdae.models.last_layer import skip_unwanted, wanted_positions
+from textdae.models.text import TextDenoiser
+from textdae.noise import Corrupted
+
+SIZES = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": 0}  # fmt: skip
+CPU = torch.device("cpu")
+
+
+def batch_of(length: int, rate: float = 0.25, rows: int = 3) -> Corrupted:
+    chance = torch.Generator().manual_seed(1)
+    ids = torch.randint(1, 50, (rows, length), generator=chance)
+    document = torch.randint(0, 3, (rows, length), generator=chance).sort(1).values
+    document[0, -5:] = -1
+    where = (torch.rand(rows, length, generator=chance) < rate) & (document >= 0)
+    where[1, : length // 2] = False  # rows have different numbers
+    return Corrupted({"input_ids": ids, "document": document}, ids, where)
+
+
+def gradients(denoiser: TextDenoiser, batch: Corrupted) -> list[torch.Tensor]:
+    output = denoiser.train()(batch)
+    output.loss_sum.backward()
+    assert len(output.reconstruction) == int(batch.where.sum())
+    return [output.loss_sum.detach(), *(p.grad for p in denoiser.parameters() if p.grad is not None)]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("length", [24, 100])
+@pytest.mark.parametrize("implementation", ["eager", "sdpa", attention.NAME])
+def test_loss_and_gradients_are_those_of_the_whole_layer(implementation, length, bias):
+    batch = batch_of(length)
+    whole, part = (made(implementation, attention_bias=bias, mlp_bias=bias) for _ in range(2))
+    part._skips = skip_unwanted(part.encoder)
+    shapes = []
+    part.encoder.final_norm.register_forward_hook(lambda module, given, made: shapes.append(made.shape))
+    for mine, theirs in zip(gradients(part, batch), gradients(whole, batch), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+    assert shapes == [(3, -(-int(batch.where.sum(1).max()) // 4) * 4, 16)]
+
+
+@pytest.mark.filterwarnings("ignore")  # dynamo's own, about itself
+def test_compiled_it_is_the_same_and_compiled_once():
+    whole, part = made("eager"), made("eager")
+    part.optimize_for(CPU, compile=True)
+    for rate in (0.5, 0.35, 0.2):
+        batch = batch_of(48, rate)
+        for denoiser in (whole, part):
+            denoiser.zero_grad()
+        for mine, theirs in zip(gradients(part, batch), gradients(whole, batch), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 3
+
+
+def test_on_a_gpus_path_too(monkeypatch):
+    """Its kernel replaced: which queries belong to which document is ours."""
+    asked = []
+
+    def kernel(q, k, v, starts_q, starts_k, longest_q, longest_k, *, scale, window_size=(-1, -1)):
+        asked.append((len(q), len(k), longest_q, longest_k))
+        if starts_q is starts_k:
+            return one_by_one(
+                q, k, v, starts_q, starts_k, longest_q, longest_k, scale=scale, window_size=window_size
+            )
+        parts = []
+        for number in range(len(starts_k) - 1):
+            some, others = (slice(*starts[number : number + 2].tolist()) for starts in (starts_q, starts_k))
+            scores = torch.einsum("qhd,khd->hqk", q[some], k[others]) * scale
+            parts.append(torch.einsum("hqk,khd->qhd", scores.softmax(-1), v[others]))
+        return torch.cat(parts)
+
+    monkeypatch.setattr(packed_attention, "varlen_attn", kernel)
+    batch = batch_of(48)
+    whole, part = made("eager"), made(packed_attention.NAME)
+    part._skips = skip_unwanted(part.encoder)
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        outputs = [denoiser.train()(batch) for denoiser in (whole, part)]
+    torch.testing.assert_close(outputs[1].reconstruction, outputs[0].reconstruction, rtol=0.05, atol=0.05)
+    assert asked[-1] == (36, 144, 12, 48)
+
+
+def test_evaluation_is_of_all_positions():
+    denoiser, batch = made("eager"), batch_of(48)
+    denoiser.optimize_for(CPU, compile=False)
+    with torch.no_grad():
+        assert denoiser.eval()(batch).embedding.shape == (3, 48, 16)
+        assert denoiser.train()(batch).embedding.shape[1] < 48
+
+
+def test_a_step_that_scores_everything_or_nothing():
+    everything = batch_of(24)._replace(where=torch.ones(3, 24, dtype=torch.bool))
+    nothing = everything._replace(where=torch.zeros(3, 24, dtype=torch.bool))
+    for batch in (everything, nothing):
+        whole, part = made("eager"), made("eager")
+        part._skips = skip_unwanted(part.encoder)
+        for mine, theirs in zip(gradients(part, batch), gradients(whole, batch), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=9, max_size=9), min_size=1, max_size=5))
+def test_wanted_positions_hold_all_that_are_true_in_order(rows):
+    where = torch.tensor(rows)
+    wanted = wanted_positions(where)
+    most = max(1, max(map(sum, rows)))
+    if wanted is None:
+        assert most > 8
+        return
+    assert wanted.shape == (len(rows), 4 if most <= 4 else 8)
+    assert (wanted.diff(dim=1) > 0).all()
+    for row, found in zip(rows, wanted.tolist(), strict=True):
+        assert {at for at, true in enumerate(row) if true} <= set(found)
+
+
+def test_it_is_for_encoders_whose_last_layer_it_knows():
+    assert skip_unwanted(
+        ModernBertModel(ModernBertConfig(**SIZES, layer_types=["sliding_attention", "full_attention"]))
+    )
+    assert not skip_unwanted(
+        ModernBertModel(ModernBertConfig(**SIZES, layer_types=["full_attention", "sliding_attention"]))
+    )
+    assert not skip_unwanted(BertModel(BertConfig(**SIZES)))
+    replaced = ModernBertModel(ModernBertConfig(**SIZES, layer_types=["full_attention"] * 2))
+    replaced.layers[-1].attn.Wqkv = nn.Sequential(replaced.layers[-1].attn.Wqkv)
+    assert not skip_unwanted(replaced)
+
+
+def test_the_stock_model_is_left_as_it_was():
+    """Names, weights, whole embeddings, copies and pickles."""
+    denoiser = made("eager").eval()
+    model, ids = denoiser.model, batch_of(24).inputs["input_ids"]
+    names = list(model.state_dict())
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits
+        denoiser.optimize_for(CPU, compile=False)
+        assert list(model.state_dict()) == names
+        again = pickle.loads(pickle.dumps(model.state_dict()))
+        other = copy.deepcopy(model)
+        other.load_state_dict(again)
+        for one in (model, other):
+            torch.testing.assert_close(one(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-5)
+        nn.init.normal_(other.model.layers[-1].mlp.Wo.weight)  # the copy's own layer is the one that runs
+        assert not torch.allclose(other(input_ids=ids).logits, expected, atol=1e-3)
+        torch.testing.assert_close(model(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-5)
