@@ -15,7 +15,7 @@ from textdae.models.text import TextDenoiser
 from textdae.noise import Draw, TokenNoise
 from textdae.noise.text import Vocabulary
 
-SMALL = Size(4, 128, 2, 256, 1000, 256, 8, 16, 2)
+SMALL = Size(4, 128, 2, 256, 1000, 256, 8, 16, 2, 1)
 
 
 def gradients(device: str, dtype: torch.dtype | None, compile: bool) -> dict[str, torch.Tensor]:
