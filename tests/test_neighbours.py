@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 from textdae.data import neighbours
-from textdae.data.neighbours import WINDOW, embed
+from textdae.data.neighbours import SMOOTHING, WINDOW, embed
 from textdae.data.packing import DOCUMENT_START
 from textdae.modalities.text import TextModality
 from textdae.models.text import FIRST_LOGITS, TextDenoiser
@@ -51,7 +51,8 @@ def test_it_is_the_singular_vectors_of_the_mutual_information(size, seed):
     ids, flags = corpus(size, 400, seed)
     table = by_hand(ids, flags, size)
     with np.errstate(divide="ignore", invalid="ignore"):
-        information = np.log(table * table.sum() / np.outer(table.sum(1), table.sum(0)))
+        left, right = table.sum(1) ** SMOOTHING, table.sum(0) ** SMOOTHING
+        information = np.log(table / table.sum() * left.sum() * right.sum() / np.outer(left, right))
     information = np.nan_to_num(information, nan=0, posinf=0, neginf=0).clip(min=0)
     u, values, _ = np.linalg.svd(np.hstack([information, information.T]))
     expected = u * values**0.5

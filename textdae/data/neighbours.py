@@ -20,11 +20,13 @@ from torch import Tensor
 from textdae.data.cache import cached, digest
 from textdae.data.packing import DOCUMENT_START, Blocks
 
-_VERSION, _FILE = 2, "embedding.safetensors"
+_VERSION, _FILE = 3, "embedding.safetensors"
 WINDOW = 4
 """Tokens to either side that count as neighbours, each one over its distance."""
 MOST_TOKENS = 1 << 22
 """More are not counted; frequent tokens, which most steps are about, have been seen often enough by then."""
+SMOOTHING = 0.5
+"""Power of the counts: .75 is usual, of one side (Levy, Goldberg and Dagan 2015, section 3.1); here the root is better."""
 _ROUNDS = 3
 _CHUNK = 1 << 20
 
@@ -52,8 +54,8 @@ def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Te
         *Shape:* (V, D), float32.
     """
     before, after, weight = _count(ids, flags, vocab_size)
-    total, left, right = weight.sum(), *(np.bincount(t, weight, vocab_size) for t in (before, after))
-    information = np.log(weight * total / (left[before] * right[after]))
+    left, right = (_smoothed(np.bincount(tokens, weight, vocab_size)) for tokens in (before, after))
+    information = np.log(weight / weight.sum() / (left[before] * right[after]))
     more = information > 0  # what is seen together less often than by chance says little
     forward = _sparse(before[more], after[more], information[more], vocab_size)
     backward = _sparse(after[more], before[more], information[more], vocab_size)
@@ -75,6 +77,12 @@ def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Te
     known[before[more]] = known[after[more]] = True
     norm = embedding.norm(dim=1, keepdim=True).clamp(min=1e-6)
     return torch.where(known, embedding / norm * width**0.5, 0.0)
+
+
+def _smoothed(counts: np.ndarray) -> np.ndarray:
+    """Shares, those of rare tokens raised: by chance they are often seen with what they have little to do with. (V,)"""
+    raised: np.ndarray = counts**SMOOTHING
+    return raised / max(raised.sum(), 1e-9)
 
 
 def _count(ids: np.ndarray, flags: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
