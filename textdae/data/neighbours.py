@@ -67,9 +67,9 @@ def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Te
         basis = basis * triangle.diagonal().sign()  # libraries differ in the signs
     small = basis.mT @ (forward @ (backward @ basis) + backward @ (forward @ basis))
     values, vectors = torch.linalg.eigh((small + small.mT) / 2)
-    # Each direction as the root of its singular value, which is symmetric in the two sides of a pair (Levy and Goldberg,
-    # section 5.2); turned back by `vectors`, whose signs are free, it has none that are.
-    embedding = basis @ (vectors * values.clamp(min=0) ** 0.25) @ vectors.mT
+    # The rows of [forward, backward] as they lie in that space, the singular values whole: for a start it is better than
+    # their roots (Levy and Goldberg, section 5.2). Turned back by `vectors`, whose signs are free, it has none that are.
+    embedding = basis @ (vectors * values.clamp(min=0) ** 0.5) @ vectors.mT
     # Turned, so that no dimension carries more than the others; a vocabulary below D fills a part of the space.
     turn = torch.linalg.qr(torch.randn(width, width, generator=generator))
     embedding = embedding @ (turn.Q * turn.R.diagonal().sign())[: embedding.shape[1]]
