@@ -99,6 +99,7 @@ WHOLE = {
     "a token across a space": bytes_with(AddedToken("New York")),
     "a word across a space": words_of(AddedToken("New York")),
     "a token that takes what follows": bytes_with(AddedToken("<|x|>", rstrip=True)),
+    "a token that has a space when it is looked for": words_of(AddedToken("x\u00b4y", normalized=True)),
     "a token that looks at what is beside it": words_of(AddedToken("wa", single_word=True)),
     "a space put before each text": prefixed(),
     "no borders": bytes_with(use_regex=False),
@@ -151,9 +152,20 @@ def test_a_part_is_tokenized_once_and_what_is_known_stays_bounded(wordpiece, cor
     for begin in range(0, 60, 20):
         check(tokenize, wordpiece.backend_tokenizer, corpus_texts[begin : begin + 20])
     assert len(asked) == len(set(asked)) == len(tokenize._known)
+    monkeypatch.setattr(tokenizing, "_TOGETHER", 7)
     monkeypatch.setattr(tokenizing, "_MOST_KNOWN", len(asked))
     check(tokenize, wordpiece.backend_tokenizer, corpus_texts[60:80])
     assert len(tokenize._known) < len(asked)
+
+
+def test_what_hardly_comes_again_is_not_kept(wordpiece):
+    """Texts without spaces, and words that are all different; long parts among others."""
+    tokenize = TextTokenizer(wordpiece)
+    check(tokenize, wordpiece.backend_tokenizer, [f"{number:032x}" * 50 for number in range(20)])
+    check(tokenize, wordpiece.backend_tokenizer, [" ".join(f"{number:x}" for number in range(1000))])
+    assert not tokenize._known
+    check(tokenize, wordpiece.backend_tokenizer, ["wa " * 9 + "wa" * 33])
+    assert set(tokenize._known) == {"wa"}
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["", "wa", ""]])

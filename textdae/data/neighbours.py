@@ -50,13 +50,14 @@ def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Te
         flags: of which `DOCUMENT_START` is read. *Shape:* (N,), uint8.
 
     Returns:
-        Rows of mean square 1, or 0 for tokens without neighbours; to rounding a pure function of the arguments.
+        Rows of mean square 1, or 0 for tokens that are seen with none more often than expected; to rounding a pure function
+        of the arguments.
         *Shape:* (V, D), float32.
     """
     before, after, weight = _count(ids, flags, vocab_size)
     left, right = (_smoothed(np.bincount(tokens, weight, vocab_size)) for tokens in (before, after))
     information = np.log(weight / weight.sum() / (left[before] * right[after]))
-    more = information > 0  # what is seen together less often than by chance says little
+    more = information > 0  # what is seen together less often than expected says little
     forward = _sparse(before[more], after[more], information[more], vocab_size)
     backward = _sparse(after[more], before[more], information[more], vocab_size)
     generator = torch.Generator().manual_seed(0)

@@ -15,6 +15,10 @@ from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 _MOST_KNOWN = 1 << 19  # some 100 MB
+_LONGEST_KNOWN = (
+    64  # characters: longer ones hardly come again, and where there are no spaces a part is a whole text
+)
+_TOGETHER = 1 << 14  # parts; each costs the tokenizer a kilobyte beside its characters
 # These look at no letter on the other side of a space, and those of the first line leave no two spaces together that were not.
 _KEEP_LETTERS = {"NFC", "NFD", "Lowercase"}
 _MAY_DROP_LETTERS = _KEEP_LETTERS | {"BertNormalizer", "NFKC", "NFKD", "StripAccents"}
@@ -62,11 +66,19 @@ class TextTokenizer:
         assert split
         parts = [split(text) for text in texts]
         new = list({*chain.from_iterable(parts)}.difference(self._known))
+        if 2 * len(new) > sum(map(len, parts)):  # hardly anything comes again
+            return self._tokenize(texts)
         if len(self._known) + len(new) > _MOST_KNOWN:  # the frequent ones are soon known again
             self._known = {}
             new = list({*chain.from_iterable(parts)})
-        self._known.update(zip(new, self._tokenize(new), strict=True))
-        return [b"".join(map(self._known.__getitem__, some)) for some in parts]
+        for begin in range(0, len(new), _TOGETHER):
+            some = new[begin : begin + _TOGETHER]
+            self._known.update(zip(some, self._tokenize(some), strict=True))
+        found = [b"".join(map(self._known.__getitem__, some)) for some in parts]
+        for part in new:
+            if len(part) > _LONGEST_KNOWN:
+                del self._known[part]
+        return found
 
     def _tokenize(self, texts: Sequence[str]) -> list[bytes]:
         """Of each text its tokens, 32 bits each: the id, and in the lowest bit whether a word begins."""
@@ -92,10 +104,14 @@ def splitter(backend: Tokenizer) -> Callable[[str], list[str]] | None:
     added = state["added_tokens"]
     if state["model"].get("dropout") or any(token["single_word"] or token["rstrip"] for token in added):
         return None
+    # As they are written, and as they are looked for.
+    forms = [token["content"] for token in added]
+    if backend.normalizer:
+        forms += [backend.normalizer.normalize_str(form) for form in forms]
     if kind["type"] in _DROP_SPACES and normalizers <= _MAY_DROP_LETTERS:
-        return None if any(re.search(r"\s", token["content"]) for token in added) else _between_spaces
+        return _between_spaces if all(re.fullmatch(r"\S+", form) for form in forms) else None
     if kind["type"] == "ByteLevel" and kind["use_regex"] and not kind["add_prefix_space"]:
-        within = all(re.fullmatch(r"\s*\S*", token["content"]) for token in added)
+        within = all(re.fullmatch(r"\s*\S*", form) for form in forms)
         return _WITH_SPACES.findall if within and normalizers <= _KEEP_LETTERS else None
     return None
 
