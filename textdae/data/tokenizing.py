@@ -1,7 +1,7 @@
 """Texts -> token ids and word starts; what stands between two spaces is tokenized once and then looked up.
 
-A text is mostly words that have been seen, so this is several times faster than tokenizing it. It holds for tokenizers
-none of whose tokens goes across a white space after something else; others are given whole texts.
+A text is mostly words that have been seen, so this is several times faster than tokenizing it. It is exact for tokenizers
+that look at no two sides of a space at once; others are given whole texts.
 """
 
 import json
@@ -15,9 +15,8 @@ from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 _MOST_KNOWN = 1 << 19  # some 100 MB
-_LONGEST_KNOWN = (
-    64  # characters: longer ones hardly come again, and where there are no spaces a part is a whole text
-)
+# Characters. Longer parts hardly come again, and where there are no spaces a part is a whole text.
+_LONGEST_KNOWN = 64
 _TOGETHER = 1 << 14  # parts; each costs the tokenizer a kilobyte beside its characters
 # These look at no letter on the other side of a space, and those of the first line leave no two spaces together that were not.
 _KEEP_LETTERS = {"NFC", "NFD", "Lowercase"}
