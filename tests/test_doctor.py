@@ -89,7 +89,6 @@ def test_a_full_disk_is_noticed(tmp_path, monkeypatch):
 # The loss
 
 
-@pytest.mark.slow
 def test_the_recorded_curve_is_that_of_this_program():
     """On another processor or with other versions within the tolerance, which is what it is for."""
     finding = check_loss(golden_losses)
