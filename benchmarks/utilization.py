@@ -4,8 +4,8 @@
 The rate is measured in the same run on the products of that model's own linear layers, forward and backward. Counted are
 6 N D, attention within documents and windows, and the decoder where it scores; not the optimizer. Of the last layer we compute
 what is scored only: the share is given of all that was asked for, and of what was computed (without the few positions more
-that make rows of one length). Tokens are random, in
-documents of about 200. The stock model runs with sdpa; its flash_attention_2 needs a package of its own and is left out.
+that make rows of one length). Tokens are random, in documents of about 200. The stock model runs with sdpa; its
+flash_attention_2 needs a package of its own and is left out.
 """
 
 import json

@@ -51,8 +51,7 @@ def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Te
 
     Returns:
         Rows of mean square 1, or 0 for tokens that are seen with none more often than expected; to rounding a pure function
-        of the arguments.
-        *Shape:* (V, D), float32.
+        of the arguments. *Shape:* (V, D), float32.
     """
     before, after, weight = _count(ids, flags, vocab_size)
     left, right = (_smoothed(np.bincount(tokens, weight, vocab_size)) for tokens in (before, after))
