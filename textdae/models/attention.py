@@ -57,20 +57,75 @@ def local_attention(
     length = query.shape[2]
     if attention_mask is not None and attention_mask.ndim == 5:
         _, _, count, stretch, surroundings = attention_mask.shape
-        window, rest = (surroundings - stretch) // 2, count * stretch - length
-        query = F.pad(query, (0, 0, 0, rest)).unflatten(2, (count, stretch))
-        key, value = (
-            F.pad(side, (0, 0, window, window + rest)).unfold(2, surroundings, stretch).transpose(-1, -2)
-            for side in (key, value)
-        )
-    scores = query @ key.transpose(-1, -2) * scaling
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
-    mixed = F.dropout(weights, dropout, module.training) @ value
+        window = (surroundings - stretch) // 2
+        query = F.pad(query, (0, 0, 0, count * stretch - length)).unflatten(2, (count, stretch))
+        key, value = (_Surroundings.apply(side, stretch, window) for side in (key, value))
+    if dropout and module.training:
+        weights = F.dropout(_weights(query, key, attention_mask, scaling), dropout)
+        mixed = weights @ value
+    else:
+        mixed = _Mixed.apply(query, key, value, attention_mask, scaling)
     if mixed.ndim == 5:
         mixed = mixed.flatten(2, 3)[:, :, :length]
     return mixed.transpose(1, 2).contiguous(), None
+
+
+def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) -> Tensor:
+    scores = query @ key.mT * scaling
+    if mask is not None:
+        scores = scores + mask
+    return scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+
+
+class _Mixed(torch.autograd.Function):
+    """Softmax attention, (..., Q, D), (..., K, D) twice -> (..., Q, D), with the backward pass spelt out.
+
+    The weights are kept, so no exponential is taken twice, and every gradient comes in the layout of what it is the
+    gradient of; what autograd makes of the formula turns the one of the keys around, which compiled loops read slowly.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float
+    ) -> Tensor:
+        weights = _weights(query, key, mask, scaling)
+        ctx.save_for_backward(query, key, value, weights)
+        ctx.scaling = scaling
+        return weights @ value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        query, key, value, weights = ctx.saved_tensors
+        share = weights.float()
+        change = (grad @ value.mT).float()
+        change = share * (change - (share * change).sum(-1, keepdim=True))
+        of_scores = (change * ctx.scaling).to(query.dtype)
+        return of_scores @ key, of_scores.mT @ query, weights.mT @ grad, None, None
+
+
+class _Surroundings(torch.autograd.Function):
+    """What each stretch sees, (B, H, L, D) -> (B, H, N, C + 2 W, D); zeros beyond the ends.
+
+    The stock backward pass adds up what overlaps one number after the other; this one adds whole stretches.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, side: Tensor, stretch: int, window: int) -> Tensor:
+        length = side.shape[2]
+        ctx.length, ctx.stretch, ctx.window = length, stretch, window
+        padded = F.pad(side, (0, 0, window, window + -length % stretch))
+        return padded.unfold(2, stretch + 2 * window, stretch).mT.contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+        # The j-th stretch of what a stretch sees is the j-th after it, in a block that begins W positions early.
+        parts = grad.split(ctx.stretch, 3)
+        after = len(parts) - 1
+        whole = sum(
+            F.pad(part, (0, 0, 0, ctx.stretch - part.shape[3], number, after - number))
+            for number, part in enumerate(parts)
+        )
+        return whole.flatten(2, 3)[:, :, ctx.window : ctx.window + ctx.length], None, None
 
 
 AttentionInterface.register(NAME, local_attention)
