@@ -18,7 +18,7 @@ from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
 from textdae.models import attention, packed_attention
 from textdae.models.denoiser import Denoiser, DenoiserOutput
-from textdae.models.last_layer import skip_unwanted, wanted_positions
+from textdae.models.modernbert import prepare_for_training, wanted_positions
 from textdae.models.sharding import put
 from textdae.models.text_config import text_config
 from textdae.noise import Corrupted
@@ -96,12 +96,14 @@ class TextDenoiser(Denoiser):
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
         """Encode, in training perhaps to the end only where it is scored; decode there, compare with the original."""
+        # Before what is compiled, which would work masks and positions out once for every use.
+        inputs = self._without_document(corrupted.inputs)
         wanted = wanted_positions(corrupted.where) if self.training and self._skips else None
         if wanted is not None:
             if self._fast:
                 torch._dynamo.mark_dynamic(wanted, 1)  # or every number of them would be compiled anew
-            corrupted = corrupted._replace(inputs=corrupted.inputs | {"wanted": wanted})
-        return super().forward(corrupted)
+            inputs = inputs | {"wanted": wanted}
+        return super().forward(corrupted._replace(inputs=inputs))
 
     def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
         """The embedding and the target at the scored positions, (N, D) and (N,)."""
@@ -119,16 +121,19 @@ class TextDenoiser(Denoiser):
                 belongs to (-1 on padding): documents do not see each other; or `attention_mask` (B, L); or neither.
                 Where `forward` has put them there, `wanted` (B, M): the embedding is that of these positions, (B, M, D).
         """
-        arguments: dict[str, Any] = {name: inputs[name] for name in ("input_ids", "wanted") if name in inputs}
+        embedding = self.encoder(**self._without_document(inputs))[0]
+        assert isinstance(embedding, Tensor)
+        return embedding
+
+    def _without_document(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The encoder's own arguments, in which a mask and positions stand for the numbers of the documents."""
+        known = ("input_ids", "attention_mask", "position_ids", "wanted")
+        arguments = {name: inputs[name] for name in known if name in inputs}
         if "document" in inputs:
             arguments["attention_mask"] = self._attention_mask(inputs["document"])
             if self._takes_positions:
                 arguments["position_ids"] = _positions(inputs["document"]) + self._position_offset
-        elif "attention_mask" in inputs:
-            arguments["attention_mask"] = inputs["attention_mask"]
-        embedding = self.encoder(**arguments)[0]
-        assert isinstance(embedding, Tensor)
-        return embedding
+        return arguments
 
     def decode(self, embedding: Tensor) -> Tensor:
         """Embedding (..., D) -> logits (..., V)."""
@@ -194,7 +199,7 @@ class TextDenoiser(Denoiser):
             and packed_attention.takes(self.model.config, device)
         ):
             self.model.set_attn_implementation(packed_attention.NAME)
-        self._skips = skip_unwanted(self.encoder)
+        self._skips = prepare_for_training(self.encoder)
         super().optimize_for(device, compile)
 
     def hidden_matrices(self) -> list[nn.Parameter]:

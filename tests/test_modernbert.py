@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from textdae.models import attention, packed_attention
-from textdae.models.last_layer import skip_unwanted, wanted_positions
+from textdae.models.modernbert import prepare_for_training, wanted_positions
 from textdae.models.text import TextDenoiser
 from textdae.noise import Corrupted
 
@@ -48,7 +48,7 @@ def gradients(denoiser: TextDenoiser, batch: Corrupted) -> list[torch.Tensor]:
 def test_loss_and_gradients_are_those_of_the_whole_layer(implementation, length, bias):
     batch = batch_of(length)
     whole, part = (made(implementation, attention_bias=bias, mlp_bias=bias) for _ in range(2))
-    part._skips = skip_unwanted(part.encoder)
+    part._skips = prepare_for_training(part.encoder)
     shapes = []
     part.encoder.final_norm.register_forward_hook(lambda module, given, made: shapes.append(made.shape))
     for mine, theirs in zip(gradients(part, batch), gradients(whole, batch), strict=True):
@@ -91,7 +91,7 @@ def test_on_a_gpus_path_too(monkeypatch):
     monkeypatch.setattr(packed_attention, "varlen_attn", kernel)
     batch = batch_of(48)
     whole, part = made("eager"), made(packed_attention.NAME)
-    part._skips = skip_unwanted(part.encoder)
+    part._skips = prepare_for_training(part.encoder)
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         outputs = [denoiser.train()(batch) for denoiser in (whole, part)]
     torch.testing.assert_close(outputs[1].reconstruction, outputs[0].reconstruction, rtol=0.05, atol=0.05)
@@ -111,7 +111,7 @@ def test_a_step_that_scores_everything_or_nothing():
     nothing = everything._replace(where=torch.zeros(3, 24, dtype=torch.bool))
     for batch in (everything, nothing):
         whole, part = made("eager"), made("eager")
-        part._skips = skip_unwanted(part.encoder)
+        part._skips = prepare_for_training(part.encoder)
         for mine, theirs in zip(gradients(part, batch), gradients(whole, batch), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
@@ -131,20 +131,20 @@ def test_wanted_positions_hold_all_that_are_true_in_order(rows):
 
 
 def test_it_is_for_encoders_whose_last_layer_it_knows():
-    assert skip_unwanted(
+    assert prepare_for_training(
         ModernBertModel(ModernBertConfig(**SIZES, layer_types=["sliding_attention", "full_attention"]))
     )
-    assert not skip_unwanted(
+    assert not prepare_for_training(
         ModernBertModel(ModernBertConfig(**SIZES, layer_types=["full_attention", "sliding_attention"]))
     )
-    assert not skip_unwanted(BertModel(BertConfig(**SIZES)))
+    assert not prepare_for_training(BertModel(BertConfig(**SIZES)))
 
 
 def test_parts_that_someone_has_put_in_its_place_are_called():
     """FSDP and quantization do; what is computed is the whole layer then."""
     batch, called = batch_of(48), []
     whole, part = made("eager"), made("eager")
-    part._skips = skip_unwanted(part.encoder)
+    part._skips = prepare_for_training(part.encoder)
     attn = part.encoder.layers[-1].attn
     attn.Wqkv = type("Other", (nn.Linear,), {})(16, 48, bias=False)
     part.load_state_dict(whole.state_dict())

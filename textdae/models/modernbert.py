@@ -1,0 +1,164 @@
+"""ModernBERT's layers for training: written so that compiled loops are fast, and the last one computed where it is wanted.
+
+What the last layer makes of other positions nobody reads. There its keys and values are those of all positions; queries,
+output and MLP those of the wanted ones, which are the scored ones and a few more. Every result is the same to rounding, and
+so is every gradient.
+
+B batch, H heads, L positions, M wanted positions, D width.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.modernbert.modeling_modernbert import (
+    ModernBertAttention,
+    ModernBertEncoderLayer,
+    ModernBertModel,
+    ModernBertRotaryEmbedding,
+    eager_attention_forward,
+)
+
+_MULTIPLE = 4
+"""M is a multiple, so that few sizes occur."""
+_MOST_TABULATED = 8192
+
+
+def prepare_for_training(encoder: nn.Module) -> bool:
+    """Let a ModernBERT in training compute its layers as said above; its weights and their names stay as they are.
+
+    Returns:
+        Whether `encoder(..., wanted=positions)` now gives the embedding at these positions, (B, M) -> (B, M, D): it is a
+        ModernBERT whose last layer sees the whole block.
+    """
+    if not isinstance(encoder, ModernBertModel):
+        return False
+    for layer in encoder.layers:
+        layer.__class__ = _Layer
+    if set(encoder.rotary_emb.rope_type.values()) == {"default"}:
+        encoder.rotary_emb.__class__ = _Rotary
+        encoder.rotary_emb.tabulate()
+    if encoder.config.layer_types[-1] != "full_attention":
+        return False
+    encoder.layers[-1].__class__ = _LastLayer
+    return True
+
+
+def wanted_positions(where: Tensor) -> Tensor | None:
+    """The positions at which `where` (B, L) is true, and as many others as it takes for rows of one length, in order.
+
+    Returns:
+        int64. *Shape:* (B, M); None where that would be all.
+    """
+    most = -(-max(1, int(where.sum(1).max())) // _MULTIPLE) * _MULTIPLE
+    if most >= where.shape[1]:
+        return None
+    return (~where).byte().argsort(dim=1, stable=True)[:, :most].sort(1).values
+
+
+class _Layer(ModernBertEncoderLayer):
+    """The stock layer, which `prepare_for_training` makes one of these; it may be copied and pickled."""
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        position_embeddings: Any = None,
+        wanted: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """What the stock layer returns, (B, L, D)."""
+        if not self._is_plain:
+            whole: Tensor = super().forward(hidden_states, attention_mask, position_embeddings, **kwargs)
+            return whole
+        qkv = self.attn.Wqkv(self.attn_norm(hidden_states)).unflatten(-1, (3, -1, self.attn.head_dim))
+        query, key, value = qkv.transpose(1, 3).unbind(2)
+        cos, sin = position_embeddings
+        query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
+        return self._after(hidden_states, self._attend(query, key, value, attention_mask, **kwargs))
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether nobody has put something in the place of its parts (FSDP, quantization), which only they know how to call."""
+        return (
+            self.training and type(self.attn) is ModernBertAttention and type(self.attn.Wqkv) is nn.Linear
+        )
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any) -> Tensor:
+        """Queries, keys and values, (B, H, ., D / H) -> (B, ., D)."""
+        attn = self.attn
+        kind = attn.config._attn_implementation
+        mixed, _ = ALL_ATTENTION_FUNCTIONS.get_interface(kind, eager_attention_forward)(
+            attn, query, key, value, mask, dropout=attn.attention_dropout, scaling=attn.head_dim**-0.5,
+            sliding_window=attn.sliding_window, deterministic=attn.deterministic_flash_attn, **kwargs,
+        )  # fmt: skip
+        added: Tensor = attn.out_drop(attn.Wo(mixed.flatten(2)))
+        return added
+
+    def _after(self, before: Tensor, added: Tensor) -> Tensor:
+        """What attention has added, and what the MLP makes of it. (B, ., D) twice -> (B, ., D)"""
+        here = before + added
+        there: Tensor = here + self.mlp(self.mlp_norm(here))
+        return there
+
+
+class _LastLayer(_Layer):
+    def forward(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        position_embeddings: Any = None,
+        wanted: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Tensor:
+        """What the stock layer returns, (B, L, D); with `wanted` (B, M) at these positions, (B, M, D)."""
+        if wanted is None or not self._is_plain:
+            whole = super().forward(hidden_states, attention_mask, position_embeddings, **kwargs)
+            return whole if wanted is None else whole.take_along_dim(wanted[..., None], 1)
+        at, width, attn = wanted[..., None], hidden_states.shape[-1], self.attn
+        normed = self.attn_norm(hidden_states)
+        weight, bias = attn.Wqkv.weight, attn.Wqkv.bias
+        query = F.linear(normed.take_along_dim(at, 1), weight[:width], None if bias is None else bias[:width])
+        both = F.linear(normed, weight[width:], None if bias is None else bias[width:])
+        query = query.unflatten(-1, (-1, attn.head_dim)).transpose(1, 2)
+        key, value = both.unflatten(-1, (2, -1, attn.head_dim)).transpose(1, 3).unbind(2)
+        cos, sin = (part.expand(len(wanted), -1, -1) for part in position_embeddings)
+        query = _rotate(query, cos.take_along_dim(at, 1), sin.take_along_dim(at, 1))
+        key = _rotate(key, cos, sin)
+        if attention_mask is not None and attention_mask.ndim == 4:
+            rows = attention_mask.expand(-1, -1, hidden_states.shape[1], -1)
+            attention_mask = rows.take_along_dim(at[:, None], 2)
+        added = self._attend(query, key, value, attention_mask, wanted=wanted, **kwargs)
+        return self._after(hidden_states.take_along_dim(at, 1), added)
+
+
+class _Rotary(ModernBertRotaryEmbedding):
+    """Looks cosines and sines up; compiled loops would compute them anew for every head of every layer."""
+
+    def tabulate(self) -> None:
+        """Write down those of the positions that the config allows."""
+        count = min(self.config.max_position_embeddings, _MOST_TABULATED)
+        # Not buffers: those are sent from process to process at every step.
+        self.tables = {}
+        for kind in self.layer_types:
+            x = torch.empty(0, device=getattr(self, f"{kind}_inv_freq").device)
+            self.tables[kind] = super().forward(x, torch.arange(count, device=x.device), kind)
+
+    def forward(self, x: Tensor, position_ids: Tensor, layer_type: str) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of each angle at each position. (., L) -> (., L, D / H) twice"""
+        cos, sin = self.tables[layer_type]
+        if position_ids.shape[-1] > len(cos):
+            return super().forward(x, position_ids, layer_type)
+        return cos.to(x)[position_ids], sin.to(x)[position_ids]
+
+
+def _rotate(side: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary positions in fp32, as in the stock model. (B, H, L, D / H), and (B, L, D / H) twice.
+
+    The halves change places by a flip: put together anew, they would be written one number after the other.
+    """
+    halves, cos, sin = (part.float().unflatten(-1, (2, -1)) for part in (side, cos[:, None], sin[:, None]))
+    sign = torch.arange(-1, 2, 2, device=side.device)[:, None]
+    return (halves * cos + halves.flip(-2) * (sin * sign)).flatten(-2).to(side.dtype)
