@@ -53,6 +53,18 @@ def test_it_is_the_whole_attention_with_the_rest_hidden(length, window, document
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_weights_are_dropped_in_training_only(training):
+    torch.manual_seed(0)
+    q, k, v = torch.randn(3, 2, 3, 20, 4)
+    module = torch.nn.Module().train(training)
+    torch.manual_seed(1)
+    found, _ = local_attention(module, q, k, v, None, 0.5, dropout=0.3)
+    torch.manual_seed(1)
+    weights = torch.dropout((q @ k.mT * 0.5).softmax(-1), 0.3, training)
+    torch.testing.assert_close(found, (weights @ v).transpose(1, 2))
+
+
 def made(implementation: str, **more) -> TextDenoiser:
     torch.manual_seed(0)
     layers = ["sliding_attention", "sliding_attention", "full_attention"]

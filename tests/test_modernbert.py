@@ -1,4 +1,4 @@
-"""A last layer that is computed where it is wanted gives there what the whole one gives, and the same gradients."""
+"""Layers made for training give what the stock ones give, and the same gradients; the last one where it is wanted."""
 
 import copy
 import pickle
@@ -9,12 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_attention import made, one_by_one
 from torch import nn
-from transformers import (
-    BertConfig,
-    BertModel,
-    ModernBertConfig,
-    ModernBertModel,
-)
+from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertModel
+from transformers.models.modernbert.modeling_modernbert import ModernBertRotaryEmbedding
 
 from textdae.models import attention, packed_attention
 from textdae.models.modernbert import prepare_for_training, wanted_positions
@@ -152,6 +148,31 @@ def test_parts_that_someone_has_put_in_its_place_are_called():
     for mine, theirs in zip(gradients(part, batch), gradients(whole, batch), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
     assert called == [(3, 48, 48)]
+
+
+@pytest.mark.parametrize("length", [30, 60])
+def test_positions_are_looked_up_as_far_as_they_are_written_down(length):
+    stock, ours = (made("eager", rope_theta=50.0).encoder.train() for _ in range(2))
+    ours.config.max_position_embeddings = 40
+    prepare_for_training(ours)
+    assert {cos.shape for cos, _ in ours.rotary_emb.tables.values()} == {(40, 8)}
+    positions = torch.randint(0, length, (2, length), generator=torch.Generator().manual_seed(0))
+    for kind in ("full_attention", "sliding_attention"):
+        for dtype in (torch.float32, torch.bfloat16):
+            x = torch.zeros(0, dtype=dtype)
+            for mine, theirs in zip(
+                ours.rotary_emb(x, positions, kind), stock.rotary_emb(x, positions, kind), strict=True
+            ):
+                assert mine.dtype == dtype
+                assert torch.equal(mine, theirs)
+
+
+def test_angles_that_depend_on_the_length_are_left_to_the_stock_model():
+    kinds = {"full_attention", "sliding_attention"}
+    scaled = dict.fromkeys(kinds, {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0})
+    encoder = made("eager", rope_parameters=scaled).encoder
+    prepare_for_training(encoder)
+    assert type(encoder.rotary_emb) is ModernBertRotaryEmbedding
 
 
 def test_the_stock_model_is_left_as_it_was():

@@ -27,7 +27,7 @@ from textdae.settings import TrainSettings
 from textdae.training import checkpoint
 from textdae.training.batches import Batches, Examples, Ticket, load
 from textdae.training.checkpoint import Cursor
-from textdae.training.hardware import autocast_dtype, join_processes, should_compile
+from textdae.training.hardware import autocast_dtype, join_processes, keep_freed_memory, should_compile
 from textdae.training.log import Log
 from textdae.training.optimizers import build_optimizers, set_learning_rate
 from textdae.training.schedule import Every, Schedule
@@ -97,6 +97,8 @@ class Trainer:
             )
         optimizers = build_optimizers(denoiser, settings, self.dtype)
         self.model, *self.optimizers = self.accelerator.prepare(denoiser, *optimizers)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.start = Cursor()
         if resume_from:
             checkpoint.restore(resume_from, denoiser, self.optimizers)
