@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from textdae.data.packing import Blocks, StreamWriter
+from textdae.data.in_order import InOrder
+from textdae.data.packing import Blocks, Packer, StreamWriter
 from textdae.data.tokenizer import vocabulary_of
-from textdae.data.tokenizing import TextTokenizer
 from textdae.floors import text
 from textdae.floors.text import text_floors
 from textdae.noise import TokenNoise
@@ -18,7 +18,7 @@ from textdae.training.evaluation import frozen, spread
 @pytest.fixture
 def sides(tmp_path, wordpiece, corpus_texts):
     for name, texts in (("train", corpus_texts[:200]), ("held_out", corpus_texts[200:230])):
-        writer = StreamWriter(tmp_path / name, TextTokenizer(wordpiece))
+        writer = StreamWriter(tmp_path / name, InOrder(Packer(wordpiece)))
         for one in texts:
             writer.add(one)
         writer.close()

@@ -169,7 +169,7 @@ def test_positions_are_looked_up_as_far_as_they_are_written_down(length):
 
 def test_angles_that_depend_on_the_length_are_left_to_the_stock_model():
     kinds = {"full_attention", "sliding_attention"}
-    scaled = dict.fromkeys(kinds, {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0})
+    scaled = {kind: {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0} for kind in kinds}
     encoder = made("eager", rope_parameters=scaled).encoder
     prepare_for_training(encoder)
     assert type(encoder.rotary_emb) is ModernBertRotaryEmbedding

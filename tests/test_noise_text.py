@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from textdae.data.packing import Blocks, StreamWriter
+from textdae.data.in_order import InOrder
+from textdae.data.packing import Blocks, Packer, StreamWriter
 from textdae.data.tokenizer import train_tokenizer, vocabulary_of
-from textdae.data.tokenizing import TextTokenizer
 from textdae.noise import (
     Corrupted,
     Draw,
@@ -316,7 +316,7 @@ def test_the_special_tokens_of_the_text_stay_as_they_are():
 
 
 def packed(tokenizer, texts: list[str], folder, block_size: int) -> dict[str, Tensor]:
-    writer = StreamWriter(folder, TextTokenizer(tokenizer))
+    writer = StreamWriter(folder, InOrder(Packer(tokenizer)))
     for text in texts:
         writer.add(text)
     writer.close()

@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from textdae.data import packing
-from textdae.data.packing import Blocks, StreamWriter
-from textdae.data.tokenizing import TextTokenizer
+from textdae.data.in_order import InOrder
+from textdae.data.packing import Blocks, Packer, StreamWriter
 
 WILD = [
     "", "a", " leading and trailing \n", "the [MASK] sat [SEP][CLS] on [UNK] [PAD]", "two  spaces\n\nand\tlines", "Ünïcode naïve",
@@ -22,7 +22,7 @@ WILD = [
 
 
 def pack(tokenizer, texts, folder: Path, block_size: int = 32) -> Blocks:
-    writer = StreamWriter(folder, TextTokenizer(tokenizer))
+    writer = StreamWriter(folder, InOrder(Packer(tokenizer)))
     for text in texts:
         writer.add(text)
     writer.close()

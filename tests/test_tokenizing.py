@@ -136,9 +136,7 @@ def test_a_part_is_tokenized_once_and_what_is_known_stays_bounded(wordpiece, cor
     tokenize = TextTokenizer(wordpiece)
     asked = []
     original = tokenize._tokenize_parts
-    monkeypatch.setattr(
-        tokenize, "_tokenize_parts", lambda parts: [asked.extend(parts), original(parts)][1]
-    )
+    monkeypatch.setattr(tokenize, "_tokenize_parts", lambda parts: [asked.extend(parts), original(parts)][1])
     for begin in range(0, 60, 20):
         check(tokenize, wordpiece.backend_tokenizer, corpus_texts[begin : begin + 20])
     assert len(asked) == len(set(asked)) == len(tokenize._known)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from textdae.data.in_order import InOrder
 from textdae.data.tokenizer import pieces
 from textdae.data.tokenizing import TextTokenizer, Tokens
 
@@ -39,19 +40,44 @@ class StreamInfo(NamedTuple):
     """Of the ids on disk: uint16 where the vocabulary fits, else uint32."""
 
 
-class StreamWriter:
-    """Tokenizes documents in batches and appends them to `folder`; memory does not grow with the corpus."""
+class Packed(NamedTuple):
+    """A stretch of the stream, as it is written."""
 
-    def __init__(self, folder: Path, tokenize: TextTokenizer) -> None:
+    ids: bytes
+    flags: bytes
+    tokens: int
+
+
+class Packer:
+    """Tokenizes documents, or pieces of them, and joins them to a stretch of the stream."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.dtype = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
+        self.prefix, self.suffix = _frame(tokenizer)
+        self._tokenize = TextTokenizer(tokenizer)
+
+    def __call__(self, texts: list[str], edges: list[tuple[bool, bool]]) -> Packed:
+        """Pack pieces.
+
+        Args:
+            edges: of each, whether it begins its document, and whether it ends it.
+        """
+        ids, flags = _assemble(self._tokenize(texts), np.array(edges), self.prefix, self.suffix)
+        return Packed(ids.astype(self.dtype).tobytes(), flags.tobytes(), len(ids))
+
+
+class StreamWriter:
+    """Packs documents in batches and appends them to `folder`; memory does not grow with the corpus."""
+
+    def __init__(self, folder: Path, pack: InOrder[[list[str], list[tuple[bool, bool]]], Packed]) -> None:
         folder.mkdir(parents=True)
-        self.folder = folder
-        self.dtype = np.dtype(np.uint16 if len(tokenize.tokenizer) <= 2**16 else np.uint32)
-        self._tokenize = tokenize
-        self._prefix, self._suffix = _frame(tokenize.tokenizer)
+        self.folder, self._pack = folder, pack
+        assert isinstance(pack.work, Packer)
+        self._packer = pack.work
         self._ids = open(folder / "ids.bin", "wb")  # noqa: SIM115
         self._flags = open(folder / "flags.bin", "wb")  # noqa: SIM115
         self._texts: list[str] = []
-        self._edges: list[tuple[bool, bool]] = []  # whether a piece begins, and ends, its document
+        self._edges: list[tuple[bool, bool]] = []
         self._waiting = self._documents = self._tokens = self._bytes = 0
 
     def add(self, text: str) -> None:
@@ -67,21 +93,24 @@ class StreamWriter:
                 self._flush()
 
     def _flush(self) -> None:
-        ids, flags = _assemble(self._tokenize(self._texts), np.array(self._edges), self._prefix, self._suffix)
-        self._ids.write(ids.astype(self.dtype).tobytes())
-        self._flags.write(flags.tobytes())
-        self._tokens += len(ids)
+        self._pack.call(self._write, self._texts, self._edges)
         self._texts, self._edges, self._waiting = [], [], 0
+
+    def _write(self, packed: Packed) -> None:
+        self._ids.write(packed.ids)
+        self._flags.write(packed.flags)
+        self._tokens += packed.tokens
 
     def close(self) -> StreamInfo:
         """Write what is waiting, and the counts."""
         if self._texts:
             self._flush()
+        self._pack.finish()
         self._ids.close()
         self._flags.close()
-        frame = len(self._prefix) + len(self._suffix)
+        frame = len(self._packer.prefix) + len(self._packer.suffix)
         info = StreamInfo(
-            self._documents, self._tokens, frame * self._documents, self._bytes, self.dtype.name
+            self._documents, self._tokens, frame * self._documents, self._bytes, self._packer.dtype.name
         )
         (self.folder / "info.json").write_text(json.dumps(info._asdict()))
         return info

@@ -11,11 +11,11 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from textdae.data.cache import cache_root, cached, digest
-from textdae.data.packing import Blocks, StreamWriter
+from textdae.data.in_order import InOrder
+from textdae.data.packing import Blocks, Packer, StreamWriter
 from textdae.data.sources import Source, open_source
 from textdae.data.split import check_apart, is_held_out, named_as, other_source
 from textdae.data.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
-from textdae.data.tokenizing import TextTokenizer
 from textdae.errors import SettingsError
 from textdae.settings import TextDataSettings, TokenizerSettings
 
@@ -58,7 +58,10 @@ def prepare_text(
     tokenizer = tokenizer or _tokenizer(source, share, tokenizer_settings, root)
     vocabulary = hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=12).hexdigest()
     key = digest("packed", _VERSION, source.fingerprint, vocabulary, other.fingerprint if other else share)
-    folder = cached(root / f"text-{key}", lambda temporary: _pack(temporary, source, other, share, tokenizer))
+    folder = cached(
+        root / f"text-{key}",
+        lambda temporary: _pack(temporary, source, other, share, tokenizer, data.num_proc),
+    )
 
     blocks = [Blocks(folder / side, data.block_size, _pad_id(tokenizer)) for side in ("train", "held_out")]
     train, held_out = blocks
@@ -143,19 +146,24 @@ class _Sample:
 
 
 def _pack(
-    folder: Path, source: Source, other: Source | None, share: float, tokenizer: PreTrainedTokenizerFast
+    folder: Path,
+    source: Source,
+    other: Source | None,
+    share: float,
+    tokenizer: PreTrainedTokenizerFast,
+    processes: int | None,
 ) -> None:
-    tokenize = TextTokenizer(tokenizer)
-    writers = {side: StreamWriter(folder / side, tokenize) for side in ("train", "held_out")}
-    for text in _progress(source, "tokenizing and packing"):
-        writers["held_out" if is_held_out(text, share) else "train"].add(text)
-    notes: Counter[str] = Counter(source.notes)
-    if other:
-        for text in _progress(other, "tokenizing and packing what is held out"):
-            writers["held_out"].add(text)
-        notes += other.notes
-    for writer in writers.values():
-        writer.close()
+    with InOrder(Packer(tokenizer), processes) as pack:
+        writers = {side: StreamWriter(folder / side, pack) for side in ("train", "held_out")}
+        for text in _progress(source, "tokenizing and packing"):
+            writers["held_out" if is_held_out(text, share) else "train"].add(text)
+        notes: Counter[str] = Counter(source.notes)
+        if other:
+            for text in _progress(other, "tokenizing and packing what is held out"):
+                writers["held_out"].add(text)
+            notes += other.notes
+        for writer in writers.values():
+            writer.close()
     (folder / "notes.json").write_text(json.dumps(notes))
 
 

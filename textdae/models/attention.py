@@ -94,7 +94,7 @@ class _Mixed(torch.autograd.Function):
         return weights @ value
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         query, key, value, weights = ctx.saved_tensors
         share = weights.float()
         change = (grad @ value.mT).float()
@@ -117,7 +117,7 @@ class _Surroundings(torch.autograd.Function):
         return padded.unfold(2, stretch + 2 * window, stretch).mT.contiguous()
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         # The j-th stretch of what a stretch sees is the j-th after it, in a block that begins W positions early.
         parts = grad.split(ctx.stretch, 3)
         after = len(parts) - 1

@@ -82,11 +82,11 @@ class _Layer(ModernBertEncoderLayer):
     @property
     def _is_plain(self) -> bool:
         """Whether nobody has put something in the place of its parts (FSDP, quantization), which only they know how to call."""
-        return (
-            self.training and type(self.attn) is ModernBertAttention and type(self.attn.Wqkv) is nn.Linear
-        )
+        return self.training and type(self.attn) is ModernBertAttention and type(self.attn.Wqkv) is nn.Linear
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any) -> Tensor:
+    def _attend(
+        self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+    ) -> Tensor:
         """Queries, keys and values, (B, H, ., D / H) -> (B, ., D)."""
         attn = self.attn
         kind = attn.config._attn_implementation

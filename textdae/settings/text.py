@@ -29,6 +29,8 @@ class TextDataSettings(TextReadingSettings):
 
     block_size: Annotated[int, Field(ge=8, le=65536)] = 128
     """Positions in a block, in tokens."""
+    num_proc: Annotated[int, Field(ge=1)] | None = None
+    """Processes that tokenize a corpus of more than some megabytes; default: one a core."""
 
 
 class TokenizerSettings(Settings):

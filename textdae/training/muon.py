@@ -98,9 +98,7 @@ class Muon(Optimizer):
                 if parameter.grad is not None:
                     by_shape[parameter.flatten(1).shape].append(parameter)
             for shape, parameters in by_shape.items():
-                updates = torch.empty(
-                    len(parameters), *shape, dtype=self.dtype, device=parameters[0].device
-                )
+                updates = torch.empty(len(parameters), *shape, dtype=self.dtype, device=parameters[0].device)
                 for parameter, update in zip(parameters, updates, strict=True):
                     state = self.state[parameter]
                     if not state:

@@ -1,0 +1,102 @@
+"""One function in several processes, its results in the order of the calls."""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from textdae.errors import TextdaeError
+
+_HERE_FIRST = 2
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_work: Callable[..., Any]
+
+
+def _become(work: Callable[..., Any]) -> None:
+    global _work
+    _work = work
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # whoever interrupts means the process that waits for the results
+
+
+def _do(*arguments: Any) -> Any:
+    return _work(*arguments)
+
+
+class InOrder(Generic[_P, _T]):
+    """Calls a function in several processes and hands on what it returns, in the order of the calls.
+
+    The first calls are made here: little work needs no processes, and what the function remembers of these calls the
+    processes, which are forked then, remember too. Where there is no fork, all calls are made here. A call that finds
+    two others waiting for each process waits for the first of them, so memory does not grow with the work.
+
+    Args:
+        work: a function; arguments and result are sent from process to process.
+        processes: how many; by default as many as there are cores for this one.
+    """
+
+    def __init__(self, work: Callable[_P, _T], processes: int | None = None) -> None:
+        self.work = work
+        if processes is None:
+            processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        self.processes = processes if "fork" in multiprocessing.get_all_start_methods() else 1
+        self._made_here = 0
+        self._pool: ProcessPoolExecutor | None = None
+        self._waiting: deque[tuple[Callable[[_T], None], Future[_T]]] = deque()
+
+    def call(self, then: Callable[[_T], None], *arguments: _P.args, **none: _P.kwargs) -> None:
+        """Call the function; `then` is called with the result, here, before the results of later calls are handed on.
+
+        Raises:
+            TextdaeError: one of the processes died.
+        """
+        if self.processes == 1 or self._made_here < _HERE_FIRST:
+            self._made_here += 1
+            then(self.work(*arguments, **none))
+            return
+        self._waiting.append((then, self._submit(*arguments)))
+        while len(self._waiting) > 2 * self.processes or (self._waiting and self._waiting[0][1].done()):
+            self._hand_on()
+
+    def finish(self) -> None:
+        """Hand on all that is still waited for."""
+        while self._waiting:
+            self._hand_on()
+
+    def __enter__(self) -> "InOrder[_P, _T]":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _submit(self, *arguments: Any) -> "Future[_T]":
+        if self._pool:
+            return self._pool.submit(_do, *arguments)
+        self._pool = ProcessPoolExecutor(
+            self.processes, multiprocessing.get_context("fork"), _become, (self.work,)
+        )
+        # Each of them has one core; a tokenizer that was used on many before says so, and warns, unless this is set.
+        before = os.environ.get("TOKENIZERS_PARALLELISM")
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        try:
+            return self._pool.submit(_do, *arguments)
+        finally:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+            if before is not None:
+                os.environ["TOKENIZERS_PARALLELISM"] = before
+
+    def _hand_on(self) -> None:
+        then, future = self._waiting.popleft()
+        try:
+            then(future.result())
+        except BrokenProcessPool:
+            raise TextdaeError(
+                "a process that prepares the corpus died, of the memory it was given perhaps; set data.num_proc=1"
+            ) from None
