@@ -7,11 +7,11 @@ that look at no two sides of a space at once; others are given whole texts.
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, chain, pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 _MOST_KNOWN = 1 << 19  # some 100 MB
@@ -39,12 +39,6 @@ class Tokens(NamedTuple):
     """Tokens of each text. *Shape:* (T,), int64."""
 
 
-class _Neighbours(NamedTuple):
-    text: str
-    begins: list[int]
-    parts: list[str]
-
-
 class TextTokenizer:
     """Tokenizes many texts, without the special tokens that frame them; nothing is cut off.
 
@@ -58,6 +52,7 @@ class TextTokenizer:
         self._backend.no_truncation()
         self._backend.no_padding()
         self._split = splitter(self._backend)
+        self._separator = _separator(self._backend)
         self._known: dict[str, bytes] = {}
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
@@ -86,45 +81,47 @@ class TextTokenizer:
         return found
 
     def _tokenize_parts(self, parts: Sequence[str]) -> Iterable[tuple[str, bytes]]:
-        """Each part and its tokens; most are tokenized as neighbours in one text, which is faster than each by itself."""
-        groups: list[_Neighbours] = []
-        ordered = sorted(parts, key=lambda part: not part[:1].isspace())  # these follow on anything
-        for begin in range(0, len(ordered), _IN_A_TEXT):
-            groups += self._neighbours(ordered[begin : begin + _IN_A_TEXT])
-        found = self._tokenize([group.text for group in groups], [group.begins for group in groups])
-        return zip(chain.from_iterable(group.parts for group in groups), found, strict=True)
+        """Each part and its tokens; with a special token after each they are tokenized many in a text, which is faster."""
+        if self._separator is None:
+            return zip(parts, self._tokenize(parts), strict=True)
+        text, number = self._separator
+        whole = [part for part in parts if text not in part]
+        groups = [whole[begin : begin + _IN_A_TEXT] for begin in range(0, len(whole), _IN_A_TEXT)]
+        both, lengths = self._encode([text.join([*group, ""]) for group in groups])
+        ends = both >> 1 == number
+        found = np.bincount(np.repeat(np.arange(len(groups)), lengths)[ends], minlength=len(groups))
+        if found.tolist() != [
+            len(group) for group in groups
+        ]:  # one was made of, or lost in, what is beside it
+            return zip(parts, self._tokenize(parts), strict=True)
+        places = np.flatnonzero(ends)
+        alone = [part for part in parts if text in part]
+        tokens = _cut(both[~ends], np.diff(places, prepend=-1) - 1) + self._tokenize(alone)
+        return zip(whole + alone, tokens, strict=True)
 
-    def _neighbours(self, parts: list[str]) -> Iterable["_Neighbours"]:
-        """As few texts as it takes for them to be split into these parts."""
-        assert self._split
-        for gap in ("", " "):
-            text = gap.join(parts)
-            if len(parts) == 1 or self._split(text) == parts:
-                begins = [0, *accumulate(len(part) + len(gap) for part in parts[:-1])]
-                return [_Neighbours(text, begins, parts)]
-        half = len(parts) // 2
-        return chain(self._neighbours(parts[:half]), self._neighbours(parts[half:]))
+    def _tokenize(self, texts: Sequence[str]) -> list[bytes]:
+        """Of each text its tokens, 32 bits each: the id, and in the lowest bit whether a word begins."""
+        return _cut(*self._encode(texts))
 
-    def _tokenize(self, texts: Sequence[str], begins: Sequence[Sequence[int]] | None = None) -> list[bytes]:
-        """Of each text its tokens, 32 bits each: the id, and in the lowest bit whether a word begins.
-
-        Args:
-            begins: where the parts of each text begin, to get the tokens of each part instead.
-        """
+    def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens of all texts, and how many each text has."""
         encodings = self._backend.encode_batch(texts, add_special_tokens=False)
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         total = int(lengths.sum())
         ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.uint32, total)
-        words = _word_numbers(encodings, total)
-        word_start = words < 0
-        word_start[1:] |= words[1:] != words[:-1]
-        if begins is not None:
-            lengths = _tokens_of_parts(encodings, lengths, texts, begins)
-        word_start[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
-        both = (ids << 1 | word_start).astype(np.uint32)
-        ends = (np.cumsum(lengths) * both.itemsize).tolist()
-        data = both.tobytes()
-        return [data[begin:end] for begin, end in pairwise([0, *ends])]
+        # A special token in the text belongs to no word: it becomes NaN, which differs from whatever is beside it.
+        words = np.array(list(chain.from_iterable(encoding.word_ids for encoding in encodings)), np.float64)
+        word_start = np.ones(total, bool)
+        word_start[1:] = words[1:] != words[:-1]
+        return (ids << 1 | word_start).astype(np.uint32), lengths
+
+
+def _cut(both: np.ndarray, lengths: np.ndarray) -> list[bytes]:
+    """The tokens of each text, in the first of which a word begins."""
+    ends = np.cumsum(lengths)
+    both[(ends - lengths)[lengths > 0]] |= 1
+    data = both.tobytes()
+    return [data[begin:end] for begin, end in pairwise([0, *(ends * both.itemsize).tolist()])]
 
 
 def splitter(backend: Tokenizer) -> Callable[[str], list[str]] | None:
@@ -147,6 +144,14 @@ def splitter(backend: Tokenizer) -> Callable[[str], list[str]] | None:
     return None
 
 
+def _separator(backend: Tokenizer) -> tuple[str, int] | None:
+    """A token, and its id, which parts a text into texts of their own: found as it is written, taking nothing from beside it."""
+    for number, token in backend.get_added_tokens_decoder().items():
+        if not (token.normalized or token.single_word or token.lstrip or token.rstrip):
+            return token.content, number
+    return None
+
+
 def _parts(normalizer: dict[str, Any] | None) -> Iterable[dict[str, Any]]:
     if normalizer is None:
         return []
@@ -157,28 +162,3 @@ def _parts(normalizer: dict[str, Any] | None) -> Iterable[dict[str, Any]]:
 
 def _between_spaces(text: str) -> list[str]:
     return text.replace("\n", " ").split(" ")
-
-
-def _tokens_of_parts(
-    encodings: Sequence[Encoding], lengths: np.ndarray, texts: Sequence[str], begins: Sequence[Sequence[int]]
-) -> np.ndarray:
-    """How many tokens each part has, the texts being laid one after the other."""
-    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
-    starts = np.cumsum(sizes) - sizes
-    offsets = chain.from_iterable(encoding.offsets for encoding in encodings)
-    # By its last character: a token may have taken the spaces before it.
-    tokens = np.fromiter((max(begin, end - 1) for begin, end in offsets), np.int64, int(lengths.sum()))
-    parts = np.fromiter(chain.from_iterable(begins), np.int64)
-    parts += np.repeat(starts, np.fromiter(map(len, begins), np.int64, len(begins)))
-    part = np.searchsorted(parts, tokens + np.repeat(starts, lengths), "right") - 1
-    return np.bincount(part, minlength=len(parts))
-
-
-def _word_numbers(encodings: Sequence[Encoding], total: int) -> np.ndarray:
-    """The word of each token; -1 where it belongs to none (a special token in the text)."""
-    numbers = chain.from_iterable(encoding.word_ids for encoding in encodings)
-    try:
-        return np.fromiter(numbers, np.int64, total)
-    except TypeError:
-        numbers = chain.from_iterable(encoding.word_ids for encoding in encodings)
-        return np.fromiter((-1 if number is None else number for number in numbers), np.int64, total)
