@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from textdae.settings import TrainSettings
 
-# Compiling a small model takes about a minute on two cores and makes a step about a sixth faster.
+# Compiling a small model takes about a minute on two cores and makes a step about a fifth shorter.
 _REPAID_AFTER_SECONDS = 480
 _REPAID_AFTER_STEPS = 2000
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
