@@ -1,8 +1,10 @@
 """Several processes give what one gives, in the same order, and none is waited for in vain."""
 
-import multiprocessing
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,16 +13,15 @@ from textdae.data.in_order import InOrder
 from textdae.data.packing import Packer, StreamWriter
 from textdae.errors import TextdaeError
 
-pytestmark = pytest.mark.skipif(
-    "fork" not in multiprocessing.get_all_start_methods(), reason="needs processes that are forked"
-)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process is forked")
 
 
-def run(work, processes: int, count: int) -> list:
+def run(work, processes: int, count: int, pause: float = 0.0) -> list:
     found: list = []
     with InOrder(work, processes) as in_order:
         for number in range(count):
             in_order.call(found.append, number)
+            time.sleep(pause)
         in_order.finish()
     return found
 
@@ -60,14 +61,53 @@ def test_an_error_of_the_function_is_the_callers(processes):
         run(work, processes, 9)
 
 
-def test_a_process_that_dies_is_told_of():
+@pytest.mark.parametrize("pause", [0, 0.1])
+def test_a_process_that_dies_is_told_of(pause):
+    """Whether it is seen to have died when something is asked of it, or when its answer is waited for."""
+
     def work(number: int) -> int:
         if number == 4:
             os._exit(9)
         return number
 
     with pytest.raises(TextdaeError, match=r"died.*data\.num_proc=1"):
-        run(work, 2, 9)
+        run(work, 2, 9, pause)
+
+
+_PROGRAM = """
+import os, sys, time
+from textdae.data.in_order import InOrder
+
+with InOrder(lambda number: os.getpid(), 2) as in_order:
+    for number in range(9):
+        in_order.call(lambda process: print(process, flush=True), number)
+    in_order.finish()
+    print("done", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_processes_end_with_the_one_that_they_work_for():
+    """Even where it was killed and can tell them nothing."""
+    with subprocess.Popen([sys.executable, "-c", _PROGRAM], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        lines = list(iter(parent.stdout.readline, "done\n"))
+        others = {int(line) for line in lines} - {parent.pid}
+        assert others
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while any(map(is_alive, others)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    # One that nobody has asked for its exit status yet is there, but dead.
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "unigram"])

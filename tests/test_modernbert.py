@@ -5,6 +5,7 @@ import pickle
 
 import pytest
 import torch
+from accelerate.utils.dataclasses import get_module_class_from_name
 from hypothesis import given
 from hypothesis import strategies as st
 from test_attention import made, one_by_one
@@ -165,6 +166,25 @@ def test_positions_are_looked_up_as_far_as_they_are_written_down(length):
             ):
                 assert mine.dtype == dtype
                 assert torch.equal(mine, theirs)
+
+
+def test_positions_beyond_the_table_are_for_the_stock_model_outside_training():
+    stock, ours = (made("eager").encoder.eval() for _ in range(2))
+    prepare_for_training(ours)
+    last = ours.config.max_position_embeddings
+    given = {
+        "input_ids": torch.tensor([[1, 2, 3]]),
+        "position_ids": torch.tensor([[last - 1, last, last + 1]]),
+    }
+    with torch.no_grad():
+        assert torch.equal(ours(**given)[0], stock(**given)[0])
+
+
+def test_fsdp_finds_the_layers_by_their_stock_name():
+    denoiser = made("eager")
+    denoiser.optimize_for(CPU, compile=False)
+    found = get_module_class_from_name(denoiser, "ModernBertEncoderLayer")
+    assert all(isinstance(layer, found) for layer in denoiser.encoder.layers)
 
 
 def test_angles_that_depend_on_the_length_are_left_to_the_stock_model():

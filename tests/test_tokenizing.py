@@ -15,6 +15,7 @@ SPACES = [
 PARTS = [
     "wa", "Wa", "don't", "x.y", "...", "1,000", "[MASK]", "[SEP]", "[UN", "K]", "##a", "\u0301", "a\u0301", "\u00b4", "\ufeff",
     "\u200b", "\x00", "ΑΣ", "İ", "北京", "🙂", "ﬁ", "\u1100", "\u1161", "a" * 120, "New York", "<|x|>",
+    "[PAD]", "[PAD", "x[PAD]", "__UNK", "__", "==", "=",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(SPACES) | st.sampled_from(PARTS) | st.text(max_size=3), max_size=12).map(
     "".join
@@ -82,6 +83,14 @@ LOOKED_UP = {
         AddedToken("  ", normalized=True), AddedToken("    "), AddedToken("<|x|>", lstrip=True)
     ),
     "words": words_of(AddedToken("[MASK]", lstrip=True, normalized=False), AddedToken("<|x|>")),
+    "a token whose end is its beginning": bytes_with(AddedToken("__UNK__", normalized=False)),
+    "another": words_of(AddedToken("==", normalized=False), AddedToken("[PAD]", normalized=False)),
+    "unknown words first": words_of(
+        AddedToken("[UNK]", normalized=False), AddedToken("[PAD]", normalized=False)
+    ),
+    "a token that swallows another": bytes_with(
+        AddedToken("[PAD]", normalized=False), AddedToken("x[PAD]", normalized=False)
+    ),
 }
 WHOLE = {
     "a token across a space": bytes_with(AddedToken("New York")),
@@ -127,9 +136,30 @@ def test_which_tokenizers_are_looked_up(tokenizers):
 def test_any_texts_are_tokenized_as_each_by_itself(tokenizers, batches):
     stock = {name: some.backend_tokenizer for name, some in tokenizers.items()}
     for backend in (stock | LOOKED_UP | WHOLE).values():
-        tokenize = TextTokenizer(wrapped(backend))
+        tokenizer = wrapped(backend)
+        tokenize = TextTokenizer(tokenizer)
         for texts in batches:
-            check(tokenize, backend, texts * 3)  # once, and hardly anything would come again and be looked up
+            check(
+                tokenize, tokenizer.backend_tokenizer, texts * 3
+            )  # once, and hardly anything would come again and be looked up
+
+
+def test_what_parts_one_text_from_the_next(tokenizers):
+    assert [tokenizing._separator(LOOKED_UP[name]) for name in list(LOOKED_UP)[3:]] == [
+        None,
+        ("[PAD]", LOOKED_UP["another"].token_to_id("[PAD]")),
+        ("[PAD]", LOOKED_UP["unknown words first"].token_to_id("[PAD]")),
+        ("[PAD]", LOOKED_UP["a token that swallows another"].token_to_id("[PAD]")),
+    ]
+    for name in ("wordpiece", "bpe"):
+        assert tokenizing._separator(tokenizers[name].backend_tokenizer)
+
+
+@pytest.mark.parametrize("name", list(LOOKED_UP))
+def test_parts_that_meet_what_parts_them(name):
+    texts = ["wa foo__UNK bar wa", "a= b= c", "x[PAD] x", "x y", "x [PAD] y[PAD", "[UNK] zz"]
+    tokenizer = wrapped(LOOKED_UP[name])
+    check(TextTokenizer(tokenizer), tokenizer.backend_tokenizer, texts * 3)
 
 
 def test_a_part_is_tokenized_once_and_what_is_known_stays_bounded(wordpiece, corpus_texts, monkeypatch):

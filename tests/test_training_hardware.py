@@ -12,12 +12,13 @@ from textdae.training.hardware import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
-        torch.ones(20_000_000)
+    for _ in range(20):
+        torch.ones(5_000_000)  # 20 MB: older ones keep no more than 32 in one piece
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 before = faults()
 keep_freed_memory()
+faults()
 faults()
 print(before, faults())
 """

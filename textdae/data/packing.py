@@ -69,7 +69,7 @@ class Packer:
 class StreamWriter:
     """Packs documents in batches and appends them to `folder`; memory does not grow with the corpus."""
 
-    def __init__(self, folder: Path, pack: InOrder[[list[str], list[tuple[bool, bool]]], Packed]) -> None:
+    def __init__(self, folder: Path, pack: InOrder[list[str], list[tuple[bool, bool]], Packed]) -> None:
         folder.mkdir(parents=True)
         self.folder, self._pack = folder, pack
         assert isinstance(pack.work, Packer)

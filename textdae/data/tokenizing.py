@@ -145,10 +145,17 @@ def splitter(backend: Tokenizer) -> Callable[[str], list[str]] | None:
 
 
 def _separator(backend: Tokenizer) -> tuple[str, int] | None:
-    """A token, and its id, which parts a text into texts of their own: found as it is written, taking nothing from beside it."""
+    """A token, and its id, that parts a text into texts of their own: found as it is written, taking nothing from beside it.
+
+    Its end is not its beginning, or it could be found some letters early; and it does not stand for unknown words.
+    """
+    unknown = getattr(backend.model, "unk_token", None)
     for number, token in backend.get_added_tokens_decoder().items():
-        if not (token.normalized or token.single_word or token.lstrip or token.rstrip):
-            return token.content, number
+        text = token.content
+        overlaps = any(text.startswith(text[-length:]) for length in range(1, len(text)))
+        takes = token.normalized or token.single_word or token.lstrip or token.rstrip
+        if not overlaps and not takes and text != unknown:
+            return text, number
     return None
 
 

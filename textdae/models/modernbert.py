@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.modernbert.modeling_modernbert import (
     ModernBertAttention,
-    ModernBertEncoderLayer,
     ModernBertModel,
     ModernBertRotaryEmbedding,
     eager_attention_forward,
 )
+from transformers.models.modernbert.modeling_modernbert import ModernBertEncoderLayer as StockLayer
 
 _MULTIPLE = 4
 """M is a multiple, so that few sizes occur."""
@@ -29,6 +29,8 @@ _MOST_TABULATED = 8192
 def prepare_for_training(encoder: nn.Module) -> bool:
     """Let a ModernBERT in training compute its layers as said above; its weights and their names stay as they are.
 
+    In training hooks on the attention of a layer are not called: the layer uses its parts.
+
     Returns:
         Whether `encoder(..., wanted=positions)` now gives the embedding at these positions, (B, M) -> (B, M, D): it is a
         ModernBERT whose last layer sees the whole block.
@@ -36,7 +38,7 @@ def prepare_for_training(encoder: nn.Module) -> bool:
     if not isinstance(encoder, ModernBertModel):
         return False
     for layer in encoder.layers:
-        layer.__class__ = _Layer
+        layer.__class__ = ModernBertEncoderLayer
     if set(encoder.rotary_emb.rope_type.values()) == {"default"}:
         encoder.rotary_emb.__class__ = _Rotary
         encoder.rotary_emb.tabulate()
@@ -58,8 +60,11 @@ def wanted_positions(where: Tensor) -> Tensor | None:
     return (~where).byte().argsort(dim=1, stable=True)[:, :most].sort(1).values
 
 
-class _Layer(ModernBertEncoderLayer):
-    """The stock layer, which `prepare_for_training` makes one of these; it may be copied and pickled."""
+class ModernBertEncoderLayer(StockLayer):
+    """The stock layer, which `prepare_for_training` makes one of these; it may be copied and pickled.
+
+    It has the stock name, by which FSDP is told what to wrap.
+    """
 
     def forward(
         self,
@@ -81,8 +86,12 @@ class _Layer(ModernBertEncoderLayer):
 
     @property
     def _is_plain(self) -> bool:
-        """Whether nobody has put something in the place of its parts (FSDP, quantization), which only they know how to call."""
-        return self.training and type(self.attn) is ModernBertAttention and type(self.attn.Wqkv) is nn.Linear
+        """Whether it is in training, and nobody has put in the place of its parts what only they know how to call (FSDP, quantization)."""
+        return (
+            self.attn.training
+            and type(self.attn) is ModernBertAttention
+            and type(self.attn.Wqkv) is nn.Linear
+        )
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
@@ -104,7 +113,7 @@ class _Layer(ModernBertEncoderLayer):
         return there
 
 
-class _LastLayer(_Layer):
+class _LastLayer(ModernBertEncoderLayer):
     def forward(
         self,
         hidden_states: Tensor,
@@ -149,7 +158,7 @@ class _Rotary(ModernBertRotaryEmbedding):
     def forward(self, x: Tensor, position_ids: Tensor, layer_type: str) -> tuple[Tensor, Tensor]:
         """Cosine and sine of each angle at each position. (., L) -> (., L, D / H) twice"""
         cos, sin = self.tables[layer_type]
-        if position_ids.shape[-1] > len(cos):
+        if not self.training or position_ids.shape[-1] > len(cos):  # in training they count from 0
             return super().forward(x, position_ids, layer_type)
         return cos.to(x)[position_ids], sin.to(x)[position_ids]
 

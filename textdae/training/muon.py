@@ -41,8 +41,8 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 
     gram = gram_of(matrices)
     # The trace, the square of the norm, first: the norm of a Gram matrix of small numbers would be zero.
-    square = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None].clamp(min=1e-20)
-    bound = square * (gram / square).norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7) * _MARGIN**2
+    trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[:, None, None].clamp(min=1e-20)
+    bound = trace * (gram / trace).norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7) * _MARGIN**2
     first, second, third = _POLYNOMIALS
     # The terms of the first one nearly cancel each other, so its constant is added where sums are exact.
     x = times(_polynomial(gram / bound, (0, *first[1:])), matrices / bound.sqrt(), beta=first[0])
