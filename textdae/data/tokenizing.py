@@ -90,9 +90,7 @@ class TextTokenizer:
         both, lengths = self._encode([text.join([*group, ""]) for group in groups])
         ends = both >> 1 == number
         found = np.bincount(np.repeat(np.arange(len(groups)), lengths)[ends], minlength=len(groups))
-        if found.tolist() != [
-            len(group) for group in groups
-        ]:  # one was made of, or lost in, what is beside it
+        if found.tolist() != list(map(len, groups)):  # one was lost in, or made of, what is beside it
             return zip(parts, self._tokenize(parts), strict=True)
         places = np.flatnonzero(ends)
         alone = [part for part in parts if text in part]
