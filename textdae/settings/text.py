@@ -30,7 +30,7 @@ class TextDataSettings(TextReadingSettings):
     block_size: Annotated[int, Field(ge=8, le=65536)] = 128
     """Positions in a block, in tokens."""
     num_proc: Annotated[int, Field(ge=1)] | None = None
-    """Processes that tokenize a corpus of more than some megabytes, some 150 MB each; default: one a core, at most 16."""
+    """Processes that tokenize a corpus of more than some megabytes, each keeping what it has seen; default: one a core, at most 16."""
 
 
 class TokenizerSettings(Settings):
