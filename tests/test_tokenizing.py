@@ -139,9 +139,8 @@ def test_any_texts_are_tokenized_as_each_by_itself(tokenizers, batches):
         tokenizer = wrapped(backend)
         tokenize = TextTokenizer(tokenizer)
         for texts in batches:
-            check(
-                tokenize, tokenizer.backend_tokenizer, texts * 3
-            )  # once, and hardly anything would come again and be looked up
+            # Once, and hardly anything would come again and be looked up.
+            check(tokenize, tokenizer.backend_tokenizer, texts * 3)
 
 
 def test_what_parts_one_text_from_the_next(tokenizers):

@@ -23,9 +23,8 @@ _work: Callable[..., Any]
 def _become(work: Callable[..., Any]) -> None:
     global _work
     _work = work
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # whoever interrupts means the process that waits for the results
+    # Whoever interrupts means the process that waits for the results.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -56,11 +55,9 @@ class InOrder(Generic[*_Ts, _T]):
 
     def __init__(self, work: Callable[[*_Ts], _T], processes: int | None = None) -> None:
         self.work = work
-        if processes is None:
-            processes = min(_MOST, os.cpu_count() or 1)
-            if hasattr(os, "sched_getaffinity"):
-                processes = min(processes, len(os.sched_getaffinity(0)))
-        self.processes = processes if sys.platform == "linux" else 1
+        if sys.platform != "linux":
+            processes = 1
+        self.processes = processes or min(_MOST, len(os.sched_getaffinity(0)))
         self._made_here = 0
         self._pool: ProcessPoolExecutor | None = None
         self._waiting: deque[tuple[Callable[[_T], None], Future[_T]]] = deque()

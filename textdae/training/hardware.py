@@ -33,9 +33,8 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
-        mallopt(_MMAP_THRESHOLD, 2**30) or mallopt(
-            _MMAP_THRESHOLD, 2**25
-        )  # bytes; the most that older ones take
+        # In bytes; older ones take no more than the second.
+        mallopt(_MMAP_THRESHOLD, 2**30) or mallopt(_MMAP_THRESHOLD, 2**25)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
 
 
