@@ -405,19 +405,6 @@ def test_masks_of_other_epochs_overlap_only_by_chance(hiding):
     assert abs(overlap.mean() - expected) < 5 * overlap.std() / 2000**0.5
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@every_noise
-def test_a_gpu_does_the_same(noise):
-    clean = pictures(32, 3)
-    on_gpu = noise(
-        {"pixel_values": clean["pixel_values"].cuda()},
-        Draw(0, torch.zeros(32).long().cuda(), torch.arange(32).cuda()),
-    ).to(torch.device("cpu"))
-    here = noise(clean, draw(32))
-    assert torch.equal(on_gpu.where, here.where)
-    torch.testing.assert_close(shown(on_gpu), shown(here))
-
-
 # Combinations
 
 

@@ -29,6 +29,7 @@ from textdae.noise import (
     WordNoise,
     text_noise,
 )
+from textdae.noise.text import Block
 from textdae.settings import text as s
 
 PAD, UNK, CLS, SEP, MASK = range(5)
@@ -385,13 +386,17 @@ def test_an_unknown_piece_stays_but_does_not_cut_its_word_in_two():
 # Spans
 
 
+def priorities(noise: SpanNoise, clean: dict[str, Tensor]) -> Tensor:
+    block = Block(maskable(clean).numpy(), clean["document"].numpy(), clean["word_start"].numpy())
+    return torch.from_numpy(noise.priority(block, block.words(), draw(len(block.maskable))))
+
+
 def first_run_lengths(noise: SpanNoise, rows: int, length: int) -> list[int]:
     """The length of the run that goes first, where neither end of the block cuts it."""
-    clean = plain(rows, length)
-    _, priority = noise.choose(clean, maskable(clean), draw(rows))
+    priority = priorities(noise, plain(rows, length))
     lowest = priority == priority.min(1, keepdim=True).values
     begin = lowest.long().argmax(1)
-    return lowest.sum(1)[begin <= length - noise.longer.numel() - 1].tolist()
+    return lowest.sum(1)[begin <= length - noise.longer.size - 1].tolist()
 
 
 @pytest.mark.parametrize(("mean", "longest"), [(5.0, 10), (2.0, 4), (1.0, 10), (3.0, 1)])
@@ -411,7 +416,7 @@ def test_runs_do_not_cross_documents_or_special_tokens():
     clean["document"] = (torch.arange(60) // 20).expand(500, 60).clone()
     clean["input_ids"][:, 30] = UNK
     noise = SpanNoise(WIDE, mean_length=50.0, max_length=60)
-    _, priority = noise.choose(clean, maskable(clean), draw(500))
+    priority = priorities(noise, clean)
     region = torch.tensor([0] * 20 + [1] * 10 + [9] + [2] * 9 + [3] * 20)
     for row in priority:
         owners = [set(row[region == number].tolist()) for number in range(4)]
@@ -540,17 +545,6 @@ def test_another_epoch_seed_or_block_hides_independently(kind, other):
         a.double().mean(0) * b.double().mean(0)
     ).mean()  # the ends of a block are hidden less often by runs
     assert abs(overlap.mean() - expected) < 5 * overlap.std() / 1000**0.5
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@every_kind
-def test_a_gpu_hides_the_same(kind):
-    clean, noise = prose(64), kind(WIDE, 0.2) | kind(WIDE, 0.3, schedule="uniform")
-    on_gpu = noise(
-        {k: v.cuda() for k, v in clean.items()},
-        Draw(0, torch.zeros(64).long().cuda(), torch.arange(64).cuda()),
-    )
-    assert same(noise(clean, draw(64)), on_gpu.to(torch.device("cpu")))
 
 
 def test_corrupted_batches_move_as_a_whole():

@@ -185,18 +185,17 @@ class Blocks:
             *Shapes:* (B, L).
         """
         rows = np.asarray(blocks, dtype=np.int64)
-        ids = np.full((len(rows), self.block_size), self.pad_id, np.int64)
-        flags = np.zeros((len(rows), self.block_size), np.uint8)
-        real = np.zeros((len(rows), self.block_size), bool)
-        for index, row in enumerate(rows):
-            begin = row * self.block_size
-            part = self.ids[begin : begin + self.block_size]
-            ids[index, : len(part)] = part
-            flags[index, : len(part)] = self.flags[begin : begin + self.block_size]
-            real[index, : len(part)] = True
+        places = rows[:, None] * self.block_size + np.arange(self.block_size)
+        padding = places >= self.info.tokens
+        padded = padding[:, -1].any()
+        if padded:
+            places[padding] = 0
+        ids, flags = self.ids[places].astype(np.int64), self.flags[places]
+        if padded:
+            ids[padding], flags[padding] = self.pad_id, 0
         starts = np.cumsum(flags & DOCUMENT_START > 0, axis=1)
         document: np.ndarray = starts - starts[:, :1]
-        document[~real] = -1
+        document[padding] = -1
         return {
             "input_ids": torch.from_numpy(ids),
             "word_start": torch.from_numpy((flags & WORD_START) > 0),

@@ -52,13 +52,12 @@ class Level(NamedTuple):
 
     def at(self, progress: float, draw: Draw) -> Tensor:
         """The level of each example when `progress` (0..1) of the run is done. *Shape:* (B, 1), float32."""
-        u = draw.uniform("level")
         if self.schedule == "uniform":
-            return self.end + (self.start - self.end) * u
+            return self.end + (self.start - self.end) * draw.uniform("level")
         done = min(max(progress, 0.0), 1.0)
         if self.schedule == "cosine":
             done = (1 - math.cos(math.pi * done)) / 2
-        return torch.full_like(u, self.start + (self.end - self.start) * done)
+        return torch.full((draw.size, 1), self.start + (self.end - self.start) * done)
 
 
 class Noise(ABC):

@@ -4,19 +4,46 @@ A *unit* is what is hidden as a whole (a token, a word, a patch). Each unit gets
 order until the rate is met. The unit that would pass the rate is taken with just the probability that makes the
 expected share exact, and the first unit is always taken, so an example with something to hide hides something.
 
-B batch, L positions.
+B batch, N units.
 """
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from textdae.noise.draw import Draw
+
+LOWEST = np.int64(2**24)
+"""The priority of what is taken last."""
+_NUMBER = np.int64(2**32 - 1)
 
 
-def take(unit: Tensor, priority: Tensor, maskable: Tensor, rate: Tensor, u: Tensor) -> Tensor:
-    """Which units are taken, from the lowest priority up, until the share `rate` is met. *Shape:* (B, L), by unit."""
-    size = torch.zeros_like(unit).scatter_add(1, unit, maskable.long())
-    order = priority.masked_fill(size == 0, 2.0).argsort(dim=1, stable=True)
-    size = size.gather(1, order)
-    left = rate * size.sum(1, keepdim=True) - (size.cumsum(1) - size)
-    taken = u * size < left
-    taken[:, 0] = True
-    return torch.zeros_like(taken).scatter(1, order, taken & (size > 0))
+def priorities(draw: Draw, n: int) -> np.ndarray:
+    """A random priority below `LOWEST` for each of n things of an example. *Shape:* (B, n), int64."""
+    return (draw.bits("priority", n) >> np.uint64(40)).view(np.int64)
+
+
+def take(priority: np.ndarray, size: np.ndarray, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Which units are taken, from the lowest priority number up, until the share `rate` is met. *Shape:* (B, N), bool.
+
+    Args:
+        priority: up to `LOWEST`; of equal ones the first goes first. *Shape:* (B, N), int64.
+        size: what each unit has to hide, nothing or one if bool; what has nothing is not taken. *Shape:* (B, N).
+        rate: the share of the sum of all sizes. *Shape:* (B, 1), float32.
+        u: a uniform number, for the unit that would pass the rate. *Shape:* (B, 1), float32.
+    """
+    number = np.arange(size.shape[1])
+    some = size > 0
+    # No two keys of a row are equal: the last one taken divides them, and no sort has to be stable.
+    key = np.where(some, priority, LOWEST + 1)
+    key <<= 32
+    key |= number
+    ordered = np.sort(key, axis=1)
+    total = size.sum(1, keepdims=True, dtype=np.float32)
+    if size.dtype == bool:
+        ones, before = number < total, number
+    else:
+        ones = np.take_along_axis(size, ordered & _NUMBER, 1)
+        before = ones.cumsum(1) - ones
+    taken = u * ones.astype(np.float32) < rate * total - before.astype(np.float32)
+    last = np.maximum(taken.sum(1), 1) - 1
+    found: np.ndarray = some & (key <= ordered[np.arange(len(last)), last][:, None])
+    return found

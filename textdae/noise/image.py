@@ -14,12 +14,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from textdae.noise.base import Example, Level, Noise
-from textdae.noise.choice import take
+from textdae.noise.choice import priorities, take
 from textdae.noise.draw import Draw
 
 
@@ -147,18 +147,18 @@ class PatchNoise(ImageNoise):
             raise ValueError(f"patches of {size} pixels do not cover an image of {height} x {width} pixels")
         rows, columns = height // size, width // size
         priority = self.choose(rows, columns, draw)
-        unit = torch.arange(rows * columns, device=pixels.device).expand(batch, -1)
-        taken = take(unit, priority, torch.ones_like(unit, dtype=torch.bool), level, draw.uniform("last"))
-        hidden = taken.view(batch, 1, rows, columns)
+        every = np.ones(priority.shape, bool)
+        taken = take(priority, every, level.numpy(), draw.uniform("last").numpy())
+        hidden = torch.from_numpy(taken).view(batch, 1, rows, columns)
         hidden = hidden.repeat_interleave(size, 2).repeat_interleave(size, 3)
         shown = torch.where(hidden, self.fill, pixels)
         before = inputs.get("hidden")
         inputs = {**inputs, "pixel_values": shown, "hidden": hidden if before is None else hidden | before}
         return inputs, (hidden | self.everywhere).expand(pixels.shape)
 
-    def choose(self, rows: int, columns: int, draw: Draw) -> Tensor:
-        """Each patch's priority, row by row; patches are hidden from the lowest up. *Shape:* (B, N)."""
-        return draw.uniform("priority", rows * columns)
+    def choose(self, rows: int, columns: int, draw: Draw) -> np.ndarray:
+        """Each patch's priority, row by row; patches are hidden from the lowest up. *Shape:* (B, N), int64."""
+        return priorities(draw, rows * columns)
 
 
 class BlockNoise(PatchNoise):
@@ -175,20 +175,21 @@ class BlockNoise(PatchNoise):
         super().__init__(*args, **kwargs)
         self.min_side, self.max_side = min_side, max_side
 
-    def choose(self, rows: int, columns: int, draw: Draw) -> Tensor:
+    def choose(self, rows: int, columns: int, draw: Draw) -> np.ndarray:
         """A patch has the lowest priority among the candidate rectangles that cover it."""
         sides = self.max_side - self.min_side + 1
         n = rows * columns
-        own = draw.uniform("priority", n).view(-1, rows, columns)
-        tall = self.min_side + draw.integers("height", n, sides).view_as(own)
-        wide = self.min_side + draw.integers("width", n, sides).view_as(own)
-        priority = torch.full_like(own, 2.0)  # a patch is always covered by the rectangle that it begins
+        own = priorities(draw, n).reshape(-1, rows, columns)
+        tall = self.min_side + draw.integers("height", n, sides).numpy().reshape(own.shape)
+        wide = self.min_side + draw.integers("width", n, sides).numpy().reshape(own.shape)
+        lowest = own.copy()
         for down in range(min(self.max_side, rows)):
             for right in range(min(self.max_side, columns)):
-                covers = (tall > down) & (wide > right)
-                reach = F.pad(own.masked_fill(~covers, 2.0), (right, 0, down, 0), value=2.0)
-                priority = torch.minimum(priority, reach[:, :rows, :columns])
-        return priority.view(-1, n)
+                corners = (slice(None), slice(rows - down), slice(columns - right))
+                reached = lowest[:, down:, right:]
+                covers = (tall[corners] > down) & (wide[corners] > right)
+                np.minimum(reached, own[corners], out=reached, where=covers)
+        return lowest.reshape(-1, n)
 
 
 def image_noise(noises: Sequence[Any]) -> Noise:

@@ -1,7 +1,7 @@
 """Hiding tokens, words and spans; what is chosen differs, everything else is one mechanism.
 
 A *unit* is what is hidden as a whole (a token, or a word). Each unit gets a priority; `choice.take` takes units in
-that order until the rate is met.
+that order until the rate is met. Inside, all is NumPy's, as in `Draw`.
 
 B batch, L positions, V vocabulary.
 """
@@ -12,12 +12,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from textdae.noise.base import Example, Level, Noise
-from textdae.noise.choice import take
-from textdae.noise.draw import Draw
+from textdae.noise.choice import priorities, take
+from textdae.noise.draw import Draw, as_integers, as_uniform
 
 
 class Vocabulary(NamedTuple):
@@ -29,6 +30,28 @@ class Vocabulary(NamedTuple):
     """The id that hides."""
     special_ids: tuple[int, ...]
     """Ids that are never hidden, scored, or drawn as a replacement: padding, separators, mask, unknown."""
+
+
+class Block(NamedTuple):
+    """What a text noise chooses by."""
+
+    maskable: np.ndarray
+    """Whether a position may be hidden. *Shape:* (B, L), bool."""
+    document: np.ndarray
+    """The number of its document, -1 on padding. *Shape:* (B, L), int64."""
+    word_start: np.ndarray
+    """Whether a word begins there. *Shape:* (B, L), bool."""
+
+    def words(self) -> np.ndarray:
+        """The number of the word at each position, from 0 along the block. *Shape:* (B, L), int64.
+
+        An unknown piece within a word belongs to it; special tokens between words go with the word before, where they
+        change nothing.
+        """
+        start = self.word_start.copy()
+        start[:, 1:] |= self.document[:, 1:] != self.document[:, :-1]
+        start[:, 0] = True
+        return start.cumsum(1) - 1
 
 
 class TextNoise(Noise):
@@ -60,59 +83,66 @@ class TextNoise(Noise):
         self.level = Level(rate, final_rate, schedule)  # type: ignore[arg-type]
         self.mask_id = vocabulary.mask_id
         self.mask_share, self.random_share = mask_share, random_share
-        self.is_special = torch.zeros(vocabulary.size, dtype=torch.bool)
-        self.is_special[list(vocabulary.special_ids)] = True
-        self.ordinary = (~self.is_special).nonzero().squeeze(1)
+        self.is_ordinary = np.ones(vocabulary.size, bool)
+        self.is_ordinary[list(vocabulary.special_ids)] = False
+        self.ordinary = np.flatnonzero(self.is_ordinary)
         if not len(self.ordinary):
             raise ValueError("the vocabulary holds special tokens only")
 
     @abstractmethod
-    def choose(self, inputs: Example, maskable: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Return each position's unit, numbered from 0 along the block, and each unit's priority. *Shapes:* (B, L).
-
-        Units are taken from the lowest priority up.
-        """
+    def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Which positions are hidden; `rate` and `u` as `take` has them. *Shape:* (B, L), bool."""
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
         """Hide the share `level` (B, 1) of each block's ordinary tokens."""
-        ids = inputs["input_ids"]
-        device = ids.device
-        maskable = ~self.is_special.to(device)[ids] & (inputs["document"] >= 0)
-        unit, priority = self.choose(inputs, maskable, draw)
-        where = maskable & take(unit, priority, maskable, level, draw.uniform("last")).gather(1, unit)
+        ids, document = inputs["input_ids"].numpy(), inputs["document"].numpy()
+        maskable = self.is_ordinary[ids]
+        maskable &= document >= 0
+        block = Block(maskable, document, inputs["word_start"].numpy())
+        where = self.choose(block, draw, level.numpy(), draw.uniform("last").numpy())
 
-        u = self.fate(draw.uniform("replace", ids.shape[1]), where, inputs["document"])
-        random_ids = self.ordinary.to(device)[draw.integers("random", ids.shape[1], len(self.ordinary))]
-        shown = torch.where(u < self.mask_share, self.mask_id, ids)
-        is_random = (u >= self.mask_share) & (u < self.mask_share + self.random_share)
-        shown = torch.where(is_random, random_ids, shown)
-        return {**inputs, "input_ids": torch.where(where, shown, ids)}, where
+        rows, places = np.nonzero(where)
+        u = as_uniform(draw.bits_at("replace", rows, self.deciders(where, document, rows, places)))
+        drawn = self.ordinary[as_integers(draw.bits_at("random", rows, places), len(self.ordinary))]
+        shown = np.where(u < self.mask_share + self.random_share, drawn, ids[rows, places])
+        shown[u < self.mask_share] = self.mask_id
+        corrupted = ids.copy()
+        corrupted[rows, places] = shown
+        return {**inputs, "input_ids": torch.from_numpy(corrupted)}, torch.from_numpy(where)
 
-    def fate(self, u: Tensor, where: Tensor, document: Tensor) -> Tensor:
-        """The uniform number that decides what each hidden position shows; its own, unless a subclass shares it."""
-        return u
+    def deciders(
+        self, where: np.ndarray, document: np.ndarray, rows: np.ndarray, places: np.ndarray
+    ) -> np.ndarray:
+        """The position whose random number decides what each hidden place shows: itself, unless places share one. *Shape:* (k,)."""
+        return places
 
 
 class TokenNoise(TextNoise):
     """Hide tokens, each on its own."""
 
-    def choose(self, inputs: Example, maskable: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
+    def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Every position is a unit."""
-        length = maskable.shape[1]
-        unit = torch.arange(length, device=maskable.device).expand(maskable.shape)
-        return unit, draw.uniform("priority", length)
+        return take(priorities(draw, block.maskable.shape[1]), block.maskable, rate, u)
 
 
 class WordNoise(TextNoise):
     """Hide whole words: all pieces of a word or none."""
 
-    def choose(self, inputs: Example, maskable: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Every word is a unit; its priority is drawn at its first position."""
-        unit = _words(inputs)
-        return unit, draw.uniform("priority", maskable.shape[1]).gather(1, _first_positions(unit))
+    def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Every word is a unit."""
+        maskable, unit = block.maskable, block.words()
+        unit_of_all = unit + np.arange(len(unit))[:, None] * unit.shape[1]
+        size = np.bincount(unit_of_all[maskable], minlength=unit.size).reshape(unit.shape)
+        taken = take(self.priority(block, unit, draw), size, rate, u)
+        hidden: np.ndarray = maskable & taken.ravel()[unit_of_all]
+        return hidden
+
+    def priority(self, block: Block, unit: np.ndarray, draw: Draw) -> np.ndarray:
+        """Of each word, by its number: drawn at its first position. *Shape:* (B, L)."""
+        return np.take_along_axis(priorities(draw, unit.shape[1]), _first_positions(unit), 1)
 
 
-class SpanNoise(TextNoise):
+class SpanNoise(WordNoise):
     """Hide runs of whole words, of geometric length (SpanBERT, Joshi et al. 2020, section 3.1).
 
     Every word starts a candidate run with a random priority; runs are taken in that order, the last one cut short
@@ -133,53 +163,48 @@ class SpanNoise(TextNoise):
     ) -> None:
         super().__init__(vocabulary, *args, **kwargs)
         # P(length > k) for k = 1, 2, ...: a table, so that a comparison decides and not a rounded logarithm.
-        self.longer = (1 - 1 / mean_length) ** torch.arange(1, max_length, dtype=torch.float64)
+        self.longer = (1 - 1 / mean_length) ** np.arange(1, max_length, dtype=np.float64)
 
-    def choose(self, inputs: Example, maskable: Tensor, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Every word is a unit; its priority is the lowest among the candidate runs that cover it."""
-        unit = _words(inputs)
+    def priority(self, block: Block, unit: np.ndarray, draw: Draw) -> np.ndarray:
+        """Of each word: the lowest among the candidate runs that cover it. *Shape:* (B, L)."""
         first = _first_positions(unit)
-        own = draw.uniform("priority", maskable.shape[1]).gather(1, first)
-        u = draw.uniform("length", maskable.shape[1]).gather(1, first).double()
-        length = 1 + (u[..., None] < self.longer.to(u.device)).sum(-1)
-        hidden_here = maskable.gather(1, first)
+
+        def at_first(values: np.ndarray) -> np.ndarray:
+            return np.take_along_axis(values, first, 1)
+
+        own = at_first(priorities(draw, unit.shape[1]))
+        u = at_first(draw.uniform("length", unit.shape[1]).numpy()).astype(np.float64)
+        length = 1 + (u[..., None] < self.longer).sum(-1)
+        hidden_here, document = at_first(block.maskable), at_first(block.document)
         segment = (~hidden_here).cumsum(1)
-        document = inputs["document"].gather(1, first)
-        priority = own
-        for back in range(1, min(len(self.longer) + 1, maskable.shape[1])):
+        lowest = own.copy()
+        for back in range(1, min(len(self.longer) + 1, unit.shape[1])):
             covers = hidden_here[:, :-back] & (length[:, :-back] > back)
             covers &= segment[:, :-back] == segment[:, back:]
             covers &= document[:, :-back] == document[:, back:]
-            reached = torch.where(covers, own[:, :-back], 1.0)
-            priority = torch.cat([priority[:, :back], torch.minimum(priority[:, back:], reached)], 1)
-        return unit, priority
+            later = lowest[:, back:]
+            np.minimum(later, own[:, :-back], out=later, where=covers)
+        return lowest
 
-    def fate(self, u: Tensor, where: Tensor, document: Tensor) -> Tensor:
+    def deciders(
+        self, where: np.ndarray, document: np.ndarray, rows: np.ndarray, places: np.ndarray
+    ) -> np.ndarray:
         """A hidden run shares the number of its first position."""
-        positions = torch.arange(where.shape[1], device=where.device).expand(where.shape)
-        goes_on = torch.zeros_like(where)
-        goes_on[:, 1:] = where[:, :-1] & (document[:, 1:] == document[:, :-1])
-        start = torch.where(where & ~goes_on, positions, -1).cummax(1).values.clamp(min=0)
-        return u.gather(1, start)
+        begins = where.copy()
+        begins[:, 1:] &= ~(where[:, :-1] & (document[:, 1:] == document[:, :-1]))
+        start = np.where(begins, np.arange(where.shape[1]), 0)
+        found: np.ndarray = np.maximum.accumulate(start, axis=1)[rows, places]
+        return found
 
 
-def _words(inputs: Example) -> Tensor:
-    """The number of the word at each position, from 0 along the block. *Shape:* (B, L).
-
-    An unknown piece within a word belongs to it; special tokens between words go with the word before, where they
-    change nothing.
-    """
-    start = inputs["word_start"].clone()
-    start[:, 1:] |= inputs["document"][:, 1:] != inputs["document"][:, :-1]
-    start[:, 0] = True
-    return start.cumsum(1) - 1
-
-
-def _first_positions(unit: Tensor) -> Tensor:
+def _first_positions(unit: np.ndarray) -> np.ndarray:
     """The first position of each unit; L - 1 for numbers past the last unit. *Shape:* (B, L)."""
-    length = unit.shape[1]
-    positions = torch.arange(length, device=unit.device).expand(unit.shape)
-    return torch.full_like(unit, length - 1).scatter_reduce(1, unit, positions, "amin")
+    begins = np.ones(unit.shape, bool)
+    begins[:, 1:] = unit[:, 1:] != unit[:, :-1]
+    rows, places = np.nonzero(begins)
+    first = np.full(unit.shape, unit.shape[1] - 1)
+    first[rows, unit[rows, places]] = places
+    return first
 
 
 def text_noise(noises: Sequence[Any], vocabulary: Vocabulary) -> Noise:

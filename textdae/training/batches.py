@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -41,19 +42,19 @@ class Order:
         """The examples of one epoch, in order. (size,), int64."""
         if epoch not in self._kept:
             self._kept = {e: order for e, order in self._kept.items() if e == epoch - 1}
-            numbers = torch.arange(self.size)
-            keys = Draw(self.seed, torch.full((self.size,), epoch), numbers).bits("order").squeeze(1)
-            self._kept[epoch] = keys.argsort(stable=True)
+            self._kept[epoch] = _shuffled("order", self.seed, epoch, self.size)
         return self._kept[epoch]
 
-    def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """The epoch and the example at each position of the stream. (B,) -> (B,), (B,)."""
-        epochs = positions // self.size
-        examples = torch.empty_like(positions)
-        for epoch in epochs.unique().tolist():
-            here = epochs == epoch
-            examples[here] = self.epoch(epoch)[positions[here] % self.size]
-        return epochs, examples
+    def at(self, start: int, count: int) -> tuple[Tensor, Tensor]:
+        """The epoch and the example at each position of a stretch of the stream. *Shapes:* (count,), int64."""
+        epochs, examples = [], []
+        while count:
+            epoch, first = divmod(start, self.size)
+            part = self.epoch(epoch)[first : first + count]
+            epochs.append(torch.full_like(part, epoch))
+            examples.append(part)
+            start, count = start + len(part), count - len(part)
+        return torch.cat(epochs), torch.cat(examples)
 
 
 class GroupedOrder(Order):
@@ -86,10 +87,16 @@ class GroupedOrder(Order):
         )
         whole = len(near) // self.batch
         batches = near[: whole * self.batch].view(whole, self.batch)
-        keys = Draw(self.seed, torch.full((whole,), epoch), torch.arange(whole)).bits("batches").squeeze(1)
         tail = near[whole * self.batch :]
-        self._kept[epoch] = torch.cat([head, batches[keys.argsort(stable=True)].flatten(), tail])
+        order = _shuffled("batches", self.seed, epoch, whole)
+        self._kept[epoch] = torch.cat([head, batches[order].flatten(), tail])
         return self._kept[epoch]
+
+
+def _shuffled(what: str, seed: int, epoch: int, size: int) -> Tensor:
+    """The numbers below `size` in a random order. (size,), int64."""
+    bits = Draw(seed, torch.full((size,), epoch), torch.arange(size)).bits(what)
+    return torch.from_numpy(bits[:, 0].view(np.int64)).argsort(stable=True)
 
 
 class Ticket(NamedTuple):
@@ -120,16 +127,16 @@ class Batches(Dataset[Corrupted]):
             self.order = GroupedOrder(seed, lengths, global_batch)
 
     def __getitem__(self, ticket: Ticket) -> Corrupted:
-        positions = torch.arange(ticket.start, ticket.start + ticket.size)
-        epochs, examples = self.order.at(positions)
+        epochs, examples = self.order.at(ticket.start, ticket.size)
         corrupted = self.noise(
             self.examples.batch(examples), Draw(self.seed, epochs, examples), ticket.progress
         )
         if self.target == "noisy":  # the wrong target: what the encoder sees
             corrupted = corrupted._replace(target=corrupted.inputs[self.noise.field])
         if ticket.end is not None and ticket.start + ticket.size > ticket.end:
-            real = (positions < ticket.end).reshape(-1, *[1] * (corrupted.where.ndim - 1))
-            corrupted = corrupted._replace(where=corrupted.where & real)
+            where = corrupted.where.clone()
+            where[max(0, ticket.end - ticket.start) :] = False
+            corrupted = corrupted._replace(where=where)
         return corrupted
 
 
