@@ -100,6 +100,40 @@ def test_a_gradient_that_has_died_away_blows_nothing_up(scale, dtype):
     assert torch.linalg.svdvals(found).max() < 1.5
 
 
+@given(
+    rows=st.integers(1, 12), columns=st.integers(1, 12), block=st.integers(0, 6), count=st.integers(1, 3)
+)
+def test_blocks_are_cut_along_the_longer_side_and_put_together_again(rows, columns, block, count):
+    matrices = torch.randn(count, rows, columns)
+    longer = max(rows, columns)
+    expected = list(matrices)
+    if block and longer % block == 0:
+        expected = [part for one in matrices for part in one.split(block, 0 if rows > columns else 1)]
+    blocks = muon.into_blocks(matrices, block)
+    assert len(blocks) == len(expected)
+    assert all(torch.equal(*pair) for pair in zip(blocks, expected, strict=True))
+    assert torch.equal(muon.from_blocks(blocks, matrices.shape), matrices)
+
+
+@pytest.mark.parametrize("shape", [(24, 8), (8, 24), (16, 16)])
+def test_a_step_by_blocks_is_as_long_as_one_of_the_whole_and_each_block_goes_by_itself(shape, monkeypatch):
+    monkeypatch.setattr(muon, "orthogonalize", exact)
+    torch.manual_seed(0)
+    gradient = torch.randn(shape)
+    moved = []
+    for block in (0, 4):
+        parameter = torch.nn.Parameter(torch.zeros(shape))
+        parameter.grad = gradient.clone()
+        Muon([parameter], 0.1, block=block).step()
+        moved.append(-parameter.detach())
+    for move in moved:  # every row has the norm 1 in the mean
+        torch.testing.assert_close(move.norm(), torch.tensor(0.1 * shape[0] ** 0.5))
+    along = 0 if shape[0] > shape[1] else 1
+    parts = [exact(part) for part in gradient.split(4, along)]
+    expected = torch.cat(parts, along)
+    torch.testing.assert_close(moved[1] / moved[1].norm(), expected / expected.norm())
+
+
 def one_of_two(rank, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)

@@ -38,6 +38,8 @@ class Denoiser(nn.Module):
     """
 
     model: nn.Module
+    muon_block: int = 0
+    """Rows or columns of a hidden matrix that Muon takes by themselves, see its `block`."""
     _fast: tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor]]] | None = None
 
     @abstractmethod

@@ -50,6 +50,8 @@ class TextDenoiser(Denoiser):
         model: any `AutoModelForMaskedLM`.
     """
 
+    muon_block = 64
+
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model

@@ -73,10 +73,34 @@ def orthogonalize_together(matrices: Tensor) -> Tensor:
     return found
 
 
+def into_blocks(matrices: Tensor, block: int) -> Tensor:
+    """Cut matrices along their longer side, square ones along their columns, where `block` divides it. (n, r, c) -> (n k, ...).
+
+    Of the matrices of attention these are heads, where `block` is a head's size.
+    """
+    n, rows, columns = matrices.shape
+    longer = max(rows, columns)
+    if not block or longer % block:
+        return matrices
+    if rows > columns:
+        return matrices.reshape(-1, block, columns)
+    return matrices.view(n, rows, -1, block).transpose(1, 2).reshape(-1, rows, block)
+
+
+def from_blocks(blocks: Tensor, shape: torch.Size) -> Tensor:
+    """Put them together again. (n k, ...) -> shape (n, r, c)."""
+    n, rows, columns = shape
+    if blocks.shape[2] != columns:
+        blocks = blocks.view(n, -1, *blocks.shape[1:]).transpose(1, 2)
+    return blocks.reshape(shape)
+
+
 class Muon(Optimizer):
     """Trains matrices and convolution kernels.
 
     Args:
+        block: rows or columns that are brought near the nearest orthogonal matrix by themselves, see `into_blocks`; 0: all
+            together. The products grow with the shorter side squared, so that thin blocks take less of them.
         dtype: what the iteration is computed in; its result need only be roughly orthogonal, so bf16 will do.
     """
 
@@ -86,10 +110,11 @@ class Muon(Optimizer):
         lr: float,
         weight_decay: float = 0.0,
         momentum: float = 0.95,
+        block: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
-        self.dtype = dtype
+        self.block, self.dtype = block, dtype
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:
@@ -107,9 +132,11 @@ class Muon(Optimizer):
                         state["momentum_buffer"] = torch.zeros_like(parameter.grad)
                     momentum = state["momentum_buffer"].lerp_(parameter.grad, 1 - group["momentum"])
                     update.copy_(parameter.grad.lerp(momentum, group["momentum"]).flatten(1))
-                orthogonal = orthogonalize_together(updates)
-                # A tall matrix takes a longer step, so that its outputs change as much (Jordan et al.).
-                step = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
-                for parameter, update in zip(parameters, orthogonal, strict=True):
+                blocks = orthogonalize_together(into_blocks(updates, self.block))
+                # Such that the squares of a matrix add up to its rows, as if every row had the norm 1: a tall one takes a
+                # longer step, so that its outputs change as much (Jordan et al.), and blocks as long a one as the whole.
+                scale = len(updates) * shape[0] / (len(blocks) * min(blocks.shape[1:]))
+                step = group["lr"] * scale**0.5
+                for parameter, update in zip(parameters, from_blocks(blocks, updates.shape), strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
                     parameter.add_(update.view(parameter.shape), alpha=-step)

@@ -24,8 +24,9 @@ def build_optimizers(
     rest = [p for p in denoiser.parameters() if p.requires_grad and id(p) not in in_muon]
     optimizers: list[Optimizer] = []
     if hidden:
+        peak, decay = settings.muon_learning_rate, settings.weight_decay
         optimizers.append(
-            Muon(hidden, settings.muon_learning_rate, settings.weight_decay, dtype=dtype or torch.float32)
+            Muon(hidden, peak, decay, block=denoiser.muon_block, dtype=dtype or torch.float32)
         )
     groups = [
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": settings.weight_decay},
