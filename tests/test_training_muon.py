@@ -100,9 +100,7 @@ def test_a_gradient_that_has_died_away_blows_nothing_up(scale, dtype):
     assert torch.linalg.svdvals(found).max() < 1.5
 
 
-@given(
-    rows=st.integers(1, 12), columns=st.integers(1, 12), block=st.integers(0, 6), count=st.integers(1, 3)
-)
+@given(rows=st.integers(1, 12), columns=st.integers(1, 12), block=st.integers(0, 6), count=st.integers(1, 3))
 def test_blocks_are_cut_along_the_longer_side_and_put_together_again(rows, columns, block, count):
     matrices = torch.randn(count, rows, columns)
     longer = max(rows, columns)

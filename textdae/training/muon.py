@@ -89,9 +89,8 @@ def into_blocks(matrices: Tensor, block: int) -> Tensor:
 
 def from_blocks(blocks: Tensor, shape: torch.Size) -> Tensor:
     """Put them together again. (n k, ...) -> shape (n, r, c)."""
-    n, rows, columns = shape
-    if blocks.shape[2] != columns:
-        blocks = blocks.view(n, -1, *blocks.shape[1:]).transpose(1, 2)
+    if blocks.shape[2] != shape[2]:  # cut along the columns
+        blocks = blocks.view(shape[0], -1, *blocks.shape[1:]).transpose(1, 2)
     return blocks.reshape(shape)
 
 

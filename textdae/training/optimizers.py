@@ -25,9 +25,7 @@ def build_optimizers(
     optimizers: list[Optimizer] = []
     if hidden:
         peak, decay = settings.muon_learning_rate, settings.weight_decay
-        optimizers.append(
-            Muon(hidden, peak, decay, block=denoiser.muon_block, dtype=dtype or torch.float32)
-        )
+        optimizers.append(Muon(hidden, peak, decay, block=denoiser.muon_block, dtype=dtype or torch.float32))
     groups = [
         {"params": [p for p in rest if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
