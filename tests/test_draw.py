@@ -115,3 +115,8 @@ def test_integers_reach_every_value_equally_often():
     shares = torch.bincount(drawn.flatten(), minlength=7) / drawn.numel()
     assert len(shares) == 7
     assert ((shares - 1 / 7).abs() < 5 * (6 / 49 / drawn.numel()) ** 0.5).all()
+
+
+def test_numbers_of_any_width_name_the_same_examples():
+    wide, narrow = (torch.arange(4, dtype=dtype) for dtype in (torch.int64, torch.int32))
+    assert np.array_equal(Draw(3, wide, wide).bits("x", 5), Draw(3, narrow, narrow).bits("x", 5))

@@ -6,6 +6,7 @@ Tolerances are five standard errors, and every draw is seeded.
 import functools
 import itertools
 import math
+import zlib
 from typing import Any
 
 import pytest
@@ -552,6 +553,16 @@ def test_corrupted_batches_move_as_a_whole():
     moved = corrupted.to(torch.device("meta"))
     assert {t.device.type for t in (*moved.inputs.values(), moved.target, moved.where)} == {"meta"}
     assert same(corrupted, corrupted.to(torch.device("cpu")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "digest"), [(TokenNoise, 2123251806), (WordNoise, 2224968528), (SpanNoise, 64223218)]
+)
+def test_masks_are_those_of_earlier_versions(kind, digest):
+    """A run is resumed, and an evaluation repeated, with the masks that it had."""
+    noise = kind(WIDE, 0.3, 0.1) | kind(WIDE, 0.2, schedule="uniform")
+    inputs, _, where = noise(prose(50), draw(50, seed=7, epoch=2, first=3), 0.4)
+    assert zlib.crc32(inputs["input_ids"].numpy().tobytes() + where.numpy().tobytes()) == digest
 
 
 # Combinations

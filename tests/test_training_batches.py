@@ -21,6 +21,15 @@ def test_every_example_comes_once_an_epoch(size, seed, epochs):
         assert sorted(example[epoch == number].tolist()) == list(range(size))
 
 
+def test_a_stretch_may_begin_anywhere_and_cross_epochs():
+    order = Order(1, 7)
+    for start, count in ((0, 1), (5, 2), (5, 20), (13, 9)):
+        epoch, example = order.at(start, count)
+        wanted = range(start, start + count)
+        assert epoch.tolist() == [place // 7 for place in wanted]
+        assert example.tolist() == [int(order.epoch(place // 7)[place % 7]) for place in wanted]
+
+
 def test_order_differs_by_epoch_and_seed_and_nothing_else():
     first, second = Order(0, 100).epoch(0), Order(0, 100).epoch(1)
     assert not torch.equal(first, second)

@@ -105,7 +105,7 @@ def test_blocks_are_cut_along_the_longer_side_and_put_together_again(rows, colum
     matrices = torch.randn(count, rows, columns)
     longer = max(rows, columns)
     expected = list(matrices)
-    if block and longer % block == 0:
+    if block and longer % block == 0 and block < min(rows, columns):
         expected = [part for one in matrices for part in one.split(block, 0 if rows > columns else 1)]
     blocks = muon.into_blocks(matrices, block)
     assert len(blocks) == len(expected)
@@ -132,30 +132,35 @@ def test_a_step_by_blocks_is_as_long_as_one_of_the_whole_and_each_block_goes_by_
     torch.testing.assert_close(moved[1] / moved[1].norm(), expected / expected.norm())
 
 
-def one_of_two(rank, folder):
+def one_of_two(rank, folder, block):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     seen, alone = [], muon.orthogonalize
     muon.orthogonalize = lambda matrices: seen.append(len(matrices)) or alone(matrices)
-    torch.save({"matrices": stepped(torch.bfloat16), "seen": sum(seen)}, f"{folder}/{rank}.pt")
+    torch.save({"matrices": stepped(torch.bfloat16, block), "seen": sum(seen)}, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
-def stepped(dtype):
+def stepped(dtype, block):
     """Matrices after a step; there is one more of one shape, and one only of another."""
     torch.manual_seed(0)
     parameters = [torch.nn.Parameter(torch.randn(shape)) for shape in [*SHAPES, (24, 8), (4, 8)]]
     for parameter in parameters:
         parameter.grad = torch.randn(parameter.shape)
-    Muon(parameters, 0.02, dtype=dtype).step()
+    Muon(parameters, 0.02, block=block, dtype=dtype).step()
     return [parameter.detach() for parameter in parameters]
 
 
-def test_two_processes_share_the_work(tmp_path):
-    torch.multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
+@pytest.mark.parametrize(
+    ("block", "shares"), [(0, [5, 2]), (4, [17, 16])]
+)  # of 3 + 1 + 2 + 1 matrices, 18 + 6 + 8 + 1 blocks
+def test_two_processes_share_the_work(block, shares, tmp_path):
+    torch.multiprocessing.spawn(one_of_two, (str(tmp_path), block), nprocs=2)
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    assert [each["seen"] for each in found] == [5, 2]  # of 3 + 1 + 2 + 1
-    for one, other, alone in zip(*(each["matrices"] for each in found), stepped(torch.bfloat16), strict=True):
+    assert [each["seen"] for each in found] == shares
+    for one, other, alone in zip(
+        *(each["matrices"] for each in found), stepped(torch.bfloat16, block), strict=True
+    ):
         assert torch.equal(one, other)
         torch.testing.assert_close(one, alone, rtol=1e-2, atol=1e-4)
 

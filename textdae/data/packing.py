@@ -185,6 +185,8 @@ class Blocks:
             *Shapes:* (B, L).
         """
         rows = np.asarray(blocks, dtype=np.int64)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"blocks {rows.min()} to {rows.max()} of {len(self)}")
         places = rows[:, None] * self.block_size + np.arange(self.block_size)
         padding = places >= self.info.tokens
         padded = padding[:, -1].any()

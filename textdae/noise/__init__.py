@@ -1,6 +1,7 @@
 """Noise: it corrupts the clean example and says where the reconstruction is scored."""
 
 from textdae.noise.base import Corrupted, Level, Noise
+from textdae.noise.choice import priorities, take
 from textdae.noise.draw import Draw
 from textdae.noise.image import ImageNoise, image_noise
 from textdae.noise.text import SpanNoise, TextNoise, TokenNoise, Vocabulary, WordNoise, text_noise
@@ -17,5 +18,7 @@ __all__ = [
     "Vocabulary",
     "WordNoise",
     "image_noise",
+    "priorities",
+    "take",
     "text_noise",
 ]

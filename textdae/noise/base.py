@@ -57,7 +57,8 @@ class Level(NamedTuple):
         done = min(max(progress, 0.0), 1.0)
         if self.schedule == "cosine":
             done = (1 - math.cos(math.pi * done)) / 2
-        return torch.full((draw.size, 1), self.start + (self.end - self.start) * done)
+        level = self.start + (self.end - self.start) * done
+        return torch.full((draw.size, 1), float(level), dtype=torch.float32)
 
 
 class Noise(ABC):

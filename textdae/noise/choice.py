@@ -11,13 +11,12 @@ import numpy as np
 
 from textdae.noise.draw import Draw
 
-LOWEST = np.int64(2**24)
-"""The priority of what is taken last."""
+_NEVER = np.int64(2**31 - 1)
 _NUMBER = np.int64(2**32 - 1)
 
 
 def priorities(draw: Draw, n: int) -> np.ndarray:
-    """A random priority below `LOWEST` for each of n things of an example. *Shape:* (B, n), int64."""
+    """A random priority of 24 bits for each of n things of an example. *Shape:* (B, n), int64."""
     return (draw.bits("priority", n) >> np.uint64(40)).view(np.int64)
 
 
@@ -25,7 +24,7 @@ def take(priority: np.ndarray, size: np.ndarray, rate: np.ndarray, u: np.ndarray
     """Which units are taken, from the lowest priority number up, until the share `rate` is met. *Shape:* (B, N), bool.
 
     Args:
-        priority: up to `LOWEST`; of equal ones the first goes first. *Shape:* (B, N), int64.
+        priority: whole numbers below 2^31 - 1; of equal ones the first goes first. *Shape:* (B, N), int64.
         size: what each unit has to hide, nothing or one if bool; what has nothing is not taken. *Shape:* (B, N).
         rate: the share of the sum of all sizes. *Shape:* (B, 1), float32.
         u: a uniform number, for the unit that would pass the rate. *Shape:* (B, 1), float32.
@@ -33,7 +32,7 @@ def take(priority: np.ndarray, size: np.ndarray, rate: np.ndarray, u: np.ndarray
     number = np.arange(size.shape[1])
     some = size > 0
     # No two keys of a row are equal: the last one taken divides them, and no sort has to be stable.
-    key = np.where(some, priority, LOWEST + 1)
+    key = np.where(some, priority, _NEVER)
     key <<= 32
     key |= number
     ordered = np.sort(key, axis=1)

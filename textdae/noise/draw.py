@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 _GOLDEN, _FIRST, _SECOND = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-_24, _27, _30, _31, _32, _40 = map(np.uint64, (24, 27, 30, 31, 32, 40))
+_27, _30, _31, _32, _40 = map(np.uint64, (27, 30, 31, 32, 40))
 
 
 def mix(value: np.ndarray) -> np.ndarray:
@@ -29,7 +29,7 @@ def mix(value: np.ndarray) -> np.ndarray:
 
 
 class Draw:
-    """Uniform numbers for a batch of examples.
+    """Uniform numbers for a batch of examples, on the CPU, where batches are made.
 
     Args:
         seed: of the run.
@@ -39,7 +39,8 @@ class Draw:
 
     def __init__(self, seed: int, epoch: Tensor, example: Tensor) -> None:
         start = mix(np.array([seed % 2**64], np.uint64))
-        self._key = mix(mix(start + epoch.numpy().view(np.uint64)) + example.numpy().view(np.uint64))
+        epochs, examples = (np.asarray(part, np.int64).view(np.uint64) for part in (epoch, example))
+        self._key = mix(mix(start + epochs) + examples)
 
     @property
     def size(self) -> int:

@@ -94,12 +94,12 @@ class BlurNoise(ChangingNoise):
         """Weighted sums of neighbours, along the rows and then along the columns."""
         # The reach follows from the settings, not from the batch: what else is in a batch must not matter.
         reach = max(1, math.ceil(4 * max(self.level.start, self.level.end)))
-        offsets = torch.arange(-reach, reach + 1, device=pixels.device)
+        offsets = torch.arange(-reach, reach + 1)
         weight = torch.exp(-0.5 * (offsets / level.view(-1, 1).clamp(min=1e-3)) ** 2)
         weight = weight / weight.sum(1, keepdim=True)
         for axis in (2, 3):
             length = pixels.shape[axis]
-            places = torch.arange(length, device=pixels.device)
+            places = torch.arange(length)
             blurred = torch.zeros_like(pixels)
             for column, offset in enumerate(range(-reach, reach + 1)):
                 shifted = pixels.index_select(axis, (places + offset).clamp(0, length - 1))

@@ -46,7 +46,7 @@ class Order:
         return self._kept[epoch]
 
     def at(self, start: int, count: int) -> tuple[Tensor, Tensor]:
-        """The epoch and the example at each position of a stretch of the stream. *Shapes:* (count,), int64."""
+        """The epoch and the example at each position of a stretch of the stream, of one at least. *Shapes:* (count,), int64."""
         epochs, examples = [], []
         while count:
             epoch, first = divmod(start, self.size)

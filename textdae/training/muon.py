@@ -74,13 +74,14 @@ def orthogonalize_together(matrices: Tensor) -> Tensor:
 
 
 def into_blocks(matrices: Tensor, block: int) -> Tensor:
-    """Cut matrices along their longer side, square ones along their columns, where `block` divides it. (n, r, c) -> (n k, ...).
+    """Cut matrices along their longer side, square ones along their columns. (n, r, c) -> (n k, ...).
 
-    Of the matrices of attention these are heads, where `block` is a head's size.
+    They stay whole where `block` does not divide that side, or is no less than the other one: it would save nothing. In the
+    attention of ModernBERT these are its heads, if `block` is their size.
     """
     n, rows, columns = matrices.shape
     longer = max(rows, columns)
-    if not block or longer % block:
+    if not block or longer % block or min(rows, columns) <= block:
         return matrices
     if rows > columns:
         return matrices.reshape(-1, block, columns)
