@@ -1,65 +1,58 @@
-"""Blocks a second that one process hides tokens in and puts together: ours against `DataCollatorForLanguageModeling`.
+"""Blocks a second that one thread reads, hides tokens in and puts together: ours, against `DataCollatorForLanguageModeling`.
 
-`python benchmarks/noise.py`: blocks of 128, batches of 32, 15% hidden, of which 80% show the mask and 10% a random token.
+`python benchmarks/noise.py`: docstrings in blocks of 128, batches of 32 in a shuffled order, 15% hidden, of which 80% show the
+mask and 10% a random token. The stock collator once with the rows of a `datasets.Dataset`, as a `DataLoader` hands them to it,
+and once with rows that lie in memory already.
 """
 
-import numpy as np
 import torch
 from compare import take_turns, timed
-from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast
+from datasets import Dataset
+from transformers import DataCollatorForLanguageModeling
 
-from textdae.data.tokenizer import train_tokenizer, vocabulary_of
+from textdae.data.text import prepare_text
+from textdae.data.tokenizer import vocabulary_of
 from textdae.noise import TokenNoise
-from textdae.settings import TokenizerSettings
-from textdae.training.batches import Batches
+from textdae.settings import TextDataSettings, TokenizerSettings
+from textdae.training.batches import Batches, Ticket
 
-BATCH, LENGTH, COUNT = 32, 128, 200
-
-
-class Blocks:
-    """Random token ids, of documents of about 50 tokens, prepared as a run has them."""
-
-    def __init__(self, size: int, tokenizer: PreTrainedTokenizerFast) -> None:
-        chance = np.random.default_rng(0)
-        self.ids = torch.from_numpy(chance.integers(5, len(tokenizer), (size, LENGTH)))
-        self.word_start = torch.from_numpy(chance.random((size, LENGTH)) < 0.7)
-        self.document = torch.from_numpy((chance.random((size, LENGTH)) < 0.02).cumsum(1))
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def batch(self, examples: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {
-            "input_ids": self.ids[examples],
-            "word_start": self.word_start[examples],
-            "document": self.document[examples],
-        }
+BATCH, COUNT = 32, 200
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    words = (f"{a}{b}{c}" for a in "bcdfgh" for b in "aeiou" for c in "lmnprst")
-    tokenizer = train_tokenizer(TokenizerSettings(vocab_size=400), [" ".join(words)])
-    blocks = Blocks(BATCH * COUNT, tokenizer)
-    noise = TokenNoise(vocabulary_of(tokenizer), 0.15)
-    batches = Batches(blocks, noise, 0)
-    from textdae.training.batches import Ticket
+    data = TextDataSettings(source="docstrings", max_bytes="6MB", block_size=128)
+    corpus = prepare_text(data, TokenizerSettings())
+    batches = Batches(corpus.train, TokenNoise(vocabulary_of(corpus.tokenizer), 0.15), 0)
 
     def ours() -> float:
         for number in range(COUNT):
             batches[Ticket(number * BATCH, BATCH, None, 0.5)]
         return COUNT * BATCH
 
-    collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
-    rows = [{"input_ids": ids} for ids in blocks.ids.tolist()]
+    ids = corpus.train.batch(range(len(corpus.train)))["input_ids"].tolist()
+    table = Dataset.from_dict({"input_ids": ids})
+    at_hand = [{"input_ids": row} for row in ids]
+    collator = DataCollatorForLanguageModeling(corpus.tokenizer, mlm_probability=0.15)
+    order = batches.order.epoch(0)[: BATCH * COUNT].view(COUNT, BATCH).tolist()
 
     def stock() -> float:
-        for number in range(COUNT):
-            collator(rows[number * BATCH : (number + 1) * BATCH])
+        for numbers in order:
+            collator(table.__getitems__(numbers))
+        return COUNT * BATCH
+
+    def collator_alone() -> float:
+        for numbers in order:
+            collator([at_hand[number] for number in numbers])
         return COUNT * BATCH
 
     ours()
-    take_turns({"textdae": timed(ours), "DataCollatorForLanguageModeling": timed(stock)}, 5, "blocks/s")
+    rivals = {
+        "textdae": ours,
+        "datasets, DataCollatorForLanguageModeling": stock,
+        "DataCollatorForLanguageModeling alone": collator_alone,
+    }
+    take_turns({name: timed(work) for name, work in rivals.items()}, 7, "blocks/s")
 
 
 if __name__ == "__main__":

@@ -662,6 +662,7 @@ def test_convolutions_have_their_own_default_width():
     assert load(PretrainSettings, None, ["data.source=digits"]).model.hidden_size == 512
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(work):
     """The same images in the same steps: the same model, and one report."""
     name = "unet"

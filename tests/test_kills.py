@@ -1,6 +1,6 @@
 """A run may die anywhere: what comes out in the end has the same SHA-256, and no example was lost or seen twice.
 
-The default tests kill at some of the moments of a run; those marked slow at all of them in one process, and at every
+The default tests kill at some of the moments of a run in one process; those marked slow at all of them, and at every
 fourth to eighth of them with several, with loader workers, and in whole runs of `pretrain` and `finetune`.
 """
 
@@ -42,8 +42,6 @@ def check(plan: dict, least: int, folder: Path) -> None:
 
 SOME = [
     ({"how": {"kind": "text"}, "every": 30, "bytes": 2, "chains": 1, "damage": ["flip", "delete"]}, 10),
-    ({"how": {"kind": "image", "workers": 2}, "every": 50}, 2),
-    ({"how": {"kind": "image", "world": 2}, "every": 100}, 1),
     ({"how": {"kind": "pretrain_text"}, "every": 100, "bytes": 1}, 2),
 ]
 ALL = [
@@ -74,7 +72,8 @@ def test_wherever_it_is_killed(plan, least, tmp_path):
     check(plan, least, tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["text", pytest.param("image", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["text", "image"])
 def test_it_may_go_on_with_other_processes_workers_and_micro_batches(kind, tmp_path):
     """Of the same global batch: the same order, the same noise, and weights that differ by rounding.
 
@@ -97,6 +96,7 @@ def test_it_may_go_on_with_other_processes_workers_and_micro_batches(kind, tmp_p
         torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_compared_would_differ(tmp_path):
     """With other micro-batches the run is not the same to the bit."""
     one, other = (

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -78,6 +78,7 @@ def test_nothing_is_lost_and_words_and_documents_begin_where_they_did(
     check(pack(tokenizer, texts, tmp_path / "packed", block_size), tokenizer, texts)
 
 
+@settings(max_examples=40)
 @given(
     texts=st.lists(st.text(max_size=20) | st.sampled_from(WILD), min_size=1, max_size=8),
     limit=st.sampled_from([1, 30, 1 << 20]),

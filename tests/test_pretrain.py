@@ -263,9 +263,8 @@ NO_DROPOUT = [
 ]
 
 
-@pytest.mark.parametrize(
-    "family", [[], pytest.param(NO_DROPOUT, marks=pytest.mark.slow)], ids=["modernbert", "bert"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [[], NO_DROPOUT], ids=["modernbert", "bert"])
 def test_one_big_batch_is_eight_small_ones_is_two_processes_with_four(corpus, family):
     name = "bert" if family else "modernbert"
     common = [*family, "train.max_steps=6", "train.save_steps=0", "train.logging_steps=1"]
@@ -302,6 +301,7 @@ def test_one_big_batch_is_eight_small_ones_is_two_processes_with_four(corpus, fa
             torch.testing.assert_close(weights[other][key], tensor, rtol=0, atol=1e-5, msg=key)
 
 
+@pytest.mark.slow
 def test_sharded_over_two_processes_it_is_the_same_model(corpus):
     """The shipped FSDP settings, through `accelerate launch`, stopped half way and resumed; AdamW, for Muon is refused."""
     changes = ["train.optimizer=adamw", "train.eval_steps=0", "train.save_steps=3"]

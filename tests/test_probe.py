@@ -1,6 +1,7 @@
 """The probe and the label curve: figures that others can compute again, honest rivals, nothing lost by a stop."""
 
 import csv
+import functools
 import json
 
 import numpy as np
@@ -26,6 +27,13 @@ def encoder(tmp_path_factory, wordpiece):
 @pytest.fixture(scope="module")
 def table(tmp_path_factory, corpus_texts):
     return write_table(tmp_path_factory.mktemp("table") / "t.parquet", rows_of(corpus_texts[:300], "single"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rough_intervals():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "intervals", functools.partial(module.intervals, resamples=20))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -132,12 +132,18 @@ def test_a_step_by_blocks_is_as_long_as_one_of_the_whole_and_each_block_goes_by_
     torch.testing.assert_close(moved[1] / moved[1].norm(), expected / expected.norm())
 
 
-def one_of_two(rank, folder, block):
+SHARES = {0: [5, 2], 4: [17, 16]}  # by block: of 3 + 1 + 2 + 1 matrices, of 18 + 6 + 8 + 1 blocks
+
+
+def one_of_two(rank, folder):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    seen, alone = [], muon.orthogonalize
+    seen, alone, found = [], muon.orthogonalize, {}
     muon.orthogonalize = lambda matrices: seen.append(len(matrices)) or alone(matrices)
-    torch.save({"matrices": stepped(torch.bfloat16, block), "seen": sum(seen)}, f"{folder}/{rank}.pt")
+    for block in SHARES:
+        seen.clear()
+        found[block] = {"matrices": stepped(torch.bfloat16, block), "seen": sum(seen)}
+    torch.save(found, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -151,18 +157,17 @@ def stepped(dtype, block):
     return [parameter.detach() for parameter in parameters]
 
 
-@pytest.mark.parametrize(
-    ("block", "shares"), [(0, [5, 2]), (4, [17, 16])]
-)  # of 3 + 1 + 2 + 1 matrices, 18 + 6 + 8 + 1 blocks
-def test_two_processes_share_the_work(block, shares, tmp_path):
-    torch.multiprocessing.spawn(one_of_two, (str(tmp_path), block), nprocs=2)
-    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    assert [each["seen"] for each in found] == shares
-    for one, other, alone in zip(
-        *(each["matrices"] for each in found), stepped(torch.bfloat16, block), strict=True
-    ):
-        assert torch.equal(one, other)
-        torch.testing.assert_close(one, alone, rtol=1e-2, atol=1e-4)
+def test_two_processes_share_the_work(tmp_path):
+    torch.multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
+    both = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    for block, shares in SHARES.items():
+        found = [each[block] for each in both]
+        assert [each["seen"] for each in found] == shares
+        for one, other, alone in zip(
+            *(each["matrices"] for each in found), stepped(torch.bfloat16, block), strict=True
+        ):
+            assert torch.equal(one, other)
+            torch.testing.assert_close(one, alone, rtol=1e-2, atol=1e-4)
 
 
 def test_a_zero_gradient_moves_nothing():
