@@ -24,7 +24,8 @@ class DenoiserOutput(NamedTuple):
     embedding: Tensor
     """What the encoder makes of the corrupted inputs. (B, ..., D); in training perhaps only where it is scored"""
     reconstruction: Tensor
-    """What the decoder makes of the embedding: at the scored positions only (M, ...), or of the whole example (B, ...)."""
+    """What the decoder makes of the embedding: at the scored positions only (M, ...), or of the whole example (B, ...). To look
+    at: no gradient flows through it."""
 
 
 class Denoiser(nn.Module):
@@ -75,7 +76,8 @@ class Denoiser(nn.Module):
     def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:
         """Decode; return the sum of the losses of the scored positions, and the reconstruction."""
         reconstruction = self.decode(embedding)
-        return self.loss(reconstruction, *target), reconstruction
+        # Detached, or the backward pass would be handed a gradient of zeros for it.
+        return self.loss(reconstruction, *target), reconstruction.detach()
 
     def optimize_for(self, device: torch.device, compile: bool) -> None:
         """Prepare for fast training on a device; results stay the same to rounding."""

@@ -64,7 +64,7 @@ class ImageDenoiser(Denoiser):
         """Decode whole images (B, C, H, W), and compare them where they are scored."""
         clean, where = target
         reconstruction = self.decode(embedding)[..., : clean.shape[-2], : clean.shape[-1]]
-        return self.loss(reconstruction * where, clean * where), reconstruction
+        return self.loss(reconstruction * where, clean * where), reconstruction.detach()
 
     def rebuild(self, inputs: dict[str, Tensor]) -> Tensor:
         """What the model makes of noisy images, between black and white. (B, C, H, W), float32."""
