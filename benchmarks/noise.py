@@ -1,9 +1,11 @@
 """Blocks a second that one thread reads, hides tokens in and puts together: ours, against `DataCollatorForLanguageModeling`.
 
-`python benchmarks/noise.py`: docstrings in blocks of 128, batches of 32 in a shuffled order, 15% hidden, of which 80% show the
-mask and 10% a random token. The stock collator once with the rows of a `datasets.Dataset`, as a `DataLoader` hands them to it,
-and once with rows that lie in memory already.
+`python benchmarks/noise.py [BATCH ...]`: docstrings in blocks of 128, batches of so many in a shuffled order (32 and 256), 15%
+hidden, of which 80% show the mask and 10% a random token. The stock collator once with the rows of a `datasets.Dataset`, as a
+`DataLoader` hands them to it, and once with rows that lie in memory already.
 """
+
+import sys
 
 import torch
 from compare import take_turns, timed
@@ -16,35 +18,40 @@ from textdae.noise import TokenNoise
 from textdae.settings import TextDataSettings, TokenizerSettings
 from textdae.training.batches import Batches, Ticket
 
-BATCH, COUNT = 32, 200
+BLOCKS = 6400
 
 
-def main() -> None:
+def main(sizes: list[int]) -> None:
     torch.set_num_threads(1)
     data = TextDataSettings(source="docstrings", max_bytes="6MB", block_size=128)
     corpus = prepare_text(data, TokenizerSettings())
     batches = Batches(corpus.train, TokenNoise(vocabulary_of(corpus.tokenizer), 0.15), 0)
 
-    def ours() -> float:
-        for number in range(COUNT):
-            batches[Ticket(number * BATCH, BATCH, None, 0.5)]
-        return COUNT * BATCH
-
     ids = corpus.train.batch(range(len(corpus.train)))["input_ids"].tolist()
     table = Dataset.from_dict({"input_ids": ids})
     at_hand = [{"input_ids": row} for row in ids]
     collator = DataCollatorForLanguageModeling(corpus.tokenizer, mlm_probability=0.15)
-    order = batches.order.epoch(0)[: BATCH * COUNT].view(COUNT, BATCH).tolist()
+    for size in sizes:
+        compare(size, batches, table, at_hand, collator)
+
+
+def compare(size: int, batches: Batches, table: Dataset, at_hand: list[dict], collator) -> None:
+    order = batches.order.epoch(0)[: BLOCKS // size * size].view(-1, size).tolist()
+
+    def ours() -> float:
+        for number in range(len(order)):
+            batches[Ticket(number * size, size, None, 0.5)]
+        return len(order) * size
 
     def stock() -> float:
         for numbers in order:
             collator(table.__getitems__(numbers))
-        return COUNT * BATCH
+        return len(order) * size
 
     def collator_alone() -> float:
         for numbers in order:
             collator([at_hand[number] for number in numbers])
-        return COUNT * BATCH
+        return len(order) * size
 
     ours()
     rivals = {
@@ -52,8 +59,9 @@ def main() -> None:
         "datasets, DataCollatorForLanguageModeling": stock,
         "DataCollatorForLanguageModeling alone": collator_alone,
     }
+    print(f"\nbatches of {size}", end="")
     take_turns({name: timed(work) for name, work in rivals.items()}, 7, "blocks/s")
 
 
 if __name__ == "__main__":
-    main()
+    main([int(word) for word in sys.argv[1:]] or [32, 256])

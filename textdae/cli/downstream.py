@@ -8,7 +8,6 @@ import typer
 from textdae.cli.app import Checkpoint, Overwrite, Resume, Words, app, end, exclude_each_other, quiet, split
 from textdae.errors import SettingsError
 from textdae.locate import modality_of
-from textdae.settings import FinetuneSettings, LabelCurveSettings, ProbeSettings, load
 
 
 @app.command()
@@ -16,6 +15,8 @@ def finetune(
     checkpoint: Checkpoint, words: Words = None, resume: Resume = False, overwrite: Overwrite = False
 ) -> None:
     """Train all of an encoder on labels, into a stock classifier."""
+    from textdae.settings import FinetuneSettings, load
+
     exclude_each_other(resume, overwrite)
     path, overrides = split(words)
     settings = load(FinetuneSettings, path, overrides, {"modality": modality_of(checkpoint)})
@@ -30,6 +31,8 @@ def finetune(
 @app.command()
 def probe(checkpoint: Checkpoint, words: Words = None) -> None:
     """Measure what the frozen encoder's vectors know of the labels, beside its rivals."""
+    from textdae.settings import ProbeSettings, load
+
     path, overrides = split(words)
     _alone("probe")
     settings = load(ProbeSettings, path, overrides, {"modality": modality_of(checkpoint)})
@@ -51,6 +54,8 @@ def probe(checkpoint: Checkpoint, words: Words = None) -> None:
 @app.command()
 def label_curve(checkpoint: Checkpoint, words: Words = None) -> None:
     """Measure how good a task gets with how many labels, with pretraining and without."""
+    from textdae.settings import LabelCurveSettings, load
+
     path, overrides = split(words)
     _alone("label-curve")
     settings = load(LabelCurveSettings, path, overrides, {"modality": modality_of(checkpoint)})

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,20 +11,16 @@ from textdae.cli.app import Checkpoint, Overwrite, Resume, Words, app, end, excl
 from textdae.errors import SettingsError
 from textdae.hub.name import PREFIX, is_local
 from textdae.locate import folder_of, modality_of
-from textdae.settings import (
-    EmbedSettings,
-    EvaluateRunSettings,
-    ImagePretrainSettings,
-    PretrainSettings,
-    evaluation_of,
-    load,
-)
-from textdae.settings.reader import from_anyone
+
+if TYPE_CHECKING:
+    from textdae.settings import PretrainSettings
 
 
 @app.command()
 def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite = False) -> None:
     """Pretrain a denoiser; without arguments, a masked encoder on the docstrings of the installed packages."""
+    from textdae.settings import PretrainSettings, load
+
     exclude_each_other(resume, overwrite)
     from_hub = [word for word in words or [] if word.startswith(PREFIX)]
     given = [word for word in words or [] if word not in from_hub]
@@ -50,13 +46,16 @@ def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
     if not file.is_file():
         return {}
     from textdae.publish.files import without_places
+    from textdae.settings.reader import from_anyone
 
     text = file.read_text(encoding="utf-8", errors="replace")
     return without_places(from_anyone(text, f"{name}: settings.yaml"))
 
 
-def _run_settings(checkpoint: str) -> PretrainSettings | None:
+def _run_settings(checkpoint: str) -> "PretrainSettings | None":
     """The settings of the run that a checkpoint came from, where they lie beside it."""
+    from textdae.settings import PretrainSettings, load
+
     if not is_local(checkpoint):
         found = settings_on_hub(checkpoint)
         return load(PretrainSettings, base=found) if found else None
@@ -80,6 +79,8 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a checkpoint on held-out examples with frozen noise, beside its floors."""
+    from textdae.settings import EvaluateRunSettings, evaluation_of, load
+
     turned = _levels(levels)
     base: dict[str, Any] = {"modality": modality_of(checkpoint)}
     if beside := _run_settings(checkpoint):
@@ -183,6 +184,8 @@ def embed(
         raise SettingsError(
             "embed: say where to write the vectors, e.g. -o vectors.npy or -o vectors.parquet"
         )
+    from textdae.settings import EmbedSettings, load
+
     path, overrides = split(words)
     base = {"modality": modality_of(checkpoint)}
     settings = load(EmbedSettings, path, [f"data.source={source}", *overrides], base)
@@ -211,6 +214,8 @@ def demo(
         raise SettingsError(f"demo: no demo `{name}`; known: {', '.join(DEMOS)}")
     path, overrides = split(words)
     from importlib import import_module
+
+    from textdae.settings import ImagePretrainSettings, load
 
     chosen = import_module(f"textdae.demos.{name.replace('-', '_')}")
     settings = load(ImagePretrainSettings, path, overrides, chosen.BASE)
