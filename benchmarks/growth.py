@@ -3,7 +3,8 @@
     python benchmarks/growth.py [MEGABYTES ...]     default: 10 100 1000
 
 For each size, in a process of its own: a text file of that size (the docstrings, over and over) is prepared, and mini is
-trained on it for 60 steps, not compiled. The peak is that of the memory of its own (RssAnon), looked at 20 times a second:
+trained on it for 60 steps, not compiled. All that a step has to do with the size of the corpus is the making of its batch,
+which is timed by itself: speeds of training, one size after the other, differ by what else the machine does. The peak is that of the memory of its own (RssAnon), looked at 20 times a second:
 pages of a mapped file are the system's to take away.
 """
 
@@ -20,7 +21,10 @@ from compare import ask, machine
 from textdae import load, pretrain
 from textdae.data.sources import open_source
 from textdae.data.text import prepare_text
+from textdae.data.tokenizer import vocabulary_of
+from textdae.noise import text_noise
 from textdae.settings import PretrainSettings, TextDataSettings
+from textdae.training.batches import Batches, Ticket
 
 CONFIG = Path(__file__).parent.parent / "configs/text-mini.yaml"
 
@@ -76,6 +80,13 @@ def one(megabytes: str, name: str) -> None:
     log = [json.loads(line) for line in (folder / "run/log.jsonl").read_text().splitlines()]
     speeds = [entry["examples_per_second"] for entry in log if "examples_per_second" in entry]
     found |= {"training": 128 * statistics.median(speeds[3:]), "peak": watch.most}
+    noise = text_noise(settings.noise, vocabulary_of(corpus.tokenizer))
+    batches, times = Batches(corpus.train, noise, settings.train.seed), []
+    for number in range(300):
+        began = time.perf_counter()
+        batches[Ticket(number * 32, 32, None, 0.5)]
+        times.append(time.perf_counter() - began)
+    found["batch"] = 1000 * statistics.median(times)
     print(json.dumps(found))
 
 
@@ -86,7 +97,7 @@ def main(sizes: list[str]) -> None:
         print(
             f"{megabytes} MB, {found['tokens']:,} tokens: prepared {found['preparing']:,.0f} tokens/s, at most "
             f"{found['prepared']:,.0f} MB ({found['before']:,.0f} before); trained {found['training']:,.0f} tokens/s, at most "
-            f"{found['peak']:,.0f} MB",
+            f"{found['peak']:,.0f} MB; a batch made in {found['batch']:.2f} ms",
             flush=True,
         )
 
