@@ -25,6 +25,7 @@ def test_every_demo_is_listed():
     assert set(DEMOS) == {"bottleneck", "target", "noise-matrix"}
 
 
+@pytest.mark.slow
 def test_the_error_of_the_bottleneck_has_its_elbow_at_two(tmp_path):
     lines, said = run(
         bottleneck, tmp_path, "train.max_steps=250", "model.hidden_size=64", "train.learning_rate=1e-2"
