@@ -1,7 +1,7 @@
 """A run may die anywhere: what comes out in the end has the same SHA-256, and no example was lost or seen twice.
 
 The default tests kill at some of the moments of a run in one process; those marked slow at all of them, and at every
-fourth to eighth of them with several, with loader workers, and in whole runs of `pretrain` and `finetune`.
+fourth to sixteenth of them with several, with loader workers, and in whole runs of `pretrain` and `finetune`.
 """
 
 import json
@@ -51,9 +51,9 @@ ALL = [
     ({"how": {"kind": "image", "workers": 2, "accumulation": 2}, "every": 4, "chains": 5}, 40),
     ({"how": {"kind": "text", "world": 2}, "every": 5, "bytes": 5, "chains": 5}, 40),
     ({"how": {"kind": "image", "world": 2, "workers": 2}, "every": 5, "chains": 5}, 40),
-    ({"how": {"kind": "pretrain_text"}, "every": 8, "bytes": 5, "chains": 3}, 25),
-    ({"how": {"kind": "pretrain_image"}, "every": 8, "bytes": 5, "chains": 3}, 25),
-    ({"how": {"kind": "finetune_image"}, "every": 8, "bytes": 5, "chains": 3}, 25),
+    ({"how": {"kind": "pretrain_text"}, "every": 16, "bytes": 5, "chains": 3}, 20),
+    ({"how": {"kind": "pretrain_image"}, "every": 16, "bytes": 5, "chains": 3}, 20),
+    ({"how": {"kind": "finetune_image"}, "every": 16, "bytes": 5, "chains": 3}, 20),
 ]  # fmt: skip
 
 
