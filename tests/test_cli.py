@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from textdae.cli import main
+from textdae.cli.settings import KINDS, MODALITIES
 from textdae.settings import TextPretrainSettings
 
 
@@ -117,6 +118,14 @@ def test_settings_prints_every_key_with_its_meaning(run):
     ):
         assert f"\n{key}=" in f"\n{out}"
     assert run("settings", "pretrian")[0] == 2
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("command", KINDS)
+def test_every_command_has_settings_of_every_modality(command, modality, run):
+    code, out, _ = run("settings", command, "-m", modality)
+    assert code == 0
+    assert f"\nmodality={modality}" in f"\n{out}"
 
 
 def test_show_prints_what_would_be_used(run):

@@ -36,6 +36,7 @@ def gradients(denoiser: TextDenoiser, batch: Corrupted) -> list[torch.Tensor]:
     output = denoiser.train()(batch)
     output.loss_sum.backward()
     assert len(output.reconstruction) == int(batch.where.sum())
+    assert not output.reconstruction.requires_grad
     return [output.loss_sum.detach(), *(p.grad for p in denoiser.parameters() if p.grad is not None)]
 
 

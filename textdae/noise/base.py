@@ -58,7 +58,7 @@ class Level(NamedTuple):
         if self.schedule == "cosine":
             done = (1 - math.cos(math.pi * done)) / 2
         level = self.start + (self.end - self.start) * done
-        return torch.full((draw.size, 1), float(level), dtype=torch.float32)
+        return torch.full((draw.size, 1), level, dtype=torch.float32)
 
 
 class Noise(ABC):
