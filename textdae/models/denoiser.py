@@ -24,8 +24,8 @@ class DenoiserOutput(NamedTuple):
     embedding: Tensor
     """What the encoder makes of the corrupted inputs. (B, ..., D); in training perhaps only where it is scored"""
     reconstruction: Tensor
-    """What the decoder makes of the embedding: at the scored positions only (M, ...), or of the whole example (B, ...). To look
-    at: no gradient flows through it."""
+    """What the decoder makes of the embedding: at the scored positions only (M, ...), in training perhaps with something more
+    after them; or of the whole example (B, ...). To look at: no gradient flows through it."""
 
 
 class Denoiser(nn.Module):

@@ -1,13 +1,14 @@
-"""ModernBERT's layers for training: written so that compiled loops are fast, and the last one computed where it is wanted.
+"""ModernBERT's layers for training: written so that compiled loops are fast, the first and the last one without what is idle.
 
-What the last layer makes of other positions nobody reads. There its keys and values are those of all positions; queries,
-output and MLP those of the wanted ones, which are the scored ones and a few more. Every result is the same to rounding, and
-so is every gradient.
+The first layer's queries, keys and values depend on the token alone, until they are turned by their position: they are
+computed once for each distinct token of a batch. What the last layer makes of positions that are not scored nobody reads.
+There its keys and values are those of all positions; queries, output and MLP those of the wanted ones, which are the scored
+ones and a few more. Every result is the same to rounding, and so is every gradient.
 
 B batch, H heads, L positions, M wanted positions, D width.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,31 +22,45 @@ from transformers.models.modernbert.modeling_modernbert import (
 )
 from transformers.models.modernbert.modeling_modernbert import ModernBertEncoderLayer as StockLayer
 
+from textdae.models.distinct import Distinct, spread
+
 _MULTIPLE = 4
 """M is a multiple, so that few sizes occur."""
 _MOST_TABULATED = 8192
 
 
-def prepare_for_training(encoder: nn.Module) -> bool:
+class Savings(NamedTuple):
+    """What an encoder can leave out in training."""
+
+    first: bool = False
+    """`encoder(..., distinct=tokens)` computes the first layer's queries, keys and values once for each of these."""
+    last: bool = False
+    """`encoder(..., wanted=positions)` gives the embedding at these positions, (B, M) -> (B, M, D)."""
+
+
+def prepare_for_training(encoder: nn.Module) -> Savings:
     """Let a ModernBERT in training compute its layers as said above; its weights and their names stay as they are.
 
     In training hooks on the attention of a layer are not called: the layer uses its parts.
 
     Returns:
-        Whether `encoder(..., wanted=positions)` now gives the embedding at these positions, (B, M) -> (B, M, D): it is a
-        ModernBERT whose last layer sees the whole block.
+        The first layer saves where embeddings have no dropout, the last one where it sees the whole block; a model of
+        one layer saves as the last one does.
     """
     if not isinstance(encoder, ModernBertModel):
-        return False
+        return Savings()
     for layer in encoder.layers:
         layer.__class__ = ModernBertEncoderLayer
     if set(encoder.rotary_emb.rope_type.values()) == {"default"}:
         encoder.rotary_emb.__class__ = _Rotary
         encoder.rotary_emb.tabulate()
-    if encoder.config.layer_types[-1] != "full_attention":
-        return False
-    encoder.layers[-1].__class__ = _LastLayer
-    return True
+    last = encoder.config.layer_types[-1] == "full_attention"
+    if last:
+        encoder.layers[-1].__class__ = _LastLayer
+    first = encoder.embeddings.drop.p == 0 and type(encoder.layers[0]) is ModernBertEncoderLayer
+    if first:
+        encoder.layers[0].__class__ = _FirstLayer
+    return Savings(first, last)
 
 
 def wanted_positions(where: Tensor) -> Tensor | None:
@@ -72,17 +87,23 @@ class ModernBertEncoderLayer(StockLayer):
         attention_mask: Tensor | None = None,
         position_embeddings: Any = None,
         wanted: Tensor | None = None,
+        distinct: Distinct | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """What the stock layer returns, (B, L, D)."""
         if not self._is_plain:
             whole: Tensor = super().forward(hidden_states, attention_mask, position_embeddings, **kwargs)
             return whole
-        qkv = self.attn.Wqkv(self.attn_norm(hidden_states)).unflatten(-1, (3, -1, self.attn.head_dim))
+        qkv = self._project(hidden_states, distinct).unflatten(-1, (3, -1, self.attn.head_dim))
         query, key, value = qkv.transpose(1, 3).unbind(2)
         cos, sin = position_embeddings
         query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
         return self._after(hidden_states, self._attend(query, key, value, attention_mask, **kwargs))
+
+    def _project(self, hidden_states: Tensor, distinct: Distinct | None) -> Tensor:
+        """Queries, keys and values, before they are turned. (B, L, D) -> (B, L, 3 D)."""
+        projected: Tensor = self.attn.Wqkv(self.attn_norm(hidden_states))
+        return projected
 
     @property
     def _is_plain(self) -> bool:
@@ -113,6 +134,13 @@ class ModernBertEncoderLayer(StockLayer):
         return there
 
 
+class _FirstLayer(ModernBertEncoderLayer):
+    def _project(self, hidden_states: Tensor, distinct: Distinct | None) -> Tensor:
+        if distinct is None:
+            return super()._project(hidden_states, None)
+        return spread(super()._project(hidden_states.flatten(0, 1)[distinct.first], None), distinct)
+
+
 class _LastLayer(ModernBertEncoderLayer):
     def forward(
         self,
@@ -120,6 +148,7 @@ class _LastLayer(ModernBertEncoderLayer):
         attention_mask: Tensor | None = None,
         position_embeddings: Any = None,
         wanted: Tensor | None = None,
+        distinct: Distinct | None = None,
         **kwargs: Any,
     ) -> Tensor:
         """What the stock layer returns, (B, L, D); with `wanted` (B, M) at these positions, (B, M, D)."""

@@ -18,7 +18,8 @@ from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
 from textdae.models import attention, packed_attention
 from textdae.models.denoiser import Denoiser, DenoiserOutput
-from textdae.models.modernbert import prepare_for_training, wanted_positions
+from textdae.models.distinct import distinct_tokens
+from textdae.models.modernbert import Savings, prepare_for_training, wanted_positions
 from textdae.models.sharding import put
 from textdae.models.text_config import text_config
 from textdae.noise import Corrupted
@@ -27,6 +28,8 @@ from textdae.settings import TextModelSettings
 FIRST_LOGITS = 1.6
 """Deviation of the logits that embeddings which mean something from the start begin with, where the decoder shares them: at
 the usual 0.02 an entry a few steps of Adam would have wiped them out. 0.1 an entry was the best at a width of 256."""
+_MULTIPLE = 64
+_IGNORED = -100
 
 
 class _Given(nn.Module):
@@ -65,7 +68,7 @@ class TextDenoiser(Denoiser):
         self.__dict__["head"] = head
         parameters = inspect.signature(self.encoder.forward).parameters
         self._takes_positions = "position_ids" in parameters
-        self._skips = False
+        self._saves = Savings()
         self._position_offset = next(
             (
                 m.padding_idx + 1
@@ -100,20 +103,31 @@ class TextDenoiser(Denoiser):
         """Encode, in training perhaps to the end only where it is scored; decode there, compare with the original."""
         # Before what is compiled, which would work masks and positions out once for every use.
         inputs = self._without_document(corrupted.inputs)
-        wanted = wanted_positions(corrupted.where) if self.training and self._skips else None
-        if wanted is not None:
-            if self._fast:
-                torch._dynamo.mark_dynamic(wanted, 1)  # or every number of them would be compiled anew
-            inputs = inputs | {"wanted": wanted}
+        wanted = wanted_positions(corrupted.where) if self.training and self._saves.last else None
+        distinct = distinct_tokens(inputs["input_ids"]) if self.training and self._saves.first else None
+        if self._fast:  # or every number of them would be compiled anew
+            if wanted is not None:
+                torch._dynamo.mark_dynamic(wanted, 1)
+            if distinct is not None:
+                for part in (distinct.first, distinct.starts):
+                    torch._dynamo.mark_dynamic(part, 0)
+        given = {"wanted": wanted, "distinct": distinct}
+        inputs |= {name: value for name, value in given.items() if value is not None}
         return super().forward(corrupted._replace(inputs=inputs))
 
     def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
-        """The embedding and the target at the scored positions, (N, D) and (N,)."""
+        """The embedding and the target at the scored positions, (N, D) and (N,).
+
+        In training N is filled up to a multiple, so that few sizes occur: products have to be set up for each. What fills
+        it up has a target that `loss` ignores.
+        """
         wanted = corrupted.inputs.get("wanted")
         if wanted is not None:
             inputs, target, where = corrupted
             corrupted = Corrupted(inputs, target.take_along_dim(wanted, 1), where.take_along_dim(wanted, 1))
-        return super().select(embedding, corrupted)
+        embedding, target = super().select(embedding, corrupted)
+        rest = -len(target) % _MULTIPLE if self.training else 0
+        return F.pad(embedding, (0, 0, 0, rest)), F.pad(target, (0, rest), value=_IGNORED)
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
         """Token ids -> embedding (B, L, D).
@@ -121,7 +135,8 @@ class TextDenoiser(Denoiser):
         Args:
             inputs: `input_ids` (B, L), and either `document` (B, L), the number of the document that each position
                 belongs to (-1 on padding): documents do not see each other; or `attention_mask` (B, L); or neither.
-                Where `forward` has put them there, `wanted` (B, M): the embedding is that of these positions, (B, M, D).
+                Where `forward` has put them there, `wanted` (B, M): the embedding is that of these positions, (B, M, D);
+                and `distinct`, see `Savings`.
         """
         embedding = self.encoder(**self._without_document(inputs))[0]
         assert isinstance(embedding, Tensor)
@@ -129,7 +144,7 @@ class TextDenoiser(Denoiser):
 
     def _without_document(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The encoder's own arguments, in which a mask and positions stand for the numbers of the documents."""
-        known = ("input_ids", "attention_mask", "position_ids", "wanted")
+        known = ("input_ids", "attention_mask", "position_ids", "wanted", "distinct")
         arguments = {name: inputs[name] for name in known if name in inputs}
         if "document" in inputs:
             arguments["attention_mask"] = self._attention_mask(inputs["document"])
@@ -145,7 +160,7 @@ class TextDenoiser(Denoiser):
 
     def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Cross entropy, in nats, summed."""
-        return F.cross_entropy(reconstruction.float(), target, reduction="sum")
+        return F.cross_entropy(reconstruction.float(), target, ignore_index=_IGNORED, reduction="sum")
 
     def measures(self, reconstruction: Tensor, target: Tensor) -> dict[str, Tensor]:
         """How many scored tokens the first guess gets right."""
@@ -201,7 +216,9 @@ class TextDenoiser(Denoiser):
             and packed_attention.takes(self.model.config, device)
         ):
             self.model.set_attn_implementation(packed_attention.NAME)
-        self._skips = prepare_for_training(self.encoder)
+        self._saves = prepare_for_training(self.encoder)
+        if device.type != "cpu":  # a GPU would have to wait until they are counted
+            self._saves = self._saves._replace(first=False)
         super().optimize_for(device, compile)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
