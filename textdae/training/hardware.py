@@ -6,7 +6,7 @@ import shutil
 import sys
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 
 from textdae.settings import TrainSettings
 
@@ -22,7 +22,10 @@ def join_processes() -> Accelerator:
     On a CPU accelerate joins them only where it is told that it is one; otherwise each would train all by itself.
     """
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return Accelerator(cpu=True) if several and not torch.accelerator.is_available() else Accelerator()
+    cpu = several and not torch.accelerator.is_available()
+    # Gradients are sent from where they are, not from a copy.
+    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    return Accelerator(cpu=cpu, kwargs_handlers=[ddp])
 
 
 def keep_freed_memory() -> None:
