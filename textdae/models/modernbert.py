@@ -22,7 +22,7 @@ from transformers.models.modernbert.modeling_modernbert import (
 )
 from transformers.models.modernbert.modeling_modernbert import ModernBertEncoderLayer as StockLayer
 
-from textdae.models.distinct import Distinct, spread
+from textdae.models.distinct import Distinct, distinct_tokens, spread
 
 _MULTIPLE = 4
 """M is a multiple, so that few sizes occur."""
@@ -36,6 +36,19 @@ class Savings(NamedTuple):
     """`encoder(..., distinct=tokens)` computes the first layer's queries, keys and values once for each of these."""
     last: bool = False
     """`encoder(..., wanted=positions)` gives the embedding at these positions, (B, M) -> (B, M, D)."""
+
+    def arguments(self, ids: Tensor, where: Tensor, compiled: bool) -> dict[str, Any]:
+        """Those of the two with which a batch of tokens saves something; `where` says what is scored, (B, L) both."""
+        wanted = wanted_positions(where) if self.last else None
+        distinct = distinct_tokens(ids) if self.first else None
+        if compiled:  # every number of them would be compiled anew otherwise
+            if wanted is not None:
+                torch._dynamo.mark_dynamic(wanted, 1)
+            if distinct is not None:
+                torch._dynamo.mark_dynamic(distinct.first, 0)
+                torch._dynamo.mark_dynamic(distinct.starts, 0)
+        given = {"wanted": wanted, "distinct": distinct}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def prepare_for_training(encoder: nn.Module) -> Savings:

@@ -18,8 +18,7 @@ from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
 from textdae.models import attention, packed_attention
 from textdae.models.denoiser import Denoiser, DenoiserOutput
-from textdae.models.distinct import distinct_tokens
-from textdae.models.modernbert import Savings, prepare_for_training, wanted_positions
+from textdae.models.modernbert import Savings, prepare_for_training
 from textdae.models.sharding import put
 from textdae.models.text_config import text_config
 from textdae.noise import Corrupted
@@ -103,16 +102,8 @@ class TextDenoiser(Denoiser):
         """Encode, in training perhaps to the end only where it is scored; decode there, compare with the original."""
         # Before what is compiled, which would work masks and positions out once for every use.
         inputs = self._without_document(corrupted.inputs)
-        wanted = wanted_positions(corrupted.where) if self.training and self._saves.last else None
-        distinct = distinct_tokens(inputs["input_ids"]) if self.training and self._saves.first else None
-        if self._fast:  # or every number of them would be compiled anew
-            if wanted is not None:
-                torch._dynamo.mark_dynamic(wanted, 1)
-            if distinct is not None:
-                for part in (distinct.first, distinct.starts):
-                    torch._dynamo.mark_dynamic(part, 0)
-        given = {"wanted": wanted, "distinct": distinct}
-        inputs |= {name: value for name, value in given.items() if value is not None}
+        if self.training:
+            inputs |= self._saves.arguments(inputs["input_ids"], corrupted.where, compiled=bool(self._fast))
         return super().forward(corrupted._replace(inputs=inputs))
 
     def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
