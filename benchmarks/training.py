@@ -15,7 +15,6 @@ and threads.
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from itertools import chain, pairwise
@@ -44,9 +43,8 @@ def ours(file: str, folder: str, given: list[str]) -> None:
     ended = 0.0
 
     def timed_step(self, *args):
-        began = time.perf_counter()
         done = step(self, *args)
-        print(json.dumps({"step": time.perf_counter() - began, "age": age()}), flush=True)
+        print(json.dumps({"age": age()}), flush=True)
         return done
 
     def timed_fit(self):
@@ -102,13 +100,10 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
     model = AutoModelForMaskedLM.from_config(config)
 
     class Clock(TrainerCallback):
-        """Says how long each step took, and stops when the time is over."""
-
-        def on_step_begin(self, args, state, control, **kwargs):
-            self.began = time.perf_counter()
+        """Says when each step ended, and stops when the time is over."""
 
         def on_step_end(self, args, state, control, **kwargs):
-            print(json.dumps({"step": time.perf_counter() - self.began, "age": age()}), flush=True)
+            print(json.dumps({"age": age()}), flush=True)
             control.should_training_stop = progress(state.global_step) >= 1
 
     class Falling(Trainer):
@@ -164,20 +159,24 @@ def one(name: str, file: str, folder: str, budget: str, more: str) -> None:
 
 def loss(file: str, rival: str, budget: str, more: str) -> None:
     found = ask(__file__, rival, file, budget, more)
-    steps = [entry["step"] for entry in found if "step" in entry]
-    end = found[-1]
+    *steps, end = found
+    median = step_seconds(steps)
     print(
         f"{rival} {more}: held-out loss {end['loss']:.3f} after {end['seconds']:.0f} s, {len(steps):,} steps "
-        f"(median {statistics.median(steps):.3f} s, {BATCH * BLOCK / statistics.median(steps):,.0f} tokens/s)",
+        f"(median {median:.3f} s, {BATCH * BLOCK / median:,.0f} tokens/s)",
         flush=True,
     )
+
+
+def step_seconds(steps: list[dict]) -> float:
+    """The median, from the end of one step to the end of the next: the making of its batch is part of it."""
+    return statistics.median(after["age"] - before["age"] for before, after in pairwise(steps))
 
 
 def speed(file: str, rounds: int) -> None:
     def turn(rival: str, more: str) -> float:
         found = ask(__file__, rival, file, str(WARM_UP + STEPS), more)
-        steps = [entry["step"] for entry in found if "step" in entry]
-        return BATCH * BLOCK / statistics.median(steps[WARM_UP:])
+        return BATCH * BLOCK / step_seconds(found[WARM_UP:-1])
 
     rivals = {
         "textdae": ("ours", "train.compile=always"),
