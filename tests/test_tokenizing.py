@@ -1,5 +1,7 @@
 """Looking up what stands between spaces: the same tokens and word starts as tokenizing each text by itself."""
 
+import string
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 from transformers import PreTrainedTokenizerFast
 
 from textdae.data import tokenizing
-from textdae.data.tokenizing import TextTokenizer, splitter
+from textdae.data.splitting import splitter
+from textdae.data.tokenizing import TextTokenizer
 
 SPACES = [
     " ", "  ", "\n", "\t", "\r\n", "\u00a0", "\u2003", "\u3000", "\u2028", "\x85", "\x0b", "\x1c", "\x1f",
@@ -15,7 +18,7 @@ SPACES = [
 PARTS = [
     "wa", "Wa", "don't", "x.y", "...", "1,000", "[MASK]", "[SEP]", "[UN", "K]", "##a", "\u0301", "a\u0301", "\u00b4", "\ufeff",
     "\u200b", "\x00", "ΑΣ", "İ", "北京", "🙂", "ﬁ", "\u1100", "\u1161", "a" * 120, "New York", "<|x|>",
-    "[PAD]", "[PAD", "x[PAD]", "__UNK", "__", "==", "=",
+    "[PAD]", "[PAD", "x[PAD]", "__UNK", "__", "==", "=", "=\u0338", "(Wa),wa", "[mask]", "[Mask]", "[MA\x01SK]", "wa\u0301,\u0301a",
 ]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(SPACES) | st.sampled_from(PARTS) | st.text(max_size=3), max_size=12).map(
     "".join
@@ -48,13 +51,28 @@ def bytes_with(*added: AddedToken, **options) -> Tokenizer:
 
 
 def words_of(*added: AddedToken) -> Tokenizer:
-    vocabulary = ["[UNK]", "wa", "##wa", "a", "##a", "x", "y", ".", "New", "York", "new", "york"]
+    vocabulary = ["[UNK]", "wa", "##wa", "a", "##a", "x", "y", ".", "New", "York", "new", "york", "α", "##σ"]
+    vocabulary += [mark for mark in string.punctuation if mark not in vocabulary]
     backend = Tokenizer(
         models.WordPiece({token: at for at, token in enumerate(vocabulary)}, unk_token="[UNK]")
     )
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     backend.add_tokens(list(added))
+    return backend
+
+
+def berts(*added: AddedToken, normalizer=None) -> Tokenizer:
+    backend = words_of(*added)
+    backend.normalizer = normalizer or normalizers.BertNormalizer()
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return backend
+
+
+def small_letters() -> Tokenizer:
+    """Several marks in a row are one word."""
+    backend = words_of()
+    backend.normalizer = normalizers.Lowercase()
     return backend
 
 
@@ -91,6 +109,17 @@ LOOKED_UP = {
     "a token that swallows another": bytes_with(
         AddedToken("[PAD]", normalized=False), AddedToken("x[PAD]", normalized=False)
     ),
+    "BERT's": berts(AddedToken("[MASK]", lstrip=True, normalized=False)),
+    "BERT's, as written": berts(normalizer=normalizers.BertNormalizer(lowercase=False)),
+    "BERT's, two normalizers": berts(
+        normalizer=normalizers.Sequence([normalizers.NFKD(), normalizers.Lowercase()])
+    ),
+    "BERT's, composing": berts(normalizer=normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])),
+    "BERT's, tokens in small letters": berts(
+        AddedToken("[mask]", normalized=False), AddedToken("xa", normalized=False)
+    ),
+    "BERT's, a token looked for after normalizing": berts(AddedToken("[MASK]", normalized=True)),
+    "runs of marks": small_letters(),
 }
 WHOLE = {
     "a token across a space": bytes_with(AddedToken("New York")),
@@ -144,7 +173,7 @@ def test_any_texts_are_tokenized_as_each_by_itself(tokenizers, batches):
 
 
 def test_what_parts_one_text_from_the_next(tokenizers):
-    assert [tokenizing._separator(LOOKED_UP[name]) for name in list(LOOKED_UP)[3:]] == [
+    assert [tokenizing._separator(LOOKED_UP[name]) for name in list(LOOKED_UP)[3:7]] == [
         None,
         ("[PAD]", LOOKED_UP["another"].token_to_id("[PAD]")),
         ("[PAD]", LOOKED_UP["unknown words first"].token_to_id("[PAD]")),
@@ -157,6 +186,16 @@ def test_what_parts_one_text_from_the_next(tokenizers):
 @pytest.mark.parametrize("name", list(LOOKED_UP))
 def test_parts_that_meet_what_parts_them(name):
     texts = ["wa foo__UNK bar wa", "a= b= c", "x[PAD] x", "x y", "x [PAD] y[PAD", "[UNK] zz"]
+    texts += [
+        "[mask] [MASK]",
+        "Wa [Mask]",
+        "[MA\x01SK] wa",
+        "=\u0338 wa",
+        "Xa ΑΣ",
+        "Xa wa",
+        "(Wa),\twa\x1f. İ,",
+        "wa\u0301,\u0301a",
+    ]
     tokenizer = wrapped(LOOKED_UP[name])
     check(TextTokenizer(tokenizer), tokenizer.backend_tokenizer, texts * 3)
 

@@ -1,31 +1,24 @@
-"""Texts -> token ids and word starts; what stands between two spaces is tokenized once and then looked up.
+"""Texts -> token ids and word starts; a part of a text that comes again is tokenized once and then looked up.
 
-A text is mostly words that have been seen, so this is several times faster than tokenizing it. It is exact for tokenizers
-that look at no two sides of a space at once; others are given whole texts.
+A text is mostly words that have been seen, so this is several times faster than tokenizing it. It is exact, for the parts are
+those that the tokenizer takes by themselves (`splitting.py`); where it knows none, it is given whole texts.
 """
 
-import json
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
+
+from textdae.data.splitting import splitter
 
 _MOST_KNOWN = 1 << 19  # some 100 MB
 # Characters. Longer parts hardly come again, and where there are no spaces a part is a whole text.
 _LONGEST_KNOWN = 64
 _TOGETHER = 1 << 14  # parts; each costs the tokenizer a kilobyte beside its characters
 _IN_A_TEXT = 100  # parts; a call of the tokenizer costs as much as one or two of them
-# These look at no letter on the other side of a space, and those of the first line leave no two spaces together that were not.
-_KEEP_LETTERS = {"NFC", "NFD", "Lowercase"}
-_MAY_DROP_LETTERS = _KEEP_LETTERS | {"BertNormalizer", "NFKC", "NFKD", "StripAccents"}
-_DROP_SPACES = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
-# White space and what follows it. A part begins at one of four spaces that every tokenizer knows as such; others, which
-# only Python may take for one, do not end it.
-_WITH_SPACES = re.compile(r"\s*\S+(?:[^\S \t\n\r]\s*\S*)*|\s+")
 
 
 class Tokens(NamedTuple):
@@ -64,7 +57,7 @@ class TextTokenizer:
     def _look_up(self, texts: Sequence[str]) -> list[bytes]:
         split = self._split
         assert split
-        parts = [split(text) for text in texts]
+        parts = split(texts)
         new = list({*chain.from_iterable(parts)}.difference(self._known))
         if 2 * len(new) > sum(map(len, parts)):  # hardly anything comes again
             return self._tokenize(texts)
@@ -121,26 +114,6 @@ def _cut(both: np.ndarray, lengths: np.ndarray) -> list[bytes]:
     return [data[begin:end] for begin, end in pairwise([0, *(ends * both.itemsize).tolist()])]
 
 
-def splitter(backend: Tokenizer) -> Callable[[str], list[str]] | None:
-    """How a text is split into parts whose tokens, one after the other, are those of the text; None: not that we know."""
-    state = json.loads(backend.to_str())
-    normalizers = {part["type"] for part in _parts(state["normalizer"])}
-    kind = state["pre_tokenizer"] or {"type": None}
-    added = state["added_tokens"]
-    if state["model"].get("dropout") or any(token["single_word"] or token["rstrip"] for token in added):
-        return None
-    # As they are written, and as they are looked for.
-    forms = [token["content"] for token in added]
-    if backend.normalizer:
-        forms += [backend.normalizer.normalize_str(form) for form in forms]
-    if kind["type"] in _DROP_SPACES and normalizers <= _MAY_DROP_LETTERS:
-        return _between_spaces if all(re.fullmatch(r"\S+", form) for form in forms) else None
-    if kind["type"] == "ByteLevel" and kind["use_regex"] and not kind["add_prefix_space"]:
-        within = all(re.fullmatch(r"\s*\S*", form) for form in forms)
-        return _WITH_SPACES.findall if within and normalizers <= _KEEP_LETTERS else None
-    return None
-
-
 def _separator(backend: Tokenizer) -> tuple[str, int] | None:
     """A token, and its id, that parts a text into texts of their own: found as it is written, taking nothing from beside it.
 
@@ -154,15 +127,3 @@ def _separator(backend: Tokenizer) -> tuple[str, int] | None:
         if not overlaps and not takes and text != unknown:
             return text, number
     return None
-
-
-def _parts(normalizer: dict[str, Any] | None) -> Iterable[dict[str, Any]]:
-    if normalizer is None:
-        return []
-    if normalizer["type"] == "Sequence":
-        return chain.from_iterable(map(_parts, normalizer["normalizers"]))
-    return [normalizer]
-
-
-def _between_spaces(text: str) -> list[str]:
-    return text.replace("\n", " ").split(" ")
