@@ -1,4 +1,4 @@
-"""Looking up what stands between spaces: the same tokens and word starts as tokenizing each text by itself."""
+"""Looking parts of a text up: the same tokens and word starts as tokenizing each text by itself."""
 
 import string
 

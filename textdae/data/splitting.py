@@ -20,7 +20,6 @@ _WITH_SPACES = re.compile(r"\s*\S+(?:[^\S \t\n\r]\s*\S*)*|\s+")
 # None of these makes one letter of two, so what was cut from a mark stays what it was.
 _COMPOSE_NOTHING = {"BertNormalizer", "Lowercase", "NFD", "NFKD", "StripAccents"}
 _APART = [("\t", " "), *((mark, f" {mark} ") for mark in string.punctuation)]
-
 _TOGETHER = 1 << 15  # characters; a text alone may be short, and many together do not fit the nearest caches
 
 
@@ -79,9 +78,8 @@ def _marks_apart(texts: Sequence[str], lowercase: bool, added: Sequence[str]) ->
     if lowercase:
         lines = [line.lower() if line.isascii() else line for line in lines]
     whole, as_written = "\n".join(lines), "\n".join(texts)
-    if any(
-        token in whole or token in as_written for token in added
-    ):  # they hold marks, and are not to be cut
+    # An added token may hold marks, and is not to be cut.
+    if any(token in whole or token in as_written for token in added):
         if len(texts) == 1:
             return _between_spaces(texts)
         return [parts for text in texts for parts in _marks_apart([text], lowercase, added)]
