@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from textdae.errors import SettingsError, TextdaeError
 from textdae.settings import (
+    FinetuneSettings,
     ImagePretrainSettings,
+    LabelCurveSettings,
     PretrainSettings,
     TextDataSettings,
     TextEvaluateSettings,
@@ -425,3 +427,13 @@ def test_the_table_of_keys_is_complete_and_its_defaults_are_those_of_the_setting
         None,
         [f"{key}={value}" for key, value in table.items() if value and "noise" not in key],
     )
+
+
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_label_curves_train_as_finetune_does(modality):
+    curve, finetune = (
+        load(kind, None, [f"modality={modality}"]) for kind in (LabelCurveSettings, FinetuneSettings)
+    )
+    assert curve.train == finetune.train
+    # What a gradient of a rare word was is not to be forgotten before the word comes again; pixels have no such words.
+    assert (curve.train.adam_beta2 == 0.999) == (modality == "text")

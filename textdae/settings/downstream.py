@@ -76,6 +76,14 @@ class FinetuneTrainSettings(TrainSettings):
         return self
 
 
+class TextFinetuneTrainSettings(FinetuneTrainSettings):
+    """The training loop, with what suits fine-tuning on texts."""
+
+    # As Devlin et al. 2019, A.2: rare words come back after hundreds of steps, and 0.98 has forgotten their gradients.
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """AdamW's second-moment decay."""
+
+
 class FinetuneSettings(RunSettings):
     """`textdae finetune`"""
 
@@ -101,6 +109,7 @@ class TextFinetuneSettings(FinetuneSettings):
     data: LabelledTextSettings = LabelledTextSettings()
     noise: TextNoises | None = None
     """Hide tokens of the inputs while fine-tuning; default: none."""
+    train: TextFinetuneTrainSettings = TextFinetuneTrainSettings()
 
 
 class ImageFinetuneSettings(FinetuneSettings):
@@ -177,6 +186,7 @@ class TextLabelCurveSettings(LabelCurveSettings):
     modality: Literal["text"] = "text"
     """text or image: that of the checkpoint."""
     data: LabelledTextSettings = LabelledTextSettings()
+    train: TextFinetuneTrainSettings = TextFinetuneTrainSettings()
 
 
 class ImageLabelCurveSettings(LabelCurveSettings):
