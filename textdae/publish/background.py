@@ -37,12 +37,13 @@ class Pushes:
         self._place = folder / "checkpoints" / ".to-push"
         self._settings, self._limit, self._say = settings, limit, say
         self._wake, self._lock = threading.Event(), threading.Lock()
-        self._end, self._idle, self._sending = False, False, ""
+        self._asked = self._done = 0  # rounds through what waits
+        self._end, self._sending = False, ""
         for left in self._place.glob(".*"):  # of a sitting that was killed
             shutil.rmtree(left, ignore_errors=True)
         self._thread = threading.Thread(target=self._work, daemon=True, name=THREAD)
         self._thread.start()
-        self._wake.set()  # what an earlier sitting left
+        self._ask()  # for what an earlier sitting left
 
     def add(self, checkpoint: Path) -> None:
         """Send this one when its turn comes; returns at once."""
@@ -62,12 +63,12 @@ class Pushes:
         except OSError as error:
             self._tell(f"{checkpoint.name} will not be pushed: {error.strerror}")
             shutil.rmtree(half, ignore_errors=True)
-        self._wake.set()
+        self._ask()
 
     def finish(self, seconds: float) -> list[str]:
         """Send what still waits, within this time; return what to tell people of what did not go."""
         self._end = True
-        self._wake.set()
+        self._ask()
         self._thread.join(seconds)
         names = ", ".join(self.waiting())
         return [f"not pushed: {names}; --resume, or textdae push, sends what is there"] if names else []
@@ -78,20 +79,24 @@ class Pushes:
             path.name for path in self._place.glob("step-*") if re.fullmatch(r"step-\d+", path.name)
         )
 
+    def _ask(self) -> None:
+        with self._lock:
+            self._asked += 1
+            self._wake.set()
+
     def _work(self) -> None:
         while True:
             self._wake.wait()
-            self._idle = False
-            self._wake.clear()
-            last = self._end
+            with self._lock:
+                self._wake.clear()
+                asked, last = self._asked, self._end
             for name in self.waiting():
                 with self._lock:
                     self._sending = name
                 if not self._send(name):
                     break
-            self._sending = ""
-            self._idle = not self._wake.is_set()
-            if last and self._idle:
+            self._sending, self._done = "", asked
+            if last and asked == self._asked:
                 return
 
     def _send(self, name: str) -> bool:
