@@ -36,7 +36,7 @@ class Pushes:
         disable_progress_bars()  # the run has its own
         self._place = folder / "checkpoints" / ".to-push"
         self._settings, self._limit, self._say = settings, limit, say
-        self._wake, self._lock = threading.Event(), threading.Lock()
+        self._lock = threading.Condition()
         self._asked = self._done = 0  # rounds through what waits
         self._end, self._sending = False, ""
         for left in self._place.glob(".*"):  # of a sitting that was killed
@@ -82,13 +82,12 @@ class Pushes:
     def _ask(self) -> None:
         with self._lock:
             self._asked += 1
-            self._wake.set()
+            self._lock.notify()
 
     def _work(self) -> None:
         while True:
-            self._wake.wait()
             with self._lock:
-                self._wake.clear()
+                self._lock.wait_for(lambda: self._done < self._asked)
                 asked, last = self._asked, self._end
             for name in self.waiting():
                 with self._lock:
