@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,14 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
+def damaged_twice(folder: Path) -> None:
+    """Three checkpoints, of which only the first is whole."""
+    for step in (10, 20, 30):
+        path = save(folder, step)
+        if step > 10:
+            flip(path / "model.safetensors")
+
+
 def link(path: Path) -> None:
     elsewhere = path.parent.parent / "elsewhere"
     path.rename(elsewhere)
@@ -114,6 +123,45 @@ def test_old_checkpoints_go_only_once_the_new_one_is_whole(tmp_path, monkeypatch
     with pytest.raises(TextdaeError, match="not whole after writing"):
         save(tmp_path, 4, limit=1)
     assert {"2", "3"} <= {path.name[-1] for path in checkpoint.checkpoints(tmp_path)}
+
+
+def test_a_resume_past_damaged_checkpoints_keeps_what_it_writes(tmp_path):
+    damaged_twice(tmp_path)
+    new = save(tmp_path, 12, limit=2)
+    assert checkpoint.checkpoints(tmp_path) == [tmp_path / "step-00000010", new]  # the damaged ones went
+    assert checkpoint.last_whole(tmp_path, lambda line: None) == new
+
+
+def test_what_was_written_later_outlives_a_higher_step(tmp_path):
+    latest, earliest = save(tmp_path, 20), save(tmp_path, 30)
+    for seconds, path in ((100, earliest), (200, latest)):
+        os.utime(path / "manifest.json", (seconds, seconds))
+    new = save(tmp_path, 12, limit=2)
+    assert checkpoint.checkpoints(tmp_path) == [new, latest]
+
+
+KILLED_WHILE_REMOVING = """
+import os, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])
+from test_training_checkpoint import save
+written, left = Path(sys.argv[2]) / "step-00000012", int(sys.argv[3])
+def hook(event, given):
+    global left
+    if event in ("shutil.rmtree", "os.remove", "os.rmdir") and written.exists():
+        left -= 1
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+save(written.parent, 12, limit=1)
+"""
+
+
+@pytest.mark.parametrize("moment", [1, 6, 12])
+def test_killed_while_old_checkpoints_are_removed_the_new_one_is_left(tmp_path, moment):
+    damaged_twice(tmp_path)
+    command = [sys.executable, "-c", KILLED_WHILE_REMOVING, str(Path(__file__).parent), str(tmp_path)]
+    done = subprocess.run([*command, str(moment)], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert checkpoint.last_whole(tmp_path, lambda line: None) == tmp_path / "step-00000012"
 
 
 def test_a_half_written_one_is_not_there(tmp_path):

@@ -160,7 +160,7 @@ def save(
     limit: int,
     is_main: bool = True,
 ) -> Path:
-    """Write a checkpoint into `folder`; then, once it is proven whole, remove all but the newest `limit`.
+    """Write a checkpoint into `folder`; then, once it is proven whole, keep it and the newest others, `limit` in all.
 
     Every process calls it, for sharded weights are gathered; the main one writes.
     """
@@ -181,9 +181,31 @@ def save(
     wrong = fault(path)
     if wrong:
         raise TextdaeError(f"{path}: not whole after writing: {wrong}; earlier checkpoints are untouched")
-    for old in checkpoints(folder)[:-limit]:
-        shutil.rmtree(old, ignore_errors=True)
+    _remove_old(path, limit)
     return path
+
+
+def _remove_old(written: Path, limit: int) -> None:
+    """Keep the checkpoint that was just written and the newest whole others, `limit` in all; damaged ones go first."""
+    others = [path for path in checkpoints(written.parent) if path != written]
+    if len(others) < limit:
+        return
+    # By time rather than by step: a resume that passed over damaged checkpoints writes lower steps later.
+    newest_first = sorted(others, key=lambda path: (_written_at(path), path.name), reverse=True)
+    kept = 1
+    for path in newest_first:
+        if kept < limit and fault(path) is None:
+            kept += 1
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _written_at(checkpoint: Path) -> int:
+    """When a checkpoint was written, in nanoseconds; 0 where it has no manifest."""
+    try:
+        return (checkpoint / MANIFEST).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def read_state(path: Path) -> tuple[Cursor, dict[str, Any]]:
