@@ -304,7 +304,9 @@ def test_one_big_batch_is_eight_small_ones_is_two_processes_with_four(corpus, fa
 @pytest.mark.slow
 def test_sharded_over_two_processes_it_is_the_same_model(corpus):
     """The shipped FSDP settings, through `accelerate launch`, stopped half way and resumed; AdamW, for Muon is refused."""
-    changes = ["train.optimizer=adamw", "train.eval_steps=0", "train.save_steps=3"]
+    changes = ["train.optimizer=adamw", "train.eval_steps=2", "train.save_steps=3"]
+    # Batches of an evaluation in training, and at the end, that two processes cannot share evenly.
+    changes += ["evaluate.batch_size=2", "evaluate.max_examples_in_training=5", "evaluate.max_examples=6"]
     one = pretrain(
         tiny(
             corpus,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from accelerate.utils import broadcast_object_list
 
 from textdae.data.labelled import LabelledCorpus
 from textdae.data.labels import Task
@@ -142,7 +143,8 @@ def finetune(
 
     def evaluate() -> dict[str, float]:
         predictions, loss = predict(classifier, examples["held_out"], task)
-        figures = {"loss": loss, **measure(task, predictions, corpus.held_out.labels)}
+        found = [{"loss": loss, **measure(task, predictions, corpus.held_out.labels)}]
+        figures: dict[str, float] = broadcast_object_list(found)[0]  # or rounding parts the processes
         record, weights = best.add(figures[main]), whole_weights(classifier.model)
         if record and is_main:
 

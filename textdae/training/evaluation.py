@@ -35,7 +35,8 @@ def evaluate(
     """Mean loss and measures over all scored positions of the given examples.
 
     Args:
-        numbers: of the examples (n,); with several processes each takes its share of the batches.
+        numbers: of the examples (n,); with several processes each takes its share of the batches, and all of them make
+            the same number of forward passes, in each of which sharded weights (FSDP) come together.
 
     Returns:
         `loss` (a global mean, not a mean of batch means), the denoiser's own measures, and `scored`, the number of
@@ -44,10 +45,11 @@ def evaluate(
     device = next(denoiser.parameters()).device
     world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
     sums: dict[str, Tensor] = {}
-    batches = numbers.split(batch_size)[rank::world]
-    weight = 1 if batches else 0  # a process without a batch of its own still names the sums that all add up
-    for batch in batches or (numbers[:1],):
-        corrupted = frozen(examples, noise, batch).to(device)
+    batches = numbers.split(batch_size)
+    for first in range(0, len(batches), world):
+        # A process for which no batch is left goes through the first one, which then counts nothing.
+        weight = int(first + rank < len(batches))
+        corrupted = frozen(examples, noise, batches[first + rank if weight else 0]).to(device)
         output = denoiser(corrupted)
         target = corrupted.target[corrupted.where]
         found = {"loss": output.loss_sum, "scored": output.count} | denoiser.measures(
