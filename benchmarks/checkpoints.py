@@ -4,10 +4,11 @@ Prints the median seconds of a step and of a save, and the share of the wall clo
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
+
+from compare import Run
 
 from textdae import load, pretrain
 from textdae.settings import PretrainSettings
@@ -15,7 +16,7 @@ from textdae.training.log import read_log
 from textdae.training.loop import Trainer
 
 
-def main() -> None:
+def main(run: Run) -> None:
     real, saves = Trainer._save, []
 
     def timed(self, cursor):
@@ -25,25 +26,29 @@ def main() -> None:
 
     Trainer._save = timed
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        overrides = [f"output_dir={run}", "train.time_budget=null", "train.max_steps=300", "train.save_steps=100",
+        output = Path(folder) / "run"
+        overrides = [f"output_dir={output}", "train.time_budget=null", "train.max_steps=300", "train.save_steps=100",
                      "train.eval_steps=0", "train.compile=never"]  # fmt: skip
         pretrain(
             load(
                 PretrainSettings,
                 Path(__file__).parent.parent / "configs/text-mini.yaml",
-                [*overrides, *sys.argv[1:]],
+                [*overrides, *run.words],
             )
         )
-        entries = [entry for entry in read_log(run / "log.jsonl") if "examples_per_second" in entry]
-        size = sum(path.stat().st_size for path in next((run / "checkpoints").iterdir()).iterdir())
+        entries = [entry for entry in read_log(output / "log.jsonl") if "examples_per_second" in entry]
+        size = sum(path.stat().st_size for path in next((output / "checkpoints").iterdir()).iterdir())
     batch = 32
-    step = batch / statistics.median(entry["examples_per_second"] for entry in entries)
-    save = statistics.median(saves)
-    print(
-        f"a step {step:.3f} s, a save of {size / 1e6:.0f} MB {save:.3f} s: every 100 steps {save / (100 * step + save):.2%}"
-    )
+    steps = [batch / entry["examples_per_second"] for entry in entries]
+    step, save = statistics.median(steps), statistics.median(saves)
+    share = save / (100 * step + save)
+    print(f"a step {step:.3f} s, a save of {size / 1e6:.0f} MB {save:.3f} s: every 100 steps {share:.2%}")
+    run.add("mini, a step", step, "s", steps)
+    run.add("mini, a save", save, "s", saves)
+    run.add("mini, size of a checkpoint", size / 1e6, "MB")
+    run.add("mini, share of the time that saving every 100 steps takes", 100 * share, "%")
 
 
 if __name__ == "__main__":
-    main()
+    with Run(__doc__) as run:
+        main(run)

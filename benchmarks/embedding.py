@@ -4,11 +4,9 @@
 have, the mean over the tokens of each. Both multiply in bf16 where that is faster.
 """
 
-import sys
-
 import pyarrow.parquet as pq
 import torch
-from compare import take_turns, timed
+from compare import Run, corpus_name, take_turns, timed
 from transformers import AutoModel, AutoTokenizer, pipeline
 
 from textdae.downstream.text_encoder import TextEncoder
@@ -16,8 +14,8 @@ from textdae.downstream.text_encoder import TextEncoder
 COUNT = 400
 
 
-def main() -> None:
-    checkpoint, file, column = [*sys.argv[1:], "text"][:3]
+def main(run: Run) -> None:
+    checkpoint, file, column = [*run.words, "text"][:3]
     texts = pq.read_table(file, columns=[column])[column].to_pylist()[:COUNT]
     encoder = TextEncoder(checkpoint)
     lengths = [min(len(ids), encoder.limit) for ids in encoder.tokenizer(texts)["input_ids"]]
@@ -32,20 +30,22 @@ def main() -> None:
         model = AutoModel.from_pretrained(checkpoint, dtype=dtype)
         extract = pipeline("feature-extraction", model=model, tokenizer=tokenizer)
 
-        def run() -> float:
+        def embed() -> float:
             found = extract(texts, batch_size=batch_size, truncation=True, return_tensors=True)
             [one[0].float().mean(0) for one in found]
             return sum(lengths)
 
-        return timed(run)
+        return timed(embed)
 
     rivals = {"textdae": timed(ours)}
     for batch_size in (1, 32):
         for dtype in (torch.float32, torch.bfloat16):
             name = f"pipeline, batches of {batch_size}, {str(dtype).removeprefix('torch.')}"
             rivals[name] = stock(batch_size, dtype)
-    take_turns(rivals, 3, "tokens/s")
+    what = f"embedding {len(texts):,} texts of {corpus_name(file)}"
+    take_turns(run, what, rivals, 3, "tokens/s")
 
 
 if __name__ == "__main__":
-    main()
+    with Run(__doc__, 2) as run:
+        main(run)

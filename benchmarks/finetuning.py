@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from compare import ask, take_turns
+from compare import Run, ask, take_turns
 
 BATCH, ROWS, TEST_ROWS = 32, 6400, 2000
 
@@ -98,7 +98,7 @@ def one(name: str, checkpoint: str, train: str, test: str, rate: str, seed: str,
         stock(checkpoint, rows, asked, folder, float(rate), int(seed), best=name == "best")
 
 
-def main(checkpoint: str, train: str, test: str, rounds: str = "3", rate: str = "2e-3") -> None:
+def main(run: Run, checkpoint: str, train: str, test: str, rounds: str = "3", rate: str = "2e-3") -> None:
     accuracies: dict[str, list[float]] = {}
 
     def turn(name: str) -> float:
@@ -109,15 +109,17 @@ def main(checkpoint: str, train: str, test: str, rounds: str = "3", rate: str = 
         return found["speed"]
 
     rivals = {"textdae": "ours", "Trainer": "stock", "Trainer, bf16, grouped by length": "best"}
-    take_turns(
-        {title: lambda name=name: turn(name) for title, name in rivals.items()}, int(rounds), "examples/s"
-    )
+    turns = {title: lambda name=name: turn(name) for title, name in rivals.items()}
+    take_turns(run, "fine-tuning, speed", turns, int(rounds), "examples/s")
     for title, name in rivals.items():
-        print(f"{title:42} mean accuracy {statistics.mean(accuracies[name]):.3f}")
+        mean = statistics.mean(accuracies[name])
+        print(f"{title:42} mean accuracy {mean:.3f}")
+        run.add(f"fine-tuning, mean test accuracy: {title}", mean, "accuracy", accuracies[name])
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "one":
+    if sys.argv[1:2] == ["one"]:
         one(*sys.argv[2:])
     else:
-        main(*sys.argv[1:])
+        with Run(__doc__, 3) as run:
+            main(run, *run.words)

@@ -4,10 +4,9 @@ First the loss and the gradients of a small model, attention over packed documen
 on the CPU in fp32; then what `utilization.py` measures. Exits with 1 where a check fails.
 """
 
-import sys
-
 import torch
 import utilization
+from compare import Run
 from utilization import SIZES, Random, Size
 
 from textdae.models import packed_attention
@@ -35,7 +34,7 @@ def gradients(device: str, dtype: torch.dtype | None, compile: bool) -> dict[str
     return {"loss": loss.detach().float().cpu(), **found}
 
 
-def check() -> bool:
+def check(run: Run) -> bool:
     """Whether every form of it is the plain one on the CPU, to rounding."""
     plain = gradients("cpu", None, False)
     # What bf16 alone changes is measured on the CPU; flash attention may not change much more.
@@ -46,6 +45,8 @@ def check() -> bool:
         limit = 2 * rounding + 0.01 if dtype else 1e-3
         good &= found < limit
         title = f"{'bf16' if dtype else 'fp32'}{', compiled' if compile else ''}"
+        note = f"largest relative difference of the loss or a gradient; right up to {limit:.2e}"
+        run.add(f"GPU against CPU: {title}", found, "relative", note=note)
         print(
             f"GPU, {title}: differs by {found:.2e} (at most {limit:.2e}): {'right' if found < limit else 'WRONG'}"
         )
@@ -57,17 +58,20 @@ def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> 
     return max(float((one[name] - other[name]).norm() / one[name].norm().clamp(min=1e-6)) for name in one)
 
 
-def main(names: list[str]) -> None:
+def main(run: Run) -> bool:
+    """Whether every check was right."""
     if not torch.cuda.is_available():
         raise SystemExit("no GPU is at hand; on the CPU: python benchmarks/utilization.py mini small")
     packed = packed_attention.takes(utilization.model(SIZES["17m"]).config, torch.device("cuda"))
     print(
         f"attention over packed documents: {'yes' if packed else 'no, this torch has none with windows; sdpa'}"
     )
-    good = check()
-    utilization.main(names)
-    raise SystemExit(0 if good else 1)
+    good = check(run)
+    utilization.main(run, run.words or ["17m", "68m", "150m"])
+    return good
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["17m", "68m", "150m"])
+    with Run(__doc__) as run:
+        good = main(run)
+    raise SystemExit(0 if good else 1)

@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from compare import ask, machine
+from compare import Run, ask, machine
 
 from textdae import load, pretrain
 from textdae.data.sources import open_source
@@ -90,10 +90,25 @@ def one(megabytes: str, name: str) -> None:
     print(json.dumps(found))
 
 
-def main(sizes: list[str]) -> None:
+MEASURED = {
+    "preparing": ("speed of preparing", "tokens/s"),
+    "prepared": ("peak memory of preparing", "MB"),
+    "training": ("speed of training", "tokens/s"),
+    "peak": ("peak memory of training", "MB"),
+    "batch": ("making a batch", "ms"),
+}
+
+
+def main(run: Run) -> None:
     print(machine())
+    sizes, first = run.words or ["10", "100", "1000"], None
     for megabytes in sizes:
         found = ask(__file__, megabytes)[-1]
+        first = first or found
+        for key, (what, unit) in MEASURED.items():
+            run.add(f"{what}, {megabytes} MB of text", found[key], unit)
+            if found is not first:
+                run.add(f"{what}, {megabytes} MB against {sizes[0]} MB of text", found[key] / first[key], "x")
         print(
             f"{megabytes} MB, {found['tokens']:,} tokens: prepared {found['preparing']:,.0f} tokens/s, at most "
             f"{found['prepared']:,.0f} MB ({found['before']:,.0f} before); trained {found['training']:,.0f} tokens/s, at most "
@@ -106,4 +121,5 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["one"]:
         one(*sys.argv[2:])
     else:
-        main(sys.argv[1:] or ["10", "100", "1000"])
+        with Run(__doc__) as run:
+            main(run)

@@ -5,10 +5,8 @@ hidden, of which 80% show the mask and 10% a random token. The stock collator on
 `DataLoader` hands them to it, and once with rows that lie in memory already.
 """
 
-import sys
-
 import torch
-from compare import take_turns, timed
+from compare import Run, take_turns, timed
 from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling
 
@@ -21,7 +19,7 @@ from textdae.training.batches import Batches, Ticket
 BLOCKS = 6400
 
 
-def main(sizes: list[int]) -> None:
+def main(run: Run) -> None:
     torch.set_num_threads(1)
     data = TextDataSettings(source="docstrings", max_bytes="6MB", block_size=128)
     corpus = prepare_text(data, TokenizerSettings())
@@ -31,11 +29,11 @@ def main(sizes: list[int]) -> None:
     table = Dataset.from_dict({"input_ids": ids})
     at_hand = [{"input_ids": row} for row in ids]
     collator = DataCollatorForLanguageModeling(corpus.tokenizer, mlm_probability=0.15)
-    for size in sizes:
-        compare(size, batches, table, at_hand, collator)
+    for size in [int(word) for word in run.words] or [32, 256]:
+        compare(run, size, batches, table, at_hand, collator)
 
 
-def compare(size: int, batches: Batches, table: Dataset, at_hand: list[dict], collator) -> None:
+def compare(run: Run, size: int, batches: Batches, table: Dataset, at_hand: list[dict], collator) -> None:
     order = batches.order.epoch(0)[: BLOCKS // size * size].view(-1, size).tolist()
 
     def ours() -> float:
@@ -59,9 +57,10 @@ def compare(size: int, batches: Batches, table: Dataset, at_hand: list[dict], co
         "datasets, DataCollatorForLanguageModeling": stock,
         "DataCollatorForLanguageModeling alone": collator_alone,
     }
-    print(f"\nbatches of {size}", end="")
-    take_turns({name: timed(work) for name, work in rivals.items()}, 7, "blocks/s")
+    what = f"making batches of {size}"
+    take_turns(run, what, {name: timed(work) for name, work in rivals.items()}, 7, "blocks/s")
 
 
 if __name__ == "__main__":
-    main([int(word) for word in sys.argv[1:]] or [32, 256])
+    with Run(__doc__) as run:
+        main(run)

@@ -5,13 +5,12 @@ All rivals use both cores; the time is that of a process that has the libraries 
 """
 
 import os
-import sys
 import tempfile
 from itertools import chain
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from compare import take_turns, timed
+from compare import Run, corpus_name, take_turns, timed
 
 from textdae.data.text import prepare_text
 from textdae.data.tokenizer import train_tokenizer
@@ -20,8 +19,8 @@ from textdae.settings import TextDataSettings, TokenizerSettings
 BLOCK = 128
 
 
-def main() -> None:
-    file, column = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "text"
+def main(run: Run) -> None:
+    file, column = [*run.words, "text"][:2]
     texts = pq.read_table(file, columns=[column])[column].to_pylist()
     tokenizer = train_tokenizer(TokenizerSettings(), texts)
     whole = Path(tempfile.mkdtemp())
@@ -67,8 +66,10 @@ def main() -> None:
         "datasets.map and group_texts": stock,
         "tokenizers alone, nothing kept": alone,
     }
-    take_turns({name: timed(work) for name, work in rivals.items()}, 3, "tokens/s")
+    turns = {name: timed(work) for name, work in rivals.items()}
+    take_turns(run, f"text to blocks, {corpus_name(file)}", turns, 3, "tokens/s")
 
 
 if __name__ == "__main__":
-    main()
+    with Run(__doc__, 1) as run:
+        main(run)

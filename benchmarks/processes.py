@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from compare import take_turns
+from compare import Run, take_turns
 
 CONFIG = Path(__file__).parent.parent / "configs/text-mini.yaml"
 STEPS, BLOCKS, BLOCK = 60, 32, 128
@@ -41,10 +41,12 @@ def speed(file: str, processes: int) -> float:
     return statistics.median(speeds[3:]) * BLOCK
 
 
-def main(file: str, rounds: int = 3) -> None:
+def main(run: Run, file: str, rounds: int = 3) -> None:
     rivals = {"2 processes, 1 thread": 2, "1 process, 2 threads": 1}
-    take_turns({name: lambda n=number: speed(file, n) for name, number in rivals.items()}, rounds, "tokens/s")
+    turns = {name: lambda n=number: speed(file, n) for name, number in rivals.items()}
+    take_turns(run, "training mini, not compiled", turns, rounds, "tokens/s")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    with Run(__doc__, 1) as run:
+        main(run, run.words[0], *map(int, run.words[1:]))

@@ -12,9 +12,9 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from compare import ROOT, Run
+
 sys.path.insert(0, str(ROOT / "tests"))
 STEPS, EVERY, WARM_UP = 400, 50, 10
 
@@ -27,7 +27,7 @@ def serve(address):
         threading.Event().wait()
 
 
-def main() -> None:
+def main(run: Run) -> None:
     context = multiprocessing.get_context("spawn")
     address = context.Queue()
     context.Process(target=serve, args=(address,), daemon=True).start()
@@ -60,17 +60,20 @@ def main() -> None:
         overrides = [f"output_dir={folder}/run", "train.time_budget=null", f"train.max_steps={STEPS}",
                      f"train.save_steps={EVERY}", "train.eval_steps=0", "train.compile=never",
                      "hub.push_training_state=true", "hub.repo_id=tester/run"]  # fmt: skip
-        result = pretrain(
-            load(PretrainSettings, ROOT / "configs/text-mini.yaml", [*overrides, *sys.argv[1:]])
-        )
+        result = pretrain(load(PretrainSettings, ROOT / "configs/text-mini.yaml", [*overrides, *run.words]))
     assert result.closing[-1].startswith("pushed: "), result.closing
     usual = statistics.median(steps[False])
     extra = sum(steps[True]) - usual * len(steps[True])
+    share = extra / (sum(steps[False]) + sum(steps[True]))
     print(
         f"{len(steps[False])} steps of {usual:.3f} s; {len(steps[True])} while one of {STEPS // EVERY} checkpoints was sent, "
-        f"of {statistics.median(steps[True]):.3f} s: {extra / (sum(steps[False]) + sum(steps[True])):+.2%} of the training"
+        f"of {statistics.median(steps[True]):.3f} s: {share:+.2%} of the training"
     )
+    run.add("mini, a step while nothing is pushed", usual, "s", steps[False])
+    run.add("mini, a step while a checkpoint is pushed", statistics.median(steps[True]), "s", steps[True])
+    run.add("mini, share of the time that pushing every 50 steps takes", 100 * share, "%")
 
 
 if __name__ == "__main__":
-    main()
+    with Run(__doc__) as run:
+        main(run)

@@ -10,7 +10,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from compare import ask, take_turns
+from compare import Run, ask, corpus_name, take_turns
 
 TRAINING = str(Path(__file__).parent / "training.py")
 
@@ -25,7 +25,7 @@ def first_step(rival: str, file: str, more: str) -> float:
     return ask(TRAINING, rival, file, "1", more)[0]["age"]
 
 
-def main(file: str, rounds: int = 5) -> None:
+def main(run: Run, file: str, rounds: int = 5) -> None:
     ours, stock = (
         partial(first_step, "ours", file, "train.compile=never"),
         partial(first_step, "A", file, "5e-4"),
@@ -37,9 +37,14 @@ def main(file: str, rounds: int = 5) -> None:
         "pass": ("-c", "pass"),
     }
     commands = {name: partial(seconds, *command) for name, command in words.items()}
-    take_turns(commands, rounds, "s", less_is_better=True)
-    take_turns({"first step, textdae": ours, "first step, A": stock}, rounds, "s", less_is_better=True)
+    take_turns(run, "start of a process", commands, rounds, "s", less_is_better=True)
+    what, steps = (
+        f"first step of mini, {corpus_name(file)}",
+        {"textdae": ours, "A: Trainer, BERT, fp32": stock},
+    )
+    take_turns(run, what, steps, rounds, "s", less_is_better=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    with Run(__doc__, 1) as run:
+        main(run, run.words[0], *map(int, run.words[1:]))

@@ -20,7 +20,7 @@ from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 
-from compare import age, ask, take_turns
+from compare import Run, age, ask, corpus_name, take_turns
 
 from textdae import load
 from textdae.settings import PretrainSettings
@@ -29,6 +29,8 @@ BLOCK, BATCH = 128, 32
 CONFIG = Path(__file__).parent.parent / "configs/text-mini.yaml"
 SIZES = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 640}
 WARM_UP, STEPS = 15, 30
+QUESTIONS = "tokens, 80/10/10"
+"""What `held_out_loss` and ours hide in the held-out text."""
 
 
 def settings(file: str, *more: str) -> PretrainSettings:
@@ -157,7 +159,7 @@ def one(name: str, file: str, folder: str, budget: str, more: str) -> None:
         )
 
 
-def loss(file: str, rival: str, budget: str, more: str) -> None:
+def loss(run: Run, file: str, rival: str, budget: str, more: str) -> None:
     found = ask(__file__, rival, file, budget, more)
     *steps, end = found
     median = step_seconds(steps)
@@ -166,6 +168,11 @@ def loss(file: str, rival: str, budget: str, more: str) -> None:
         f"(median {median:.3f} s, {BATCH * BLOCK / median:,.0f} tokens/s)",
         flush=True,
     )
+    run.questions = QUESTIONS
+    what = f"training mini on {corpus_name(file)}, {rival} ({more}) for {budget}"
+    run.add(f"{what}: held-out loss", end["loss"], "nats")
+    run.add(f"{what}: seconds from the start of the process", end["seconds"], "s")
+    run.add(f"{what}: steps", len(steps), "steps")
 
 
 def step_seconds(steps: list[dict]) -> float:
@@ -173,7 +180,7 @@ def step_seconds(steps: list[dict]) -> float:
     return statistics.median(after["age"] - before["age"] for before, after in pairwise(steps))
 
 
-def speed(file: str, rounds: int) -> None:
+def speed(run: Run, file: str, rounds: int) -> None:
     def turn(rival: str, more: str) -> float:
         found = ask(__file__, rival, file, str(WARM_UP + STEPS), more)
         return BATCH * BLOCK / step_seconds(found[WARM_UP:-1])
@@ -184,16 +191,20 @@ def speed(file: str, rounds: int) -> None:
         "A: Trainer, BERT, fp32": ("A", "5e-4"),
         "B: Trainer, ModernBERT, bf16, compiled": ("B", "1e-3"),
     }
-    take_turns({name: partial(turn, *how) for name, how in rivals.items()}, rounds, "tokens/s")
+    turns = {name: partial(turn, *how) for name, how in rivals.items()}
+    take_turns(run, f"training mini on {corpus_name(file)}", turns, rounds, "tokens/s")
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["one", name, file, budget, more, folder]:
-            one(name, file, folder, budget, more)
-        case ["loss", file, rival, budget, more]:
-            loss(file, rival, budget, more)
-        case ["speed", file, *rounds]:
-            speed(file, int([*rounds, 3][0]))
-        case _:
-            raise SystemExit(__doc__)
+    if sys.argv[1:2] == ["one"]:
+        name, file, budget, more, folder = sys.argv[2:]
+        one(name, file, folder, budget, more)
+        raise SystemExit
+    with Run(__doc__, 2) as run:
+        match run.words:
+            case ["loss", file, rival, budget, more]:
+                loss(run, file, rival, budget, more)
+            case ["speed", file, *rounds]:
+                speed(run, file, int([*rounds, 3][0]))
+            case _:
+                raise SystemExit(__doc__)

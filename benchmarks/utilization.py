@@ -11,7 +11,6 @@ flash_attention_2 needs a package of its own and is left out.
 
 import json
 import statistics
-import sys
 import tempfile
 import time
 from functools import partial
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from compare import machine
+from compare import Run, machine
 from transformers import ModernBertConfig, ModernBertForMaskedLM
 
 from textdae.models.text import TextDenoiser
@@ -190,7 +189,7 @@ def stock(size: Size, examples: Random, device: torch.device, compile: bool) -> 
     return duration(step, device)
 
 
-def measure(name: str, device: torch.device) -> None:
+def measure(run: Run, name: str, device: torch.device) -> None:
     size = SIZES[name]
     tokens = size.batch * size.length
     examples = Random(size, 8 * size.batch)
@@ -212,19 +211,33 @@ def measure(name: str, device: torch.device) -> None:
         f"textdae                      {tokens / seconds:12,.0f} tokens/s   {share:.1%} of the product rate, {busy:.1%} without "
         "what is left out of the first and the last layer"
     )
+    what = f"{name} on GPU" if device.type == "cuda" else name
+    speeds = [tokens / each for each, _ in found]
+    run.add(f"{what}, speed: textdae", tokens / seconds, "tokens/s", speeds)
+    run.add(
+        f"{what}, rate of the products alone",
+        rate / 1e9,
+        "billion operations/s",
+        [one / 1e9 for one in rates],
+    )
+    run.add(f"{what}, share of the product rate, of what was asked for", 100 * share, "%")
+    run.add(f"{what}, share of the product rate, of what was computed", 100 * busy, "%")
     for compile in (False, True):
         torch._dynamo.reset()  # it compiles a method for so many models and no more
         theirs = stock(size, examples, device, compile)
         title = f"ModernBERT, sdpa{', compiled' if compile else ''}"
         print(f"{title:28} {tokens / theirs:12,.0f} tokens/s   ours is {theirs / seconds:.2f} x", flush=True)
+        run.add(f"{what}, speed: {title}", tokens / theirs, "tokens/s")
+        run.add(f"{what}, speed: textdae against {title}", theirs / seconds, "x")
 
 
-def main(names: list[str]) -> None:
+def main(run: Run, names: list[str]) -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     print(machine() + (f", {torch.cuda.get_device_name()}" if device.type == "cuda" else ""))
     for name in names:
-        measure(name, device)
+        measure(run, name, device)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["mini", "small"])
+    with Run(__doc__) as run:
+        main(run, run.words or ["mini", "small"])

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from compare import Run
 from safetensors.torch import load_model, save_model
 from sklearn.svm import SVC
 from torch import nn
@@ -127,7 +128,7 @@ def svm(train, valid, test):
     return best
 
 
-def main():
+def main(run):
     parser = argparse.ArgumentParser()
     parser.add_argument("train")
     parser.add_argument("test")
@@ -136,7 +137,7 @@ def main():
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--no-svm", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(run.words)
     corpus = prepare_images(ImageDataSettings(source=options.train, held_out_source=options.test))
 
     def take(images, begin, end):
@@ -163,8 +164,15 @@ def main():
             errors.setdefault("SVM, RBF", []).append(svm(train, valid, test)[1])
             print(f"seed {seed}: SVM: test error {errors['SVM, RBF'][-1]:.2%} ({time.time() - started:.0f} s)", flush=True)  # fmt: skip
     for name, found in errors.items():
+        run.add(
+            f"test error, mean over training sets: {name}",
+            float(100 * np.mean(found)),
+            "%",
+            [100 * e for e in found],
+        )
         print(f"{name:24} {np.mean(found):.2%} +- {np.std(found):.2%}")
 
 
 if __name__ == "__main__":
-    main()
+    with Run(__doc__) as run:
+        main(run)
