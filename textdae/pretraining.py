@@ -50,7 +50,11 @@ def pretrain(
         SettingsError: the settings or the corpus cannot be used.
         TextdaeError: training could not go on.
     """
-    run = Run(settings, resume, overwrite, say)
+    with Run(settings, resume, overwrite, say) as run:
+        return _pretrain(run)
+
+
+def _pretrain(run: Run) -> PretrainResult:
     settings, accelerator, folder, is_main = run.settings, run.accelerator, run.folder, run.is_main
     # The first process prepares the corpus, the others find it prepared.
     with accelerator.main_process_first():
@@ -67,7 +71,6 @@ def pretrain(
     numbers = spread(len(task.held_out), settings.evaluate.max_examples)
     in_training = spread(len(task.held_out), settings.evaluate.max_examples_in_training)
     size = settings.evaluate.batch_size
-    run.begin()
 
     trainer = Trainer(
         denoiser,
@@ -82,6 +85,7 @@ def pretrain(
         save_assets=task.save_assets,
         saved=run.saved,
     )
+    run.begin()
     fit = trainer.fit()
     if fit.stopped_by:
         return PretrainResult(folder, fit, {}, None, run.end(stopped=True))

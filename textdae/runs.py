@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from textdae.hub.download import pinned
 from textdae.hub.name import PREFIX, HubName, is_local
 from textdae.layout import MODEL, REPORT, TRAINING_STATE
 from textdae.locate import locate
+from textdae.lock import sole
 from textdae.publish.background import Pushes
 from textdae.publish.push import prepare, push
 from textdae.settings import dump, is_embedded
@@ -45,8 +46,22 @@ def check_writable(folder: Path) -> None:
         raise SettingsError(f"output_dir: {folder} cannot be written: {error.strerror}") from None
 
 
+@contextmanager
+def sole_run(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Let no other run write into a folder for a while; the folder is made where it is not there.
+
+    Raises:
+        SettingsError: another run does, which is named; or it cannot be written.
+    """
+    check_writable(folder)
+    with sole(f"output_dir: {folder}", folder / ".lock", "set output_dir=OTHER", say):
+        yield
+
+
 class Run:
     """A run in its folder: who speaks, what it goes on from, and where its checkpoints are sent.
+
+    Used in a `with`, to the end of which the folder is its own.
 
     Args:
         resume: go on from the last whole checkpoint in `output_dir`, or start where there is none; or the name of one
@@ -55,7 +70,8 @@ class Run:
         say: called with a line for people now and then, on the first process only.
 
     Raises:
-        SettingsError: the folder holds another run, or cannot be written; or nothing may be pushed to `hub.repo_id`.
+        SettingsError: the folder holds another run, is in use, or cannot be written; or nothing may be pushed to
+            `hub.repo_id`.
 
     Attributes:
         settings: with what comes from the Hub pinned to its commit.
@@ -72,10 +88,19 @@ class Run:
         self._pushes: Pushes | None = None
         # What the first process finds on the Hub is what all of them take.
         self.settings = _with_checkpoints(settings, self.pin)
-        if self.is_main:
-            check_output_dir(self.folder, bool(resume) or overwrite)
-            self._prepare_hub()
-        self.accelerator.wait_for_everyone()
+        with ExitStack() as held:
+            if self.is_main:
+                held.enter_context(sole_run(self.folder, self.say))
+                check_output_dir(self.folder, bool(resume) or overwrite)
+                self._prepare_hub()
+            self.accelerator.wait_for_everyone()
+            self._held = held.pop_all()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._held.close()
 
     def pin(self, checkpoint: str) -> str:
         """The name of a checkpoint that will always mean the same, in all processes."""

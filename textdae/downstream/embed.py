@@ -24,6 +24,7 @@ from textdae.downstream.image_encoder import ImageEncoder
 from textdae.downstream.text_encoder import TextEncoder
 from textdae.errors import SettingsError, TextdaeError, reason
 from textdae.locate import weights_of
+from textdae.lock import sole
 from textdae.settings import EmbedSettings, ImageEmbedSettings, TextEmbedSettings
 
 CHUNK = 4096
@@ -43,34 +44,51 @@ def embed(
     """Embed every example of `settings.data.source` into `output`; return how many there are, and D.
 
     Raises:
-        SettingsError: the checkpoint, the source or the output cannot be used.
+        SettingsError: the checkpoint, the source or the output cannot be used, or another process writes there.
         TextdaeError: the output could not be written; what is done is kept, and the next run goes on from it.
     """
     if output.suffix not in (".npy", ".parquet"):
         raise SettingsError(f"embed: -o {output} must end in .npy or .parquet")
+    if output.is_dir():
+        raise SettingsError(f"embed: -o {output} is a folder")
     encoder, rows = _open(checkpoint, settings)
-    parts = output.with_name(f"{output.name}.parts")
     asked = {"rows": rows.fingerprint, "checkpoint": weights_of(checkpoint), "how": _how(settings)}
     try:
-        done = _resume(parts, asked, say)
-        begin = sum(done)
-        waiting = islice(rows.read(), begin, None)
-        with tqdm(desc="embedding", unit=" rows", initial=begin, disable=None) as bar:
-            while chunk := list(islice(waiting, CHUNK)):
-                vectors = encoder([example for _, example in chunk])
-                if settings.normalize:
-                    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
-                _keep(parts, len(done), np.array([row for row, _ in chunk]), vectors)
-                done.append(len(chunk))
-                bar.update(len(chunk))
-        if not done:
-            raise SettingsError(f"data.source: {settings.data.source} holds nothing to embed")
-        width = _join(parts, len(done), sum(done), output)
-        shutil.rmtree(parts)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with sole(f"embed: -o {output}", output.with_name(f".{output.name}.lock"), "give another -o", say):
+            count, width = _write(encoder, rows, asked, settings, output, say)
     except OSError as error:
         raise TextdaeError(f"{output}: cannot be written: {reason(error)}; run it again to go on") from error
-    for what, count in (rows.notes() + encoder.notes).items():
-        say(f"{what}: {count:,}")
+    for what, number in (rows.notes() + encoder.notes).items():
+        say(f"{what}: {number:,}")
+    return count, width
+
+
+def _write(
+    encoder: StockEncoder,
+    rows: Rows,
+    asked: dict[str, Any],
+    settings: EmbedSettings,
+    output: Path,
+    say: Callable[[str], None],
+) -> tuple[int, int]:
+    """Write the vectors; return how many there are, and D."""
+    parts = output.with_name(f"{output.name}.parts")
+    done = _resume(parts, asked, say)
+    begin = sum(done)
+    waiting = islice(rows.read(), begin, None)
+    with tqdm(desc="embedding", unit=" rows", initial=begin, disable=None) as bar:
+        while chunk := list(islice(waiting, CHUNK)):
+            vectors = encoder([example for _, example in chunk])
+            if settings.normalize:
+                vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
+            _keep(parts, len(done), np.array([row for row, _ in chunk]), vectors)
+            done.append(len(chunk))
+            bar.update(len(chunk))
+    if not done:
+        raise SettingsError(f"data.source: {settings.data.source} holds nothing to embed")
+    width = _join(parts, len(done), sum(done), output)
+    shutil.rmtree(parts)
     return sum(done), width
 
 
@@ -149,6 +167,5 @@ def _join(parts: Path, count: int, total: int, output: Path) -> int:
             for rows, vectors in _chunks(parts, count):
                 column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
                 writer.write_table(pa.table([pa.array(rows), column], schema=schema))
-    output.parent.mkdir(parents=True, exist_ok=True)
     temporary.replace(output)
     return width

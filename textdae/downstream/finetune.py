@@ -111,8 +111,12 @@ def finetune(
         SettingsError: the settings, the checkpoint or the examples cannot be used.
         TextdaeError: training could not go on.
     """
-    run = Run(settings, resume, overwrite, say)
-    checkpoint = run.pin(checkpoint)
+    with Run(settings, resume, overwrite, say) as run:
+        return _finetune(run, run.pin(checkpoint))
+
+
+def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
+    settings: FinetuneSettings = run.settings
     accelerator, folder, is_main = run.accelerator, run.folder, run.is_main
     with accelerator.main_process_first():
         work = downstream(settings.modality, checkpoint, settings.data)
@@ -135,7 +139,6 @@ def finetune(
 
     facts = _facts(checkpoint, settings, corpus.fingerprint, main, accelerator.num_processes)
     start = run.resume_from(facts)
-    run.begin()
     train = with_length(settings.train, len(corpus.train), accelerator.num_processes)
     best = Best(
         folder, main, train.early_stopping_patience, checkpoints.read_state(start)[0].step if start else 0
@@ -170,6 +173,7 @@ def finetune(
         saved=run.saved,
         enough=best.enough,
     )
+    run.begin()
     fit = trainer.fit()
     if fit.stopped_by:
         return FinetuneResult(folder, fit, {}, run.end(stopped=True))

@@ -26,7 +26,7 @@ from textdae.errors import SettingsError
 from textdae.locate import weights_of
 from textdae.noise.label import LabelNoise
 from textdae.report.label_curve import Curve, Point, equivalence, interval, label_curve_picture, write_csv
-from textdae.runs import check_writable
+from textdae.runs import sole_run
 from textdae.settings import LabelCurveSettings
 from textdae.training.batches import Examples
 from textdae.training.evaluation import spread
@@ -57,10 +57,15 @@ def label_curve(
     """Measure every point of the curve, write `curve.csv`, `curve.json` and `curve.png`.
 
     Raises:
-        SettingsError: the checkpoint or the examples cannot be used, or the output folder holds another curve.
+        SettingsError: the checkpoint or the examples cannot be used, or the output folder holds another curve or is
+            in use.
     """
+    with sole_run(settings.output_dir, say):
+        return _label_curve(checkpoint, settings, say)
+
+
+def _label_curve(checkpoint: str, settings: LabelCurveSettings, say: Callable[[str], None]) -> Curve:
     folder = settings.output_dir
-    check_writable(folder)
     work = downstream(settings.modality, checkpoint, settings.data)
     corpus = work.corpus
     for line in corpus.notes:

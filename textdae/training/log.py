@@ -23,6 +23,19 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
+def summary_writer() -> Any:
+    """What writes TensorBoard events.
+
+    Raises:
+        SettingsError: it is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise SettingsError("train.tensorboard=true: pip install 'textdae[tensorboard]'") from None
+    return SummaryWriter
+
+
 class Log:
     """Writes `log.jsonl` in `folder`; a resumed run goes on behind the step it resumes from.
 
@@ -39,11 +52,7 @@ class Log:
         if not enabled:
             return
         if tensorboard:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError:
-                raise SettingsError("train.tensorboard=true: pip install 'textdae[tensorboard]'") from None
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+            self._board = summary_writer()(str(folder / "tensorboard"), purge_step=step + 1)
         self.path = folder / "log.jsonl"
         kept = [entry for entry in read_log(self.path) if entry["step"] <= step] if step else []
         temporary = self.path.with_suffix(".tmp")

@@ -28,7 +28,7 @@ from textdae.training import checkpoint
 from textdae.training.batches import Batches, Examples, Ticket, load
 from textdae.training.checkpoint import Cursor
 from textdae.training.hardware import autocast_dtype, join_processes, keep_freed_memory, should_compile
-from textdae.training.log import Log
+from textdae.training.log import Log, summary_writer
 from textdae.training.optimizers import build_optimizers, set_learning_rate
 from textdae.training.schedule import Every, Schedule
 
@@ -95,6 +95,8 @@ class Trainer:
             raise SettingsError(
                 "train.optimizer: muon needs whole matrices; under FSDP set train.optimizer=adamw"
             )
+        if settings.tensorboard and self.accelerator.is_main_process:
+            summary_writer()
         optimizers = build_optimizers(denoiser, settings, self.dtype)
         self.model, *self.optimizers = self.accelerator.prepare(denoiser, *optimizers)
         if self.device.type == "cpu":

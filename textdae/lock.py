@@ -1,0 +1,89 @@
+"""Locks that tell who holds them, over processes, containers, and hosts that share a disk.
+
+The operating system holds a lock for a process, so none outlives its process, however that ends.
+"""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from textdae.errors import SettingsError, reason
+
+_PATIENCE = 2.0
+"""Seconds that a process which is about to end gets before its lock counts as taken."""
+
+
+@contextmanager
+def sole(name: str, file: Path, way_out: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock `file` while a result is written that only one process at a time may write.
+
+    Args:
+        name: what is locked, e.g. `output_dir: runs/mine`.
+        way_out: what else to do than to wait.
+
+    Raises:
+        SettingsError: another process holds the lock; names it.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_held(file, _PATIENCE))
+        except Timeout:
+            raise SettingsError(
+                f"{name} is in use by {holder(file)}; wait until that has ended, stop it there, or {way_out}"
+            ) from None
+        except (OSError, NotImplementedError) as error:
+            say(f"{name}: this disk has no locks ({reason(error)}); let no other run write there")
+        yield
+
+
+@contextmanager
+def turn(file: Path, waiting: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock `file`, after whoever holds it now.
+
+    Args:
+        waiting: called with who holds the lock, if it is held.
+    """
+    with ExitStack() as stack:
+        try:
+            try:
+                stack.enter_context(_held(file, 0))
+            except Timeout:
+                waiting(holder(file))
+                stack.enter_context(_held(file, -1))
+        except NotImplementedError:  # a disk without locks: two do the same work, each in a folder of its own
+            pass
+        yield
+
+
+def holder(file: Path) -> str:
+    """Who holds a lock, in words."""
+    try:
+        entry = json.loads(file.read_text())
+        return f"process {int(entry['pid'])} on {str(entry['host'])[:80]} since {str(entry['since'])[:20]}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+@contextmanager
+def _held(file: Path, timeout: float) -> Iterator[None]:
+    lock = FileLock(file, timeout=timeout, poll_interval=0.1, thread_local=False, fallback_to_soft=False)
+    with lock:
+        entry = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        with suppress(OSError):
+            file.write_text(json.dumps(entry))
+        try:
+            yield
+        finally:
+            # Whoever opened it meanwhile sees that the file they locked is gone, and opens the new one.
+            with suppress(OSError):
+                file.unlink()
