@@ -1,6 +1,7 @@
 """Checkpoints that mean harm: each is refused in one line, before anything of it is allocated or run."""
 
 import json
+import os
 import pickle
 import struct
 import subprocess
@@ -88,7 +89,7 @@ def ask_for_a_billion_layers_further_down(folder: Path) -> str:
 
 def ask_for_a_few_thousand_layers(folder: Path) -> str:
     change_config(folder, num_hidden_layers=9000, layer_types=["full_attention"] * 9000)
-    return "describes a model of more than"
+    return "num_hidden_layers = 9,000, which no model has"
 
 
 def ask_for_what_is_wide_in_every_way(folder: Path) -> str:
@@ -183,7 +184,74 @@ def nest_without_end(folder: Path) -> str:
     return "refused"
 
 
+def put_a_pipe_for_the_config(folder: Path) -> str:
+    (folder / "config.json").unlink()
+    os.mkfifo(folder / "config.json")
+    return "config.json is a pipe, not a file"
+
+
+def put_a_pipe_for_the_weights(folder: Path) -> str:
+    (folder / "model.safetensors").unlink()
+    os.mkfifo(folder / "model.safetensors")
+    return "model.safetensors is a pipe, not a file"
+
+
+def put_a_pipe_for_the_index(folder: Path) -> str:
+    os.mkfifo(folder / "model.safetensors.index.json")
+    return "model.safetensors.index.json is a pipe, not a file"
+
+
+def put_a_folder_for_the_pictures(folder: Path) -> str:
+    (folder / "preprocessor_config.json").mkdir()
+    return "preprocessor_config.json is a folder, not a file"
+
+
+def put_a_pipe_for_the_training_state(folder: Path) -> str:
+    os.mkfifo(folder / "training_state.json")
+    return "training_state.json is a pipe, not a file"
+
+
+def put_a_pipe_further_down(folder: Path) -> str:
+    (folder / "1_Pooling").mkdir()
+    os.mkfifo(folder / "1_Pooling" / "config.json")
+    return "1_Pooling/config.json is a pipe, not a file"
+
+
+def ask_for_half_a_million_names(folder: Path) -> str:
+    change_config(folder, id2label={str(number): "x" for number in range(500_000)})
+    return "config.json has 500,000 entries in id2label"
+
+
+def ask_for_a_list_without_end(folder: Path) -> str:
+    change_config(folder, layer_types=["full_attention"] * 300_000)
+    return "config.json has 300,000 entries in layer_types"
+
+
+def hide_a_layer_count_in_a_list(folder: Path) -> str:
+    change_config(folder, blocks=[{"num_layers": 10**9}])
+    return "num_layers = 1,000,000,000, which no model has"
+
+
+def write_a_large_config(folder: Path) -> str:
+    (folder / "config.json").write_text(" " * 20_000_000 + "{}")
+    return "config.json has 20,000,002 bytes"
+
+
+def lay_tensors_over_each_other(folder: Path) -> str:
+    content = (folder / "model.safetensors").read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    header = json.loads(content[8 : 8 + length])
+    names = [name for name in header if name != "__metadata__"]
+    header[names[0]]["data_offsets"] = [0, header[names[-1]]["data_offsets"][1]]
+    head = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(head)) + head + content[8 + length :])
+    return "has tensors that lie over each other"
+
+
 HARM = [
+    put_a_pipe_for_the_config, put_a_pipe_for_the_weights, put_a_pipe_for_the_index, put_a_folder_for_the_pictures,
+    put_a_pipe_for_the_training_state, put_a_pipe_further_down, ask_for_half_a_million_names, ask_for_a_list_without_end,
+    hide_a_layer_count_in_a_list, write_a_large_config, lay_tensors_over_each_other,
     leave_a_pickle, promise_a_header_of_two_gigabytes, cut_the_weights_short, empty_the_weights,
     ask_for_a_layer_of_a_billion, ask_for_a_million_layers, ask_for_a_billion_labels, ask_for_a_billion_layers_further_down,
     ask_for_a_vocabulary_of_a_billion, name_a_shard_elsewhere,

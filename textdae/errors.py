@@ -1,6 +1,7 @@
 """The errors that a person is meant to read: one line saying what, where, and what would work."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class TextdaeError(Exception):
@@ -13,6 +14,24 @@ class SettingsError(TextdaeError):
     """A setting or an input that cannot be used."""
 
     exit_code = 2
+
+
+@contextmanager
+def panics_refused(what: str) -> Iterator[None]:
+    """Turn a panic of a library written in Rust, which `except Exception` does not catch, into one line.
+
+    Args:
+        what: whose, or where, for the error.
+
+    Raises:
+        SettingsError: there was one.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__module__ != "pyo3_runtime":
+            raise
+        raise SettingsError(f"{what} failed: {first_line(error)}") from None
 
 
 def first_line(error: BaseException) -> str:

@@ -19,13 +19,18 @@ from tokenizers import (
 )
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from textdae.errors import SettingsError, TextdaeError, first_line
+from textdae.errors import SettingsError, TextdaeError, first_line, panics_refused
 from textdae.locate import folder_of
 from textdae.noise import Vocabulary
 from textdae.settings import TokenizerSettings
+from textdae.vetting import vet_tokenizer
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = [PAD, UNK, CLS, SEP, MASK]
+
+
+_PROBE = f"The 1st word,  a{'a' * 99} b\n\ud55c"
+"""A text with a bit of everything: what fails on it fails at once rather than in the midst of a run."""
 
 
 def train_tokenizer(settings: TokenizerSettings, texts: Iterable[str]) -> PreTrainedTokenizerFast:
@@ -201,8 +206,12 @@ def load_tokenizer(name: str, needs: Sequence[str] = ("mask_token", "pad_token")
     Raises:
         SettingsError: there is none, it is not a fast one, or it lacks a token or its vocabulary.
     """
+    folder = folder_of(name)
+    vet_tokenizer(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder_of(name)), trust_remote_code=False)
+        with panics_refused(f"the tokenizer of {name!r}"):
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+            tokenizer(_PROBE)
     except TextdaeError:
         raise
     except Exception as error:  # OSError, ValueError, KeyError, JSON errors ...: one line each

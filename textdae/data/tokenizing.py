@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from textdae.data.splitting import splitter
+from textdae.errors import panics_refused
 
 _MOST_KNOWN = 1 << 19  # some 100 MB
 # Characters. Longer parts hardly come again, and where there are no spaces a part is a whole text.
@@ -95,7 +96,8 @@ class TextTokenizer:
 
     def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The tokens of all texts, and how many each text has."""
-        encodings = self._backend.encode_batch(texts, add_special_tokens=False)
+        with panics_refused("the tokenizer"):
+            encodings = self._backend.encode_batch(texts, add_special_tokens=False)
         lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
         total = int(lengths.sum())
         ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.uint32, total)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from textdae.checkpoints import LoadedText
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, panics_refused
 
 
 class Candidate(NamedTuple):
@@ -25,6 +25,7 @@ class Denoised(NamedTuple):
     """What was filled in each round, the surest first."""
 
 
+@panics_refused("the tokenizer")
 @torch.no_grad()
 def denoise_text(loaded: LoadedText, text: str, steps: int = 1, top: int = 5) -> Denoised:
     """Fill the masks of a text in `steps` rounds; each fixes the surest guesses and looks again at the rest.

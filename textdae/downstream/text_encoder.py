@@ -12,7 +12,7 @@ from torch import Tensor
 
 from textdae.data.tokenizer import load_tokenizer, longest_input
 from textdae.downstream.encoder import LAST_MEAN, StockEncoder, View
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, panics_refused
 from textdae.locate import locate
 
 
@@ -90,6 +90,7 @@ class TextEncoder(StockEncoder):
         return found
 
 
+@panics_refused("the tokenizer")
 def tokenize(tokenizer: Any, examples: Sequence[Any], limit: int) -> tuple[dict[str, list[list[int]]], int]:
     """The ids of texts, or pairs of texts, as the model wants them; and how many were cut off after `limit` tokens."""
     if not len(examples):
