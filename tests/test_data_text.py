@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -242,10 +243,13 @@ def test_a_full_disk_is_answered_in_one_line(tmp_path):
 
 
 def test_of_two_processes_the_first_to_finish_wins(tmp_path):
-    def make(folder: Path) -> None:
+    def make(folder: Path) -> None:  # as on a disk without locks
         fill(folder)
-        (tmp_path / "b").mkdir()
-        (tmp_path / "b" / "data").write_text("the other's")
+        others = cached(
+            tmp_path / "elsewhere" / "b", lambda other: (other / "data").write_text("the other's")
+        )
+        shutil.copytree(others, tmp_path / "b")
+        shutil.rmtree(tmp_path / "elsewhere")
 
     assert (cached(tmp_path / "b", make) / "data").read_text() == "the other's"
     assert names_in(tmp_path) == ["b"]

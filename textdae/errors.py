@@ -1,5 +1,7 @@
 """The errors that a person is meant to read: one line saying what, where, and what would work."""
 
+import errno
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -48,3 +50,11 @@ def listed(names: Iterable[str], most: int = 20) -> str:
 def reason(error: BaseException) -> str:
     """The same of an error of the operating system, without the number and the path that it repeats."""
     return getattr(error, "strerror", None) or first_line(error)
+
+
+def space_hint(error: BaseException) -> str:
+    """`free some space, or ` where a disk or a quota is full; nothing where that would not help."""
+    number = getattr(error, "errno", None)
+    if number is None and (found := re.search(r"os error (\d+)", str(error))):  # what safetensors says
+        number = int(found[1])
+    return "free some space, or " if number in (errno.ENOSPC, errno.EDQUOT) else ""

@@ -43,8 +43,8 @@ def sole(name: str, file: Path, way_out: str, say: Callable[[str], None]) -> Ite
 
 
 @contextmanager
-def turn(file: Path, waiting: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock `file`, after whoever holds it now.
+def turn(file: Path, waiting: Callable[[str], None]) -> Iterator[bool]:
+    """Hold the lock `file`, after whoever holds it now; yield whether it is held, which it is not on a disk without locks.
 
     Args:
         waiting: called with who holds the lock, if it is held.
@@ -56,9 +56,19 @@ def turn(file: Path, waiting: Callable[[str], None]) -> Iterator[None]:
             except Timeout:
                 waiting(holder(file))
                 stack.enter_context(_held(file, -1))
-        except NotImplementedError:  # a disk without locks: two do the same work, each in a folder of its own
-            pass
-        yield
+            alone = True
+        except (OSError, NotImplementedError):
+            alone = False
+        yield alone
+
+
+def is_free(file: Path) -> bool:
+    """Whether nobody holds a lock; False where there is no telling."""
+    try:
+        with _held(file, 0):
+            return True
+    except (Timeout, OSError, NotImplementedError):
+        return False
 
 
 def holder(file: Path) -> str:
