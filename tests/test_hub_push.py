@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 
 import pytest
 import yaml
@@ -208,6 +209,33 @@ def test_a_commit_in_between_is_refused_unless_told(hub, run):
     hub.before_commit = somebody
     push(run, NAME, force=True)
     assert {"theirs.txt", "model.safetensors"} <= set(files(hub))
+
+
+def test_commits_in_between_without_end_are_given_up(hub, run):
+    """By force it is pushed over them, but not for ever."""
+    commits = []
+
+    def somebody():
+        commits.append(hub.commit("models", "tester/small", "main", {"n": regular(b"%d" % len(commits))}))
+
+    push(run, NAME)
+    (run / "metrics.json").write_text("{}")
+    hub.before_commit = somebody
+    with pytest.raises(SettingsError, match="has moved just now: somebody else is writing there"):
+        push(run, NAME, force=True)
+    assert len(commits) == 5
+
+
+@pytest.mark.parametrize(("status", "waits"), [("refuse", 3), ("status", 31)])
+def test_a_hub_that_is_away_is_waited_for_as_long_as_told_a_busy_one_longer(
+    hub, run, monkeypatch, status, waits
+):
+    hub.faults = [Fault("GET", "", status, times=10**6)]
+    waited = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    with pytest.raises(TextdaeError):
+        push(run, NAME, patience=5)
+    assert sum(waited) == waits
 
 
 def test_a_repository_that_moved_since_is_refused_unless_told(hub, run):

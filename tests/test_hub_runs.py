@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -203,12 +204,17 @@ def test_a_hub_that_is_gone_leaves_the_run_whole_and_the_next_sitting_sends_it(h
     )
 
 
-def test_a_hub_that_is_away_from_the_start_stops_no_run(hub, corpus, tmp_path):
+def test_a_hub_that_is_away_from_the_start_stops_no_run(hub, corpus, tmp_path, monkeypatch):
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
     hub.faults = [Fault(method, "", "refuse", times=10**6) for method in ("GET", "POST", "PUT")]
     said: list[str] = []
     result = pretrain(settings(corpus, tmp_path / "run", *PUSHED), say=said.append)
     assert any(line.endswith("the run begins all the same") for line in said)
     assert result.fit.cursor.step == 9
+    # Of a run of seconds: at its start, and a tenth of it at most for each try.
+    assert sum(waited) < 10
+    assert result.closing[-1] == f"push it later with: textdae push {tmp_path / 'run'} tester/run"
     assert (tmp_path / "run" / "model.safetensors").exists()
 
 

@@ -114,7 +114,8 @@ class Run:
         if not hub.repo_id:
             return
         try:
-            prepare(self.folder, HubName(hub.repo_id), "model", hub.public, hub.force, self.say)
+            name = HubName(hub.repo_id)
+            prepare(self.folder, name, "model", hub.public, hub.force, self.say, patience=3.0)
         except SettingsError:
             raise
         except TextdaeError as error:
@@ -184,7 +185,12 @@ class Run:
             left = self._pushes.finish(_GRACE if stopped else _PATIENCE)
             if stopped:
                 return left
-            done = push(self.folder, HubName(hub.repo_id), public=hub.public, force=hub.force, say=self.say)
+            if left and self._pushes.away:
+                raise TextdaeError(self._pushes.away)
+            name, patience = HubName(hub.repo_id), self._pushes.patience()
+            done = push(
+                self.folder, name, public=hub.public, force=hub.force, say=self.say, patience=patience
+            )
             return [*left, f"pushed: {done.url} at {done.name.revision}"]
         except KeyboardInterrupt:
             why = "it was interrupted"

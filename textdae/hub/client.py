@@ -3,6 +3,7 @@
 The token is never touched here: the client finds it in HF_TOKEN, or where `hf auth login` left it.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +17,8 @@ T = TypeVar("T")
 
 WAITS = (1, 2, 4, 8, 16)
 """Seconds between one try and the next."""
-_SILENCE = 120.0
-"""Seconds without a byte after which a connection is given up; the client itself would wait for ever."""
+_SILENCE, _CONNECT = 120.0, 10.0
+"""Seconds without a byte, and without a connection, after which it is given up; the client itself would wait for ever."""
 _NEW_TOKEN = "`hf auth login` takes a new one"
 NO_TOKEN = "no token; run `hf auth login`, or set HF_TOKEN"
 
@@ -29,7 +30,7 @@ def _never_wait_for_ever() -> None:
 
     def with_an_end() -> Any:
         client = default_client_factory()
-        client.timeout = _SILENCE
+        client.timeout = (_CONNECT, _SILENCE, _SILENCE, _SILENCE)
         return client
 
     set_client_factory(with_an_end)
@@ -77,18 +78,23 @@ def unreachable(error: BaseException) -> bool:
     return isinstance(error, OfflineModeIsEnabled) or (not _status(error) and _cut(error) is not None)
 
 
-def again(ask: Callable[[], T], say: Callable[[str], None] = lambda line: None) -> T:
+def again(
+    ask: Callable[[], T], say: Callable[[str], None] = lambda line: None, patience: float = math.inf
+) -> T:
     """Ask until there is an answer; what passes is tried again, each time after a longer wait.
 
     Args:
         ask: safe to repeat.
+        patience: seconds to wait for a Hub that cannot be reached; one that answers that it is busy is worth all waits.
     """
     _never_wait_for_ever()
+    waited = 0
     for wait in WAITS:
         try:
             return ask()
         except Exception as error:
-            if not passes(error):
+            waited += wait
+            if not passes(error) or (waited > patience and unreachable(error)):
                 raise
             say(f"the Hub: {why(error)}; trying again in {wait} s")
             time.sleep(wait)

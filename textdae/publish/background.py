@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,9 @@ class Pushes:
         self._lock = threading.Condition()
         self._asked = self._done = 0  # rounds through what waits
         self._end, self._sending = False, ""
+        self._begun = time.monotonic()
+        self.away = ""
+        """Why the Hub did not answer when it was asked last."""
         for left in self._place.glob(".*"):  # of a sitting that was killed
             shutil.rmtree(left, ignore_errors=True)
         self._thread = threading.Thread(target=self._work, daemon=True, name=THREAD)
@@ -72,6 +76,10 @@ class Pushes:
         self._thread.join(seconds)
         names = ", ".join(self.waiting())
         return [f"not pushed: {names}; --resume, or textdae push, sends what is there"] if names else []
+
+    def patience(self) -> float:
+        """Seconds that a run may wait for a Hub that cannot be reached: a tenth of what it took itself."""
+        return (time.monotonic() - self._begun) / 10
 
     def waiting(self) -> list[str]:
         """The checkpoints that wait, oldest first."""
@@ -109,16 +117,19 @@ class Pushes:
                 public=settings.public,
                 force=settings.force,
                 training_state=settings.push_training_state,
+                patience=self.patience(),
             )
         except SettingsError as error:
             self._tell(f"{error}; the run goes on, and {name} waits")
             return True
         except TextdaeError as error:  # the Hub is away, for the others too
             self._tell(f"{error}; the run goes on, and {name} waits")
+            self.away = str(error)
             return False
         except Exception as error:  # a thread has nobody to tell, and the run must go on
             self._tell(f"{name} could not be pushed: {type(error).__name__}: {first_line(error)}; it waits")
             return True
+        self.away = ""
         with self._lock:
             self._remove(name)
         return True

@@ -5,6 +5,7 @@ as often as one likes: where an answer was lost on its way the next attempt find
 """
 
 import json
+import math
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,8 @@ from textdae.publish.files import Upload, upload_of
 
 _NOT_OURS = (".gitattributes", ".gitignore", "LICENSE", CARD)
 """What a repository may hold beside a model, however it was made."""
+_RACES = 5
+"""Commits of somebody else's, each in the midst of a push by force, after which it is given up."""
 _notes = threading.Lock()
 
 
@@ -41,11 +44,13 @@ def prepare(
     public: bool,
     force: bool = False,
     say: Callable[[str], None] = lambda line: None,
+    patience: float = math.inf,
 ) -> None:
     """Make a repository, or the branch that `name` asks for, where they are not there; private unless told otherwise.
 
     Args:
         path: what is to be pushed there.
+        patience: seconds to wait for a Hub that cannot be reached.
 
     Raises:
         SettingsError: there is no token, no right; it is public already while nobody said so; or it is somebody else's.
@@ -85,7 +90,7 @@ def prepare(
             _remember(path, api.endpoint, name, kind, str(start))
 
     with explained(name):
-        again(make, say)
+        again(make, say, patience)
 
 
 def push(
@@ -96,6 +101,7 @@ def push(
     force: bool = False,
     training_state: bool = False,
     say: Callable[[str], None] = lambda line: None,
+    patience: float = math.inf,
 ) -> Pushed:
     """Bring a repository to what a checkpoint folder, a run's folder or a Parquet file of vectors holds, in one commit.
 
@@ -104,21 +110,34 @@ def push(
         public: make it so if it has to be made; needed where it is public already.
         force: also where the repository holds somebody else's files, or has moved since the last push from here.
         training_state: send along what a resume needs.
+        patience: seconds to wait for a Hub that cannot be reached.
 
     Raises:
         SettingsError: it may not be done; says why, and what would work.
         TextdaeError: the Hub could not be reached, or failed; nothing was changed there.
     """
+    from huggingface_hub import HfApi
+
     if name.is_pinned:
         raise SettingsError(f"{name}: a commit never changes; name a branch")
     if name.revision == "main":
         name = HubName(name.id)
     path = path.resolve()
     upload = upload_of(path, training_state, name)
-    prepare(path, name, upload.kind, public, force=True, say=say)
+    prepare(path, name, upload.kind, public, force=True, say=say, patience=patience)
     tries = _Tries({}, [])
     with explained(name):
-        return again(lambda: _attempt(path, name, upload, tries, force), say)
+        for _ in range(_RACES if force else 1):
+            with suppress(_MovedError):
+                return again(lambda: _attempt(path, name, upload, tries, force), say, patience)
+    raise SettingsError(
+        f"{name} has moved just now: somebody else is writing there; look at "
+        f"{_page(HfApi().endpoint, name, upload.kind)}, then push again"
+    )
+
+
+class _MovedError(Exception):
+    """Somebody else's commit came between the look at a repository and the commit on top of it."""
 
 
 class _Tries(NamedTuple):
@@ -166,11 +185,7 @@ def _attempt(path: Path, name: HubName, upload: Upload, tries: _Tries, force: bo
         )
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code == 412:
-            if force:
-                return _attempt(path, name, upload, tries, force)
-            raise SettingsError(
-                f"{name} has moved just now: somebody else is writing there; look at {url}, then push again"
-            ) from None
+            raise _MovedError from None
         raise
     _remember(path, api.endpoint, name, kind, str(done.oid))
     return Pushed(HubName(name.id, done.oid), len(tries.sizes), sum(tries.sizes), url)
