@@ -18,7 +18,8 @@ from textdae.data.images import prepare_images
 from textdae.downstream import finetune as module
 from textdae.downstream.base import downstream
 from textdae.downstream.best import Best
-from textdae.downstream.finetune import finetune, predict, with_length
+from textdae.downstream.finetune import finetune, with_length
+from textdae.downstream.predict import predict
 from textdae.errors import SettingsError
 from textdae.models.classifier import build_classifier
 from textdae.noise import Draw
@@ -68,6 +69,7 @@ def test_every_task_is_learnt(kind, measure, enough, finished):
     table = result.metrics["test"]
     assert table["model"][measure] > enough
     assert table["floor: majority"][measure] < table["model"][measure] - 0.1
+    assert not any(line.startswith("warning") for line in result.closing)
     assert "test" in said[0]
     assert "train" in said[0]
 
@@ -365,7 +367,10 @@ def test_the_body_is_the_checkpoints_and_the_head_a_function_of_the_seed(encoder
 def test_batches_change_nothing_but_rounding(encoder, tmp_path, corpus_texts):
     source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:60], "single"))
     work = downstream("text", encoder, settings_of(tmp_path / "run", source).data)
-    examples, classifier = work.batches(work.corpus.train), work.classifier(0).eval()
+    examples, classifier = (
+        work.batches(work.corpus.train),
+        work.classifier(work.corpus.train.labels, 0).eval(),
+    )
     noise, draw = LabelNoise(), Draw(0, *torch.zeros(2, 1, dtype=torch.long))
     with torch.no_grad():
         together = classifier(noise(examples.batch(torch.arange(len(examples))), draw))

@@ -5,6 +5,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from textdae.data.labelled import Labelled, LabelledCorpus
 from textdae.downstream.encoder import Encoder
 from textdae.errors import SettingsError, first_line
@@ -45,9 +47,13 @@ class Downstream(ABC):
     def save_assets(self, folder: Path) -> None:
         """Write what belongs to the model beside its weights: a tokenizer, or an image processor."""
 
-    def classifier(self, seed: int, from_scratch: bool = False) -> Classifier:
-        """The encoder with a fresh head, all of it to be trained."""
-        task, labels = self.corpus.task, self.corpus.train.labels
+    def classifier(self, labels: np.ndarray, seed: int, from_scratch: bool = False) -> Classifier:
+        """The encoder with a fresh head, all of it to be trained.
+
+        Args:
+            labels: those it will be trained on, see `Task.numbers`; a regression is scaled by them.
+        """
+        task = self.corpus.task
         moments = (float(labels.mean()), float(labels.std()) or 1.0) if task.is_regression else (0.0, 1.0)
         name = locate(self.checkpoint)
         return build_classifier(name, task.kind, task.classes, seed, from_scratch, moments)

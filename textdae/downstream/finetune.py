@@ -12,21 +12,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from accelerate.utils import broadcast_object_list
 
 from textdae.data.labelled import LabelledCorpus
 from textdae.data.labels import Task
 from textdae.downstream.base import downstream
 from textdae.downstream.best import SCORE, Best
+from textdae.downstream.exported import ASKED, check_answers, load_exported
 from textdae.downstream.heads import constant
-from textdae.downstream.metrics import measure, measures_of, per_class
+from textdae.downstream.metrics import is_better, measure, measures_of, per_class
+from textdae.downstream.predict import outputs, predict
 from textdae.errors import SettingsError
 from textdae.hub.name import public
 from textdae.locate import digests
-from textdae.models.classifier import Classifier
 from textdae.models.sharding import whole_weights
-from textdae.noise import Draw
 from textdae.noise.label import LabelNoise
 from textdae.report.card import classifier_card
 from textdae.report.card_data import save_eval_results
@@ -36,12 +35,11 @@ from textdae.report.scores import score_table
 from textdae.runs import Run, hardware, writing
 from textdae.settings import FinetuneSettings, FinetuneTrainSettings
 from textdae.training import checkpoint as checkpoints
-from textdae.training.batches import Examples
+from textdae.training.evaluation import spread
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
 
 _LEAST_STEPS, _EPOCHS = 200, 5
-_BATCH, _MOST_POSITIONS = 256, 32_768
 
 
 class FinetuneResult(NamedTuple):
@@ -64,32 +62,6 @@ def with_length(train: FinetuneTrainSettings, examples: int, world: int = 1) -> 
         return train
     batch = train.per_device_train_batch_size * train.gradient_accumulation_steps * world
     return train.model_copy(update={"max_steps": max(_LEAST_STEPS, math.ceil(_EPOCHS * examples / batch))})
-
-
-@torch.no_grad()
-def predict(classifier: Classifier, examples: Examples, task: Task) -> tuple[np.ndarray, float]:
-    """What a classifier makes of examples, as labels are written (see `Task.numbers`); and the mean loss.
-
-    Examples whose class is not known (-1) have no loss.
-    """
-    device = next(classifier.parameters()).device
-    lengths = getattr(examples, "lengths", None)
-    order = torch.arange(len(examples)) if lengths is None else lengths.argsort(descending=True)
-    longest = 1 if lengths is None else int(lengths.max())
-    size = max(1, min(_BATCH, _MOST_POSITIONS // longest))
-    noise, none = LabelNoise(), Draw(0, *torch.zeros(2, 1, dtype=torch.long))
-    parts, total, known = [], 0.0, 0
-    for numbers in order.split(size):
-        # Through `forward`, which is where sharded weights come together.
-        output = classifier(noise(examples.batch(numbers), none).to(device))
-        parts.append(output.embedding.float().cpu())
-        total, known = total + float(output.loss_sum), known + int(output.count)
-    logits = torch.empty_like(torch.cat(parts))
-    logits[order] = torch.cat(parts)
-    loss = total / max(known, 1)
-    if task.is_regression:
-        return logits.numpy(), loss
-    return ((logits > 0).float() if task.is_multi_label else logits.argmax(1)).numpy(), loss
 
 
 def finetune(
@@ -126,10 +98,15 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
     if main not in ("loss", *measures_of(task.kind)):
         known = ", ".join(("auto", "loss", *measures_of(task.kind)))
         raise SettingsError(f"metric_for_best_model: a {task.kind} task has {known}; got {main!r}")
-    classifier = work.classifier(settings.train.seed, settings.from_scratch)
+    classifier = work.classifier(corpus.train.labels, settings.train.seed, settings.from_scratch)
     examples = {side: work.batches(getattr(corpus, side)) for side in ("train", "held_out", "test")}
     for line in corpus.notes:
         run.say(line)
+    if not classifier.can_shift:
+        run.say(
+            f"the head of {type(classifier.model).__name__} has no bias: labels are scaled, but keep their mean of "
+            f"{corpus.train.labels.mean():.3g}; where that is far from 0, subtracting it first is learnt better"
+        )
     architecture = type(classifier.model).__name__
     parameters = sum(parameter.numel() for parameter in classifier.parameters())
     run.say(
@@ -182,39 +159,39 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
     kept = best.is_there()
     if kept:
         classifier.load_pretrained(best.folder)
-    classifier.fold()
-    tables, predictions = {}, np.empty(0)
-    for side in ("held_out", "test"):  # last the test, whose predictions are drawn
-        predictions, loss = predict(classifier, examples[side], task)
-        tables[side] = {"loss": loss, **measure(task, predictions, getattr(corpus, side).labels)}
-    speed = round(fit.examples_per_second)
-    metrics: dict[str, Any] = {
-        "test": score_table(
-            tables["test"],
-            {
-                "majority": measure(
-                    task, constant(task, corpus.train.labels, len(corpus.test)), corpus.test.labels
-                )
-            },
-        ),
-        "held_out": tables["held_out"],
-        "best_of": len(best.values),
-        "steps": fit.cursor.step,
-        "global_batch": trainer.global_batch,
-        "seconds": round(fit.cursor.seconds, 1),
-        "examples_per_second": speed,
-        "architecture": architecture,
-        "parameters": parameters,
-        "hardware": hardware(accelerator),
-        "encoder": public(checkpoint),
-        "task": task.kind,
-        "classes": list(task.classes),
-    }
-    weights = whole_weights(classifier.model)
+    asked = work.batches(corpus.test.take(spread(len(corpus.test), ASKED).numpy()))
+    answers, weights = outputs(classifier, asked)[0], whole_weights(classifier.model)
+    metrics: dict[str, Any] = {}
     if is_main:
         with writing(folder):
-            classifier.save_pretrained(folder, weights)
+            classifier.export(folder, weights)
             work.save_assets(folder)
+        # From here on only what others will load is asked.
+        exported = load_exported(folder, classifier, weights)
+        unit = classifier.unit if task.is_regression else None
+        check_answers(folder, answers, outputs(exported, asked)[0], unit)
+        tables, predictions = {}, np.empty(0)
+        for side in ("held_out", "test"):  # last the test, whose predictions are drawn
+            predictions, loss = predict(exported, examples[side], task)
+            tables[side] = {"loss": loss, **measure(task, predictions, getattr(corpus, side).labels)}
+        always = constant(task, corpus.train.labels, len(corpus.test))
+        floor = measure(task, always, corpus.test.labels)
+        metrics = {
+            "test": score_table(tables["test"], {"majority": floor}),
+            "held_out": tables["held_out"],
+            "best_of": len(best.values),
+            "steps": fit.cursor.step,
+            "global_batch": trainer.global_batch,
+            "seconds": round(fit.cursor.seconds, 1),
+            "examples_per_second": round(fit.examples_per_second),
+            "architecture": architecture,
+            "parameters": parameters,
+            "hardware": hardware(accelerator),
+            "encoder": public(checkpoint),
+            "task": task.kind,
+            "classes": list(task.classes),
+        }
+        with writing(folder):
             _report(folder, checkpoint, settings, task, corpus, predictions, metrics)
     accelerator.wait_for_everyone()
     which = (
@@ -227,13 +204,29 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         pictures.append("classes.csv")
     if task.kind == "single_label_classification":
         pictures.append("confusion.png")
+    speed = round(fit.examples_per_second)
     closing = [
+        *_no_better(task, metrics),
         f"{fit.cursor.step:,} steps in {fit.cursor.seconds / 60:.1f} min"
         + (f", {speed:,} examples/s; {which}" if speed else f"; {which}"),
         f"model, card and pictures: {folder} ({', '.join(pictures)})",
         *run.end(stopped=False),
     ]
     return FinetuneResult(folder, fit, metrics, closing)
+
+
+def _no_better(task: Task, metrics: dict[str, Any]) -> list[str]:
+    """A warning where one and the same answer to everything does as well."""
+    if not metrics:
+        return []
+    name = measures_of(task.kind)[0]
+    ours, constant_one = (metrics["test"][row][name] for row in ("model", "floor: majority"))
+    if is_better(name, ours, constant_one):
+        return []
+    return [
+        f"warning: on the test examples it does no better than one and the same answer to all of them ({name} {ours:.3f}, "
+        f"the floor {constant_one:.3f}); train longer, at another train.learning_rate, or on more labels"
+    ]
 
 
 def _report(

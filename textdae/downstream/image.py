@@ -49,9 +49,9 @@ class ImageDownstream(Downstream):
         """The images as pixels."""
         return Pictures(labelled)
 
-    def classifier(self, seed: int, from_scratch: bool = False) -> Classifier:
+    def classifier(self, labels: np.ndarray, seed: int, from_scratch: bool = False) -> Classifier:
         """The encoder with a fresh head, which scales its pixels as the checkpoint's processor does."""
-        classifier = super().classifier(seed, from_scratch)
+        classifier = super().classifier(labels, seed, from_scratch)
         classifier.pixel_mean, classifier.pixel_deviation = self.mean, self.deviation
         return classifier
 

@@ -18,9 +18,10 @@ from textdae.data.labelled import Labelled
 from textdae.downstream.base import Downstream, downstream
 from textdae.downstream.draws import folds, stratified
 from textdae.downstream.encoder import Encoder
-from textdae.downstream.finetune import predict, with_length
+from textdae.downstream.finetune import with_length
 from textdae.downstream.heads import choose, fit
 from textdae.downstream.metrics import intervals, measure, measures_of
+from textdae.downstream.predict import predict
 from textdae.downstream.vectors import Scaled
 from textdae.errors import SettingsError
 from textdae.locate import weights_of
@@ -182,7 +183,7 @@ class _Tuned:
         train = with_length(self.settings.train, len(drawn)).model_copy(
             update={"seed": seed, "eval_steps": 0, "save_steps": 0, "early_stopping_patience": 0}
         )
-        classifier = self.work.classifier(seed, self.from_scratch)
+        classifier = self.work.classifier(drawn.labels, seed, self.from_scratch)
         with tempfile.TemporaryDirectory() as folder:
             fit = Trainer(classifier, self.work.batches(drawn), LabelNoise(), train, Path(folder)).fit()
         if fit.stopped_by:

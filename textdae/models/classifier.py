@@ -6,11 +6,13 @@ one.
 B batch, C classes (of a regression: 1).
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
@@ -27,27 +29,53 @@ from textdae.models.sharding import put
 
 _AUTO = {"text": AutoModelForSequenceClassification, "image": AutoModelForImageClassification}
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids", "pixel_values")
+HEAD = "trained_head.safetensors"
+"""In a checkpoint of a regression: its head as it is trained, so that a resume finds the same bits."""
 
 
 class Classifier(Denoiser):
     """A stock model with a head for labels.
 
-    A regression is trained on labels of mean 0 and deviation 1, whatever theirs are; `fold` puts the two into the head.
+    A regression is trained on labels of mean 0 and deviation 1, whatever theirs are; what is written gives the labels
+    themselves. Where the stock class has a head without a bias, nothing can shift what it gives: then labels are
+    divided by their root mean square and keep their mean.
 
     Args:
         mean, deviation: of the labels of a regression.
 
     Attributes:
+        unit: of a regression's loss: the deviation of the labels that it is measured in.
         pixel_mean, pixel_deviation: what the stock model wants its pixels scaled by, which come in [0, 1]. (C, 1, 1).
+
+    Raises:
+        ValueError: a regression of a class whose head is not a linear layer with one output.
     """
 
     def __init__(self, model: PreTrainedModel, mean: float = 0.0, deviation: float = 1.0) -> None:
         super().__init__()
         self.model: Any = model
         self.kind = model.config.problem_type
-        self.mean, self.deviation = mean, deviation
+        if self.kind == "regression" and self._head[1].bias is None:
+            mean, deviation = 0.0, math.hypot(mean, deviation)
+        self.mean, self.deviation, self.unit = mean, deviation, deviation
         self.register_buffer("pixel_mean", torch.zeros(1, 1, 1), persistent=False)
         self.register_buffer("pixel_deviation", torch.ones(1, 1, 1), persistent=False)
+
+    @property
+    def _head(self) -> tuple[str, nn.Linear]:
+        """The last layer of a regression, with its name."""
+        layers = self.model.named_modules()
+        found = [(name, m) for name, m in layers if isinstance(m, nn.Linear) and m.out_features == 1]
+        if not found:
+            raise ValueError(
+                f"{type(self.model).__name__} has no linear head, which data.task=regression needs"
+            )
+        return found[-1]
+
+    @property
+    def can_shift(self) -> bool:
+        """Whether the head of a regression has a bias, and so gives labels of any mean."""
+        return self.kind != "regression" or self._head[1].bias is not None
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
         """Inputs -> logits (B, C); of a regression the predictions themselves (B,)."""
@@ -71,19 +99,7 @@ class Classifier(Denoiser):
             return F.cross_entropy(logits, target, reduction="sum")
         if self.kind == "multi_label_classification":
             return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1).sum()
-        return F.mse_loss(logits / self.deviation, target / self.deviation, reduction="sum")
-
-    @torch.no_grad()
-    def fold(self) -> None:
-        """Let the stock model of a regression give the labels themselves; it is for the end of the training."""
-        if self.kind != "regression":
-            return
-        head = [m for m in self.model.modules() if isinstance(m, nn.Linear) and m.out_features == 1][-1]
-        head.weight.mul_(self.deviation)
-        if head.bias is not None:
-            head.bias.mul_(self.deviation).add_(self.mean)
-            self.mean = 0.0
-        self.deviation = 1.0
+        return F.mse_loss(logits / self.unit, target / self.unit, reduction="sum")
 
     def optimize_for(self, device: torch.device, compile: bool) -> None:
         """Texts come in batches of ever other lengths, each of which would be compiled anew."""
@@ -95,13 +111,45 @@ class Classifier(Denoiser):
         embeddings = {id(p) for m in body.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
         return [p for p in body.parameters() if p.ndim == 2 and id(p) not in embeddings]
 
+    def in_units(self, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The weights of the stock model, which in a regression gives the labels themselves.
+
+        Args:
+            weights: those of `model`, where they are not in one place (FSDP).
+        """
+        found = dict(self.model.state_dict() if weights is None else weights)
+        if self.kind == "regression":
+            name = self._head[0]
+            found[f"{name}.weight"] = found[f"{name}.weight"] * self.deviation
+            if self.can_shift:
+                found[f"{name}.bias"] = found[f"{name}.bias"] * self.deviation + self.mean
+        return found
+
+    def export(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write `config.json` and `model.safetensors` for the stock class."""
+        self.model.save_pretrained(str(folder), state_dict=self.in_units(weights))
+
     def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Write `config.json` and `model.safetensors`."""
-        self.model.save_pretrained(str(folder), state_dict=weights)
+        """Export, and keep beside it what `load_pretrained` needs to go on with the same bits."""
+        self.export(folder, weights)
+        if self.kind == "regression":
+            whole = self.model.state_dict() if weights is None else weights
+            prefix = f"{self._head[0]}."
+            head = {name: value for name, value in whole.items() if name.startswith(prefix)}
+            save_file({name: value.contiguous() for name, value in head.items()}, folder / HEAD)
 
     def load_pretrained(self, folder: Path) -> None:
         """Take the weights of a checkpoint that `save_pretrained` wrote."""
-        put(self.model, load_classifier(str(folder)).state_dict())
+        weights = load_classifier(str(folder)).state_dict()
+        if (folder / HEAD).is_file():
+            weights |= load_file(folder / HEAD)
+        put(self.model, weights)
+
+    def exported(self, folder: Path) -> "Classifier":
+        """What the stock class makes of the model that `export` wrote, on the same device."""
+        found = Classifier(load_classifier(str(folder)))
+        found.unit, found.pixel_mean, found.pixel_deviation = self.unit, self.pixel_mean, self.pixel_deviation
+        return found.to(next(self.parameters()).device).eval()
 
 
 def build_classifier(
@@ -155,11 +203,11 @@ def build_classifier(
                     raise ValueError(
                         f"its weights lack {lacking[0]}, so it holds no {config.model_type} encoder"
                     )
+        if getattr(config, "num_channels", 3) == 1 and not isinstance(model, OwnImageClassifier):
+            _take_colour(model)
+        return Classifier(model, *moments)
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
         raise SettingsError(f"{checkpoint}: no classifier could be made of it: {first_line(error)}") from None
-    if getattr(config, "num_channels", 3) == 1 and not isinstance(model, OwnImageClassifier):
-        _take_colour(model)
-    return Classifier(model, *moments)
 
 
 def _take_colour(model: Any) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from textdae.noise.base import Corrupted, Example, Level, Noise
+from textdae.noise.base import Corrupted, Example, Noise
 from textdae.noise.draw import Draw
 
 
@@ -18,7 +18,6 @@ class LabelNoise(Noise):
 
     def __init__(self, inner: Noise | None = None) -> None:
         self.inner = inner
-        self.level = inner.level if inner else Level(1.0, 1.0)
 
     def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
         """Corrupt a batch when `progress` (0..1) of the run is done; each example is scored once. *Shape* of `where`: (B,)."""

@@ -1,0 +1,56 @@
+"""What was exported, loaded by its stock class: that it is the model that was trained, and what it predicts.
+
+C classes (of a regression: 1).
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from textdae.errors import TextdaeError
+from textdae.models.classifier import Classifier
+
+ASKED = 256
+"""Test examples that the trained and the exported model are both asked."""
+_MOST = 0.05
+"""Mean difference between their answers, in deviations of the answers; 16-bit training alone makes a hundredth."""
+
+
+def load_exported(folder: Path, trained: Classifier, weights: dict[str, Tensor] | None = None) -> Classifier:
+    """Load what `Classifier.export` wrote, and see that every weight has arrived.
+
+    Raises:
+        TextdaeError: it cannot be loaded, or its weights are others.
+    """
+    exported = trained.exported(folder)
+    loaded = exported.model.state_dict()
+    wanted = trained.in_units(weights)
+    others = [name for name, value in wanted.items() if not _same(loaded.get(name), value)]
+    if others or loaded.keys() != wanted.keys():
+        name = (others or sorted(loaded.keys() ^ wanted.keys()))[0]
+        raise TextdaeError(f"{folder}: the exported model is not the one that was trained: {name} differs")
+    return exported
+
+
+def _same(loaded: Tensor | None, value: Tensor) -> bool:
+    return loaded is not None and torch.equal(loaded.cpu(), value.detach().cpu().to(loaded.dtype))
+
+
+def check_answers(folder: Path, trained: Tensor, exported: Tensor, unit: float | None) -> None:
+    """Compare what the two models make of the same examples.
+
+    Args:
+        trained, exported: logits, or the predictions of a regression. *Shape:* (n, C) or (n,).
+        unit: deviation of the labels of a regression, else None.
+
+    Raises:
+        TextdaeError: they differ by more than rounding.
+    """
+    deviation = unit or max(float(trained.std()), 1e-3)
+    apart = float((trained - exported).abs().mean()) / deviation
+    if not apart <= _MOST:  # also where it is not a number
+        raise TextdaeError(
+            f"{folder}: the exported model answers otherwise than the trained one, by {apart:.2g} deviations of the "
+            "answers on average; no figures are given for it"
+        )

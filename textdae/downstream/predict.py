@@ -1,0 +1,47 @@
+"""What a classifier makes of examples.
+
+n examples, C classes.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textdae.data.labels import Task
+from textdae.models.classifier import Classifier
+from textdae.noise import Draw
+from textdae.noise.label import LabelNoise
+from textdae.training.batches import Examples
+
+_BATCH, _MOST_POSITIONS = 256, 32_768
+
+
+@torch.no_grad()
+def outputs(classifier: Classifier, examples: Examples) -> tuple[Tensor, float]:
+    """Logits (n, C), or the predictions of a regression (n,), of n examples; and the mean loss.
+
+    Examples whose class is not known (-1) have no loss.
+    """
+    device = next(classifier.parameters()).device
+    lengths = getattr(examples, "lengths", None)
+    order = torch.arange(len(examples)) if lengths is None else lengths.argsort(descending=True)
+    longest = 1 if lengths is None else int(lengths.max())
+    size = max(1, min(_BATCH, _MOST_POSITIONS // longest))
+    noise, none = LabelNoise(), Draw(0, *torch.zeros(2, 1, dtype=torch.long))
+    parts, total, known = [], 0.0, 0
+    for numbers in order.split(size):
+        # Through `forward`, which is where sharded weights come together.
+        output = classifier(noise(examples.batch(numbers), none).to(device))
+        parts.append(output.embedding.float().cpu())
+        total, known = total + float(output.loss_sum), known + int(output.count)
+    logits = torch.empty_like(torch.cat(parts))
+    logits[order] = torch.cat(parts)
+    return logits, total / max(known, 1)
+
+
+def predict(classifier: Classifier, examples: Examples, task: Task) -> tuple[np.ndarray, float]:
+    """What a classifier makes of examples, as labels are written (see `Task.numbers`); and the mean loss."""
+    logits, loss = outputs(classifier, examples)
+    if task.is_regression:
+        return logits.numpy(), loss
+    return ((logits > 0).float() if task.is_multi_label else logits.argmax(1)).numpy(), loss
