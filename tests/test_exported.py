@@ -72,7 +72,7 @@ def test_the_figures_of_a_regression_are_those_of_the_exported_model(which, requ
     assert row["mse"] == pytest.approx(squared_error(tmp_path / "run", settings, checkpoint), rel=1e-3)
     # Every checkpoint on the way, and the best evaluation, are stock models that give the labels themselves.
     for folder in (tmp_path / "run/best", tmp_path / "run/checkpoints/step-00000006"):
-        assert squared_error(folder, settings, checkpoint) < 40**2
+        assert squared_error(folder, settings, checkpoint) < 90**2
     assert any("has no bias" in line for line in said) is (which == "without_bias")
     # The loss of the report is in the unit of the log's.
     labels = downstream("text", checkpoint, settings.data).corpus.train.labels

@@ -1,6 +1,7 @@
 """The probe and the label curve: figures that others can compute again, honest rivals, nothing lost by a stop."""
 
 import csv
+import dataclasses
 import functools
 import json
 
@@ -215,3 +216,19 @@ def test_as_many_labels_as_there_are_is_all(encoder, table, tmp_path):
     settings = curve_settings(tmp_path / "run", table, f"labels=[{every},{10 * every}]", "lines=[rivals]")
     assert {p.labels for p in label_curve(encoder, settings, said.append)} == {every}
     assert any("that is the last point" in line for line in said)
+
+
+def test_a_point_knows_no_label_that_was_not_drawn(encoder, tmp_path, corpus_texts):
+    """Mean and deviation of a regression are those of the labels drawn, of which the others are no part."""
+    source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:60], "regression"))
+    settings = curve_settings(tmp_path / "run", source, "data.task=regression", "train.max_steps=2")
+    work = downstream("text", encoder, settings.data)
+    train = work.corpus.train
+    drawn, test = train.take(np.arange(10)), work.corpus.test.take(np.arange(3))
+    others = train.labels.copy()
+    others[10:] = 1000 * others[10:] + 5000
+    found = []
+    for labels in (train.labels, others):
+        work.corpus = work.corpus._replace(train=dataclasses.replace(train, labels=labels))
+        found.append(module._Tuned(work, settings, False)(drawn, test, 0)[0])
+    np.testing.assert_array_equal(*found)
