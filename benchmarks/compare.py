@@ -82,7 +82,7 @@ class Entry:
 class Run:
     """One run of a program: `with Run(__doc__) as run:` writes its JSON at the end, unless an error ended it.
 
-    Every program so understands `--help`, and `--results FOLDER` for another folder than `benchmarks/results`.
+    It also gives every program `--help`, and `--results FOLDER` for another folder than `benchmarks/results`.
 
     Args:
         help: what `--help` prints, and too short a command line.
@@ -206,7 +206,7 @@ def ask(script: str, *words: str) -> list[dict]:
         began = {**os.environ, _BEGAN: str(time.time())}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=began)
         if done.returncode:
-            raise SystemExit(done.stderr[-3000:])
+            raise SystemExit(f"{done.stderr[-3000:]}\n{shlex.join(command)}: ended with {done.returncode}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
 
 

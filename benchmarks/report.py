@@ -40,8 +40,13 @@ HEAD = """\
 
 Written by `python benchmarks/report.py` from the files in [results/](results); do not edit.
 [README.md](README.md) says how to read it, [ABLATIONS.md](ABLATIONS.md) what was tried.
+
 """
 COLUMNS = ("what", "figure", "spread", "goal", "reached", "command", "commit", "date")
+QUESTIONS = {
+    "tokens, 80/10/10": "15% of the held-out tokens, of which a tenth is shown to the model; easier than whole words",
+}
+"""What an entry's `questions` mean."""
 DECIMALS = {"nats": 3, "accuracy": 3, "dB": 2}
 
 
@@ -135,9 +140,10 @@ def results(rows: list[Row], goals: dict) -> str:
         HEAD,
         "\n".join(f"- Machine {chr(ord('A') + n)}: {name}." for n, name in enumerate(machines)) + "\n",
     ]
-    parts.append("- `*`: carried over from earlier code; the commit is the one that wrote the figure down.\n"
-                 "- Asked: tokens, 80/10/10: 15% of the held-out tokens, of which a tenth is shown to the model. "
-                 "These questions are easier than whole words: compare losses only where the same was asked.\n")  # fmt: skip
+    parts.append("- `*`: carried over from earlier code; the commit is the one that wrote the figure down.\n")
+    parts.append("- Compare losses only where the same was asked:\n")
+    asked = dict.fromkeys(row.entry.questions for row in rows if row.entry.questions)
+    parts += [f"  - {questions}: {QUESTIONS.get(questions, 'see the command')}\n" for questions in asked]
     programs = list(dict.fromkeys(row.entry.program for row in current.values()))
     missing = {name: bound for name, bound in goals.items() if name not in current}
     parts.append(verdicts(goals, current))
@@ -175,14 +181,18 @@ def say_bound(bound: dict) -> str:
 def readme_table(template: str, rows: list[Row]) -> str:
     """The README's table: each `{NAME}` of the template is the figure of that name, without its unit."""
     current = newest(rows)
+    asked: dict[str, None] = {}
 
     def value(match: re.Match) -> str:
         if match[1] not in current:
             raise SystemExit(f"readme-figures.md: no figure is named {match[1]!r}")
-        figure = current[match[1]].figure
+        figure, entry = current[match[1]]
+        if figure.unit == "nats" and entry.questions:
+            asked[f"{entry.questions} ({QUESTIONS.get(entry.questions, 'see RESULTS.md')})"] = None
         return number(figure.value, figure.unit)
 
-    return re.sub(r"\{([^{}]+)\}", value, template)
+    text = re.sub(r"\{([^{}]+)\}", value, template)
+    return text + (f"\nAsked for the losses: {'; or '.join(asked)}.\n" if asked else "")
 
 
 def pages() -> dict[Path, str]:

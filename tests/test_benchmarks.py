@@ -141,6 +141,26 @@ def test_dirty_says_whether_code_differs_from_the_commit(compare, monkeypatch, t
     assert compare.commit() == (name, True)
 
 
+def test_figures_by_hand_are_kept_with_their_command(compare, monkeypatch, tmp_path):
+    words = [
+        "quickstart",
+        "./scripts/textdae pretrain",
+        "--questions",
+        "words",
+        "a: loss=2.5 nats",
+        "b=1,234 steps",
+    ]
+    monkeypatch.setattr(sys, "argv", ["by_hand.py", *words, "--results", str(tmp_path)])
+    runpy.run_path(str(FOLDER / "by_hand.py"), run_name="__main__")
+    entry = compare.Entry.read(next(tmp_path.glob("quickstart-*.json")))
+    assert entry.command == "./scripts/textdae pretrain"
+    assert entry.questions == "words"
+    assert [(figure.name, figure.value, figure.unit) for figure in entry.figures] == [
+        ("a: loss", 2.5, "nats"),
+        ("b", 1234.0, "steps"),
+    ]
+
+
 @pytest.mark.parametrize("words", [["a", "command", "no figure"], ["a", "command", "speed=fast x"]])
 def test_figure_by_hand_needs_a_name_value_and_unit(compare, monkeypatch, tmp_path, words):
     monkeypatch.setattr(sys, "argv", ["by_hand.py", *words, "--results", str(tmp_path / "kept")])
@@ -176,6 +196,14 @@ def test_entry_says_what_was_asked_and_what_is_carried_over(compare, report, tmp
     entry.write(tmp_path)
     assert "| loss; asked: words | 2.500 nats |" in report.results(report.read_rows(tmp_path), {})
     assert "| 2026-02-01 * |" in report.results(report.read_rows(tmp_path), {})
+
+
+def test_readme_table_says_what_its_losses_asked(compare, report, tmp_path):
+    figure = compare.Figure("loss", 2.5, "nats", 1, None, None, None)
+    an_entry(compare, 1.0, "2026-02-01T00:00:00+00:00", questions="words", figures=[figure]).write(tmp_path)
+    assert report.readme_table("{loss}", report.read_rows(tmp_path)).startswith(
+        "2.500\nAsked for the losses: words"
+    )
 
 
 def test_figure_missing_from_the_readme_table_is_named(report):
