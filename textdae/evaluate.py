@@ -9,7 +9,7 @@ from textdae.modalities import modality
 from textdae.report.scores import score_table
 from textdae.settings import EvaluateRunSettings
 from textdae.training.evaluation import spread
-from textdae.training.hardware import autocast_dtype
+from textdae.training.hardware import autocast_dtype, choose_device
 
 
 def evaluate_checkpoint(
@@ -34,7 +34,7 @@ def evaluate_checkpoint(
     task = modality(settings.modality).of_checkpoint(checkpoint, settings, say)
     for note in task.notes:
         say(note)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     task.denoiser.to(device)
     dtype = autocast_dtype(settings.precision, device)
     numbers = spread(len(task.held_out), settings.evaluate.max_examples)

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from textdae.data.cache import cache_root
 from textdae.doctor.finding import Finding
 from textdae.runs import versions
-from textdae.training.hardware import autocast_dtype
+from textdae.training.hardware import autocast_dtype, choose_device
 
 _EXTRAS = {
     "images": ("skimage", "sklearn", "scipy"),
@@ -94,7 +94,7 @@ def _check_threads() -> Finding:
 
 
 def _check_precision() -> Finding:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     chosen = autocast_dtype("auto", device)
     if chosen is None:
         return Finding(True, "precision", "fp32, for bf16 is not multiplied natively here")

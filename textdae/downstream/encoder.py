@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel
 import textdae.models.image  # noqa: F401  (so that AutoModel knows our own)
 from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
-from textdae.training.hardware import autocast_dtype
+from textdae.training.hardware import autocast_dtype, choose_device
 
 
 class View(NamedTuple):
@@ -89,7 +89,7 @@ class StockEncoder(Encoder):
             raise SettingsError(
                 f"no encoder could be loaded from {checkpoint!r}: {first_line(error)}"
             ) from None
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = choose_device()
         self.dtype = autocast_dtype(precision, self.device)
         whole: Any = model.eval().to(self.device)
         self.model = whole.get_encoder() if whole.config.is_encoder_decoder else whole

@@ -56,7 +56,7 @@ def evaluate(
             output.reconstruction, target
         )
         for name, value in found.items():
-            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + weight * value.double().cpu()
+            sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + weight * value.cpu().double()
     if accelerator and world > 1:
         sums = {name: accelerator.reduce(value.to(device), "sum").cpu() for name, value in sums.items()}
     scored = float(sums.pop("scored"))

@@ -1,12 +1,12 @@
 """What this machine does well: its processes, its multiplication format, and whether compiling will be repaid."""
 
 import ctypes
-import os
 import shutil
 import sys
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import parse_flag_from_env
 
 from textdae.settings import TrainSettings
 
@@ -16,13 +16,19 @@ _REPAID_AFTER_STEPS = 2000
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
+def choose_device() -> torch.device:
+    """The accelerator (CUDA, MPS, XPU ...) that every command computes on, or the CPU where there is none."""
+    if parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available():
+        return torch.device("cpu")
+    return torch.accelerator.current_accelerator() or torch.device("cpu")
+
+
 def join_processes() -> Accelerator:
     """This process among the others that it was launched with.
 
     On a CPU accelerate joins them only where it is told that it is one; otherwise each would train all by itself.
     """
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    cpu = several and not torch.accelerator.is_available()
+    cpu = choose_device().type == "cpu"
     # Gradients are sent from where they are, not from a copy.
     ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     return Accelerator(cpu=cpu, kwargs_handlers=[ddp])
