@@ -401,14 +401,14 @@ def read(path: Path) -> np.ndarray:
 def test_denoise_a_grey_picture(finished, tmp_path, name):
     denoiser = load_image(str(finished(name)[0].output_dir))
     levels = picture(tmp_path / "one.png")
-    said = list(denoise_pictures(denoiser, tmp_path / "one.png", tmp_path / "new/clean.png"))
+    said = denoise_pictures(denoiser, tmp_path / "one.png", tmp_path / "new/clean.png")
     made = read(tmp_path / "new/clean.png")
     np.testing.assert_array_equal(made, expected(denoiser, levels[None])[0])
     assert len(said) == 1
     assert said[0].startswith(
         f"{tmp_path}/one.png -> {tmp_path}/new/clean.png (8 x 8, root mean square change 0."
     )
-    again = list(denoise_pictures(denoiser, tmp_path / "one.png", tmp_path / "new"))  # a folder that is there
+    again = denoise_pictures(denoiser, tmp_path / "one.png", tmp_path / "new")  # a folder that is there
     assert f"-> {tmp_path}/new/one.png " in again[0]
     np.testing.assert_array_equal(read(tmp_path / "new/one.png"), made)
 
@@ -417,7 +417,7 @@ def test_denoise_a_grey_picture(finished, tmp_path, name):
 def test_a_grey_model_takes_the_channels_of_a_colour_picture_one_by_one(finished, tmp_path, name):
     denoiser = load_image(str(finished(name)[0].output_dir))
     levels = picture(tmp_path / "colour.png", colour=True)
-    list(denoise_pictures(denoiser, tmp_path / "colour.png", tmp_path / "clean.png"))
+    denoise_pictures(denoiser, tmp_path / "colour.png", tmp_path / "clean.png")
     made = read(tmp_path / "clean.png").transpose(2, 0, 1).astype(int)
     # Together in one batch or one by one: the last bit of a sum may differ, and with it one level.
     assert np.abs(made - expected(denoiser, levels.transpose(2, 0, 1))).max() <= 1
@@ -426,13 +426,26 @@ def test_a_grey_model_takes_the_channels_of_a_colour_picture_one_by_one(finished
 def test_a_unet_keeps_the_size_and_the_others_bring_it_to_theirs(finished, tmp_path):
     levels = picture(tmp_path / "odd.png", width=13, height=7)
     unet, autoencoder = (load_image(str(finished(name)[0].output_dir)) for name in ("unet", "autoencoder"))
-    said = list(denoise_pictures(unet, tmp_path / "odd.png", tmp_path / "clean.png"))
+    said = denoise_pictures(unet, tmp_path / "odd.png", tmp_path / "clean.png")
     assert "(13 x 7, " in said[0]
     np.testing.assert_array_equal(read(tmp_path / "clean.png"), expected(unet, levels[None])[0])
-    said = list(denoise_pictures(autoencoder, tmp_path / "odd.png", tmp_path / "clean.png"))
+    said = denoise_pictures(autoencoder, tmp_path / "odd.png", tmp_path / "clean.png")
     assert "(8 x 8, " in said[0]
     assert "pictures cropped to their middle" in said[0]
     assert read(tmp_path / "clean.png").shape == (8, 8)
+
+
+def test_a_model_is_named_or_loaded_and_the_same_is_written(finished, tmp_path):
+    folder = finished("unet")[0].output_dir
+    picture(tmp_path / "one.png")
+    said: list[str] = []
+    for number, model in enumerate((folder, str(folder), load_image(folder))):
+        lines = denoise_pictures(
+            model, str(tmp_path / "one.png"), str(tmp_path / f"{number}.png"), said.append
+        )
+        assert lines == said[-1:]
+    assert len(said) == 3
+    assert len({(tmp_path / f"{number}.png").read_bytes() for number in range(3)}) == 1
 
 
 def test_a_folder_of_pictures_keeps_its_shape(finished, command, tmp_path):
@@ -466,7 +479,7 @@ def test_a_bad_picture_in_a_folder_is_left_out_and_said(finished, command, tmp_p
 def test_a_transparent_picture_is_put_on_white(finished, tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "glass.png")
     denoiser = load_image(str(finished("unet")[0].output_dir))
-    said = list(denoise_pictures(denoiser, tmp_path / "glass.png", tmp_path / "clean.png"))
+    said = denoise_pictures(denoiser, tmp_path / "glass.png", tmp_path / "clean.png")
     assert "transparent pictures put on white" in said[0]
     assert read(tmp_path / "clean.png").mean() > 200
 
@@ -494,10 +507,10 @@ def test_a_folder_of_colour_pictures_trains_too(tmp_path, case):
     mse = found["levels"]["as set"]["held_out"]["model"]["mse"]
     assert mse == pytest.approx(held_out(result)["model"]["mse"], rel=1e-4)
     denoiser = load_image(str(tmp_path / "run"))
-    assert len(list(denoise_pictures(denoiser, tmp_path / "in", tmp_path / "out"))) == 30
+    assert len(denoise_pictures(denoiser, tmp_path / "in", tmp_path / "out")) == 30
     assert read(tmp_path / "out/7.png").shape == (6, 6, 3)
     picture(tmp_path / "grey.png", 6, 6)
-    said = list(denoise_pictures(denoiser, tmp_path / "grey.png", tmp_path / "clean.png"))
+    said = denoise_pictures(denoiser, tmp_path / "grey.png", tmp_path / "clean.png")
     assert "grey pictures given three equal channels" in said[0]
     assert read(tmp_path / "clean.png").shape == (6, 6, 3)
 

@@ -250,6 +250,7 @@ def test_denoise_fills_the_surest_first(run):
     loaded = load_text(str(run[0].output_dir))
     text = "Ba [MASK] ce [MASK] da [MASK] [MASK] ."
     at_once = denoise_text(loaded, text)
+    assert denoise_text(run[0].output_dir, text) == denoise_text(str(run[0].output_dir), text) == at_once
     assert len(at_once.candidates) == 4
     assert all(len(row) == 5 and row[0].probability >= row[1].probability for row in at_once.candidates)
     assert [len(filled) for filled in at_once.order] == [4]

@@ -1,5 +1,6 @@
 """Load what a run left: a checkpoint folder, or a Hub id, as a denoiser with what belongs to it."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerFast
@@ -18,13 +19,13 @@ class LoadedText(NamedTuple):
     tokenizer: PreTrainedTokenizerFast
 
 
-def load_text(checkpoint: str) -> LoadedText:
+def load_text(checkpoint: str | Path) -> LoadedText:
     """Load a masked language model of ours or anyone's, in evaluation mode.
 
     Raises:
         SettingsError: there is none, or its tokenizer does not fit.
     """
-    name = locate(checkpoint)
+    name = locate(str(checkpoint))
     tokenizer = load_tokenizer(name)
     denoiser = TextDenoiser(load_masked_lm(name)).eval()
     rows = denoiser.model.get_input_embeddings().weight.shape[0]
@@ -35,11 +36,11 @@ def load_text(checkpoint: str) -> LoadedText:
     return LoadedText(denoiser, tokenizer)
 
 
-def load_image(checkpoint: str) -> ImageDenoiser:
+def load_image(checkpoint: str | Path) -> ImageDenoiser:
     """Load an image denoiser of ours, or any `ViTForMaskedImageModeling`, in evaluation mode.
 
     Raises:
         SettingsError: there is none.
     """
-    denoiser: ImageDenoiser = as_denoiser(load_image_model(locate(checkpoint))).eval()
+    denoiser: ImageDenoiser = as_denoiser(load_image_model(locate(str(checkpoint)))).eval()
     return denoiser

@@ -149,17 +149,15 @@ def denoise(
     if of_images and output is None:
         raise SettingsError("denoise: say where to write the clean picture, e.g. -o clean.png")
 
-    from textdae.checkpoints import load_image, load_text
     from textdae.denoise.pictures import denoise_pictures
     from textdae.denoise.text import denoise_text
 
     quiet()
     if of_images:
         assert output is not None
-        for line in denoise_pictures(load_image(checkpoint), Path(what), output):
-            typer.echo(line)
+        denoise_pictures(checkpoint, what, output, typer.echo)
         return
-    result = denoise_text(load_text(checkpoint), what, steps, top)
+    result = denoise_text(checkpoint, what, steps, top)
     for number, candidates in enumerate(result.candidates, 1):
         shown = "  ".join(f"{token} {probability:.1%}" for token, probability in candidates)
         typer.echo(f"mask {number}:  {shown}")

@@ -4,7 +4,7 @@ C channels, H, W pixels.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +13,55 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from textdae.checkpoints import load_image
 from textdae.data.pictures import fit, read_picture
 from textdae.errors import SettingsError
 from textdae.models.image import ImageDenoiser
 from textdae.models.unet import UNet
 from textdae.settings import ImageDataSettings
 from textdae.settings.image import IMAGE_SUFFIXES
+from textdae.training.hardware import choose_device
 
 _TILE = 512
 
 
-def denoise_pictures(denoiser: ImageDenoiser, source: Path, output: Path) -> Iterator[str]:
-    """Write the clean version of a picture, or of every picture in a folder; yield a line for each.
+def denoise_pictures(
+    model: str | Path | ImageDenoiser,
+    source: str | Path,
+    output: str | Path,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[str]:
+    """Write the clean version of a picture, or of every picture in a folder; return a line for each.
 
     A U-Net keeps the picture's size. An autoencoder or a ViT has one size of its own, to which the picture is brought.
     A grey model takes the channels of a colour picture one by one.
 
+    Args:
+        model: a checkpoint, by its folder or its Hub id; or a loaded model, which computes on the device it lies on.
+        source: a picture, or a folder of them.
+        output: the picture or the folder to write.
+        say: called with each line as soon as it is known.
+
     Raises:
-        SettingsError: no such picture, or one that cannot be used; of a folder only after all the others.
+        SettingsError: no such checkpoint or picture, or one that cannot be used; of a folder only after all the others.
     """
-    pairs, failed = _pairs(source, output), 0
+    pairs, lines, failed = _pairs(Path(source).expanduser(), Path(output).expanduser()), [], 0
+    denoiser = model if isinstance(model, ImageDenoiser) else load_image(model).to(choose_device())
     for file, target in pairs:
         try:
-            yield _denoise(denoiser, file, target)
+            line = _denoise(denoiser, file, target)
         except SettingsError as error:
             if len(pairs) == 1:
                 raise
             failed += 1
-            yield f"left out: {error}"
+            line = f"left out: {error}"
+        lines.append(line)
+        say(line)
     if failed:
         raise SettingsError(
             f"denoise: {failed:,} of {len(pairs):,} pictures could not be used; the others are done"
         )
+    return lines
 
 
 def _denoise(denoiser: ImageDenoiser, file: Path, target: Path) -> str:
@@ -59,6 +76,7 @@ def _denoise(denoiser: ImageDenoiser, file: Path, target: Path) -> str:
 
 def rebuild(denoiser: ImageDenoiser, pixels: Tensor) -> Tensor:
     """What the model makes of one picture (C, H, W); a U-Net takes a large one in tiles, the same to rounding."""
+    device = next(denoiser.parameters()).device
     # A grey model sees a colour picture as a batch of its channels.
     batch = pixels[:, None] if len(pixels) > denoiser.model.config.num_channels else pixels[None]
     height, width = batch.shape[2:]
@@ -72,7 +90,7 @@ def rebuild(denoiser: ImageDenoiser, pixels: Tensor) -> Tensor:
             above, before = max(0, top - margin), max(0, left - margin)
             part = batch[:, :, above : top + side + margin, before : left + side + margin]
             with torch.no_grad():
-                done = denoiser.rebuild({"pixel_values": part})
+                done = denoiser.rebuild({"pixel_values": part.to(device)}).cpu()
             tile = done[:, :, top - above :, left - before :][:, :, :side, :side]
             rebuilt[:, :, top : top + side, left : left + side] = tile
     return rebuilt.view_as(pixels)

@@ -1,11 +1,13 @@
 """Give back what the masks of a text hide."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
-from textdae.checkpoints import LoadedText
+from textdae.checkpoints import LoadedText, load_text
 from textdae.errors import SettingsError, panics_refused
+from textdae.training.hardware import choose_device
 
 
 class Candidate(NamedTuple):
@@ -27,20 +29,25 @@ class Denoised(NamedTuple):
 
 @panics_refused("the tokenizer")
 @torch.no_grad()
-def denoise_text(loaded: LoadedText, text: str, steps: int = 1, top: int = 5) -> Denoised:
+def denoise_text(model: str | Path | LoadedText, text: str, steps: int = 1, top: int = 5) -> Denoised:
     """Fill the masks of a text in `steps` rounds; each fixes the surest guesses and looks again at the rest.
 
     The schedule is that of Mask-Predict turned round (Ghazvininejad et al. 2019): equal shares a round, never undone.
 
     Args:
+        model: a checkpoint, by its folder or its Hub id; or what `load_text` gives, which computes where it lies.
         text: holds the tokenizer's mask token, or [MASK].
         steps: rounds; 1 fills all masks at once.
         top: candidates listed for each mask.
 
     Raises:
-        SettingsError: no mask in the text, or the text is longer than the model takes.
+        SettingsError: no such checkpoint, no mask in the text, or the text is longer than the model takes.
     """
-    denoiser, tokenizer = loaded
+    if not isinstance(model, LoadedText):
+        model = load_text(model)
+        model.denoiser.to(choose_device())
+    denoiser, tokenizer = model
+    device = next(denoiser.parameters()).device
     mask = str(tokenizer.mask_token)
     ids = tokenizer(text.replace("[MASK]", mask), return_tensors="pt")["input_ids"]
     limit = getattr(denoiser.model.config, "max_position_embeddings", None) or ids.shape[1]
@@ -57,7 +64,9 @@ def denoise_text(loaded: LoadedText, text: str, steps: int = 1, top: int = 5) ->
     order: list[list[str]] = []
     left = masks
     for round_ in range(min(steps, len(masks))):
-        logits = denoiser.decode(denoiser.encode({"input_ids": ids})[0, left]).float()
+        logits = (
+            denoiser.decode(denoiser.encode({"input_ids": ids.to(device)})[0, left.to(device)]).float().cpu()
+        )
         logits[:, forbidden] = -torch.inf
         logits[:, len(tokenizer) :] = -torch.inf  # rows that pad the embedding stand for nothing
         best = logits.softmax(-1).topk(min(top, len(tokenizer)))
