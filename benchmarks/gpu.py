@@ -9,10 +9,10 @@ import utilization
 from compare import Run
 from utilization import SIZES, Random, Size
 
-from textdae.models import packed_attention
 from textdae.models.text import TextDenoiser
 from textdae.noise import Draw, TokenNoise
 from textdae.noise.text import Vocabulary
+from textdae.text.fast import packed_attention
 
 SMALL = Size(4, 128, 2, 256, 1000, 256, 8, 16, 2, 1)
 
@@ -62,7 +62,7 @@ def main(run: Run) -> bool:
     """Whether every check was right."""
     if not torch.cuda.is_available():
         raise SystemExit("no GPU is at hand; on the CPU: python benchmarks/utilization.py mini small")
-    packed = packed_attention.takes(utilization.model(SIZES["17m"]).config, torch.device("cuda"))
+    packed = packed_attention.is_supported(utilization.model(SIZES["17m"]).config, torch.device("cuda"))
     print(
         f"attention over packed documents: {'yes' if packed else 'no, this torch has none with windows; sdpa'}"
     )

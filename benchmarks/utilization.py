@@ -3,8 +3,7 @@
 
 The rate is measured in the same run on the products of that model's own linear layers, forward and backward. Counted are
 6 N D, attention within documents and windows, and the decoder where it scores; not the optimizer. Of the last layer we compute
-what is scored only, of the first one, on a CPU, queries, keys and values once for each distinct token: the share is given of
-all that was asked for, and of what was computed (without what makes few sizes of many). Tokens are random, as frequent as
+the scored positions only: the share is given of all that was asked for, and of what was computed. Tokens are random, as frequent as
 Zipf's law has it, in documents of about 200. The stock model runs with sdpa; its
 flash_attention_2 needs a package of its own and is left out.
 """
@@ -100,7 +99,7 @@ def seen(document: torch.Tensor, window: int | None) -> float:
     return float(together.sum(-1).float().mean())
 
 
-def operations(size: Size, scored: float, examples: Random, device: torch.device) -> tuple[float, float]:
+def operations(size: Size, scored: float, examples: Random) -> tuple[float, float]:
     """Multiplications and additions of a step's products, `scored` of its positions decoded; and without those that we leave out."""
     tokens = size.batch * size.length
     layer = size.width * (4 * size.width + 3 * size.feed_forward)
@@ -110,9 +109,6 @@ def operations(size: Size, scored: float, examples: Random, device: torch.device
     decoder = size.width * (size.width + size.vocabulary)
     asked = 6 * tokens * size.layers * layer + 12 * tokens * pairs * size.width + 6 * scored * decoder
     unwanted = (tokens - scored) * (6 * (layer - 2 * size.width**2) + 12 * whole * size.width)
-    if device.type == "cpu":
-        distinct = statistics.mean(len(ids.unique()) for ids in examples.ids.split(size.batch))
-        unwanted += (tokens - distinct) * 6 * 3 * size.width**2
     return asked, asked - unwanted
 
 
@@ -200,7 +196,7 @@ def measure(run: Run, name: str, device: torch.device) -> None:
         rates.append(product_rate(size, int(RATE * tokens), device))
     seconds, scored = map(statistics.median, zip(*found, strict=True))
     rate = statistics.median(rates)
-    work, done = operations(size, scored, examples, device)
+    work, done = operations(size, scored, examples)
     share, busy = (some / seconds / rate for some in (work, done))
     print(f"\n{name}: {work / tokens / 1e6:.1f} million operations a token; {tokens:,} tokens a step")
     measured = ", ".join(f"{one / 1e9:,.0f}" for one in rates)

@@ -101,9 +101,9 @@ class Classifier(Denoiser):
             return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1).sum()
         return F.mse_loss(logits / self.unit, target / self.unit, reduction="sum")
 
-    def optimize_for(self, device: torch.device, compile: bool) -> None:
+    def optimize_for(self, device: torch.device, compile: bool, fast: bool = True) -> None:
         """Texts come in batches of ever other lengths, each of which would be compiled anew."""
-        super().optimize_for(device, compile and self.model.main_input_name == "pixel_values")
+        super().optimize_for(device, compile and self.model.main_input_name == "pixel_values", fast)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The matrices of the body, which is where pretraining has been; not its embeddings, nor the head."""

@@ -24,8 +24,8 @@ class DenoiserOutput(NamedTuple):
     embedding: Tensor
     """What the encoder makes of the corrupted inputs. (B, ..., D); in training perhaps only where it is scored"""
     reconstruction: Tensor
-    """What the decoder makes of the embedding: at the scored positions only (M, ...), in training perhaps with something more
-    after them; or of the whole example (B, ...). To look at: no gradient flows through it."""
+    """What the decoder makes of the embedding: at the scored positions only (M, ...), or of the whole example (B, ...). It is
+    detached: no gradient flows through it."""
 
 
 class Denoiser(nn.Module):
@@ -41,7 +41,7 @@ class Denoiser(nn.Module):
     model: nn.Module
     muon_block: int = 0
     """Rows or columns of a hidden matrix that Muon takes by themselves, see its `block`."""
-    _fast: tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor]]] | None = None
+    _compiled: tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor]]] | None = None
 
     @abstractmethod
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -61,7 +61,7 @@ class Denoiser(nn.Module):
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
         """Encode everything, decode where it is scored, compare with the clean original."""
-        encode, score = self._fast if self._fast and self.training else (self.encode, self.score)
+        encode, score = self._compiled if self._compiled and self.training else (self.encode, self.score)
         embedding = encode(corrupted.inputs)
         loss_sum, reconstruction = score(*self.select(embedding, corrupted))
         return DenoiserOutput(loss_sum, corrupted.where.sum(), embedding, reconstruction)
@@ -79,11 +79,19 @@ class Denoiser(nn.Module):
         # Detached, or the backward pass would be handed a gradient of zeros for it.
         return self.loss(reconstruction, *target), reconstruction.detach()
 
-    def optimize_for(self, device: torch.device, compile: bool) -> None:
-        """Prepare for fast training on a device; results stay the same to rounding."""
+    def optimize_for(self, device: torch.device, compile: bool, fast: bool = True) -> None:
+        """Prepare for training on a device; results stay the same to rounding.
+
+        Args:
+            compile: use `torch.compile`.
+            fast: use forms of stock layers that are faster, where a subclass has some.
+        """
         if compile:
             # Evaluation stays plain: a second graph would cost more than it saves.
-            self._fast = (torch.compile(self.encode, dynamic=False), torch.compile(self.score, dynamic=True))
+            self._compiled = (
+                torch.compile(self.encode, dynamic=False),
+                torch.compile(self.score, dynamic=True),
+            )
 
     @abstractmethod
     def hidden_matrices(self) -> list[nn.Parameter]:

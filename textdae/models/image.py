@@ -124,11 +124,11 @@ class PatchDenoiser(ImageDenoiser):
         pixels: Tensor = self.model.decoder(patches.reshape(*patches.shape[:2], side, side))
         return pixels
 
-    def optimize_for(self, device: torch.device, compile: bool) -> None:
+    def optimize_for(self, device: torch.device, compile: bool, fast: bool = True) -> None:
         """On the CPU plain attention is faster than sdpa's backward pass, compiled or not."""
         if device.type == "cpu":
             self.model.set_attn_implementation("eager")
-        super().optimize_for(device, compile)
+        super().optimize_for(device, compile, fast)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """The matrices of the Transformer layers."""

@@ -5,6 +5,7 @@ B batch, L positions, M scored positions, D width, V vocabulary.
 
 import copy
 import inspect
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,17 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
-from textdae.models import attention, packed_attention
 from textdae.models.denoiser import Denoiser, DenoiserOutput
-from textdae.models.modernbert import Savings, prepare_for_training
 from textdae.models.sharding import put
 from textdae.models.text_config import text_config
 from textdae.noise import Corrupted
 from textdae.settings import TextModelSettings
+from textdae.text import fast as fast_path
 
+logger = logging.getLogger(__name__)
 FIRST_LOGITS = 1.6
 """Deviation of the logits that embeddings which mean something from the start begin with, where the decoder shares them: at
 the usual 0.02 an entry a few steps of Adam would have wiped them out. 0.1 an entry was the best at a width of 256."""
-_MULTIPLE = 64
-_IGNORED = -100
 
 
 class _Given(nn.Module):
@@ -67,7 +66,7 @@ class TextDenoiser(Denoiser):
         self.__dict__["head"] = head
         parameters = inspect.signature(self.encoder.forward).parameters
         self._takes_positions = "position_ids" in parameters
-        self._saves = Savings()
+        self._layers: Any = None  # FastLayers, imported where they are used: they lean on private names
         self._position_offset = next(
             (
                 m.padding_idx + 1
@@ -94,31 +93,29 @@ class TextDenoiser(Denoiser):
         known = embedding.any(1)
         self.embeddings[known] = embedding[known] * (FIRST_LOGITS / embedding.shape[1] ** 0.5)
 
-    @property
-    def _has_local_layers(self) -> bool:
-        return "sliding_attention" in (getattr(self.model.config, "layer_types", None) or [])
-
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
-        """Encode, in training perhaps to the end only where it is scored; decode there, compare with the original."""
-        # Before what is compiled, which would work masks and positions out once for every use.
+        """Encode, decode where it is scored, compare with the original.
+
+        In training the last layer may compute the scored positions only, see `textdae.text.fast`.
+        """
+        # Before what is compiled, which would compute masks and positions anew for every use.
         inputs = self._without_document(corrupted.inputs)
-        if self.training:
-            inputs |= self._saves.arguments(inputs["input_ids"], corrupted.where, compiled=bool(self._fast))
+        if self.training and self._layers and self._layers.selects:
+            from textdae.text.fast.layers import select_positions
+
+            selected = select_positions(corrupted.where, compiled=self._compiled is not None)
+            inputs |= {} if selected is None else {"selected": selected}
         return super().forward(corrupted._replace(inputs=inputs))
 
     def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
-        """The embedding and the target at the scored positions, (N, D) and (N,).
-
-        In training N is filled up to a multiple, so that few sizes occur: products have to be set up for each. What fills
-        it up has a target that `loss` ignores.
-        """
-        wanted = corrupted.inputs.get("wanted")
-        if wanted is not None:
+        """The embedding and the target at the scored positions, (N, D) and (N,)."""
+        selected = corrupted.inputs.get("selected")
+        if selected is not None:
             inputs, target, where = corrupted
-            corrupted = Corrupted(inputs, target.take_along_dim(wanted, 1), where.take_along_dim(wanted, 1))
-        embedding, target = super().select(embedding, corrupted)
-        rest = -len(target) % _MULTIPLE if self.training else 0
-        return F.pad(embedding, (0, 0, 0, rest)), F.pad(target, (0, rest), value=_IGNORED)
+            corrupted = Corrupted(
+                inputs, target.take_along_dim(selected, 1), where.take_along_dim(selected, 1)
+            )
+        return super().select(embedding, corrupted)
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
         """Token ids -> embedding (B, L, D).
@@ -126,8 +123,7 @@ class TextDenoiser(Denoiser):
         Args:
             inputs: `input_ids` (B, L), and either `document` (B, L), the number of the document that each position
                 belongs to (-1 on padding): documents do not see each other; or `attention_mask` (B, L); or neither.
-                Where `forward` has put them there, `wanted` (B, M): the embedding is that of these positions, (B, M, D);
-                and `distinct`, see `Savings`.
+                With `selected` (B, M), which `forward` adds, the embedding is that of these positions, (B, M, D).
         """
         embedding = self.encoder(**self._without_document(inputs))[0]
         assert isinstance(embedding, Tensor)
@@ -135,7 +131,7 @@ class TextDenoiser(Denoiser):
 
     def _without_document(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The encoder's own arguments, in which a mask and positions stand for the numbers of the documents."""
-        known = ("input_ids", "attention_mask", "position_ids", "wanted", "distinct")
+        known = ("input_ids", "attention_mask", "position_ids", "selected")
         arguments = {name: inputs[name] for name in known if name in inputs}
         if "document" in inputs:
             arguments["attention_mask"] = self._attention_mask(inputs["document"])
@@ -151,7 +147,7 @@ class TextDenoiser(Denoiser):
 
     def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Cross entropy, in nats, summed."""
-        return F.cross_entropy(reconstruction.float(), target, ignore_index=_IGNORED, reduction="sum")
+        return F.cross_entropy(reconstruction.float(), target, reduction="sum")
 
     def measures(self, reconstruction: Tensor, target: Tensor) -> dict[str, Tensor]:
         """How many scored tokens the first guess gets right."""
@@ -163,20 +159,15 @@ class TextDenoiser(Denoiser):
         The stock models ignore `position_ids` and `cu_seqlens` where attention runs in both directions, so the mask
         is spelt out. Padding sees padding, for a row of the softmax must not be empty.
         """
-        config = self.model.config
-        packed = config._attn_implementation == packed_attention.NAME
-        if packed and torch.is_autocast_enabled(document.device.type):  # flash attention takes 16 bits only
-            return dict.fromkeys(
-                ("full_attention", "sliding_attention"), packed_attention.boundaries(document)
-            )
+        config, layers = self.model.config, self._layers
+        if layers and (boundaries := layers.boundaries(document)) is not None:
+            return boundaries
         same = document[:, :, None] == document[:, None, :]
         full = self._as_mask(same[:, None])
-        if not self._has_local_layers:
+        if "sliding_attention" not in (getattr(config, "layer_types", None) or []):
             return full
-        if config._attn_implementation == attention.NAME:
-            within = attention.near_mask(document, config.sliding_window)
-            if within is not None:
-                return {"full_attention": full, "sliding_attention": self._as_mask(within)}
+        if layers and (within := layers.window_mask(document)) is not None:
+            return {"full_attention": full, "sliding_attention": self._as_mask(within)}
         positions = torch.arange(document.shape[1], device=document.device)
         near = (positions[:, None] - positions[None, :]).abs() <= config.sliding_window
         return {"full_attention": full, "sliding_attention": self._as_mask((same & near)[:, None])}
@@ -197,19 +188,15 @@ class TextDenoiser(Denoiser):
         """Of the weights."""
         return next(self.model.parameters()).dtype
 
-    def optimize_for(self, device: torch.device, compile: bool) -> None:
-        """On the CPU plain attention is faster than sdpa's backward pass, compiled or not; GPUs have flash attention."""
-        if device.type == "cpu":
-            self.model.set_attn_implementation(attention.NAME if self._has_local_layers else "eager")
-        elif (
-            device.type == "cuda"
-            and self._has_local_layers
-            and packed_attention.takes(self.model.config, device)
-        ):
-            self.model.set_attn_implementation(packed_attention.NAME)
-        self._saves = prepare_for_training(self.encoder)
-        if device.type != "cpu":  # a GPU would have to wait until they are counted
-            self._saves = self._saves._replace(first=False)
+    def optimize_for(self, device: torch.device, compile: bool, fast: bool = True) -> None:
+        """Use the fast layers where they are known to equal the stock ones with the installed packages."""
+        why = fast_path.unsupported() if fast else "train.fast=never"
+        if why is None:
+            from textdae.text.fast.layers import use_fast_layers
+
+            self._layers = use_fast_layers(self.model, self.encoder, device)
+        elif fast:
+            logger.warning("training with the stock layers, which is slower: %s", why)
         super().optimize_for(device, compile)
 
     def hidden_matrices(self) -> list[nn.Parameter]:

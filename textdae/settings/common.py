@@ -129,6 +129,8 @@ class TrainSettings(Settings):
     """auto: bf16 where the hardware multiplies it natively, else fp32. Weights are always kept in fp32."""
     compile: Literal["auto", "always", "never"] = "auto"
     """torch.compile; auto: where a compiler is found and the run is long enough to repay it."""
+    fast: Literal["auto", "never"] = "auto"
+    """auto: train with faster forms of ModernBERT's layers where they are known to equal the stock ones; never: with the stock layers."""
     dataloader_num_workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that prepare batches ahead of the step; 0: the training process itself; default: 2 beside a GPU, else 0."""
     eval_steps: StepsOrShare = 0.1

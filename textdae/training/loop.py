@@ -88,7 +88,8 @@ class Trainer:
         self.batches = Batches(examples, noise, settings.seed, settings.target, self.global_batch)
 
         denoiser.to(self.device).train()
-        denoiser.optimize_for(self.device, should_compile(settings, self.device, self.schedule.max_steps))
+        compiled = should_compile(settings, self.device, self.schedule.max_steps)
+        denoiser.optimize_for(self.device, compiled, settings.fast == "auto")
         self.dtype = autocast_dtype(settings.precision, self.device)
         sharded = self.accelerator.distributed_type == DistributedType.FSDP
         if sharded and settings.optimizer == "muon":

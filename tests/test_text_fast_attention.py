@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import library
 from transformers import ModernBertConfig, ModernBertForMaskedLM
 
-from textdae.models import attention, packed_attention
-from textdae.models.attention import local_attention, near_mask
 from textdae.models.text import TextDenoiser
+from textdae.text.fast import layers, local_attention, packed_attention
+from textdae.text.fast.local_attention import window_mask
 
 
 def added(allowed: torch.Tensor) -> torch.Tensor:
@@ -33,7 +33,7 @@ def test_it_is_the_whole_attention_with_the_rest_hidden(length, window, document
         torch.randn(2, 3, length, 4, generator=chance, dtype=torch.float64, requires_grad=True)
         for _ in range(3)
     )
-    within = near_mask(document, window)
+    within = window_mask(document, window)
     if within is None:
         assert length <= 32 + 2 * window
         return
@@ -42,7 +42,7 @@ def test_it_is_the_whole_attention_with_the_rest_hidden(length, window, document
     allowed = ((document[:, :, None] == document[:, None]) & near)[:, None]
     scores = (q @ k.mT * 0.5).masked_fill(~allowed, -torch.inf)
     expected = (scores.softmax(-1) @ v).transpose(1, 2)
-    found, _ = local_attention(torch.nn.Module(), q, k, v, added(within), 0.5)
+    found, _ = local_attention.local_attention(torch.nn.Module(), q, k, v, added(within), 0.5)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)  # its softmax is one of fp32
     weight = torch.randn(expected.shape, generator=chance, dtype=torch.float64)
     for mine, theirs in zip(
@@ -59,7 +59,7 @@ def test_weights_are_dropped_in_training_only(training):
     q, k, v = torch.randn(3, 2, 3, 20, 4)
     module = torch.nn.Module().train(training)
     torch.manual_seed(1)
-    found, _ = local_attention(module, q, k, v, None, 0.5, dropout=0.3)
+    found, _ = local_attention.local_attention(module, q, k, v, None, 0.5, dropout=0.3)
     torch.manual_seed(1)
     weights = torch.dropout((q @ k.mT * 0.5).softmax(-1), 0.3, training)
     torch.testing.assert_close(found, (weights @ v).transpose(1, 2))
@@ -67,13 +67,14 @@ def test_weights_are_dropped_in_training_only(training):
 
 def made(implementation: str, **more) -> TextDenoiser:
     torch.manual_seed(0)
-    layers = ["sliding_attention", "sliding_attention", "full_attention"]
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
     config = ModernBertConfig(
         vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2, pad_token_id=0,
-        layer_types=layers, local_attention=8, max_position_embeddings=128, **more,
+        layer_types=kinds, local_attention=8, max_position_embeddings=128, **more,
     )  # fmt: skip
     denoiser = TextDenoiser(ModernBertForMaskedLM(config))
     denoiser.model.set_attn_implementation(implementation)
+    denoiser._layers = layers.FastLayers(config, False)
     return denoiser
 
 
@@ -85,7 +86,7 @@ def test_a_model_gives_the_same_with_it(length):
     document = torch.randint(0, 4, (3, length), generator=chance).sort(1).values
     document[0, -5:] = -1
     grads = []
-    for implementation in ("eager", attention.NAME):
+    for implementation in ("eager", local_attention.NAME):
         denoiser = made(implementation)
         embedding = denoiser.encode({"input_ids": ids, "document": document})
         embedding[document >= 0].square().sum().backward()
@@ -101,7 +102,9 @@ def test_inputs_without_documents_are_understood_too():
     mask[0, 30:] = 0
     for inputs in ({"input_ids": ids}, {"input_ids": ids, "attention_mask": mask}):
         with torch.no_grad():
-            one, other = (made(name).eval().encode(inputs)[:, :30] for name in ("eager", attention.NAME))
+            one, other = (
+                made(name).eval().encode(inputs)[:, :30] for name in ("eager", local_attention.NAME)
+            )
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
@@ -110,9 +113,9 @@ def test_it_hides_by_document_and_by_distance():
     document = torch.tensor([[0] * 50 + [1] * 50])
     value = torch.arange(100.0)[None, None, :, None]
     none = torch.zeros(1, 1, 100, 1)
-    within = torch.zeros(near_mask(document, 4).shape).masked_fill(~near_mask(document, 4), -torch.inf)
+    within = torch.zeros(window_mask(document, 4).shape).masked_fill(~window_mask(document, 4), -torch.inf)
     within[:, :, -1, -28:] = 0  # beyond the end, where every score may not be minus infinity
-    found, _ = local_attention(torch.nn.Module(), none, none, value, within, 1.0)
+    found, _ = local_attention.local_attention(torch.nn.Module(), none, none, value, within, 1.0)
     assert found[0, 10, 0].item() == pytest.approx(10)
     assert found[0, 0, 0].item() == pytest.approx(2)  # 0..4
     assert found[0, 49, 0].item() == pytest.approx(47)  # 45..49
@@ -181,11 +184,11 @@ def test_packed_attention_is_for_what_the_kernel_takes(monkeypatch):
     monkeypatch.setattr(packed_attention, "varlen_attn", one_by_one)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     gpu, fits = torch.device("cuda"), ModernBertConfig(hidden_size=256, num_attention_heads=4)
-    assert packed_attention.takes(fits, gpu)
-    assert not packed_attention.takes(ModernBertConfig(hidden_size=36, num_attention_heads=3), gpu)
-    assert not packed_attention.takes(ModernBertConfig(attention_dropout=0.1), gpu)
+    assert packed_attention.is_supported(fits, gpu)
+    assert not packed_attention.is_supported(ModernBertConfig(hidden_size=36, num_attention_heads=3), gpu)
+    assert not packed_attention.is_supported(ModernBertConfig(attention_dropout=0.1), gpu)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert not packed_attention.takes(fits, gpu)
+    assert not packed_attention.is_supported(fits, gpu)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(packed_attention, "varlen_attn", lambda query, key, value, cu_seq_q: None)
-    assert not packed_attention.takes(fits, gpu)
+    assert not packed_attention.is_supported(fits, gpu)

@@ -8,15 +8,17 @@ import torch
 from accelerate.utils.dataclasses import get_module_class_from_name
 from hypothesis import given
 from hypothesis import strategies as st
-from test_attention import made, one_by_one
+from test_text_fast_attention import made, one_by_one
 from torch import nn
 from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertModel
 from transformers.models.modernbert.modeling_modernbert import ModernBertRotaryEmbedding
 
-from textdae.models import attention, packed_attention
-from textdae.models.modernbert import prepare_for_training, wanted_positions
 from textdae.models.text import TextDenoiser
 from textdae.noise import Corrupted
+from textdae.text import fast
+from textdae.text.fast import local_attention, packed_attention
+from textdae.text.fast.layers import FastLayers
+from textdae.text.fast.modernbert import prepare_for_training, select_positions
 
 SIZES = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": 0}  # fmt: skip
 CPU = torch.device("cpu")
@@ -35,19 +37,19 @@ def batch_of(length: int, rate: float = 0.25, rows: int = 3) -> Corrupted:
 def gradients(denoiser: TextDenoiser, batch: Corrupted) -> list[torch.Tensor]:
     output = denoiser.train()(batch)
     output.loss_sum.backward()
-    assert len(output.reconstruction) == -(-int(batch.where.sum()) // 64) * 64
+    assert len(output.reconstruction) == int(batch.where.sum())
     assert not output.reconstruction.requires_grad
     return [output.loss_sum.detach(), *(p.grad for p in denoiser.parameters() if p.grad is not None)]
 
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("length", [24, 100])
-@pytest.mark.parametrize("implementation", ["eager", "sdpa", attention.NAME])
+@pytest.mark.parametrize("implementation", ["eager", "sdpa", local_attention.NAME])
 def test_loss_and_gradients_are_those_of_the_whole_layer(implementation, length, bias):
     batch = batch_of(length)
     whole, part = (made(implementation, attention_bias=bias, mlp_bias=bias) for _ in range(2))
-    part._saves = prepare_for_training(part.encoder)
-    shapes = []
+    part._layers = FastLayers(part.model.config, prepare_for_training(part.encoder))
+    shapes: list[torch.Size] = []
     part.encoder.final_norm.register_forward_hook(lambda module, given, made: shapes.append(made.shape))
     for mine, theirs in zip(gradients(part, batch), gradients(whole, batch), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
@@ -89,7 +91,7 @@ def test_on_a_gpus_path_too(monkeypatch):
     monkeypatch.setattr(packed_attention, "varlen_attn", kernel)
     batch = batch_of(48)
     whole, part = made("eager"), made(packed_attention.NAME)
-    part._saves = prepare_for_training(part.encoder)
+    part._layers = FastLayers(part.model.config, prepare_for_training(part.encoder))
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         outputs = [denoiser.train()(batch) for denoiser in (whole, part)]
     torch.testing.assert_close(outputs[1].reconstruction, outputs[0].reconstruction, rtol=0.05, atol=0.05)
@@ -109,15 +111,15 @@ def test_a_step_that_scores_everything_or_nothing():
     nothing = everything._replace(where=torch.zeros(3, 24, dtype=torch.bool))
     for batch in (everything, nothing):
         whole, part = made("eager"), made("eager")
-        part._saves = prepare_for_training(part.encoder)
+        part._layers = FastLayers(part.model.config, prepare_for_training(part.encoder))
         for mine, theirs in zip(gradients(part, batch), gradients(whole, batch), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=9, max_size=9), min_size=1, max_size=5))
-def test_wanted_positions_hold_all_that_are_true_in_order(rows):
+def test_select_positions_hold_all_that_are_true_in_order(rows):
     where = torch.tensor(rows)
-    wanted = wanted_positions(where)
+    wanted = select_positions(where, compiled=False)
     most = max(1, max(map(sum, rows)))
     if wanted is None:
         assert most > 8
@@ -133,19 +135,43 @@ def test_it_is_for_encoders_whose_layers_it_knows():
         sizes = SIZES | {"num_hidden_layers": len(kinds)} | more
         return prepare_for_training(ModernBertModel(ModernBertConfig(**sizes, layer_types=list(kinds))))
 
-    assert saved("sliding_attention", "full_attention") == (True, True)
-    assert saved("full_attention", "sliding_attention") == (True, False)
-    assert saved("full_attention", "full_attention", embedding_dropout=0.1) == (False, True)
-    assert saved("full_attention") == (False, True)
-    assert saved("sliding_attention") == (True, False)
-    assert prepare_for_training(BertModel(BertConfig(**SIZES))) == (False, False)
+    assert saved("sliding_attention", "full_attention")
+    assert saved("full_attention")
+    assert not saved("full_attention", "sliding_attention")
+    assert not saved("sliding_attention")
+    assert not prepare_for_training(BertModel(BertConfig(**SIZES)))
+
+
+def test_never_trains_the_stock_layers_and_says_nothing(caplog):
+    stock, never = made("eager"), made("eager")
+    never.optimize_for(CPU, compile=False, fast=False)
+    assert [type(layer) for layer in never.encoder.layers] == [type(layer) for layer in stock.encoder.layers]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("tested", [{"transformers": ("90.0", "91.0")}, {"torch": ("0.1", "0.2")}])
+def test_versions_that_were_not_compared_fall_back_to_the_stock_layers(monkeypatch, caplog, tested):
+    """With one line of the log, and the same gradients."""
+    monkeypatch.setattr(fast, "TESTED", tested)
+    batch = batch_of(48)
+    stock, ours = made("sdpa"), made("sdpa")
+    ours.optimize_for(CPU, compile=False)
+    assert [type(layer) for layer in ours.encoder.layers] == [type(layer) for layer in stock.encoder.layers]
+    (record,) = caplog.records
+    assert f"{next(iter(tested))} " in record.getMessage()
+    for mine, theirs in zip(gradients(ours, batch), gradients(stock, batch), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_the_installed_versions_are_supported():
+    assert fast.unsupported() is None
 
 
 def test_parts_that_someone_has_put_in_its_place_are_called():
     """FSDP and quantization do; what is computed is the whole layer then."""
     batch, called = batch_of(48), []
     whole, part = made("eager"), made("eager")
-    part._saves = prepare_for_training(part.encoder)
+    part._layers = FastLayers(part.model.config, prepare_for_training(part.encoder))
     attn = part.encoder.layers[-1].attn
     attn.Wqkv = type("Other", (nn.Linear,), {})(16, 48, bias=False)
     part.load_state_dict(whole.state_dict())

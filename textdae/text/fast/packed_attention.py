@@ -1,4 +1,4 @@
-"""Attention for GPUs: the documents of a batch one after the other, each compared with itself alone (flash attention).
+"""Flash attention for GPUs over packed documents: they are laid one after the other, and each attends to itself alone.
 
 B batch, H heads, L positions, D width of a head, N documents.
 """
@@ -21,8 +21,8 @@ except ImportError:  # torch before 2.10
 NAME = "textdae_packed"
 
 
-def takes(config: PretrainedConfig, device: torch.device) -> bool:
-    """Whether it is there for a model like this on that GPU: windows came with torch 2.11, and it has no dropout."""
+def is_supported(config: PretrainedConfig, device: torch.device) -> bool:
+    """Say whether the kernel can be used: it has windows since torch 2.11, and it has no dropout."""
     if varlen_attn is None or "window_size" not in inspect.signature(varlen_attn).parameters:
         return False
     if torch.cuda.get_device_capability(device) < (8, 0):
@@ -31,15 +31,15 @@ def takes(config: PretrainedConfig, device: torch.device) -> bool:
     return width % 8 == 0 and width <= 256 and not getattr(config, "attention_dropout", 0)
 
 
-@torch.compiler.disable  # how many documents there are is not known before
+@torch.compiler.disable  # the number of documents changes from batch to batch
 def boundaries(document: Tensor) -> Tensor:
-    """Where the documents begin when the rows of a batch are laid one after the other, and where the last one ends.
+    """Find where the documents begin when the rows of a batch are laid one after the other, and where the last one ends.
 
     Args:
         document: the number of the document at each position. *Shape:* (B, L).
 
     Returns:
-        int32. *Shape:* (N + 1,), where N is a power of two, the last documents being empty: so few lengths occur, and a
+        int32. *Shape:* (N + 1,), where N is a power of two and the last documents are empty: few lengths occur, so a
         compiled encoder is compiled for few.
     """
     starts = torch.ones_like(document, dtype=torch.bool)
@@ -57,28 +57,31 @@ def packed_attention(
     attention_mask: Tensor | None,
     scaling: float,
     sliding_window: int | None = None,
-    wanted: Tensor | None = None,
+    selected: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Softmax attention, (B, H, L, D) -> (B, L, H, D).
+    """Compute softmax attention, (B, H, L, D) -> (B, L, H, D).
 
     Args:
-        attention_mask: what `boundaries` returns; whatever else goes to sdpa.
+        attention_mask: what `boundaries` returns; any other mask goes to sdpa.
         sliding_window: one more than the positions seen to either side, as transformers counts.
-        wanted: where the queries stand, in order, if they are not at all positions; there is no window then. *Shape:* (B, M).
+        selected: the positions of the queries, in order, where these are not all positions; there is no window then.
+            *Shape:* (B, M).
     """
     if attention_mask is None or attention_mask.ndim != 1:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    batch, _, asked, _ = query.shape
+    batch, _, queries, _ = query.shape
     length = key.shape[2]
     laid_out = [side.transpose(1, 2).flatten(0, 1) for side in (query, key, value)]
     window = (sliding_window - 1,) * 2 if sliding_window else (-1, -1)
-    begins = attention_mask
-    if wanted is not None and wanted.shape[1] == asked:
-        places = wanted + torch.arange(batch, device=wanted.device)[:, None] * length
-        begins = torch.searchsorted(places.flatten(), attention_mask, out_int32=True)
-    mixed = varlen_attn(*laid_out, begins, attention_mask, asked, length, scale=scaling, window_size=window)
-    return mixed.unflatten(0, (batch, asked)), None
+    query_starts = attention_mask
+    if selected is not None and selected.shape[1] == queries:
+        positions = selected + torch.arange(batch, device=selected.device)[:, None] * length
+        query_starts = torch.searchsorted(positions.flatten(), attention_mask, out_int32=True)
+    mixed = varlen_attn(
+        *laid_out, query_starts, attention_mask, queries, length, scale=scaling, window_size=window
+    )
+    return mixed.unflatten(0, (batch, queries)), None
 
 
 AttentionInterface.register(NAME, packed_attention)

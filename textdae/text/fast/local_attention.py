@@ -1,7 +1,7 @@
-"""Attention for the CPU, where local layers are worth their name: a stretch of positions is compared with itself and its
-surroundings, not with the whole block, of which the stock form hides most again.
+"""Sliding-window attention for the CPU: each chunk of 32 positions attends to itself and its window, instead of computing
+all L x L scores and masking most of them.
 
-B batch, H heads, L positions, D width of a head, W positions seen to either side, N stretches of C positions.
+B batch, H heads, L positions, D width of a head, W positions seen to either side, N chunks of C positions.
 """
 
 from typing import Any
@@ -13,30 +13,30 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 NAME = "textdae_local"
-_STRETCH = 32
-"""C: longer ones compare more that is hidden, shorter ones make small products."""
+_CHUNK = 32
+"""C: longer chunks compute more scores that are masked, shorter ones make small products."""
 
 
-def near_mask(document: Tensor, window: int) -> Tensor | None:
-    """Who sees whom in a local layer: same document, at most `window` positions away.
+def window_mask(document: Tensor, window: int) -> Tensor | None:
+    """Say which positions see each other in a local layer: those of one document, at most `window` apart.
 
     Args:
         document: the number of the document at each position. *Shape:* (B, L).
 
     Returns:
-        (B, 1, N, C, C + 2 W) bool; or None where blocks are so short that nothing would be saved.
+        (B, 1, N, C, C + 2 W) bool; None where a block is no longer than a chunk with its window.
     """
     length = document.shape[1]
-    if length <= _STRETCH + 2 * window:
+    if length <= _CHUNK + 2 * window:
         return None
-    rest = -length % _STRETCH
-    # Beyond the ends there are documents of nobody's.
-    seen = F.pad(document, (window, window + rest), value=-2).unfold(1, _STRETCH + 2 * window, _STRETCH)
-    looking = F.pad(document, (0, rest), value=-2).unflatten(1, (-1, _STRETCH))
-    here = torch.arange(_STRETCH, device=document.device)[:, None] + window
-    there = torch.arange(_STRETCH + 2 * window, device=document.device)
+    rest = -length % _CHUNK
+    # Positions beyond the ends belong to no document.
+    seen = F.pad(document, (window, window + rest), value=-2).unfold(1, _CHUNK + 2 * window, _CHUNK)
+    own = F.pad(document, (0, rest), value=-2).unflatten(1, (-1, _CHUNK))
+    here = torch.arange(_CHUNK, device=document.device)[:, None] + window
+    there = torch.arange(_CHUNK + 2 * window, device=document.device)
     near = (here - there).abs() <= window
-    return ((looking[..., None] == seen[:, :, None]) & near)[:, None]
+    return ((own[..., None] == seen[:, :, None]) & near)[:, None]
 
 
 def local_attention(
@@ -49,17 +49,17 @@ def local_attention(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Softmax attention, (B, H, L, D) -> (B, L, H, D); within stretches where the mask is that of `near_mask`.
+    """Compute softmax attention, (B, H, L, D) -> (B, L, H, D), in chunks where the mask comes from `window_mask`.
 
     Args:
         attention_mask: added to the scores: (B, 1, L, L), or (B, 1, N, C, C + 2 W), or none.
     """
     length = query.shape[2]
     if attention_mask is not None and attention_mask.ndim == 5:
-        _, _, count, stretch, surroundings = attention_mask.shape
-        window = (surroundings - stretch) // 2
-        query = F.pad(query, (0, 0, 0, count * stretch - length)).unflatten(2, (count, stretch))
-        key, value = (_Surroundings.apply(side, stretch, window) for side in (key, value))
+        _, _, count, chunk, keys = attention_mask.shape
+        window = (keys - chunk) // 2
+        query = F.pad(query, (0, 0, 0, count * chunk - length)).unflatten(2, (count, chunk))
+        key, value = (_WithWindow.apply(side, chunk, window) for side in (key, value))
     if dropout and module.training:
         weights = F.dropout(_weights(query, key, attention_mask, scaling), dropout)
         mixed = weights @ value
@@ -78,10 +78,10 @@ def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float) ->
 
 
 class _Mixed(torch.autograd.Function):
-    """Softmax attention, (..., Q, D), (..., K, D) twice -> (..., Q, D), with the backward pass spelt out.
+    """Softmax attention, (..., Q, D), (..., K, D) twice -> (..., Q, D), with a backward pass of its own.
 
-    The weights are kept, so no exponential is taken twice, and every gradient comes in the layout of what it is the
-    gradient of; what autograd makes of the formula turns the one of the keys around, which compiled loops read slowly.
+    It keeps the weights, so no exponential is computed twice, and gives every gradient in the layout of its input; autograd
+    transposes the one of the keys, which compiled loops read slowly.
     """
 
     @staticmethod
@@ -103,26 +103,26 @@ class _Mixed(torch.autograd.Function):
         return of_scores @ key, of_scores.mT @ query, weights.mT @ grad, None, None
 
 
-class _Surroundings(torch.autograd.Function):
-    """What each stretch sees, (B, H, L, D) -> (B, H, N, C + 2 W, D); zeros beyond the ends.
+class _WithWindow(torch.autograd.Function):
+    """Cut keys or values into overlapping chunks, (B, H, L, D) -> (B, H, N, C + 2 W, D); zeros beyond the ends.
 
-    The stock backward pass adds up what overlaps one number after the other; this one adds whole stretches.
+    The stock backward pass adds overlaps number by number; this one adds whole chunks.
     """
 
     @staticmethod
-    def forward(ctx: Any, side: Tensor, stretch: int, window: int) -> Tensor:
+    def forward(ctx: Any, side: Tensor, chunk: int, window: int) -> Tensor:
         length = side.shape[2]
-        ctx.length, ctx.stretch, ctx.window = length, stretch, window
-        padded = F.pad(side, (0, 0, window, window + -length % stretch))
-        return padded.unfold(2, stretch + 2 * window, stretch).mT.contiguous()
+        ctx.length, ctx.chunk, ctx.window = length, chunk, window
+        padded = F.pad(side, (0, 0, window, window + -length % chunk))
+        return padded.unfold(2, chunk + 2 * window, chunk).mT.contiguous()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        # The j-th stretch of what a stretch sees is the j-th after it, in a block that begins W positions early.
-        parts = grad.split(ctx.stretch, 3)
+        # Part j of a chunk and its window is chunk j after it, in a block that begins W positions early.
+        parts = grad.split(ctx.chunk, 3)
         after = len(parts) - 1
         whole = sum(
-            F.pad(part, (0, 0, 0, ctx.stretch - part.shape[3], number, after - number))
+            F.pad(part, (0, 0, 0, ctx.chunk - part.shape[3], number, after - number))
             for number, part in enumerate(parts)
         )
         return whole.flatten(2, 3)[:, :, ctx.window : ctx.window + ctx.length], None, None
