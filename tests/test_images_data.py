@@ -172,7 +172,8 @@ def test_a_folder_of_pictures_is_read_whatever_their_endings(folder):
     corpus = prepared(folder, held_out=0.3)
     assert everything(corpus) == [(content, -1) for content in grey(range(40))]
     assert not corpus.train.has_labels
-    assert len(corpus.notes) == 1
+    assert corpus.notes[1:] == ["files of other kinds left out (.md): 1"]
+    assert prepared(folder, held_out=0.3).notes == corpus.notes
     assert corpus.notes[0].endswith(f"8 x 8, grey, no labels; held out {len(corpus.held_out)}")
 
 
@@ -750,6 +751,11 @@ def test_what_is_no_source_of_pictures_is_answered_in_one_line(tmp_path, name, s
         assert complaint(f"{tmp_path}/{name}", on_error=how).startswith(
             says.format(name=f"{tmp_path}/{name}")
         )
+
+
+def test_a_folder_of_texts_is_answered_with_the_other_modality(tmp_path):
+    (tmp_path / "a.txt").write_text("a text")
+    assert complaint(tmp_path).endswith(", .parquet); for text set modality=text")
 
 
 def test_of_several_parquet_files_the_damaged_one_is_named(tmp_path):

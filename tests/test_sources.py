@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from types import SimpleNamespace
 
 import datasets
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from textdae.data import source_files
 from textdae.data.sources import Source, open_source
 from textdae.errors import SettingsError
 from textdae.settings import TextDataSettings
@@ -77,7 +79,7 @@ def test_upper_case_endings_and_the_home_folder_are_understood(tmp_path, source,
         ("notes.md", "is none of .txt, .txt.gz, .jsonl, .csv, .parquet"),
         ("*.md", "matches {corpus}/notes.md, which is none of"),
         ("*.zip", "matches no file"),
-        ("bare", "no .txt, .txt.gz, .jsonl, .csv, .parquet file in the folder"),
+        ("bare", "no text file in the folder {corpus}/bare (.txt, .txt.gz, .jsonl, .csv, .parquet)"),
         ("empty.txt", "is empty (0 bytes)"),
     ],
 )
@@ -140,6 +142,52 @@ def test_the_fingerprint_follows_content_and_what_is_read_of_it_and_nothing_else
     assert source(moved).fingerprint != was
 
 
+@pytest.mark.parametrize("names", [("cat.png",), ("cat.png", "metadata.csv"), ("cat.png", "metadata.jsonl")])
+def test_a_folder_of_pictures_is_answered_with_the_other_modality(names, source, tmp_path):
+    for name in names:
+        (tmp_path / name).write_text("file_name,text\ncat.png,a cat\n")
+    for given in (tmp_path, tmp_path / "cat.png", f"{tmp_path}/*.png"):
+        with pytest.raises(SettingsError, match=r"for pictures set modality=image$"):
+            source(given)
+
+
+def test_files_of_other_kinds_are_counted(corpus, source):
+    (corpus / "deep" / "LICENSE").write_text("not read")
+    assert source(corpus).left_out == {"files of other kinds left out (without an ending, .md)": 2}
+    assert not source(corpus / "a.txt").left_out
+
+
+def test_a_file_is_hashed_again_only_when_it_changed(corpus, source, monkeypatch):
+    hashed, digest_of = list[str](), source_files.file_digest
+    monkeypatch.setattr(source_files, "file_digest", lambda path: hashed.append(path.name) or digest_of(path))
+    monkeypatch.setattr(source_files, "_FRESH", -1.0)
+    first = source(corpus).fingerprint
+    assert len(hashed) == 5
+    assert source(corpus).fingerprint == first
+    assert len(hashed) == 5
+    path, stat = corpus / "a.txt", (corpus / "a.txt").stat()
+    path.write_text("txt one\n\ntxt TWO\n")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # as large, and as old, it seems
+    assert source(corpus).fingerprint != first
+    assert hashed[5:] == ["a.txt"]
+
+
+def test_a_file_that_has_just_changed_is_not_trusted(corpus, source, tmp_path):
+    source(corpus)
+    assert not list((tmp_path / "cache").glob("digests-*.json"))
+
+
+def test_a_damaged_index_is_made_anew(corpus, source, tmp_path, monkeypatch):
+    monkeypatch.setattr(source_files, "_FRESH", -1.0)
+    first = source(corpus).fingerprint
+    (index,) = (tmp_path / "cache").glob("digests-*.json")
+    was = index.read_text()
+    for damaged in ('{"x": 3', "[]", was.replace("[[", "[[null, ")):
+        index.write_text(damaged)
+        assert source(corpus).fingerprint == first
+        assert index.read_text() == was
+
+
 def test_the_size_is_that_of_the_files(corpus, source):
     assert source(corpus / "a.txt").size == len("txt one\n\ntxt two\n")
 
@@ -156,6 +204,7 @@ def hub(monkeypatch):
         asked.load = (name, subset, split, revision, streaming)
 
         class Rows(list):
+            features = None
             column_names = None if streaming else list(asked.rows[0])
 
             def select_columns(self, names):
@@ -187,6 +236,20 @@ def test_a_hub_column_of_something_else_is_refused(source, hub):
     hub.rows = [{"text": 3}]
     with pytest.raises(SettingsError, match="column 'text' holds a int, not text"):
         list(source("owner/data"))
+
+
+def test_a_stream_that_breaks_off_is_answered_in_one_line(source, monkeypatch, hub):
+    def rows():
+        yield {"text": "one"}
+        raise ConnectionError("the line\nis dead")
+
+    stream = datasets.IterableDataset.from_generator(rows)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *given, **settings: stream)
+    with pytest.raises(SettingsError) as caught:
+        list(source("owner/data", streaming=True))
+    assert str(caught.value) == (
+        "data.source: owner/data: row 1 cannot be read; try again, or data.streaming=false downloads it first: the line"
+    )
 
 
 def test_without_the_network_a_hub_name_is_answered_in_one_line(source):

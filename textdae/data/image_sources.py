@@ -1,24 +1,31 @@
 """Where pictures come from: the embedded ones, files, tables, or a Hub dataset, all as one stream."""
 
 import functools
-import glob
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from textdae.data.cache import digest, file_digest
+from textdae.data.cache import cache_root, digest
 from textdae.data.class_names import class_names_of
 from textdae.data.patterns import digits, patterns
 from textdae.data.pictures import UnusablePicture, read_picture
-from textdae.data.sources import open_hub
+from textdae.data.source_files import Kinds, SourceFiles, digests_of, find_files
+from textdae.data.source_hub import HubRows
 from textdae.errors import SettingsError, listed, reason
 from textdae.settings import ImageDataSettings
 from textdae.settings.image import IMAGE_SUFFIXES
 
+IMAGE_FILES = Kinds(
+    "picture",
+    (IMAGE_SUFFIXES, (".parquet",)),
+    False,
+    (".txt", ".txt.gz", ".jsonl", ".csv"),
+    "for text set modality=text",
+)
 Entry = tuple[str, Callable[[Counter[str]], Image.Image], Any]
 """A picture's name, what opens it, and its label (None where it has none)."""
 
@@ -35,6 +42,8 @@ class ImageSource:
     entries: Callable[[], Iterator[Entry]]
     class_names: list[str] | None = None
     """Names of the classes where labels are their numbers."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """The files that were not even opened, by kind."""
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the pictures, unopened."""
@@ -53,33 +62,12 @@ def open_images(data: ImageDataSettings) -> ImageSource:
     if data.source == "patterns":
         pixels, _ = patterns()
         return _embedded("patterns", pixels, [None] * len(pixels), None)
-    path = Path(data.source).expanduser()
-    if path.is_dir():
-        files = _ending(path, IMAGE_SUFFIXES) or _ending(path, (".parquet",))
-        if not files:
-            known = ", ".join((*IMAGE_SUFFIXES, ".parquet"))
-            raise SettingsError(f"data.source: no picture in the folder {data.source} ({known})")
-    elif path.exists():
-        files = [path]
-    elif any(c in data.source for c in "*?["):
-        files = sorted(Path(f) for f in glob.glob(str(path), recursive=True) if Path(f).is_file())
-        if not files:
-            raise SettingsError(f"data.source: {data.source} matches no file")
-    elif (
-        path.suffix.lower() in (*IMAGE_SUFFIXES, ".parquet")
-        or data.source.startswith((".", "/", "~"))
-        or data.source.count("/") > 1
-    ):
-        raise SettingsError(f"data.source: no such file or folder: {data.source}")
-    else:
+    found = find_files(data.source, IMAGE_FILES)
+    if found is None:
         return _hub_source(data)
-    if all(file.name.lower().endswith(".parquet") for file in files):
-        return _parquet_source(data, files)
-    return _file_source(data, files, path if path.is_dir() else None)
-
-
-def _ending(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    return sorted(f for f in folder.rglob("*") if f.name.lower().endswith(suffixes) and f.is_file())
+    if all(file.suffix.lower() == ".parquet" for file in found.files):
+        return _parquet_source(data, found)
+    return _file_source(data, found)
 
 
 def _embedded(name: str, pixels: Any, labels: list[Any], class_names: list[str] | None) -> ImageSource:
@@ -103,21 +91,22 @@ def _from_file(file: Path, data: ImageDataSettings, notes: Counter[str]) -> Imag
     return read_picture(content, str(file), data, notes)
 
 
-def _file_source(data: ImageDataSettings, files: list[Path], root: Path | None) -> ImageSource:
+def _file_source(data: ImageDataSettings, found: SourceFiles) -> ImageSource:
     """Files; where all of them lie in subfolders of one folder, the names of these are the classes."""
+    files, root = found.files, found.folder
     classes: list[str | None] = [None] * len(files)
     if root and all(file.parent != root for file in files):
         classes = [file.relative_to(root).parts[0] for file in files]
-    try:
-        contents = [(str(file.relative_to(root) if root else file.name), file_digest(file)) for file in files]
-    except OSError as error:
-        raise SettingsError(f"data.source: {error.filename}: {error.strerror}") from None
+    names = (str(file.relative_to(root) if root else file.name) for file in files)
+    contents = list(zip(names, digests_of(files, cache_root(data.cache_dir)), strict=True))
 
     def entries() -> Iterator[Entry]:
         for file, label in zip(files, classes, strict=True):
             yield str(file), functools.partial(_from_file, file, data), label
 
-    return ImageSource(data.source, digest("image files", contents), len(files), entries)
+    return ImageSource(
+        data.source, digest("image files", contents), len(files), entries, left_out=found.left_out
+    )
 
 
 def _content(value: Any, name: str) -> bytes:
@@ -162,11 +151,11 @@ def _no_column(where: str, data: ImageDataSettings, columns: list[str]) -> Setti
     )
 
 
-def _parquet_source(data: ImageDataSettings, files: list[Path]) -> ImageSource:
+def _parquet_source(data: ImageDataSettings, found: SourceFiles) -> ImageSource:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows, class_names = 0, None
+    files, rows, class_names = found.files, 0, None
     try:
         for file in files:
             with pq.ParquetFile(file) as table:
@@ -175,11 +164,12 @@ def _parquet_source(data: ImageDataSettings, files: list[Path]) -> ImageSource:
                     raise _no_column(str(file), data, columns)
                 rows += table.metadata.num_rows
                 class_names = class_names or class_names_of(file, data.label_column)
-        contents = [(file.name, file_digest(file)) for file in files]
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {reason(error)}") from None
     except pa.ArrowException as error:
         raise SettingsError(f"{file}: not a Parquet file: {reason(error)}") from None
+    digests = digests_of(files, cache_root(data.cache_dir))
+    contents = list(zip((file.name for file in files), digests, strict=True))
 
     def entries() -> Iterator[Entry]:
         for file in files:
@@ -188,7 +178,7 @@ def _parquet_source(data: ImageDataSettings, files: list[Path]) -> ImageSource:
                 yield name, _opener(entry[data.image_column], name, data), _label(entry, name, data)
 
     fingerprint = digest("image tables", contents, data.image_column, data.label_column)
-    return ImageSource(data.source, fingerprint, rows, entries, class_names)
+    return ImageSource(data.source, fingerprint, rows, entries, class_names, found.left_out)
 
 
 def _at(path: str, name: str, data: ImageDataSettings, notes: Counter[str]) -> Image.Image:
@@ -206,12 +196,11 @@ def _at(path: str, name: str, data: ImageDataSettings, notes: Counter[str]) -> I
 def _hub_source(data: ImageDataSettings) -> ImageSource:
     import datasets
 
-    name, commit, rows_of, explained = open_hub(data)
-    columns = rows_of.column_names or explained(lambda: list(next(iter(rows_of), {})))
+    dataset = HubRows(data)
+    name, commit, columns, features = dataset.name, dataset.commit, dataset.columns, dataset.features
     if data.image_column not in columns:
         raise _no_column(f"data.source: {name}", data, columns)
     wanted = [column for column in (data.image_column, data.label_column) if column in columns]
-    features = rows_of.features or {}
     kind, label = (features.get(column) for column in (data.image_column, data.label_column))
     binary = isinstance(kind, datasets.Value) and "binary" in kind.dtype
     struct = isinstance(kind, dict) and "bytes" in kind
@@ -219,23 +208,19 @@ def _hub_source(data: ImageDataSettings) -> ImageSource:
         raise SettingsError(
             f"data.source: {name}: column {data.image_column!r} holds {kind}, no pictures; set data.image_column"
         )
+    pictures = isinstance(kind, datasets.Image)
+    casts = {data.image_column: datasets.Image(decode=False)} if pictures else {}
 
     def entries() -> Iterator[Entry]:
-        chosen = explained(lambda: rows_of.select_columns(wanted))
-        if isinstance(kind, datasets.Image):
-            chosen = chosen.cast_column(data.image_column, datasets.Image(decode=False))
-        rows, number = iter(chosen), 0
-        while (row := explained(functools.partial(next, rows, None))) is not None:
-            where = f"{name}, row {number}"
-            number += 1
-            value = row[data.image_column]
+        for number, row in enumerate(dataset.rows(wanted, casts)):
+            where, value = f"{name}, row {number}", row[data.image_column]
             opener = _opener(value, where, data)
-            if isinstance(kind, datasets.Image) and value and value["bytes"] is None and value["path"]:
+            if pictures and value and value["bytes"] is None and value["path"]:
                 opener = functools.partial(_at, value["path"], where, data)
             yield where, opener, _label(row, where, data)
 
     fingerprint = digest(
         "hub images", name, commit, data.subset, data.split, data.image_column, data.label_column
     )
-    size = None if data.streaming else len(rows_of)
-    return ImageSource(f"{name}@{commit[:12]}", fingerprint, size, entries, getattr(label, "names", None))
+    names = getattr(label, "names", None)
+    return ImageSource(f"{name}@{commit[:12]}", fingerprint, dataset.size, entries, names)

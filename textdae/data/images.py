@@ -95,7 +95,8 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
         if not len(side) and not (whole and side is held_out):
             why = "no image could be used" if other or not len(held_out) + len(train) else f"none of {len(train) + len(held_out)} images fell to this side; give more, or another share"  # fmt: skip
             raise SettingsError(f"{name}: {why}")
-    notes = json.loads((folder / "notes.json").read_text())
+    notes = source.left_out + (other.left_out if other else Counter())
+    notes += Counter(json.loads((folder / "notes.json").read_text()))
     size = f"{train.image_size} x {train.image_size}, {'grey' if train.channels == 1 else 'colour'}"
     labels = f", {len(train.classes)} classes" if train.has_labels else ", no labels"
     return ImageCorpus(

@@ -83,7 +83,7 @@ def labelled_texts(data: LabelledTextSettings) -> LabelledCorpus:
             example = texts[0] if len(texts) == 1 else (texts[0], texts[1])
             side = _side(origin, "\0".join(text.strip() for text in texts), data, sources)
             entries[side].append((example, named(label, source.class_names)))
-        notes += source.notes
+        notes += source.notes + source.left_out
     fingerprint = digest("labelled texts", [source.fingerprint for source in sources.values()])
     return _corpus(data, sources["train"].name, entries, sources["train"].class_names, fingerprint, notes)
 

@@ -65,7 +65,7 @@ def prepare_text(
 
     blocks = [Blocks(folder / side, data.block_size, _pad_id(tokenizer)) for side in ("train", "held_out")]
     train, held_out = blocks
-    notes = json.loads((folder / "notes.json").read_text())
+    notes = Counter(json.loads((folder / "notes.json").read_text()))
     _check_size(train, held_out, data)
     padded = train.padding + held_out.padding
     return TextCorpus(
@@ -84,9 +84,13 @@ def prepare_text(
             f"held out {held_out.info.documents:,} documents, {len(held_out):,} blocks"
             + (f" of {other.name}" if other else ""),
             f"nothing was cut off; {padded:,} positions of the two last blocks are padding",
-            *(f"{reason}: {count:,}" for reason, count in notes.items()),
+            *(f"{reason}: {count:,}" for reason, count in (_left_out(source, other) + notes).items()),
         ],
     )
+
+
+def _left_out(source: Source, other: Source | None) -> Counter[str]:
+    return source.left_out + (other.left_out if other else Counter())
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerFast) -> int:

@@ -97,7 +97,9 @@ def _open(checkpoint: str, settings: EmbedSettings) -> tuple[StockEncoder, Rows]
     if isinstance(settings, TextEmbedSettings):
         text = TextEncoder(checkpoint, view, settings.batch_tokens, settings.precision)
         source = open_source(settings.data, cache_root(settings.data.cache_dir))
-        return text, Rows(source.fingerprint, lambda: enumerate(source.texts()), lambda: source.notes)
+        return text, Rows(
+            source.fingerprint, lambda: enumerate(source.texts()), lambda: source.notes + source.left_out
+        )
     assert isinstance(settings, ImageEmbedSettings)
     image = ImageEncoder(checkpoint, view, settings.batch_size, settings.precision)
     data = settings.data.model_copy(update={"image_size": image.image_size, "channels": image.channels})
@@ -107,7 +109,7 @@ def _open(checkpoint: str, settings: EmbedSettings) -> tuple[StockEncoder, Rows]
         return ((found.row, found.pixels) for found in Reader(data, notes).read(pictures))
 
     fingerprint = digest(pictures.fingerprint, data.model_dump(exclude={"cache_dir"}, mode="json"))
-    return image, Rows(fingerprint, read, lambda: notes)
+    return image, Rows(fingerprint, read, lambda: notes + pictures.left_out)
 
 
 def _how(settings: EmbedSettings) -> dict[str, Any]:
