@@ -260,6 +260,17 @@ def ablations():
     return [row for row in rows if row[0] != "what"]
 
 
+def test_ablation_kept_in_the_code_names_files_that_exist():
+    paths = [
+        path
+        for what, *_, verdict in ablations()
+        if "kept" in verdict
+        for path in re.findall(r"`(textdae/[\w/.]+)`", what)
+    ]
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_ablation_below_its_spread_is_called_none():
     judged = 0
     for what, changed, before, spread, verdict in ablations():
