@@ -89,14 +89,17 @@ def goal(name: str, unit: str, goals: dict, current: dict[str, Row]) -> tuple[st
     if name not in goals:
         return "", ""
     ((kind, bound),) = goals[name].items()
-    limit = current[bound].figure.value if isinstance(bound, str) else bound
-    text = f"{kind.replace('_', ' ')} {quantity(limit, unit)}"
+    figure, entry = current[name]
     if isinstance(bound, str):
-        text += f" ({bound})"
-    if name not in current:
-        return text, ""
-    value = current[name].figure.value
-    return text, "yes" if (value >= limit if kind == "at_least" else value <= limit) else "**no**"
+        limit = current[bound].figure.value
+        text = f"{kind.replace('_', ' ')} {quantity(limit, unit)} ({bound})"
+        if entry.questions != current[bound].entry.questions:
+            return text, "**no**: other questions"
+    else:
+        limit, text = bound, f"{kind.replace('_', ' ')} {quantity(bound, unit)}"
+    return text, "yes" if (
+        figure.value >= limit if kind == "at_least" else figure.value <= limit
+    ) else "**no**"
 
 
 def cells(row: Row, machines: list[str], goals: dict, current: dict[str, Row]) -> tuple[str, ...]:

@@ -188,6 +188,17 @@ def test_goal_is_a_number_or_another_figure(compare, report, tmp_path, bound, re
     assert f"| {reached} |" in report.results(report.read_rows(tmp_path), {"speed": bound})
 
 
+def test_goal_of_another_figure_needs_the_same_questions(compare, report, tmp_path):
+    for name, questions in (("ours", "words"), ("stock", "tokens, 80/10/10")):
+        figure = compare.Figure(name, 2.5, "nats", 1, None, None, None)
+        an_entry(compare, 1.0, "2026-02-01T00:00:00+00:00", questions=questions, figures=[figure]).write(
+            tmp_path
+        )
+    text = report.results(report.read_rows(tmp_path), {"ours": {"at_most": "stock"}})
+    assert "| **no**: other questions |" in text
+    assert "**0 of 1 goals are reached**" in text
+
+
 def test_entry_says_what_was_asked_and_what_is_carried_over(compare, report, tmp_path):
     figure = compare.Figure("loss", 2.5, "nats", 1, None, None, None)
     entry = an_entry(
@@ -226,7 +237,8 @@ def test_readme_figures_are_placeholders_in_each_row():
 def test_goals_name_figures_that_exist(report):
     goals = yaml.safe_load((FOLDER / "goals.yaml").read_text())
     current = report.newest(report.read_rows())
-    missing = [name for name in goals if name not in current]
+    bounds = [bound for goal in goals.values() for bound in goal.values() if isinstance(bound, str)]
+    missing = [name for name in [*goals, *bounds] if name not in current]
     assert all(" on GPU, " in name for name in missing), missing
 
 
