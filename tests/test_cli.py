@@ -66,7 +66,7 @@ BAD = {
     "no such column": (["data.source={here}/rows.csv"], "no column 'text'; it has: title, body"),
     "too small": (["data.source={here}/tiny.txt", "tokenizer.vocab_size=40"], "too small for one block"),
     "unknown kind of file": (["data.source={here}/notes.pdf"], "is none of .txt"),
-    "folder without text": (["data.source={here}/nothing"], "no .txt, .txt.gz"),
+    "folder without text": (["data.source={here}/nothing"], "no text file in the folder"),
     "output is a file": (["output_dir={here}/taken", "data.source={here}/tiny.txt"], "taken cannot be written"),
     "block longer than the model": (["data.block_size=1024"], "longer than model.max_position_embeddings 512"),
     "--resume and --overwrite": (["--resume", "--overwrite"], "exclude each other"),

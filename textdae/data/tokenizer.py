@@ -1,6 +1,7 @@
 """Train a tokenizer on the corpus, or load one; either way a stock fast tokenizer comes out."""
 
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ from textdae.vetting import vet_tokenizer
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = [PAD, UNK, CLS, SEP, MASK]
+_LONGEST_WORD = 500
+"""Characters without a space between them that a tokenizer may be trained on."""
+_ENDLESS = re.compile(rf"\S{{{_LONGEST_WORD}}}(?=\S)")
 
 
 _PROBE = f"The 1st word,  a{'a' * 99} b\n\ud55c"
@@ -156,8 +160,13 @@ def _folding(lowercase: bool) -> list[Any]:
 
 
 def _short(texts: Iterable[str], limit: int = 1 << 16) -> Iterator[str]:
-    """Long texts in parts, cut at spaces: the trainer counts words and needs no whole book in memory."""
+    """Long texts in parts, cut at spaces: the trainer counts words and needs no whole book in memory.
+
+    What goes on for very long without a space is no word, and would become one entry of the vocabulary: it is cut too.
+    """
     for text in texts:
+        if len(text) > _LONGEST_WORD and max(map(len, text.split()), default=0) > _LONGEST_WORD:
+            text = _ENDLESS.sub(r"\g<0> ", text)
         yield from pieces(text, limit)
 
 
