@@ -139,7 +139,7 @@ def held_out_loss(model, folder: str, corpus) -> float:
     noise = TokenNoise(vocabulary_of(corpus.tokenizer), 0.15)
     numbers = spread(len(corpus.held_out), EvaluateSettings().max_examples)
     model.save_pretrained(f"{folder}/model")
-    denoiser = TextDenoiser(load_masked_lm(f"{folder}/model")).eval()
+    denoiser = TextDenoiser(load_masked_lm(f"{folder}/model")[0]).eval()
     return evaluate(denoiser, corpus.held_out, noise, numbers, 32)["loss"]
 
 

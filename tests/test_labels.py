@@ -272,3 +272,17 @@ def test_the_order_of_classes_depends_on_nothing_else():
 def test_nothing_in_a_list_is_no_class():
     assert named([-1, 0, 1], ["x", "y"]) == ["x", "y"]
     assert named(["a", None, " "], None) == ["a"]
+
+
+@pytest.mark.parametrize("asked", ["auto", "single_label"])
+def test_whole_numbers_written_as_floats_are_classes(asked):
+    raw = [named(label, None) for label in (0.0, 1.0, 10.0, 2.0)]
+    task = find_task(asked, raw, None, "label", 1000)
+    assert task == Task(SINGLE, ("0", "1", "2", "10"))
+    assert task.numbers(raw).tolist() == [0, 1, 3, 2]
+    several = [named(label, None) for label in ([0.0], [1.0, 0.0])]
+    assert find_task("auto", several, None, "label", 1000).classes == ("0", "1")
+    assert named(1.0, ["no", "yes"]) == "yes"
+    with pytest.raises(SettingsError, match=r"fractions such as 0\.5"):
+        find_task(asked, [named(label, None) for label in (0.0, 0.5)], None, "label", 1000)
+    assert find_task("regression", raw, None, "label", 1000).numbers(raw).tolist() == [0, 1, 10, 2]

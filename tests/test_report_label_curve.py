@@ -262,3 +262,13 @@ def test_names_of_classes_are_no_formulas_and_may_be_of_any_script(tmp_path):
     classes = ["$5_$10", "$10-$20", "\u4e2d\u6587"]
     confusion_picture(np.array([0, 1, 2]), np.array([0, 1, 1]), classes, tmp_path / "c.png")
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("draws", "few"), [(1, True), (2, True), (3, False)])
+def test_of_one_or_two_draws_nothing_is_concluded(draws, few):
+    # The case that was seen: .136 and .236, far apart in every draw.
+    jitter = (-0.01, 0.0, 0.01)[:draws]
+    sentence = said([0.1, 0.136, 0.3, 0.4], [0.1, 0.236, 0.3, 0.4], jitter, jitter)
+    assert ("too few to tell which is better" in sentence) is few
+    assert "no clear difference" not in sentence
+    assert ("does worse here" in sentence) is not few

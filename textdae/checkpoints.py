@@ -27,7 +27,7 @@ def load_text(checkpoint: str | Path) -> LoadedText:
     """
     name = locate(str(checkpoint))
     tokenizer = load_tokenizer(name)
-    denoiser = TextDenoiser(load_masked_lm(name)).eval()
+    denoiser = TextDenoiser(load_masked_lm(name)[0]).eval()
     rows = denoiser.model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise SettingsError(

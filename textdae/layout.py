@@ -1,5 +1,7 @@
 """What lies in the folder of a checkpoint or of a run, by name; `*` stands for a number."""
 
+from pathlib import Path
+
 MODEL = (
     "config.json",
     "generation_config.json",
@@ -50,3 +52,14 @@ TRAINING_STATE = ("training_state.safetensors", "training_state.json", MANIFEST)
 
 PUSHED = "pushed.json"
 """Where a folder was pushed to, and the commit that came of it."""
+
+
+def follow_umask(folder: Path) -> None:
+    """Let others read the weights in a folder as they may its other new files; safetensors writes for the owner only."""
+    probe = folder / ".mode"
+    probe.unlink(missing_ok=True)
+    probe.touch()
+    mode = probe.stat().st_mode & 0o777
+    probe.unlink()
+    for file in folder.glob("*.safetensors"):
+        file.chmod(mode)

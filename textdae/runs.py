@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from textdae.errors import SettingsError, TextdaeError, first_line, reason
 from textdae.hub.download import pinned
 from textdae.hub.name import PREFIX, HubName, is_local
-from textdae.layout import MODEL, REPORT, TRAINING_STATE
+from textdae.layout import MODEL, REPORT, TRAINING_STATE, follow_umask
 from textdae.locate import locate
 from textdae.lock import sole
 from textdae.publish.background import Pushes
@@ -279,6 +279,7 @@ def writing(folder: Path) -> Iterator[None]:
     """
     try:
         yield
+        follow_umask(folder)
     except (OSError, SafetensorError) as error:
         raise TextdaeError(
             f"{folder}: cannot be written: {reason(error)}; the checkpoints are whole"

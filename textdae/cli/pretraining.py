@@ -80,13 +80,18 @@ def evaluate(
 ) -> None:
     """Score a checkpoint on held-out examples with frozen noise, beside its floors."""
     from textdae.settings import EvaluateRunSettings, evaluation_of, load
+    from textdae.settings.reader import given
 
     turned = _levels(levels)
     base: dict[str, Any] = {"modality": modality_of(checkpoint)}
     if beside := _run_settings(checkpoint):
         base |= evaluation_of(beside)
     path, overrides = split(words)
-    if any(word.startswith("data.source=") for word in overrides):  # what belongs to the run's own source
+    asked = given(path, overrides).get("data")
+    own = base.get("data", {}).get("source")
+    if (
+        isinstance(asked, dict) and asked.get("source", own) != own
+    ):  # the rest belongs to the run's own source
         for key in ("held_out_source", "held_out_split", "subset", "split", "revision"):
             base.get("data", {}).pop(key, None)
     settings = load(EvaluateRunSettings, path, overrides, base)

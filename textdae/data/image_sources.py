@@ -11,6 +11,7 @@ from PIL import Image
 
 from textdae.data.cache import cache_root, digest
 from textdae.data.class_names import class_names_of
+from textdae.data.labels import whole_number
 from textdae.data.patterns import digits, patterns
 from textdae.data.pictures import UnusablePicture, read_picture
 from textdae.data.source_files import Kinds, SourceFiles, digests_of, find_files
@@ -128,7 +129,7 @@ def _label(row: dict[str, Any], name: str, data: ImageDataSettings) -> Any:
             f"{name}: column {data.label_column!r} holds a {type(label).__name__}, not a class; "
             "set data.label_column to another, or to none that is there"
         )
-    return label
+    return whole_number(label)
 
 
 def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -120,9 +120,15 @@ def named(label: Any, class_names: Sequence[str] | None) -> Any:
     if isinstance(label, list | tuple):
         several = [named(each, class_names) for each in label]
         return [each for each in several if not is_missing(each)]
+    label = whole_number(label)
     if class_names and isinstance(label, int) and not isinstance(label, bool):
         return class_names[label] if 0 <= label < len(class_names) else None
     return label
+
+
+def whole_number(label: Any) -> Any:
+    """A whole number for one that was written as 1.0, as tables with gaps in a column do."""
+    return int(label) if isinstance(label, float) and label.is_integer() else label
 
 
 def _in_order(label: str) -> tuple[bool, float, str]:

@@ -1,5 +1,6 @@
 """Train a tokenizer on the corpus, or load one; either way a stock fast tokenizer comes out."""
 
+import copy
 import io
 import re
 from collections import Counter
@@ -24,6 +25,7 @@ from textdae.errors import SettingsError, TextdaeError, first_line, panics_refus
 from textdae.locate import folder_of
 from textdae.noise import Vocabulary
 from textdae.settings import TokenizerSettings
+from textdae.settings.text import positions_of
 from textdae.vetting import vet_tokenizer
 
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
@@ -239,9 +241,16 @@ def load_tokenizer(name: str, needs: Sequence[str] = ("mask_token", "pad_token")
     return tokenizer
 
 
-def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write the files that `AutoTokenizer` loads."""
-    tokenizer.save_pretrained(str(folder))
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path, longest: int | None = None) -> None:
+    """Write the files that `AutoTokenizer` loads.
+
+    Args:
+        longest: tokens that the model beside it takes, after which `truncation=True` cuts; None: what it says already.
+    """
+    saved = copy.copy(tokenizer)
+    if longest is not None:
+        saved.model_max_length = longest
+    saved.save_pretrained(str(folder))
 
 
 def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
@@ -251,4 +260,4 @@ def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
 
 def longest_input(tokenizer: PreTrainedTokenizerFast, config: Any) -> int:
     """How many tokens a model of this config takes with this tokenizer."""
-    return min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", None) or 2**30)
+    return min(tokenizer.model_max_length, positions_of(config))

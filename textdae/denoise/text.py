@@ -50,10 +50,9 @@ def denoise_text(model: str | Path | LoadedText, text: str, steps: int = 1, top:
     device = next(denoiser.parameters()).device
     mask = str(tokenizer.mask_token)
     ids = tokenizer(text.replace("[MASK]", mask), return_tensors="pt")["input_ids"]
-    limit = getattr(denoiser.model.config, "max_position_embeddings", None) or ids.shape[1]
-    if ids.shape[1] > limit:
+    if ids.shape[1] > denoiser.longest:
         raise SettingsError(
-            f"denoise: the text has {ids.shape[1]} tokens, the model takes {limit}; shorten it"
+            f"denoise: the text has {ids.shape[1]} tokens, the model takes {denoiser.longest}; shorten it"
         )
     masks = (ids[0] == tokenizer.mask_token_id).nonzero().squeeze(1)
     if not len(masks):

@@ -26,7 +26,7 @@ def check_checkpoint(checkpoint: str) -> Iterator[Finding]:
         return
     yield from _check_files(Path(name))
     try:
-        model: Any = load_masked_lm(name) if modality == "text" else load_image_model(name)
+        model: Any = load_masked_lm(name)[0] if modality == "text" else load_image_model(name)
     except SettingsError as error:
         yield Finding(
             False, "model", f"{error}; a classifier or another head is for the pipeline that it was made for"

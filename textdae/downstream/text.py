@@ -33,8 +33,8 @@ class TextDownstream(Downstream):
         self.checkpoint = checkpoint
         name = locate(checkpoint)
         self.tokenizer: Any = load_tokenizer(name, needs=("pad_token",))
-        longest = longest_input(self.tokenizer, config_of(checkpoint))
-        self.max_length = min(data.max_length or _LONGEST, longest)
+        self.longest = longest_input(self.tokenizer, config_of(checkpoint))
+        self.max_length = min(data.max_length or _LONGEST, self.longest)
         self.corpus = labelled_texts(data)
         if cut := self._cut():
             self.corpus.notes.append(f"texts cut off after {self.max_length} tokens: {cut:,}")
@@ -72,7 +72,7 @@ class TextDownstream(Downstream):
 
     def save_assets(self, folder: Path) -> None:
         """The tokenizer."""
-        save_tokenizer(self.tokenizer, folder)
+        save_tokenizer(self.tokenizer, folder, self.longest)
 
 
 class Texts:

@@ -85,7 +85,7 @@ class TextEncoder(StockEncoder):
         found = {}
         for view in views:
             hidden: Tensor = (output[0] if view.layer is None else output.hidden_states[view.layer]).float()
-            pooled = hidden[:, 0] if view.pooling == "cls" else _mean(hidden, mask)
+            pooled = _first(hidden, mask) if view.pooling == "cls" else _mean(hidden, mask)
             found[view] = pooled.cpu().numpy()
         return found
 
@@ -111,6 +111,11 @@ def tokenize(tokenizer: Any, examples: Sequence[Any], limit: int) -> tuple[dict[
             for number, value in zip(long, values, strict=True):
                 ids[name][number] = value
     return ids, len(long)
+
+
+def _first(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The first real position, wherever a tokenizer pads. (n, L, D), (n, L) -> (n, D)."""
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.argmax(1)]
 
 
 def _mean(hidden: Tensor, mask: Tensor) -> Tensor:

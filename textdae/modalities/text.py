@@ -1,5 +1,6 @@
 """Text: blocks of tokens, hidden tokens, a masked language model."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from textdae.data.text import TextCorpus, prepare_text
 from textdae.data.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
 from textdae.errors import SettingsError
 from textdae.floors.text import text_floors
+from textdae.hub.name import public
 from textdae.modalities.base import Modality, Row
 from textdae.models.sentence_transformer import save_sentence_files
 from textdae.models.text import TextDenoiser, build_text_denoiser
 from textdae.noise import Noise, TokenNoise, text_noise
 from textdae.report.card import text_card
-from textdae.report.samples import text_samples
+from textdae.report.samples import passage_with_mask, text_samples
 from textdae.report.scores import with_bits_per_byte
 from textdae.settings import TextEvaluateRunSettings, TextPretrainSettings, TokenizerSettings
 from textdae.training.evaluation import evaluate
@@ -51,6 +53,11 @@ class TextModality(Modality):
         text = cls(prepare_text(settings.data, settings.tokenizer, tokenizer), settings.evaluate.rate)
         text.noise = text_noise(settings.noise, text.vocabulary)
         text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed)
+        if fresh := text.denoiser.fresh:
+            text.notes.append(
+                f"{public(settings.model.from_pretrained)} has no head for masks: {len(fresh)} of its weights begin at random "
+                f"({fresh[0]}{', ...' if len(fresh) > 1 else ''})"
+            )
         if settings.model.embeddings == "neighbours" and not settings.model.from_pretrained:
             size, width = text.denoiser.embeddings.shape
             text.denoiser.begin_at(neighbour_embedding(text.train, size, width))
@@ -63,10 +70,9 @@ class TextModality(Modality):
         """Load the denoiser, and prepare the corpus with its tokenizer."""
         denoiser, tokenizer = load_text(checkpoint)
         data = settings.data
-        limit = getattr(denoiser.model.config, "max_position_embeddings", None) or data.block_size
-        if data.block_size > limit:
-            say(f"data.block_size {data.block_size} is more than the model takes; using {limit}")
-            data = data.model_copy(update={"block_size": limit})
+        if data.block_size > denoiser.longest:
+            say(f"data.block_size {data.block_size} is more than the model takes; using {denoiser.longest}")
+            data = data.model_copy(update={"block_size": denoiser.longest})
         text = cls(prepare_text(data, TokenizerSettings(), tokenizer), settings.evaluate.rate)
         text.denoiser = denoiser
         return text
@@ -98,18 +104,20 @@ class TextModality(Modality):
 
     def save_assets(self, folder: Path) -> None:
         """The tokenizer, and what `SentenceTransformer` asks for."""
-        save_tokenizer(self.tokenizer, folder)
         model = self.denoiser.model
-        save_sentence_files(folder, model, longest_input(self.tokenizer, model.config))
+        longest = longest_input(self.tokenizer, model.config)
+        save_tokenizer(self.tokenizer, folder, longest)
+        save_sentence_files(folder, model, longest)
 
     def report(
         self, folder: Path, settings: TextPretrainSettings, metrics: Mapping[str, Any], samples: list[str]
     ) -> list[str]:
         """The model card, and the passages."""
-        card = text_card(settings, metrics, self.notes, samples, self.tokenizer)
+        passage = passage_with_mask(self.held_out, self.tokenizer)
+        card = text_card(settings, metrics, self.notes, samples, self.tokenizer, passage)
         (folder / "README.md").write_text(card, encoding="utf-8")
         return [
             "held-out text, [right guess] and [wrong guess|right word]:",
             *(f"  {sample}" for sample in samples),
-            f'try it: textdae denoise {folder} "the [MASK] of the list"',
+            f"try it: textdae denoise {folder} {shlex.quote(passage)}",
         ]

@@ -3,7 +3,7 @@
 B batch, M scored positions, D width of the embedding, ... the shape of one example.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class DenoiserOutput(NamedTuple):
     detached: no gradient flows through it."""
 
 
-class Denoiser(nn.Module):
+class Denoiser(nn.Module, ABC):
     """Encoder and decoder. A subclass says what the two are and how a reconstruction is compared with its target.
 
     By default each position is decoded by itself, and only where it is scored; a decoder that gives whole examples

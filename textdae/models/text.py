@@ -22,6 +22,7 @@ from textdae.models.sharding import put
 from textdae.models.text_config import text_config
 from textdae.noise import Corrupted
 from textdae.settings import TextModelSettings
+from textdae.settings.text import positions_of
 from textdae.text import fast as fast_path
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class TextDenoiser(Denoiser):
     """
 
     muon_block = 64
+    fresh: tuple[str, ...] = ()
+    """Weights of the head that the checkpoint lacked, and that begin at random."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -92,6 +95,11 @@ class TextDenoiser(Denoiser):
         """
         known = embedding.any(1)
         self.embeddings[known] = embedding[known] * (FIRST_LOGITS / embedding.shape[1] ** 0.5)
+
+    @property
+    def longest(self) -> int:
+        """Positions that the encoder takes."""
+        return positions_of(self.model.config)
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
         """Encode, decode where it is scored, compare with the original.
@@ -210,7 +218,7 @@ class TextDenoiser(Denoiser):
 
     def load_pretrained(self, folder: Path) -> None:
         """Take the weights of a checkpoint that `save_pretrained` wrote."""
-        put(self.model, load_masked_lm(str(folder)).state_dict())
+        put(self.model, load_masked_lm(str(folder))[0].state_dict())
 
 
 def _positions(document: Tensor) -> Tensor:
@@ -231,7 +239,9 @@ def build_text_denoiser(
             a family that cannot keep the documents of a block apart.
     """
     if settings.from_pretrained:
-        denoiser = TextDenoiser(load_masked_lm(settings.from_pretrained))
+        model, fresh = load_masked_lm(settings.from_pretrained, any_head=True)
+        denoiser = TextDenoiser(model)
+        denoiser.fresh = tuple(fresh)
         rows = denoiser.embeddings.shape[0]
         if len(tokenizer) > rows:
             raise SettingsError(
@@ -252,34 +262,47 @@ def build_text_denoiser(
     return denoiser
 
 
-def load_masked_lm(name: str) -> PreTrainedModel:
+def load_masked_lm(name: str, any_head: bool = False) -> tuple[PreTrainedModel, list[str]]:
     """Load a stock masked language model from a folder or the Hub; safetensors only, no code from there is run.
 
+    Args:
+        any_head: take an encoder without a head too, which then gets a fresh one.
+
+    Returns:
+        The model, and the names of the weights that are fresh.
+
     Raises:
-        SettingsError: there is none, or it may not be opened.
+        SettingsError: there is none, it may not be opened, or weights are missing.
     """
     name = locate(name)
     try:
-        return AutoModelForMaskedLM.from_pretrained(
-            name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        model, info = AutoModelForMaskedLM.from_pretrained(
+            name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
+        fresh = sorted(info["missing_keys"])
+        body = [key for key in fresh if key.startswith(f"{model.base_model_prefix}.")]
+        if body or (fresh and not any_head):
+            what = "encoder" if body else "masked language model, but perhaps an encoder"
+            raise ValueError(f"its weights lack {(body or fresh)[0]}, so it holds no such {what}")
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
         raise SettingsError(
             f"no masked language model could be loaded from {name!r}: {first_line(error)}"
         ) from None
+    return model, fresh
 
 
 @torch.no_grad()
 def _check_documents_apart(denoiser: TextDenoiser, settings: TextModelSettings) -> None:
     """Put two short documents in one block and see whether the second one notices the first."""
-    limit = denoiser.embeddings.shape[0]
-    ids = (torch.arange(16) * 7 + 11) % limit
-    document = torch.arange(16).ge(6).long()
+    rows, length = denoiser.embeddings.shape[0], min(16, denoiser.longest)
+    begin = length * 3 // 8
+    ids = (torch.arange(length) * 7 + 11) % rows
+    document = torch.arange(length).ge(begin).long()
     was_training = denoiser.training
     denoiser.eval()
     try:
-        packed = denoiser.encode({"input_ids": ids[None], "document": document[None]})[0, 6:]
-        alone = denoiser.encode({"input_ids": ids[None, 6:], "document": document[None, 6:]})[0]
+        packed = denoiser.encode({"input_ids": ids[None], "document": document[None]})[0, begin:]
+        alone = denoiser.encode({"input_ids": ids[None, begin:], "document": document[None, begin:]})[0]
         apart = torch.allclose(packed, alone, atol=1e-4)
         why = "the documents of a block see each other"
     except Exception as error:  # whatever a family does with a mask that it does not know

@@ -8,6 +8,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from textdae.errors import SettingsError
 from textdae.settings import TextModelSettings
+from textdae.settings.text import COUNTED_FROM_PAD
 
 
 def text_config(settings: TextModelSettings, tokenizer: PreTrainedTokenizerFast) -> Any:
@@ -54,11 +55,7 @@ def text_config(settings: TextModelSettings, tokenizer: PreTrainedTokenizerFast)
             hint = f"; did you mean `{near[0]}`?" if near else ""
             raise SettingsError(f"model.config.{key}: {settings.type} has no such key{hint}")
         values[key] = value
-    if settings.type in (
-        "roberta",
-        "xlm-roberta",
-        "camembert",
-    ):  # positions are counted from pad_token_id + 1
+    if settings.type in COUNTED_FROM_PAD and "max_position_embeddings" in values:
         values["max_position_embeddings"] += values["pad_token_id"] + 1
     try:
         return AutoConfig.for_model(settings.type, **values)

@@ -25,8 +25,9 @@ def text_card(
     notes: Sequence[str],
     samples: Sequence[str],
     tokenizer: Any,
+    passage: str,
 ) -> str:
-    """The README.md of a masked language model."""
+    """The README.md of a masked language model; `passage` holds a mask to try it on."""
     sentences = "\n".join(f"- {_escape(sample)}" for sample in samples)
     base = settings.model.from_pretrained
     trained = f"{settings.tokenizer.algorithm}, trained on the same text"
@@ -56,7 +57,7 @@ back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:
         load=f"""from transformers import pipeline
 
 fill = pipeline("fill-mask", model="{SELF}")
-print(fill({json.dumps(f"the {tokenizer.mask_token} of this function is a list .")}))""",
+print(fill({json.dumps(passage, ensure_ascii=False)}))""",
         limits="""A small model of the text above, with what that text gets wrong. It was not checked for bias, and it knows nothing
 that its corpus does not say.""",
     )  # fmt: skip

@@ -23,6 +23,8 @@ class Point(NamedTuple):
 
 
 Curve = list[Point]
+_LEAST_DRAWS = 3
+"""Of two, Student's t is 12.7: next to no difference would be clear."""
 
 
 def write_csv(curve: Curve, path: Path) -> None:
@@ -88,7 +90,10 @@ def equivalence(curve: Curve, pretrained: Sequence[str], rivals: Sequence[str]) 
         [sign * (a - b) for a, b in zip(at(ours).values, at(rival).values, strict=True)]
     )
     verdict = "" if mean > 0 else "; pretraining does worse here"
-    if low <= 0 <= high:
+    draws = len(at(ours).values)
+    if draws < _LEAST_DRAWS:
+        verdict = f"; {draws} draw{'s' if draws > 1 else ''} of the labels, too few to tell which is better"
+    elif low <= 0 <= high:
         verdict = "; between the two there is no clear difference"
     return (
         f"with {size:,} labels the pretrained encoder ({ours}, {measure} {value:.3f}) does what {rival} does "

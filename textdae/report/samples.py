@@ -11,6 +11,8 @@ from textdae.noise import Noise
 from textdae.training.evaluation import frozen, spread
 
 _WINDOW = 24
+_TRIED = 20
+"""Blocks that are looked at for a document of enough words."""
 
 
 @torch.no_grad()
@@ -54,3 +56,25 @@ def _show(
 
 def _decode(ids: Sequence[int], special: set[int], tokenizer: PreTrainedTokenizerFast) -> str:
     return str(tokenizer.decode([i for i in ids if i not in special], clean_up_tokenization_spaces=False))
+
+
+def passage_with_mask(held_out: Blocks, tokenizer: PreTrainedTokenizerFast, words: int = 9) -> str:
+    """The first few words of a held-out document, a mask in the place of the middle one: something to try a model on."""
+    special = torch.tensor(tokenizer.all_special_ids)
+    for number in spread(len(held_out), _TRIED):
+        block = held_out.batch(number[None])
+        ids, document = block["input_ids"][0], block["document"][0]
+        ordinary = ~torch.isin(ids, special)
+        for one in document.unique_consecutive().tolist():
+            # What stands first in a block may be the rest of a document, which does as well.
+            starts = (block["word_start"][0] & ordinary & (document == one)).nonzero().squeeze(1).tolist()
+            if len(starts) <= words:
+                continue
+            cut = starts[: words + 1]
+            middle = words // 2
+            parts = [ids[cut[0] : cut[middle]], ids[cut[middle + 1] : cut[-1]]]
+            before, after = (
+                "".join(c if c.isprintable() else " " for c in tokenizer.decode(part)) for part in parts
+            )
+            return " ".join(f"{before} {tokenizer.mask_token} {after}".split())
+    return str(tokenizer.mask_token)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from textdae.settings.common import HubSettings, Seconds, Settings, TrainSettings
 from textdae.settings.image import ImageDataSettings, ImageNoises
@@ -11,6 +11,11 @@ from textdae.settings.runs import RunSettings
 from textdae.settings.text import TextNoises, TextReadingSettings
 
 Precision = Literal["auto", "fp32", "bf16"]
+
+
+def _as_list(value: Any) -> Any:
+    """One entry may be written without the list."""
+    return [value] if isinstance(value, int | str) else value
 
 
 class _Labels(Settings):
@@ -165,11 +170,19 @@ class LabelCurveSettings(RunSettings):
     output_dir: Path = Path("runs/label-curve")
     """Everything the run writes lies here, each point as soon as it is measured."""
     data: Any
-    labels: tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...] | None = None
+    labels: (
+        Annotated[tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...], BeforeValidator(_as_list)] | None
+    ) = None
     """Numbers of labels, e.g. [100,1000,all]; default: 10, 30, 100, 300 ... and all."""
     draws: Annotated[int, Field(ge=1, le=1000)] = 5
     """Sets of labels drawn at each number; every line is given the same ones. All labels are drawn once."""
-    lines: tuple[CurveLine, ...] = ("finetuned", "probe", "scratch", "random", "rivals")
+    lines: Annotated[tuple[CurveLine, ...], BeforeValidator(_as_list)] = (
+        "finetuned",
+        "probe",
+        "scratch",
+        "random",
+        "rivals",
+    )
     """What is measured: fine-tuned, the frozen probe, fine-tuned from scratch, a random encoder's probe, the rivals."""
     max_test_examples: Annotated[int, Field(ge=2)] = 10_000
     """Figures are taken on at most this many test examples, spread evenly."""

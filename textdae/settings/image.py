@@ -30,6 +30,10 @@ IMAGE_NOISES = (
 )
 
 
+_MOST_SIGMA = 2.0
+"""Of a noise in the unit of the pixels."""
+
+
 class ImageDataSettings(DataSettings):
     """Where the clean images come from, and what size they get."""
 
@@ -62,14 +66,29 @@ class _SigmaNoise(Settings):
     """How the noise goes from its start to its end; uniform: each image draws its own strength between the two."""
 
 
-class GaussianNoise(_SigmaNoise):
+class _PixelNoise(_SigmaNoise):
+    """Noise whose strength is in the unit of the pixels."""
+
+    @model_validator(mode="after")
+    def _unit(self) -> "_PixelNoise":
+        for name in ("sigma", "final_sigma"):
+            value = getattr(self, name)
+            if value is not None and value > _MOST_SIGMA:
+                raise ValueError(
+                    f"{name} {value:g} leaves nothing of a picture, whose pixels lie between 0 and 1; if it is meant in "
+                    f"units of 0..255, set {name}={value / 255:.3g}"
+                )
+        return self
+
+
+class GaussianNoise(_PixelNoise):
     """Add normal noise of standard deviation `sigma`, where black is 0 and white 1."""
 
     kind: Literal["gaussian"] = "gaussian"
     """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
 
 
-class SpeckleNoise(_SigmaNoise):
+class SpeckleNoise(_PixelNoise):
     """Multiply each pixel by 1 + normal noise of standard deviation `sigma`."""
 
     kind: Literal["speckle"] = "speckle"

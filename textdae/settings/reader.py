@@ -1,6 +1,5 @@
 """Read settings: a YAML file, then `key=value` overrides, then strict checks with errors that name the culprit."""
 
-import difflib
 import re
 import types
 import typing
@@ -12,8 +11,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from textdae.errors import SettingsError, first_line
+from textdae.settings.hints import hint, key_hint
 
 S = TypeVar("S", bound=BaseModel)
+_SUFFIXES = (".yaml", ".yml", ".json", "")
 _MOST_CHARACTERS = 1_000_000
 """In a settings file of somebody else's."""
 
@@ -64,14 +65,16 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
+    if path.is_dir() or path.suffix.lower() not in _SUFFIXES:
+        raise SettingsError(
+            f"{path}: no settings file (.yaml); if it is what to read, say data.source={path}"
+        )
     if not path.exists():
         raise SettingsError(
             f"{path}: no such settings file; an override is written key=value, e.g. train.seed=1"
         )
     try:
         text = path.read_text(encoding="utf-8")
-    except IsADirectoryError:
-        raise SettingsError(f"{path}: a folder, not a settings file") from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: not UTF-8 at byte {error.start}") from None
     except OSError as error:
@@ -124,6 +127,20 @@ def over(base: Any, given: Any) -> Any:
     return {**base, **{key: over(base.get(key), value) for key, value in given.items()}}
 
 
+def _given(path: Path | str | None, overrides: Sequence[str]) -> tuple[dict[str, Any], set[tuple[str, ...]]]:
+    settings = _read_file(Path(path)) if path else {}
+    return settings, {_override(settings, override) for override in overrides}
+
+
+def given(path: Path | str | None, overrides: Sequence[str]) -> dict[str, Any]:
+    """What a settings file and its overrides say, unchecked.
+
+    Raises:
+        SettingsError: they cannot be read.
+    """
+    return _given(path, overrides)[0]
+
+
 def load(
     cls: type[S],
     path: Path | str | None = None,
@@ -138,8 +155,7 @@ def load(
     Raises:
         SettingsError: one line per problem, each naming the key, where it was given, and what would work.
     """
-    settings = _read_file(Path(path)) if path else {}
-    typed = {_override(settings, override) for override in overrides}
+    settings, typed = _given(path, overrides)
     settings = over(dict(base or {}), settings)
     cls = getattr(cls, "choose", lambda given: cls)(settings)
     try:
@@ -185,14 +201,13 @@ def _explain_problem(cls: type[BaseModel], problem: Any, given: Any) -> tuple[li
             m for c in choices if part in c.model_fields for m in _models(c.model_fields[part].rebuild_annotation())
         ] or choices  # fmt: skip
     if unknown:
-        return (
-            key,
-            f"no such key; {_hint(key[-1], list(dict.fromkeys(f for c in choices for f in c.model_fields)))}",
-        )
+        siblings = list(dict.fromkeys(field for c in choices for field in c.model_fields))
+        named = [part for part in key if not part.isdecimal()]
+        return key, f"no such key; {key_hint(named, siblings, [path for path, *_ in explain(cls)])}"
     if problem["type"] == "union_tag_invalid":
         known = problem["ctx"]["expected_tags"].replace("'", "").split(", ")
         tag = problem["ctx"]["discriminator"].strip("'")
-        return [*key, tag], f"no {tag} `{problem['ctx']['tag']}`; {_hint(problem['ctx']['tag'], known)}"
+        return [*key, tag], f"no {tag} `{problem['ctx']['tag']}`; {hint(problem['ctx']['tag'], known)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "model_type" or (
         problem["type"].startswith("model_attributes") and not isinstance(problem["input"], dict)
@@ -207,11 +222,6 @@ def _explain_problem(cls: type[BaseModel], problem: Any, given: Any) -> tuple[li
 def _tag_field(cls: type[BaseModel]) -> str | None:
     """The field that tells a class from its alternatives, where it has one."""
     return next((name for name in ("kind", "type") if name in cls.model_fields), None)
-
-
-def _hint(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
 
 
 class _Dumper(yaml.SafeDumper):

@@ -48,6 +48,30 @@ class TokenizerSettings(Settings):
     """A fast tokenizer to use instead of training one: a folder, or OWNER/NAME or OWNER/NAME@REVISION on the Hub."""
 
 
+COUNTED_FROM_PAD = (
+    "camembert",
+    "data2vec-text",
+    "esm",
+    "ibert",
+    "lilt",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
+"""Families that count positions from pad_token_id + 1, so that as many of their position embeddings are never reached."""
+
+
+def positions_of(config: Any) -> int:
+    """How many tokens a model of this config takes."""
+    positions: int = getattr(config, "max_position_embeddings", None) or 2**30
+    return positions - ((config.pad_token_id or 0) + 1 if config.model_type in COUNTED_FROM_PAD else 0)
+
+
 class _TextNoise(Settings):
     rate: Share = 0.3
     """Share of the ordinary tokens that is hidden."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from textdae.errors import TextdaeError, first_line, reason
-from textdae.layout import MANIFEST
+from textdae.layout import MANIFEST, follow_umask
 from textdae.locate import sha256
 from textdae.models import Denoiser
 from textdae.models.sharding import like, whole, whole_weights
@@ -61,6 +61,7 @@ def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         write(temporary)
+        follow_umask(temporary)
         files = sorted(path for path in temporary.rglob("*") if path.is_file())
         manifest = {
             path.relative_to(temporary).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}

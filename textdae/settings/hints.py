@@ -1,0 +1,38 @@
+"""What a key or a value that is not known was perhaps meant to be."""
+
+import difflib
+from collections.abc import Sequence
+
+_OTHER_NAMES = {
+    "lr": "learning_rate", "batch_size": "per_device_train_batch_size", "epochs": "num_train_epochs",
+    "num_epochs": "num_train_epochs", "steps": "max_steps", "wd": "weight_decay", "warmup": "warmup_steps",
+    "beta1": "adam_beta1", "beta2": "adam_beta2", "eps": "adam_epsilon", "scheduler": "lr_scheduler_type",
+    "dataset": "source", "path": "source", "mask_rate": "rate", "mlm_probability": "rate", "layers": "num_hidden_layers",
+    "heads": "num_attention_heads", "width": "hidden_size", "num_labels": "labels", "seq_length": "block_size",
+    "max_seq_length": "max_length", "workers": "dataloader_num_workers", "out": "output_dir", "output": "output_dir",
+}  # fmt: skip
+"""What others call some of our keys."""
+
+
+def key_hint(key: Sequence[str], siblings: Sequence[str], paths: Sequence[str]) -> str:
+    """The key that was meant: a sibling that is spelt alike or that others call so, else the same one elsewhere.
+
+    Args:
+        key: its parts, the last of which is not known.
+        siblings: the keys that there are in its place.
+        paths: all keys, from the top.
+    """
+    word = key[-1]
+    name = _OTHER_NAMES.get(word, word)
+    if name in siblings:
+        return f"did you mean `{name}`?"
+    elsewhere = [path for path in paths if path.rpartition(".")[2] in (name, word) and path != ".".join(key)]
+    if elsewhere and not difflib.get_close_matches(word, siblings, n=1):
+        return f"did you mean {' or '.join(f'`{path}`' for path in elsewhere[:4])}?"
+    return hint(word, siblings)
+
+
+def hint(word: str, known: Sequence[str]) -> str:
+    """The one that is spelt alike, else all that there are."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"
