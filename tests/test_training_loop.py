@@ -10,6 +10,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import signals
@@ -17,12 +18,13 @@ import torch
 from safetensors.torch import load_file
 from signals import GaussianNoise, SignalDenoiser, Sines
 
-from textdae.errors import TextdaeError
+from textdae.errors import SettingsError, TextdaeError
 from textdae.settings import TrainSettings
 from textdae.training import checkpoint
 from textdae.training.evaluation import evaluate, spread
 from textdae.training.log import read_log
 from textdae.training.loop import Trainer
+from textdae.training.step_plan import StepPlan
 
 SETTINGS = {
     "max_steps": 12,
@@ -296,3 +298,164 @@ def test_the_log_is_json_lines(tmp_path):
 def test_tensorboard_gets_the_same_figures(tmp_path):
     train(tmp_path, tensorboard=True)
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def seen_in(folder, **options):
+    """The run, and what was shown in each step: the noisy signals that were scored, in any order."""
+    steps: dict[int, list] = {}
+    step = Trainer._step
+
+    def record(self, number, micro_batches):
+        batch = [(b.inputs["signal"], b.where) for b in micro_batches]
+        steps[number] = sorted(s.tolist() for inputs, where in batch for s in inputs[where.any(1)])
+        return step(self, number, micro_batches)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_step", record)
+        return (*train(folder, **options), steps)
+
+
+SPLITS = {
+    "smaller": {"per_device_train_batch_size": 4},
+    "larger": {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 3},
+    "does not divide": {"per_device_train_batch_size": 3},
+    "named": {"per_device_train_batch_size": 5, "global_batch_size": 8},
+}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_resumed_run_keeps_the_examples_of_a_step(tmp_path, split, capsys):
+    options = {"num_train_epochs": 2, "noise": GaussianNoise(0.3), "lr_scheduler_type": "constant"}
+    whole, end, shown = seen_in(tmp_path / "whole", max_steps=None, **options)
+    train(tmp_path / "parted", max_steps=4, **options)
+    capsys.readouterr()
+    parted, result, later = seen_in(
+        tmp_path / "parted", resume=True, max_steps=None, **options, **SPLITS[split]
+    )
+    assert result.cursor[:2] == end.cursor[:2] == (13, 100)
+    assert later == {number: shown[number] for number in range(4, 13)}
+    torch.testing.assert_close(weights(whole), weights(parted), rtol=0, atol=1e-6)
+    said = [line for line in capsys.readouterr().out.splitlines() if "global_batch_size" in line]
+    assert len(said) == 1
+    assert "8 examples a step" in said[0]
+    assert ("filled up" in said[0]) == (split == "does not divide")
+
+
+@pytest.mark.parametrize("size", [3, 32])
+def test_another_global_batch_ends_at_the_same_example(tmp_path, size, capsys):
+    options = {"max_steps": None, "num_train_epochs": 4, "noise": GaussianNoise(0.3), "save_steps": 5}
+    train(tmp_path, **{**options, "max_steps": 5})
+    capsys.readouterr()
+    _, result, shown = seen_in(tmp_path, resume=True, global_batch_size=size, **options)
+    assert result.cursor.examples == 200
+    assert result.cursor.step == 5 + math.ceil((200 - 40) / size)
+    assert sum(map(len, shown.values())) == 160
+    assert f"{size} examples a step from here on, 8 before" in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_does_not_say_its_global_batch_is_gone_on_with(tmp_path):
+    train(tmp_path, max_steps=6, lr_scheduler_type="constant")
+    state = tmp_path / "checkpoints/step-00000006/training_state.json"
+    written = json.loads(state.read_text())
+    for name in ("global_batch", "first_batch", "eval_seconds"):
+        del written["cursor"][name]
+    state.write_text(json.dumps(written))
+    cursor, _ = checkpoint.read_state(state.parent)
+    assert StepPlan.of(TrainSettings(per_device_train_batch_size=2), 3, cursor)[:2] == (8, 8)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+@pytest.mark.parametrize("batch", [1, 2, 7, 16, 32, 33])
+@pytest.mark.parametrize("size", [1, 4, 16])
+def test_the_examples_of_a_step_are_dealt_out_once_in_passes_alike_everywhere(world, batch, size):
+    settings = TrainSettings(per_device_train_batch_size=size, global_batch_size=batch)
+    plan = StepPlan.of(settings, world)
+    tickets = [plan.tickets(100, rank, None, 0.0) for rank in range(world)]
+    assert {len(each) for each in tickets} == {plan.passes}
+    assert plan.size <= size
+    dealt = [
+        place
+        for each in tickets
+        for ticket in each
+        for place in range(ticket.start, ticket.start + ticket.size)
+        if place < ticket.end
+    ]
+    assert sorted(dealt) == list(range(100, 100 + batch))
+    assert world * plan.passes * plan.size - batch < world * plan.passes  # hardly any are filled up
+
+
+def test_a_global_batch_of_absurdly_many_passes_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="1,000,000,000 examples a step are"):
+        train(tmp_path, global_batch_size=10**9)
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGTERM"])
+def test_whatever_ends_a_run_is_saved_first(tmp_path, name):
+    number = getattr(signal, name)
+
+    def stop():
+        os.kill(os.getpid(), number)
+        return {"loss": 0.0}
+
+    _, result = train(tmp_path, evaluate=stop, eval_steps=5)
+    assert (result.cursor.step, result.stopped_by) == (6, number)
+    assert checkpoint.last_whole(tmp_path / "checkpoints", print).name == "step-00000006"
+
+
+def test_a_run_that_was_started_to_outlive_its_connection_does(tmp_path):
+    def hang_up():
+        os.kill(os.getpid(), signal.SIGHUP)
+        return {"loss": 0.0}
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        _, result = train(tmp_path, evaluate=hang_up, eval_steps=5)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (result.cursor.step, result.stopped_by) == (12, None)
+
+
+def evaluations_of(folder, monkeypatch, cost, **options):
+    """Of a run of 100 seconds by a clock that steps and evaluations move: when there were evaluations, and for how long."""
+    clock, calls = [0.0], []
+
+    class Slow(GaussianNoise):
+        def corrupt(self, *given):
+            clock[0] += 2.5
+            return super().corrupt(*given)
+
+    def slow():
+        calls.append(round(clock[0]))
+        clock[0] += cost
+        return {"loss": 0.0}
+
+    monkeypatch.setattr("textdae.training.loop.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    changes = {"time_budget": 100, "eval_steps": 0.1, "max_steps": None, "save_steps": 0, **options}
+    _, result = train(folder, noise=Slow(0.3), evaluate=slow, **changes)
+    return calls, result.cursor.eval_seconds
+
+
+@pytest.mark.parametrize(("cost", "most"), [(0.5, 10), (1.7, 6), (8, 2)])
+def test_evaluations_leave_a_time_budget_to_the_training(tmp_path, monkeypatch, capsys, cost, most):
+    """One at the end there always is, and the first tells what one costs."""
+    calls, seconds = evaluations_of(tmp_path, monkeypatch, cost)
+    assert len(calls) == most
+    assert seconds == pytest.approx(len(calls) * cost)
+    assert (most - 1) * cost <= 10
+    assert calls[-1] >= 100
+    left_out = f"evaluations left out: {10 - most}; those made took {seconds:.0f} s of 100 s"
+    assert (left_out in capsys.readouterr().out) == (most < 10)
+
+
+def test_evaluations_may_be_told_to_take_what_they_take(tmp_path, monkeypatch, capsys):
+    calls, _ = evaluations_of(tmp_path, monkeypatch, 8, eval_share=None)
+    assert len(calls) >= 9
+    assert "left out" not in capsys.readouterr().out
+
+
+def test_what_evaluations_took_is_counted_over_a_resume(tmp_path, monkeypatch):
+    first, before = evaluations_of(tmp_path, monkeypatch, 4, max_steps=16)
+    assert before == 4 * len(first) > 10
+    calls, seconds = evaluations_of(tmp_path, monkeypatch, 4, resume=True)
+    assert len(calls) == 1  # the one at the end
+    assert seconds == before + 4

@@ -14,14 +14,14 @@ def schedule(examples: int = 1000, batch: int = 10, **settings) -> Schedule:
 
 def test_the_first_limit_reached_ends_the_run():
     both = schedule(max_steps=100, time_budget="50s")
-    assert both.progress(50, 10.0) == 0.5
-    assert both.progress(50, 40.0) == 0.8
-    assert both.progress(100, 1.0) == 1.0
+    assert both.progress(50, 500, 10.0) == 0.5
+    assert both.progress(50, 500, 40.0) == 0.8
+    assert both.progress(100, 1000, 1.0) == 1.0
     assert schedule(num_train_epochs=1.5).max_steps == 150
     assert schedule(num_train_epochs=1, batch=64).max_steps == math.ceil(1000 / 64)
     assert schedule(num_train_epochs=3, max_steps=7).max_steps == 7
     assert schedule().max_steps is None  # 215 seconds by the clock
-    assert schedule().progress(10, 107.5) == 0.5
+    assert schedule().progress(10, 100, 107.5) == 0.5
 
 
 @pytest.mark.parametrize("step", [0, 4, 9, 10, 50, 99])

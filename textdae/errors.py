@@ -36,6 +36,14 @@ def panics_refused(what: str) -> Iterator[None]:
         raise SettingsError(f"{what} failed: {first_line(error)}") from None
 
 
+class Interrupted(TextdaeError):
+    """Told to stop by a signal, Ctrl-C for instance; the exit code is the one that a shell gives for it."""
+
+    def __init__(self, number: int, message: str = "stopped; what was finished is kept") -> None:
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
 def first_line(error: BaseException) -> str:
     """What an error of somebody else's says, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -98,7 +98,7 @@ def _pretrain(run: Run) -> PretrainResult:
         "held_out": score_table(row, floors),
         "scored": scored,
         "steps": fit.cursor.step,
-        "global_batch": trainer.global_batch,
+        "global_batch": trainer.plan.global_batch,
         "seconds": round(fit.cursor.seconds, 1),
         f"{task.unit}_per_second": speed,
         "architecture": architecture,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from textdae.errors import Interrupted
 from textdae.pretraining import pretrain
 from textdae.settings import ImagePretrainSettings, dump, load
 from textdae.settings.reader import over
@@ -36,5 +37,5 @@ def run_once(
         say(f"{name}: training")
         result = pretrain(own, resume=same, overwrite=not same)
         if result.fit.stopped_by:
-            raise KeyboardInterrupt
+            raise Interrupted(result.fit.stopped_by)
     return folder, json.loads(metrics.read_text())

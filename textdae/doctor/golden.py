@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from textdae.doctor.finding import Finding
+from textdae.errors import Interrupted
 from textdae.settings import TextPretrainSettings
 from textdae.training.log import read_log
 
@@ -58,8 +59,8 @@ def golden_losses() -> dict[int, float]:
             "output_dir": Path(folder) / "run", "data": {"source": str(corpus), "cache_dir": Path(folder) / "cache", "block_size": 64},
             "tokenizer": {"vocab_size": 256}, "model": sizes, "train": train, "evaluate": {"max_examples": 32},
         }  # fmt: skip
-        if pretrain(TextPretrainSettings.model_validate(given)).fit.stopped_by:
-            raise KeyboardInterrupt
+        if number := pretrain(TextPretrainSettings.model_validate(given)).fit.stopped_by:
+            raise Interrupted(number)
         return {
             entry["step"]: entry["loss"]
             for entry in read_log(Path(folder) / "run/log.jsonl")

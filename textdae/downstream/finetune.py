@@ -6,7 +6,6 @@ test examples, which nothing was chosen on.
 
 import csv
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +37,7 @@ from textdae.training import checkpoint as checkpoints
 from textdae.training.evaluation import spread
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
+from textdae.training.step_plan import StepPlan
 
 _LEAST_STEPS, _EPOCHS = 200, 5
 
@@ -53,15 +53,20 @@ class FinetuneResult(NamedTuple):
     """What to tell people at the end."""
 
 
-def with_length(train: FinetuneTrainSettings, examples: int, world: int = 1) -> FinetuneTrainSettings:
+def with_length(train: FinetuneTrainSettings, examples: int, first_batch: int) -> FinetuneTrainSettings:
     """The settings with an end to the run: five epochs, or 200 steps where those are fewer, unless told otherwise.
 
     A handful of labels needs many epochs (Mosbach et al. 2021, section 6).
+
+    Args:
+        examples: to train on.
+        first_batch: examples of a step at the first start of the run; a resumed run ends where it would have ended.
     """
     if train.max_steps or train.num_train_epochs or train.time_budget:
         return train
-    batch = train.per_device_train_batch_size * train.gradient_accumulation_steps * world
-    return train.model_copy(update={"max_steps": max(_LEAST_STEPS, math.ceil(_EPOCHS * examples / batch))})
+    if _EPOCHS * examples < _LEAST_STEPS * first_batch:
+        return train.model_copy(update={"max_steps": _LEAST_STEPS})
+    return train.model_copy(update={"num_train_epochs": float(_EPOCHS)})
 
 
 def finetune(
@@ -114,12 +119,12 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         + (", from scratch" if settings.from_scratch else "")
     )
 
-    facts = _facts(checkpoint, settings, corpus.fingerprint, main, accelerator.num_processes)
+    facts = _facts(checkpoint, settings, corpus.fingerprint, main)
     start = run.resume_from(facts)
-    train = with_length(settings.train, len(corpus.train), accelerator.num_processes)
-    best = Best(
-        folder, main, train.early_stopping_patience, checkpoints.read_state(start)[0].step if start else 0
-    )
+    cursor = checkpoints.read_state(start)[0] if start else checkpoints.Cursor()
+    plan = StepPlan.of(settings.train, accelerator.num_processes, cursor)
+    train = with_length(settings.train, len(corpus.train), plan.first_batch)
+    best = Best(folder, main, train.early_stopping_patience, cursor.step)
 
     def evaluate() -> dict[str, float]:
         predictions, loss = predict(classifier, examples["held_out"], task)
@@ -181,7 +186,7 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
             "held_out": tables["held_out"],
             "best_of": len(best.values),
             "steps": fit.cursor.step,
-            "global_batch": trainer.global_batch,
+            "global_batch": trainer.plan.global_batch,
             "seconds": round(fit.cursor.seconds, 1),
             "examples_per_second": round(fit.examples_per_second),
             "architecture": architecture,
@@ -255,9 +260,7 @@ def _report(
     save_eval_results(folder, settings, table["model"])
 
 
-def _facts(
-    checkpoint: str, settings: FinetuneSettings, fingerprint: str, main: str, world: int
-) -> dict[str, Any]:
+def _facts(checkpoint: str, settings: FinetuneSettings, fingerprint: str, main: str) -> dict[str, Any]:
     """What must be the same when a run is resumed, for otherwise it would be another run."""
     noise, train = settings.noise, settings.train
     return {
@@ -269,8 +272,4 @@ def _facts(
         "noise": None if noise is None else [each.model_dump(mode="json") for each in noise],
         "train.seed": train.seed,
         "train.optimizer": train.optimizer,
-        # Batches of like length are made for it.
-        "the examples of a step": train.per_device_train_batch_size
-        * train.gradient_accumulation_steps
-        * world,
     }

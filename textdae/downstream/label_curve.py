@@ -23,7 +23,7 @@ from textdae.downstream.heads import choose, fit
 from textdae.downstream.metrics import intervals, measure, measures_of
 from textdae.downstream.predict import predict
 from textdae.downstream.vectors import Scaled
-from textdae.errors import SettingsError
+from textdae.errors import Interrupted, SettingsError
 from textdae.locate import weights_of
 from textdae.noise.label import LabelNoise
 from textdae.report.label_curve import Curve, Point, equivalence, interval, label_curve_picture, write_csv
@@ -32,6 +32,7 @@ from textdae.settings import LabelCurveSettings
 from textdae.training.batches import Examples
 from textdae.training.evaluation import spread
 from textdae.training.loop import Trainer
+from textdae.training.step_plan import StepPlan
 
 _SIZES = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 _FOLDS = 5
@@ -180,14 +181,14 @@ class _Tuned:
         self._asked: tuple[Labelled, Examples] | None = None
 
     def __call__(self, drawn: Labelled, test: Labelled, seed: int) -> tuple[np.ndarray, str]:
-        train = with_length(self.settings.train, len(drawn)).model_copy(
-            update={"seed": seed, "eval_steps": 0, "save_steps": 0, "early_stopping_patience": 0}
-        )
+        train = with_length(
+            self.settings.train, len(drawn), StepPlan.of(self.settings.train, 1).first_batch
+        ).model_copy(update={"seed": seed, "eval_steps": 0, "save_steps": 0, "early_stopping_patience": 0})
         classifier = self.work.classifier(drawn.labels, seed, self.from_scratch)
         with tempfile.TemporaryDirectory() as folder:
             fit = Trainer(classifier, self.work.batches(drawn), LabelNoise(), train, Path(folder)).fit()
         if fit.stopped_by:
-            raise KeyboardInterrupt
+            raise Interrupted(fit.stopped_by)
         classifier.eval()
         if self._asked is None or self._asked[0] is not test:
             self._asked = (test, self.work.batches(test))

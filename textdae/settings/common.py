@@ -98,7 +98,9 @@ class TrainSettings(Settings):
     per_device_train_batch_size: Annotated[int, Field(ge=1)] = 16
     """Examples per process per forward pass."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
-    """Forward passes per optimizer step."""
+    """Forward passes per optimizer step; where global_batch_size is set, or kept, they follow from it."""
+    global_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Examples per optimizer step, over all processes; default: what the two above made at the first start, kept by --resume."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the hidden matrices and AdamW for the rest; adamw: AdamW for all."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
@@ -135,6 +137,8 @@ class TrainSettings(Settings):
     """Processes that prepare batches ahead of the step; 0: the training process itself; default: 2 beside a GPU, else 0."""
     eval_steps: StepsOrShare = 0.1
     """Evaluate every so many steps, or every such share of the run if below 1; 0: only at the end."""
+    eval_share: Share | None = 0.1
+    """Evaluations take at most this share of a time_budget: those that would take more are left out; null: no limit."""
     save_steps: StepsOrShare = 0.25
     """Write a checkpoint every so many steps, or every such share of the run if below 1; 0: only at the end."""
     save_total_limit: Annotated[int, Field(ge=1)] = 2

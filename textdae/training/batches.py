@@ -105,7 +105,7 @@ class Ticket(NamedTuple):
     start: int
     size: int
     end: int | None
-    """Positions from here on are past the end of the run: they fill up the batch and are scored nowhere."""
+    """Positions from here on are past the end of the step, or of the run: they fill up the batch and are scored nowhere."""
     progress: float
     """Share of the run that is done, 0..1; noises move their level with it."""
 

@@ -40,6 +40,12 @@ class Cursor(NamedTuple):
     """Training time spent."""
     skipped: int = 0
     """Of the steps, those that were left out, their loss or gradient not being finite."""
+    global_batch: int = 0
+    """Examples of a step, over all processes; 0: not known yet."""
+    first_batch: int = 0
+    """The same at the first start of the run."""
+    eval_seconds: float = 0.0
+    """Of the training time, that of the evaluations."""
 
 
 def _sync(path: Path) -> None:
@@ -219,7 +225,7 @@ def read_state(path: Path) -> tuple[Cursor, dict[str, Any]]:
         state = json.loads((path / "training_state.json").read_text())
         cursor = Cursor(**state["cursor"])
         for name, value in cursor._asdict().items():
-            kinds = (int, float) if name == "seconds" else (int,)
+            kinds = (int, float) if name.endswith("seconds") else (int,)
             if type(value) not in kinds or not 0 <= value < 2**53:  # also what is not a number
                 raise ValueError(f"{name} = {value!r}")
         return cursor, dict(state["facts"])

@@ -31,6 +31,7 @@ from textdae.training.hardware import autocast_dtype, join_processes, keep_freed
 from textdae.training.log import Log, summary_writer
 from textdae.training.optimizers import build_optimizers, set_learning_rate
 from textdae.training.schedule import Every, Schedule
+from textdae.training.step_plan import StepPlan
 
 _MOST_IN_A_ROW = 20
 """Steps that may be left out one after the other; more are no accident."""
@@ -81,11 +82,12 @@ class Trainer:
         self.facts, self.evaluate, self.save_assets = facts or {}, evaluate, save_assets
         self.saved, self.enough = saved, enough
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
-        self.global_batch = (
-            settings.per_device_train_batch_size * settings.gradient_accumulation_steps * self.world
-        )
-        self.schedule = Schedule(settings, len(examples), self.global_batch)
-        self.batches = Batches(examples, noise, settings.seed, settings.target, self.global_batch)
+        before = checkpoint.read_state(resume_from)[0] if resume_from else Cursor()
+        self.plan = StepPlan.of(settings, self.world, before)
+        self._plan_note = self.plan.note(settings, before)
+        self.start = before._replace(global_batch=self.plan.global_batch, first_batch=self.plan.first_batch)
+        self.schedule = Schedule(settings, len(examples), self.plan.global_batch)
+        self.batches = Batches(examples, noise, settings.seed, settings.target, self.plan.first_batch)
 
         denoiser.to(self.device).train()
         compiled = should_compile(settings, self.device, self.schedule.max_steps)
@@ -102,22 +104,21 @@ class Trainer:
         self.model, *self.optimizers = self.accelerator.prepare(denoiser, *optimizers)
         if self.device.type == "cpu":
             keep_freed_memory()
-        self.start = Cursor()
         if resume_from:
             checkpoint.restore(resume_from, denoiser, self.optimizers)
-            self.start, _ = checkpoint.read_state(resume_from)
         self.last_saved, self._in_a_row = resume_from, 0
+        self._eval_cost = 0.0
         self._began = time.monotonic()
 
     def fit(self) -> FitResult:
-        """Train to the end of the run, or until SIGINT or SIGTERM; either way the last state is saved.
+        """Train to the end of the run, or until a signal ends it; either way the last state is saved.
 
         Raises:
             TextdaeError: the loss is no longer finite, or a checkpoint could not be written.
         """
         cursor, settings = self.start, self.settings
         self._began = time.monotonic()
-        progress = self.schedule.progress(cursor.step, cursor.seconds)
+        progress = self._progress(cursor)
         evaluation = Every(settings.eval_steps, cursor.step, progress)
         saving = Every(settings.save_steps, cursor.step, progress)
         on_gpu, workers = self.device.type == "cuda", settings.dataloader_num_workers
@@ -127,24 +128,27 @@ class Trainer:
         speeds: list[float] = []
         totals, since, since_examples = self._zeros(2), time.monotonic(), cursor.examples
         figures: dict[str, float] = {}
+        left_out = 0
         is_main = self.accelerator.is_main_process
         with Log(self.output_dir, cursor.step, settings.tensorboard, is_main) as log, _stop_signals() as stop:
+            if self._plan_note:
+                log.say(self._plan_note)
             progress, stopped_by = self._agree(1.0 if self.enough() else progress, stop())
             while progress < 1 and not stopped_by:
                 factor = self.schedule.factor(cursor.step, progress)
                 learning_rate = set_learning_rate(self.optimizers, factor)
-                micro_batches = [next(batches) for _ in range(settings.gradient_accumulation_steps)]
+                micro_batches = [next(batches) for _ in range(self.plan.passes)]
                 loss_sum, scored, norm = self._step(cursor.step, micro_batches)
                 totals += torch.stack([loss_sum, scored])
-                examples = cursor.examples + self.global_batch
-                if self.schedule.last_example is not None:
-                    examples = min(examples, self.schedule.last_example)
                 skipped = cursor.skipped + (not math.isfinite(norm))
-                cursor = Cursor(cursor.step + 1, examples, self._seconds(), skipped)
-                # Decided here once for all processes; everything below follows from it.
-                progress, stopped_by = self._agree(
-                    self.schedule.progress(cursor.step, cursor.seconds), stop()
+                cursor = cursor._replace(
+                    step=cursor.step + 1,
+                    examples=self._examples(cursor.step + 1),
+                    seconds=self._seconds(),
+                    skipped=skipped,
                 )
+                # Decided here once for all processes; everything below follows from it.
+                progress, stopped_by = self._agree(self._progress(cursor), stop())
 
                 if cursor.step % settings.logging_steps == 0:
                     loss, total = self._mean(totals)
@@ -165,10 +169,15 @@ class Trainer:
                 log.progress(progress, step=cursor.step, **figures)
 
                 pause = time.monotonic()
-                if evaluation.due(cursor.step, progress) or (progress >= 1 and settings.eval_steps):
-                    figures |= self._evaluate(log, cursor)
-                    if self.enough():
-                        progress = 1.0
+                last = progress >= 1 and settings.eval_steps > 0
+                if evaluation.due(cursor.step, progress) or last:
+                    if last or self._can_afford_evaluation(cursor, progress):
+                        figures |= self._evaluate(log, cursor)
+                        self._eval_cost, _ = self._agree(time.monotonic() - pause, 0)
+                        cursor = cursor._replace(eval_seconds=cursor.eval_seconds + self._eval_cost)
+                        progress, _ = self._agree(1.0 if self.enough() else progress, 0)
+                    else:
+                        left_out += 1
                 if saving.due(cursor.step, progress) and progress < 1 and not stopped_by:
                     self._save(cursor)
                 since += time.monotonic() - pause
@@ -177,6 +186,11 @@ class Trainer:
             if stopped_by:
                 log.say(
                     f"stopped by {signal.Signals(stopped_by).name} at step {cursor.step}; saved {self.last_saved}"
+                )
+            if left_out:
+                log.say(
+                    f"evaluations left out: {left_out}; those made took {cursor.eval_seconds:.0f} s of "
+                    f"{settings.time_budget:.0f} s (train.eval_share={settings.eval_share:g})"
                 )
             if cursor.skipped:
                 log.say(f"steps left out, their loss or gradient not being finite: {cursor.skipped:,}")
@@ -230,14 +244,26 @@ class Trainer:
 
     def _tickets(self) -> Iterator[Ticket]:
         """The stretches of the stream that this process trains on, step after step, without end."""
-        size, settings = self.settings.per_device_train_batch_size, self.settings
         for step in count(self.start.step):
-            progress = min(1.0, self.schedule.progress(step, self._seconds()))
-            first = self.start.examples + (step - self.start.step) * self.global_batch
-            for micro in range(settings.gradient_accumulation_steps):
-                # Dealt out so that 1 x 8, 2 x 4 and 8 x 1 see the same examples in a step.
-                begin = first + (micro * self.world + self.accelerator.process_index) * size
-                yield Ticket(begin, size, self.schedule.last_example, progress)
+            first = self._examples(step)
+            progress = min(1.0, self.schedule.progress(step, first, self._seconds()))
+            rank, end = self.accelerator.process_index, self.schedule.last_example
+            yield from self.plan.tickets(first, rank, end, progress)
+
+    def _examples(self, step: int) -> int:
+        """Where in the stream step `step` begins."""
+        examples = self.start.examples + (step - self.start.step) * self.plan.global_batch
+        return examples if self.schedule.last_example is None else min(examples, self.schedule.last_example)
+
+    def _progress(self, cursor: Cursor) -> float:
+        return self.schedule.progress(cursor.step, cursor.examples, cursor.seconds)
+
+    def _can_afford_evaluation(self, cursor: Cursor, progress: float) -> bool:
+        """Whether one more like the last leaves the training its share of the time so far; the first tells what one costs."""
+        share, budget = self.settings.eval_share, self.settings.time_budget
+        if share is None or budget is None:
+            return True
+        return cursor.eval_seconds + self._eval_cost <= share * budget * progress
 
     def _evaluate(self, log: Log, cursor: Cursor) -> dict[str, float]:
         if self.evaluate is None:
@@ -291,7 +317,10 @@ class Trainer:
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], int]]:
-    """Remember SIGINT and SIGTERM instead of dying of them; a second SIGINT is the usual KeyboardInterrupt."""
+    """Remember the signals that end a run instead of dying of them; a second SIGINT is the usual KeyboardInterrupt.
+
+    SIGHUP is a connection that was closed, unless the run was started to outlive it (nohup); SIGUSR1 is Slurm's warning.
+    """
     received = 0
 
     def remember(number: int, frame: FrameType | None) -> None:
@@ -303,7 +332,10 @@ def _stop_signals() -> Iterator[Callable[[], int]]:
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield lambda: received
         return
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has the first two
+    kept = [n for n in numbers if n == signal.SIGINT or signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, remember) for number in kept}
     try:
         yield lambda: received
     finally:

@@ -12,10 +12,14 @@ class Schedule:
         settings: the limits and the shape of the learning rate.
         examples: in one epoch.
         global_batch: examples in one optimizer step, over all processes.
+
+    Attributes:
+        last_example: where in the stream the epochs that were asked for end, whatever the steps are.
+        max_steps: those of a run that has this global batch from its beginning.
     """
 
     def __init__(self, settings: TrainSettings, examples: int, global_batch: int) -> None:
-        self.settings, self.global_batch = settings, global_batch
+        self.settings = settings
         self.last_example: int | None = None
         limits = [settings.max_steps] if settings.max_steps else []
         if settings.num_train_epochs:
@@ -23,11 +27,12 @@ class Schedule:
             limits.append(math.ceil(self.last_example / global_batch))
         self.max_steps: int | None = min(limits, default=None)
 
-    def progress(self, step: int, seconds: float) -> float:
-        """Share of the run done after `step` steps and `seconds` of training; 1 or more: it is over."""
-        by_steps = step / self.max_steps if self.max_steps else 0.0
+    def progress(self, step: int, examples: int, seconds: float) -> float:
+        """Share of the run done after so many steps, examples and seconds of training; 1 or more: it is over."""
+        by_steps = step / self.settings.max_steps if self.settings.max_steps else 0.0
+        by_examples = examples / self.last_example if self.last_example else 0.0
         by_clock = seconds / self.settings.time_budget if self.settings.time_budget else 0.0
-        return max(by_steps, by_clock)
+        return max(by_steps, by_examples, by_clock)
 
     def factor(self, step: int, progress: float) -> float:
         """What the peak learning rate is multiplied with in step `step` (from 0)."""
