@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from textdae.errors import SettingsError, TextdaeError, panics_refused
+from textdae.errors import SettingsError, TextdaeError, memory_refused, panics_refused
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -85,7 +85,7 @@ def quiet() -> None:
 def main() -> None:
     """Entry point: an error that a person can mend is one line, not a traceback."""
     try:
-        with panics_refused("a library"):
+        with panics_refused("a library"), memory_refused("set a smaller batch, model or data.image_size"):
             app()
     except TextdaeError as error:
         for line in str(error).splitlines():
