@@ -3,12 +3,14 @@
 import os
 import sys
 import threading
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, Annotated, Any, cast
 
 import typer
 
-from textdae.errors import SettingsError, TextdaeError, memory_refused, panics_refused
+from textdae.errors import SettingsError, TextdaeError, panics_refused
+from textdae.escape import Screen, for_terminal
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -85,9 +87,9 @@ def quiet() -> None:
 def main() -> None:
     """Entry point: an error that a person can mend is one line, not a traceback."""
     try:
-        with panics_refused("a library"), memory_refused("set a smaller batch, model or data.image_size"):
+        with panics_refused("a library"), redirect_stdout(cast(IO[str], Screen(sys.stdout))):
             app()
     except TextdaeError as error:
-        for line in str(error).splitlines():
+        for line in for_terminal(str(error)).split("\n"):
             print(f"textdae: {line}", file=sys.stderr)
         sys.exit(error.exit_code)

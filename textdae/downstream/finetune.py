@@ -22,6 +22,7 @@ from textdae.downstream.heads import constant
 from textdae.downstream.metrics import is_better, measure, measures_of, per_class
 from textdae.downstream.predict import outputs, predict
 from textdae.errors import SettingsError
+from textdae.escape import for_csv
 from textdae.hub.name import public
 from textdae.locate import digests
 from textdae.models.sharding import whole_weights
@@ -252,7 +253,7 @@ def _report(
         with open(folder / "classes.csv", "w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, list(rows[0]))
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows({key: for_csv(value) for key, value in row.items()} for row in rows)
     if task.kind == "single_label_classification":
         confusion_picture(predictions, corpus.test.labels, task.classes, folder / "confusion.png")
     card = classifier_card(checkpoint, settings, metrics, corpus.notes)

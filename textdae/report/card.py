@@ -1,12 +1,14 @@
 """The card of what a run left: what it is, how good beside its floors, how it was made, and how to load it."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from textdae.escape import for_markdown
 from textdae.hub.name import public
 from textdae.report.card_data import front_matter, head
 from textdae.report.scores import Scores, markdown_table
@@ -28,11 +30,13 @@ def text_card(
     passage: str,
 ) -> str:
     """The README.md of a masked language model; `passage` holds a mask to try it on."""
-    sentences = "\n".join(f"- {_escape(sample)}" for sample in samples)
+    sentences = "\n".join(f"- {for_markdown(sample)}" for sample in samples)
     base = settings.model.from_pretrained
     trained = f"{settings.tokenizer.algorithm}, trained on the same text"
     origin = (
-        f"that of {_escape(public(own))}" if (own := base or settings.tokenizer.from_pretrained) else trained
+        f"that of {for_markdown(public(own))}"
+        if (own := base or settings.tokenizer.from_pretrained)
+        else trained
     )
     return _card(
         settings, metrics, notes,
@@ -86,7 +90,7 @@ def image_card(
         idea=f"""The encoder sees a corrupted image, the decoder gives back the image from before the noise. It is
 {"a stock " if stock else "an " if settings.model.type == "autoencoder" else "a "}`{metrics["architecture"]}` of \
 {metrics["parameters"] / 1e6:.2f} M parameters.""",
-        question=f"""Held-out images under the noise "{_escape(noise)}", the same at every evaluation ({metrics["scored"]:,} pixel values
+        question=f"""Held-out images under the noise "{for_markdown(noise)}", the same at every evaluation ({metrics["scored"]:,} pixel values
 scored). PSNR is that of the pooled MSE, for pixels in [0, 1]. A floor is the score of a rival that learns no
 representation.""",
         table=metrics["held_out"],
@@ -113,7 +117,9 @@ def classifier_card(
     task = "text-classification" if text else "image-classification"
     learnt = "a number" if metrics["task"] == "regression" else f"{len(classes)} classes"
     start = (
-        "weights drawn at random" if settings.from_scratch else f"the encoder {_escape(public(checkpoint))}"
+        "weights drawn at random"
+        if settings.from_scratch
+        else f"the encoder {for_markdown(public(checkpoint))}"
     )
     asked = '"some text"' if text else '"picture.png"'
     base = None if settings.from_scratch else checkpoint
@@ -141,7 +147,8 @@ print(classify({asked}))""",
 
 def checkpoint_card(config: Mapping[str, Any], step: int | None, training_state: bool) -> str:
     """The README.md of a checkpoint whose run has not ended, or of one that was made elsewhere."""
-    architecture = (config.get("architectures") or [config.get("model_type", "model")])[0]
+    named = (config.get("architectures") or [config.get("model_type", "model")])[0]
+    architecture = re.sub(r"\W", "", str(named))  # a name of a class, within backticks
     masked = architecture.endswith("ForMaskedLM")
     ours = (
         "import textdae  # makes AutoModel know this model\n"
@@ -222,13 +229,13 @@ def _card(
 ) -> str:
     hub = settings.hub
     lines = [
-        f"data: {_escape('; '.join(_without_place(note, settings.data) for note in notes))}",
-        f"licence of the data: {_escape(hub.data_license or 'not stated')}",
+        f"data: {for_markdown('; '.join(_without_place(note, settings.data) for note in notes))}",
+        f"licence of the data: {for_markdown(hub.data_license or 'not stated')}",
         *more,
-        *([f"started from: {_escape(public(base))}"] if base else []),
+        *([f"started from: {for_markdown(public(base))}"] if base else []),
         f"noise: {noise}",
         f"{metrics['steps']:,} steps of {metrics['global_batch']} {example}, {_time(metrics['seconds'])} on "
-        f"{_escape(metrics['hardware'])}",
+        f"{for_markdown(metrics['hardware'])}",
         "`settings.yaml` and `versions.json` beside this file say the rest",
     ]
     made = "\n".join(f"- {line}" for line in lines)
@@ -283,10 +290,3 @@ def _without_place(note: str, data: Any) -> str:
         if "/" in place or place.startswith("~"):
             note = note.replace(place, public(place))
     return note
-
-
-def _escape(text: str) -> str:
-    """Text that Markdown and HTML leave as it is."""
-    for character in "\\`*_{}[]()<>#|!&~$":
-        text = text.replace(character, "\\" + character)
-    return " ".join(text.split())
