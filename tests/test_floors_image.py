@@ -2,6 +2,7 @@
 
 import builtins
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -395,3 +396,24 @@ def test_without_scikit_image_it_is_said_at_once(monkeypatch):
     with pytest.raises(SettingsError) as raised:
         require_images_extra()
     assert str(raised.value) == "images are measured with scikit-image; run: pip install 'textdae[images]'"
+
+
+class _Many:
+    """Images that are made when they are asked for."""
+
+    def batch(self, numbers):
+        draw = torch.Generator().manual_seed(int(numbers[0]))
+        return {"pixel_values": torch.rand(len(numbers), 1, 16, 16, generator=draw)}
+
+
+def test_the_linear_floors_hold_only_a_batch_of_images_in_memory():
+    numbers = torch.arange(20_000)
+    for count in (
+        lambda: image._moments(_Many(), numbers),
+        lambda: image._least_squares(_Many(), image_noise((s.GaussianNoise(),)), numbers),
+    ):
+        tracemalloc.start()
+        count()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 20e6  # all of them are 41 MB in float64

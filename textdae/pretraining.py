@@ -152,5 +152,6 @@ def _export(
         table = metrics["held_out"]
         floors = {name.removeprefix("floor: "): row["loss"] for name, row in table.items() if name != "model"}
         final = (metrics["steps"], table["model"]["loss"])
-        loss_curve(read_log(folder / "log.jsonl"), final, floors, folder / "loss.png")
+        decibels = "psnr" in table["model"]
+        loss_curve(read_log(folder / "log.jsonl"), final, floors, folder / "loss.png", decibels=decibels)
         return task.report(folder, settings, metrics, samples)

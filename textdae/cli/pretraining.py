@@ -114,7 +114,9 @@ def evaluate(
             points = sorted((float(level), result["held_out"]) for level, result in results["levels"].items())
             names = [name for name in points[0][1] if all(name in table for _, table in points)]
             losses = {name: [table[name]["loss"] for _, table in points] for name in names}
-            level_sweep([level for level, _ in points], losses, output / "levels.png")
+            level_sweep(
+                [level for level, _ in points], losses, output / "levels.png", "psnr" in points[0][1]["model"]
+            )
             written.append(output / "levels.png")
         typer.echo(f"\nwritten: {', '.join(map(str, written))}")
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from textdae.data.cache import cache_root, digest
 from textdae.data.class_names import class_names_of
+from textdae.data.image_labels import labels_from_tables
 from textdae.data.labels import whole_number
 from textdae.data.patterns import digits, patterns
 from textdae.data.pictures import UnusablePicture, read_picture
@@ -18,7 +19,7 @@ from textdae.data.source_files import Kinds, SourceFiles, digests_of, find_files
 from textdae.data.source_hub import HubRows
 from textdae.errors import SettingsError, listed, reason
 from textdae.settings import ImageDataSettings
-from textdae.settings.image import IMAGE_SUFFIXES
+from textdae.settings.image import IMAGE_SUFFIXES, METADATA_FILES
 
 IMAGE_FILES = Kinds(
     "picture",
@@ -26,6 +27,7 @@ IMAGE_FILES = Kinds(
     False,
     (".txt", ".txt.gz", ".jsonl", ".csv"),
     "for text set modality=text",
+    METADATA_FILES,
 )
 Entry = tuple[str, Callable[[Counter[str]], Image.Image], Any]
 """A picture's name, what opens it, and its label (None where it has none)."""
@@ -93,20 +95,31 @@ def _from_file(file: Path, data: ImageDataSettings, notes: Counter[str]) -> Imag
 
 
 def _file_source(data: ImageDataSettings, found: SourceFiles) -> ImageSource:
-    """Files; where all of them lie in subfolders of one folder, the names of these are the classes."""
+    """Files; a folder's classes are in its metadata file, or are the subfolders where all of them lie in such."""
     files, root = found.files, found.folder
-    classes: list[str | None] = [None] * len(files)
-    if root and all(file.parent != root for file in files):
+    labels: list[Any] | None = None
+    left_out = found.left_out
+    if root:
+        labels, unlisted = labels_from_tables(root, files, data.label_column)
+        left_out = left_out + unlisted
+    classes: list[Any] = labels or [None] * len(files)
+    if not labels and root and all(file.parent != root for file in files):
         classes = [file.relative_to(root).parts[0] for file in files]
     names = (str(file.relative_to(root) if root else file.name) for file in files)
     contents = list(zip(names, digests_of(files, cache_root(data.cache_dir)), strict=True))
 
     def entries() -> Iterator[Entry]:
         for file, label in zip(files, classes, strict=True):
-            yield str(file), functools.partial(_from_file, file, data), label
+            name = str(file)
+            label = _label({data.label_column: label}, name, data) if labels else label
+            yield name, functools.partial(_from_file, file, data), label
 
     return ImageSource(
-        data.source, digest("image files", contents), len(files), entries, left_out=found.left_out
+        data.source,
+        digest("image files", contents, *([labels] if labels else [])),
+        len(files),
+        entries,
+        left_out=left_out,
     )
 
 

@@ -28,6 +28,8 @@ class Kinds(NamedTuple):
     """Endings of the other modality's files."""
     hint: str
     """What to do where the files are of the other modality."""
+    tables: tuple[str, ...] = ()
+    """Names of files that lie beside these and are read with them."""
 
 
 class SourceFiles(NamedTuple):
@@ -74,7 +76,7 @@ def _in_folder(folder: Path, source: str, kinds: Kinds) -> SourceFiles:
     for group in kinds.endings:
         files = files or [file for file in inside if _ends(file, group)]
     chosen = set(files)
-    rest = [file for file in inside if file not in chosen]
+    rest = [file for file in inside if file not in chosen and file.name.lower() not in kinds.tables]
     pictures_with_a_table = all(file.stem == "metadata" for file in files) and kinds.by_ending
     if not files or pictures_with_a_table:
         known = ", ".join(ending for group in kinds.endings for ending in group)

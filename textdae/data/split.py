@@ -16,9 +16,13 @@ def is_held_out(content: str | bytes, share: float) -> bool:
 
     Blank space around a text does not matter.
     """
+    return split_point(content) < share * 2**64
+
+
+def split_point(content: str | bytes) -> int:
+    """A number below 2^64 that an example's content decides; the lowest are held out."""
     content = content.strip().encode() if isinstance(content, str) else content
-    name = hashlib.blake2b(content, digest_size=8).digest()
-    return int.from_bytes(name) < share * 2**64
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 
 
 def other_source(data: D, side: str = "held_out") -> D | None:

@@ -6,7 +6,7 @@ B batch, C channels, H, W pixels, D = C H W values of an image, M training image
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -23,6 +23,7 @@ MOST_VALUES = 4096
 """Images of more values than this have no linear floors: their covariance would not fit."""
 _MOST_CONDITIONAL = 1024  # a system of equations for each image
 _MOST_IMAGES = 20_000
+_AT_ONCE = 1024  # images, of which a batch is held in memory
 _BLURS = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
 
 
@@ -153,23 +154,28 @@ def _best_blur(train: Examples, noise: Noise, numbers: Tensor) -> float:
     return min(errors, key=errors.__getitem__)
 
 
-def _flat(train: Examples, numbers: Tensor) -> np.ndarray:
-    """Training images, one a row. (M, D), float32."""
-    return np.concatenate(
-        [train.batch(part)["pixel_values"].flatten(1).numpy() for part in numbers.split(1024)]
-    )
+def _flat(train: Examples, numbers: Tensor) -> Iterator[np.ndarray]:
+    """Training images in batches, one a row. (at most 1,024, D), float64."""
+    for part in numbers.split(_AT_ONCE):
+        yield train.batch(part)["pixel_values"].flatten(1).numpy().astype(np.float64)
 
 
 def _moments(train: Examples, numbers: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Mean (D,) and covariance (D, D) of the training images, in float64."""
-    images = _flat(train, numbers).astype(np.float64)
-    mean = images.mean(0)
-    images -= mean
-    return mean, images.T @ images / len(images)
+    mean = _mean_of(train, numbers)
+    covariance = np.zeros((len(mean), len(mean)))
+    for images in _flat(train, numbers):
+        images -= mean
+        covariance += images.T @ images
+    return mean, covariance / len(numbers)
+
+
+def _mean_of(train: Examples, numbers: Tensor) -> np.ndarray:
+    return np.sum([images.sum(0) for images in _flat(train, numbers)], 0) / len(numbers)
 
 
 def _mean(train: Examples, numbers: Tensor) -> Rebuild:
-    mean = _flat(train, numbers).mean(0, dtype=np.float64)
+    mean = _mean_of(train, numbers)
 
     def rebuild(corrupted: Corrupted) -> np.ndarray:
         shape = corrupted.target.shape
@@ -199,14 +205,24 @@ def _linear_gaussian(train: Examples, numbers: Tensor, sigma: float) -> Rebuild:
 
 def _least_squares(train: Examples, noise: Noise, numbers: Tensor) -> Rebuild:
     """The best affine map from noisy to clean training images, for noises without a closed form; clipped."""
-    corrupted = frozen(train, noise, numbers)
-    noisy = corrupted.inputs["pixel_values"].flatten(1).numpy().astype(np.float64)
-    clean = corrupted.target.flatten(1).numpy().astype(np.float64)
-    mean_in, mean_out = noisy.mean(0), clean.mean(0)
-    noisy -= mean_in
-    covariance = noisy.T @ noisy / len(noisy)
-    covariance += 1e-4 * np.eye(len(mean_in))  # pixels that never change
-    cross = noisy.T @ (clean - mean_out) / len(noisy)
+
+    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for part in numbers.split(_AT_ONCE):
+            corrupted = frozen(train, noise, part)
+            noisy, clean = corrupted.inputs["pixel_values"], corrupted.target
+            yield (
+                noisy.flatten(1).numpy().astype(np.float64),
+                clean.flatten(1).numpy().astype(np.float64),
+            )
+
+    sums = [(noisy.sum(0), clean.sum(0)) for noisy, clean in pairs()]
+    mean_in, mean_out = (np.sum(side, 0) / len(numbers) for side in zip(*sums, strict=True))
+    covariance = 1e-4 * np.eye(len(mean_in))  # pixels that never change
+    cross = np.zeros_like(covariance)
+    for noisy, clean in pairs():
+        noisy -= mean_in
+        covariance += noisy.T @ noisy / len(numbers)
+        cross += noisy.T @ (clean - mean_out) / len(numbers)
     return _affine(np.linalg.solve(covariance, cross), mean_in, mean_out)
 
 

@@ -1,5 +1,6 @@
 """Pictures of a run, as PNG."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-_BLUE, _ORANGE = "#2563eb", "#d97706"
+_BLUE = "#2563eb"
+_BASELINES = ("#d97706", "#059669", "#7c3aed", "#dc2626", "#57534e", "#0891b2", "#be185d")
+_STYLES = ("--", ":", "-.", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (3, 6)))
+"""Of the baselines one after the other: told apart by colour, and by line where colours cannot be seen."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -31,6 +35,7 @@ def loss_curve(
     floors: Mapping[str, float],
     path: Path,
     final_name: str = "held out",
+    decibels: bool = False,
 ) -> None:
     """Training and held-out loss against the step, with the floors as lines.
 
@@ -39,10 +44,12 @@ def loss_curve(
         final: step and loss of the evaluation at the end, on all the examples that the floors are measured on.
         floors: name -> loss.
         final_name: what the evaluation at the end was on.
+        decibels: the losses are squared errors of pixels in [0, 1], and shown as PSNR.
     """
+    shown = _psnr if decibels else float
     figure, axes = _figure()
-    training = [(entry["step"], entry["loss"]) for entry in entries if "loss" in entry]
-    held_out = [(entry["step"], entry["eval_loss"]) for entry in entries if "eval_loss" in entry]
+    training = [(entry["step"], shown(entry["loss"])) for entry in entries if "loss" in entry]
+    held_out = [(entry["step"], shown(entry["eval_loss"])) for entry in entries if "eval_loss" in entry]
     if training:
         axes.plot(
             *zip(*training, strict=True),
@@ -59,28 +66,51 @@ def loss_curve(
             markersize=4,
             label="held out, a sample",
         )
-    at_the_end = f"{final_name}, at the end ({final[1]:.3g})"
-    axes.plot(*final, color=_BLUE, marker="*", markersize=13, linestyle="", label=at_the_end)
-    styles = ("--", ":", "-.", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (3, 6)))
-    for style, (name, loss) in zip(styles, floors.items(), strict=False):
-        axes.axhline(loss, color=_ORANGE, linestyle=style, linewidth=1.2, label=f"floor: {name} ({loss:.3g})")
-    if final[1] < 0.1:  # a squared error, where what matters happens near zero
-        axes.set_yscale("log")
+    at_the_end = f"{final_name}, at the end ({_said(shown(final[1]), decibels)})"
+    axes.plot(
+        final[0], shown(final[1]), color=_BLUE, marker="*", markersize=13, linestyle="", label=at_the_end
+    )
+    for (color, style), (name, loss) in zip(_looks(len(floors)), floors.items(), strict=True):
+        label = f"floor: {name} ({_said(shown(loss), decibels)})"
+        axes.axhline(shown(loss), color=color, linestyle=style, linewidth=1.2, label=label)
     axes.set_xlabel("optimizer step")
-    axes.set_ylabel("loss per scored position")
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=130)
+    _finish(figure, axes, decibels, path)
 
 
-def level_sweep(levels: Sequence[float], losses: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Held-out loss against the level of the noise, for the model and its floors."""
+def level_sweep(
+    levels: Sequence[float], losses: Mapping[str, Sequence[float]], path: Path, decibels: bool = False
+) -> None:
+    """Held-out loss against the level of the noise, for the model and its floors.
+
+    Args:
+        decibels: the losses are squared errors of pixels in [0, 1], and shown as PSNR.
+    """
     figure, axes = _figure(5.5)
+    looks = iter(_looks(len(losses)))
     for name, values in losses.items():
-        color = _BLUE if name == "model" else _ORANGE
-        axes.plot(
-            levels, values, color=color, marker="o", linestyle="-" if name == "model" else "--", label=name
-        )
+        color, style = (_BLUE, "-") if name == "model" else next(looks)
+        shown = [_psnr(value) for value in values] if decibels else values
+        axes.plot(levels, shown, color=color, marker="o", markersize=4, linestyle=style, label=name)
     axes.set_xlabel("level of the noise")
-    axes.set_ylabel("loss per scored position")
-    axes.legend(frameon=False, fontsize=8)
+    _finish(figure, axes, decibels, path)
+
+
+def _looks(count: int) -> list[tuple[str, Any]]:
+    """A colour and a line for each of the baselines; 49 differ."""
+    return [(_BASELINES[number % 7], _STYLES[(number + number // 7) % 7]) for number in range(count)]
+
+
+def _psnr(loss: float) -> float:
+    """Of a squared error, in dB; at most 120."""
+    return -10 * math.log10(max(loss, 1e-12))
+
+
+def _said(value: float, decibels: bool) -> str:
+    return f"{value:.2f} dB" if decibels else f"{value:.3g}"
+
+
+def _finish(figure: Figure, axes: Any, decibels: bool, path: Path) -> None:
+    """Name the losses, and put the legend below the axes, where it hides no line."""
+    axes.set_ylabel("PSNR in dB, higher is better" if decibels else "loss per scored position")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)

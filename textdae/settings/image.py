@@ -17,6 +17,8 @@ from textdae.settings.common import (
 
 EMBEDDED_SOURCES = ("digits", "patterns")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Tables of labels that may lie beside picture files, as `datasets` reads them."""
 IMAGE_MODELS = ("autoencoder", "unet", "vit")
 IMAGE_NOISES = (
     "gaussian",
@@ -44,7 +46,7 @@ class ImageDataSettings(DataSettings):
     image_column: str = "image"
     """Column of a table that holds the image."""
     label_column: str = "label"
-    """Column of a table that holds the class, kept where it is there; a folder's classes are its subfolders."""
+    """Column of a table that holds the class, kept where it is there; a folder's classes are those of its metadata.csv (or .jsonl, .parquet), else its subfolders."""
     image_size: Annotated[int, Field(ge=2, le=1024)] | None = None
     """Height and width in pixels: the shorter side is resized, the middle cut out; default: the images' own, if all share one."""
     channels: Literal[1, 3] | None = None

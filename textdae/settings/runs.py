@@ -14,6 +14,7 @@ from textdae.settings.image import (
     IMAGE_MODELS,
     IMAGE_NOISES,
     IMAGE_SUFFIXES,
+    METADATA_FILES,
     AutoencoderSettings,
     GaussianNoise,
     ImageDataSettings,
@@ -64,7 +65,7 @@ def _holds_images(source: str) -> bool:
     folder, found = Path(source).expanduser(), False
     try:
         for path in folder.rglob("*") if folder.is_dir() else ():
-            if path.name.lower().endswith(_TEXT_SUFFIXES):
+            if path.name.lower().endswith(_TEXT_SUFFIXES) and path.name.lower() not in METADATA_FILES:
                 return False
             found = found or path.name.lower().endswith(IMAGE_SUFFIXES)
     except OSError:
