@@ -44,6 +44,25 @@ class Interrupted(TextdaeError):
         self.exit_code = 128 + number
 
 
+@contextmanager
+def memory_refused(way_out: str) -> Iterator[None]:
+    """Turn what torch and NumPy raise where memory runs out into one line.
+
+    Args:
+        way_out: what takes less.
+
+    Raises:
+        TextdaeError: it ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        ran_out = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        if not ran_out and not re.search("allocate memory|out of memory", str(error)):
+            raise
+        raise TextdaeError(f"out of memory: {first_line(error)}; {way_out}") from None
+
+
 def first_line(error: BaseException) -> str:
     """What an error of somebody else's says, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

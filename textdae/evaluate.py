@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from textdae.errors import memory_refused
 from textdae.modalities import modality
 from textdae.report.scores import score_table
 from textdae.settings import EvaluateRunSettings
@@ -12,6 +13,7 @@ from textdae.training.evaluation import spread
 from textdae.training.hardware import autocast_dtype, choose_device
 
 
+@memory_refused("set a smaller evaluate.batch_size")
 def evaluate_checkpoint(
     checkpoint: str,
     settings: EvaluateRunSettings,

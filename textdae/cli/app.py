@@ -9,7 +9,7 @@ from typing import IO, Annotated, Any, cast
 
 import typer
 
-from textdae.errors import SettingsError, TextdaeError, panics_refused
+from textdae.errors import SettingsError, TextdaeError, memory_refused, panics_refused
 from textdae.escape import Screen, for_terminal
 
 app = typer.Typer(
@@ -87,7 +87,9 @@ def quiet() -> None:
 def main() -> None:
     """Entry point: an error that a person can mend is one line, not a traceback."""
     try:
-        with panics_refused("a library"), redirect_stdout(cast(IO[str], Screen(sys.stdout))):
+        screen = redirect_stdout(cast(IO[str], Screen(sys.stdout)))
+        memory = memory_refused("set a smaller batch, model or data.image_size")
+        with screen, panics_refused("a library"), memory:
             app()
     except TextdaeError as error:
         for line in for_terminal(str(error)).split("\n"):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from textdae.checkpoints import load_image
 from textdae.data.pictures import fit, read_picture
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, memory_refused
 from textdae.models.image import ImageDenoiser
 from textdae.models.unet import UNet
 from textdae.settings import ImageDataSettings
@@ -25,6 +25,7 @@ from textdae.training.hardware import choose_device
 _TILE = 512
 
 
+@memory_refused("take a smaller picture or a smaller model")
 def denoise_pictures(
     model: str | Path | ImageDenoiser,
     source: str | Path,

@@ -5,6 +5,7 @@ processes and micro-batches; a mean of means would weigh a micro-batch with few 
 """
 
 import math
+import os
 import signal
 import statistics
 import threading
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator, DistributedType
 
-from textdae.errors import SettingsError, TextdaeError
+from textdae.errors import SettingsError, TextdaeError, memory_refused
 from textdae.models import Denoiser
 from textdae.noise import Corrupted, Noise
 from textdae.settings import TrainSettings
@@ -29,6 +30,7 @@ from textdae.training.batches import Batches, Examples, Ticket, load
 from textdae.training.checkpoint import Cursor
 from textdae.training.hardware import autocast_dtype, join_processes, keep_freed_memory, should_compile
 from textdae.training.log import Log, summary_writer
+from textdae.training.memory import activation_bytes, available_memory, check_batch_fits, check_model_fits
 from textdae.training.optimizers import build_optimizers, set_learning_rate
 from textdae.training.schedule import Every, Schedule
 from textdae.training.step_plan import StepPlan
@@ -89,11 +91,20 @@ class Trainer:
         self.schedule = Schedule(settings, len(examples), self.plan.global_batch)
         self.batches = Batches(examples, noise, settings.seed, settings.target, self.plan.first_batch)
 
-        denoiser.to(self.device).train()
+        sharded = self.accelerator.distributed_type == DistributedType.FSDP
+        size = sum(parameter.numel() for parameter in denoiser.parameters())
+        size = size // self.world if sharded else size
+        # On a CPU the processes of a host share its memory.
+        sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.device.type == "cpu" else 1
+        self.dtype = autocast_dtype(settings.precision, self.device)
+        free = available_memory(self.device)
+        check_model_fits(size, free, sharing)
+        denoiser.to(self.device).eval()
         compiled = should_compile(settings, self.device, self.schedule.max_steps)
         denoiser.optimize_for(self.device, compiled, settings.fast == "auto")
-        self.dtype = autocast_dtype(settings.precision, self.device)
-        sharded = self.accelerator.distributed_type == DistributedType.FSDP
+        each = activation_bytes(denoiser, examples, noise, self.dtype)
+        check_batch_fits(size, each, settings.per_device_train_batch_size, free, sharing)
+        denoiser.train()
         if sharded and settings.optimizer == "muon":
             raise SettingsError(
                 "train.optimizer: muon needs whole matrices; under FSDP set train.optimizer=adamw"
@@ -114,8 +125,14 @@ class Trainer:
         """Train to the end of the run, or until a signal ends it; either way the last state is saved.
 
         Raises:
-            TextdaeError: the loss is no longer finite, or a checkpoint could not be written.
+            TextdaeError: the loss is no longer finite, memory ran out, or a checkpoint could not be written.
         """
+        with memory_refused(
+            "set a smaller train.per_device_train_batch_size and more train.gradient_accumulation_steps"
+        ):
+            return self._fit()
+
+    def _fit(self) -> FitResult:
         cursor, settings = self.start, self.settings
         self._began = time.monotonic()
         progress = self._progress(cursor)

@@ -1,0 +1,117 @@
+"""Whether a run fits into memory, asked before its first step."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from textdae.errors import SettingsError
+from textdae.models import Denoiser
+from textdae.noise import Draw, Noise
+from textdae.training.batches import Examples
+
+_BYTES_PER_PARAMETER = 16
+"""A weight, its gradient and AdamW's two moments, in fp32."""
+_SMALLER = "set a smaller model.hidden_size, or smaller examples (data.image_size, data.block_size)"
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Bytes that this process may still take on a device; None where nobody knows."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type not in ("cpu", "mps"):
+        return None
+    free: list[int] = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    except OSError:  # not Linux: all that there is, for want of better
+        if "SC_PHYS_PAGES" in os.sysconf_names:
+            free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for most, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):  # fmt: skip
+        try:  # the limit of a container
+            limit, taken = (int(Path("/sys/fs/cgroup", name).read_text()) for name in (most, used))
+            free.append(limit - taken)
+        except (OSError, ValueError):  # there is none, or it is "max"
+            continue
+    return min(free) if free else None
+
+
+def check_model_fits(parameters: int, free: int | None, processes: int = 1) -> None:
+    """Refuse a model whose weights, gradients and optimizer are more than there is memory.
+
+    Args:
+        parameters: their number, in each process.
+        free: bytes; None where nobody knows, and nothing is refused.
+        processes: that share this memory.
+
+    Raises:
+        SettingsError: it does not fit.
+    """
+    needed = parameters * _BYTES_PER_PARAMETER * processes
+    if free is not None and needed > free:
+        raise SettingsError(
+            f"model: {parameters / 1e6:,.0f} M parameters need {needed / 1e9:,.1f} GB with their gradients and optimizer, "
+            f"{free / 1e9:,.1f} GB are free; {_SMALLER}"
+        )
+
+
+def check_batch_fits(
+    parameters: int, per_example: int, batch_size: int, free: int | None, processes: int = 1
+) -> None:
+    """Refuse a batch of which the activations are more than the memory that the model leaves.
+
+    Args:
+        parameters: of the model, in each process.
+        per_example: bytes of the activations of one example, see `activation_bytes`.
+        batch_size: examples in one forward pass.
+        free: bytes; None where nobody knows, and nothing is refused.
+        processes: that share this memory.
+
+    Raises:
+        SettingsError: it does not fit; says what would.
+    """
+    fixed = parameters * _BYTES_PER_PARAMETER
+    needed = (fixed + per_example * batch_size) * processes
+    if free is None or needed <= free:
+        return
+    fits = (free // processes - fixed) // max(per_example, 1)
+    way_out = (
+        f"set train.per_device_train_batch_size={fits} or less (train.gradient_accumulation_steps makes up for it), "
+        f"or {_SMALLER.removeprefix('set ')}"
+        if fits > 0
+        else _SMALLER
+    )
+    raise SettingsError(
+        f"train.per_device_train_batch_size: {batch_size} examples at once need {needed / 1e9:,.1f} GB "
+        f"({per_example / 1e9:,.2f} GB each), {free / 1e9:,.1f} GB are free; {way_out}"
+    )
+
+
+def activation_bytes(denoiser: Denoiser, examples: Examples, noise: Noise, dtype: torch.dtype | None) -> int:
+    """Bytes that a training step keeps of one more example until its backward pass.
+
+    Measured by forward passes of one example and of two: what a step keeps however large its batch is drops out.
+    """
+    once, twice = (_kept(denoiser, examples, noise, dtype, count) for count in (1, 2))
+    return max(twice - once, 0)
+
+
+def _kept(denoiser: Denoiser, examples: Examples, noise: Noise, dtype: torch.dtype | None, count: int) -> int:
+    device = next(denoiser.parameters()).device
+    own = {parameter.untyped_storage().data_ptr() for parameter in denoiser.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    numbers = torch.zeros(count, dtype=torch.long)
+    corrupted = noise(examples.batch(numbers), Draw(0, numbers, numbers)).to(device)
+    hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
+    with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None), hooks:
+        output = denoiser(corrupted)  # holds the graph, so that no storage is used twice
+    del output
+    return sum(kept.values())
