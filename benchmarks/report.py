@@ -44,6 +44,7 @@ Written by `python benchmarks/report.py` from the files in [results/](results); 
 """
 COLUMNS = ("what", "figure", "spread", "goal", "reached", "command", "commit", "date")
 QUESTIONS = {
+    "whole words": "15% of the held-out words, chosen by the text, every piece masked: the same for every tokenizer and baseline",
     "tokens, 80/10/10": "15% of the held-out tokens, of which a tenth is shown to the model; easier than whole words",
 }
 """What an entry's `questions` mean."""

@@ -29,7 +29,7 @@ BLOCK, BATCH = 128, 32
 CONFIG = Path(__file__).parent.parent / "configs/text-mini.yaml"
 SIZES = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 640}
 WARM_UP, STEPS = 15, 30
-QUESTIONS = "tokens, 80/10/10"
+QUESTIONS = "whole words"
 """What `held_out_loss` and ours hide in the held-out text."""
 
 
@@ -131,16 +131,18 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
 def held_out_loss(model, folder: str, corpus) -> float:
     """What the evaluation of ours says of a stock model, saved and loaded: `Trainer` leaves a changed `forward` on it."""
     from textdae.data.tokenizer import vocabulary_of
+    from textdae.modalities.text import word_questions
     from textdae.models.text import TextDenoiser, load_masked_lm
-    from textdae.noise import TokenNoise
-    from textdae.settings import EvaluateSettings
-    from textdae.training.evaluation import evaluate, spread
+    from textdae.settings.text import TextEvaluateSettings
+    from textdae.training.evaluation import evaluate
 
-    noise = TokenNoise(vocabulary_of(corpus.tokenizer), 0.15)
-    numbers = spread(len(corpus.held_out), EvaluateSettings().max_examples)
+    asked = TextEvaluateSettings()
+    questions = word_questions(
+        corpus.held_out, vocabulary_of(corpus.tokenizer), asked.rate, asked.max_examples
+    )
     model.save_pretrained(f"{folder}/model")
     denoiser = TextDenoiser(load_masked_lm(f"{folder}/model")[0]).eval()
-    return evaluate(denoiser, corpus.held_out, noise, numbers, 32)["loss"]
+    return evaluate(denoiser, *questions, 32)["loss"]
 
 
 def one(name: str, file: str, folder: str, budget: str, more: str) -> None:

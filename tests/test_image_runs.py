@@ -259,12 +259,11 @@ def test_one_big_batch_is_several_small_ones(work, name, optimizer):
 
 def test_the_noisy_image_is_the_wrong_target(work):
     """A U-Net that is asked for its input learns to give it back; the same steps towards the clean image denoise."""
-    numbers = torch.arange(60)
     psnr = {}
     for target in ("clean", "noisy"):
         modality, _ = trained(work / f"target-{target}", "unet", f"train.target={target}")
-        psnr[target] = modality.score(modality.asked, numbers, 32)[0]["psnr"]
-    clipped = modality.floors(modality.asked, numbers)["clipped"]["psnr"]
+        psnr[target] = modality.score(modality.questions(60), 32)[0]["psnr"]
+    clipped = modality.floors(modality.questions(60))[0]["clipped"]["psnr"]
     assert psnr["noisy"] < clipped + 0.2 < psnr["clean"] - 0.8
 
 

@@ -1,6 +1,7 @@
 """What the curve of labels says: the labels a rival needs, beside brute force; the sentence; the table and the pictures."""
 
 import csv
+import json
 import math
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
+from textdae.downstream.label_curve import Cell, _gather
 from textdae.report.confusion import confusion_picture
 from textdae.report.label_curve import (
     Point,
@@ -272,3 +274,26 @@ def test_of_one_or_two_draws_nothing_is_concluded(draws, few):
     assert ("too few to tell which is better" in sentence) is few
     assert "no clear difference" not in sentence
     assert ("does worse here" in sentence) is not few
+
+
+@pytest.mark.parametrize(
+    ("measure", "values", "ends"),
+    [
+        ("accuracy", (0.9, 1.0), (None, 1.0)),
+        ("accuracy", (0.02, 0.3), (0.0, 1.0)),
+        ("mse", (0.1, 3.0), (0.0, None)),
+        ("r2", (-3.0, 0.9), (None, 1.0)),
+        ("mcc", (-0.9, 0.9), (-1.0, 1.0)),
+    ],
+)
+def test_the_interval_of_two_draws_stays_within_the_measure(measure, values, ends, tmp_path):
+    cells = [Cell("probe", 10, draw) for draw in range(2)]
+    for cell, value in zip(cells, values, strict=True):
+        (tmp_path / cell.file).write_text(json.dumps({"measures": {measure: value}, "intervals": {}}))
+    (point,) = _gather(cells, tmp_path, (measure,))
+    mean, *free = interval(values)
+    assert point.mean == mean
+    # Cut at the ends of the measure, and nowhere else.
+    expected = [own if end is None else end for own, end in zip(free, ends, strict=True)]
+    assert [point.low, point.high] == expected
+    assert point.low <= point.mean <= point.high

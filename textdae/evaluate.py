@@ -9,7 +9,6 @@ from textdae.errors import memory_refused
 from textdae.modalities import modality
 from textdae.report.scores import score_table
 from textdae.settings import EvaluateRunSettings
-from textdae.training.evaluation import spread
 from textdae.training.hardware import autocast_dtype, choose_device
 
 
@@ -27,8 +26,8 @@ def evaluate_checkpoint(
         levels: score it with the noise turned to each of these, instead of as the settings have it.
 
     Returns:
-        `data`, `examples`, and `levels`: for each level (or "as set") the number of scored positions and the table of
-        model and floors.
+        `data`, `floors` (what they were counted on), and `levels`: for each level (or "as set") the number of examples and of
+        scored positions, what is asked, and the table of model and floors.
 
     Raises:
         SettingsError: the checkpoint or the corpus cannot be used.
@@ -39,12 +38,19 @@ def evaluate_checkpoint(
     device = choose_device()
     task.denoiser.to(device)
     dtype = autocast_dtype(settings.precision, device)
-    numbers = spread(len(task.held_out), settings.evaluate.max_examples)
-    results: dict[str, Any] = {"data": task.notes[0], "examples": len(numbers), "levels": {}}
-    noises = {f"{level:g}": task.at_level(level) for level in levels} or {"as set": task.asked}
-    for name, asked in noises.items():
-        floors = task.floors(asked, numbers)
+    counted = f"the floors learn from the other examples of {settings.data.source}, whatever the checkpoint was trained on"
+    say(counted)
+    results: dict[str, Any] = {"data": task.notes[0], "floors": counted, "levels": {}}
+    dials: Sequence[float | None] = levels or [None]
+    for level in dials:
+        questions = task.questions(settings.evaluate.max_examples, level)
+        (floors,) = task.floors(questions)
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-            row, scored = task.score(asked, numbers, settings.evaluate.batch_size)
-        results["levels"][name] = {"scored": scored, "held_out": score_table(row, floors)}
+            row, scored = task.score(questions, settings.evaluate.batch_size)
+        results["levels"]["as set" if level is None else f"{level:g}"] = {
+            "examples": len(questions.numbers),
+            "scored": scored,
+            **task.describe(questions),
+            "held_out": score_table(row, floors),
+        }
     return results

@@ -14,7 +14,7 @@ from textdae.report.plots import loss_curve
 from textdae.report.scores import score_table
 from textdae.runs import Run, hardware, writing
 from textdae.settings import PretrainSettings
-from textdae.training.evaluation import evaluate, spread
+from textdae.training.evaluation import evaluate
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
 
@@ -68,8 +68,8 @@ def _pretrain(run: Run) -> PretrainResult:
 
     facts = _facts(settings, task)
     start = run.resume_from(facts)
-    numbers = spread(len(task.held_out), settings.evaluate.max_examples)
-    in_training = spread(len(task.held_out), settings.evaluate.max_examples_in_training)
+    questions = task.questions(settings.evaluate.max_examples)
+    in_training = task.questions(settings.evaluate.max_examples_in_training)
     size = settings.evaluate.batch_size
 
     trainer = Trainer(
@@ -81,7 +81,7 @@ def _pretrain(run: Run) -> PretrainResult:
         accelerator=accelerator,
         resume_from=start,
         facts=facts,
-        evaluate=lambda: evaluate(denoiser, task.held_out, task.asked, in_training, size, accelerator),
+        evaluate=lambda: evaluate(denoiser, *in_training, size, accelerator),
         save_assets=task.save_assets,
         saved=run.saved,
     )
@@ -91,12 +91,16 @@ def _pretrain(run: Run) -> PretrainResult:
         return PretrainResult(folder, fit, {}, None, run.end(stopped=True))
 
     denoiser.eval()
-    row, scored = task.score(task.asked, numbers, size, accelerator)
-    floors = task.floors(task.asked, numbers) if is_main else {}
+    row, scored = task.score(questions, size, accelerator)
+    # The picture shows the questions of the training, from its first dot to its end.
+    end = evaluate(denoiser, *in_training, size, accelerator)["loss"]
+    floors, drawn = task.floors(questions, in_training) if is_main else ({}, {})
+    losses = {"model": end} | {name: row["loss"] for name, row in drawn.items()}
     speed = round(fit.examples_per_second * task.units_per_example)
     metrics: dict[str, Any] = {
         "held_out": score_table(row, floors),
         "scored": scored,
+        **task.describe(questions),
         "steps": fit.cursor.step,
         "global_batch": trainer.plan.global_batch,
         "seconds": round(fit.cursor.seconds, 1),
@@ -105,9 +109,9 @@ def _pretrain(run: Run) -> PretrainResult:
         "parameters": parameters,
         "hardware": hardware(accelerator),
     }
-    samples = task.samples(task.asked)
+    samples = task.samples(questions)
     weights = whole_weights(denoiser.model)
-    lines = _export(settings, task, weights, metrics, samples) if is_main else []
+    lines = _export(settings, task, weights, metrics, losses, samples) if is_main else []
     accelerator.wait_for_everyone()
     closing = [
         *lines,
@@ -141,17 +145,15 @@ def _export(
     task: Modality,
     weights: dict[str, torch.Tensor] | None,
     metrics: dict[str, Any],
+    losses: dict[str, float],
     samples: Any,
 ) -> list[str]:
-    """Put the stock checkpoint and its report at the top of the output folder."""
+    """Put the stock checkpoint and its report at the top of the output folder; the picture ends in `losses`."""
     folder = settings.output_dir
     with writing(folder):
         task.denoiser.save_pretrained(folder, weights)
         task.save_assets(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
-        table = metrics["held_out"]
-        floors = {name.removeprefix("floor: "): row["loss"] for name, row in table.items() if name != "model"}
-        final = (metrics["steps"], table["model"]["loss"])
-        decibels = "psnr" in table["model"]
-        loss_curve(read_log(folder / "log.jsonl"), final, floors, folder / "loss.png", decibels=decibels)
+        final, decibels = (metrics["steps"], losses.pop("model")), "psnr" in metrics["held_out"]["model"]
+        loss_curve(read_log(folder / "log.jsonl"), final, losses, folder / "loss.png", decibels=decibels)
         return task.report(folder, settings, metrics, samples)

@@ -70,6 +70,8 @@ def end(result: Any, command: list[str], table: str) -> None:
     if not is_main:
         return
     typer.echo("")
+    if "asked" in result.metrics:
+        typer.echo(result.metrics["asked"])
     typer.echo(print_table(result.metrics[table]))
     typer.echo("")
     for line in result.closing:

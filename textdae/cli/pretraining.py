@@ -105,6 +105,8 @@ def evaluate(
     for level, result in results["levels"].items():
         at = "noise as set" if level == "as set" else f"level {level}"
         typer.echo(f"\n{at}, {result['scored']:,} positions scored")
+        if "asked" in result:
+            typer.echo(result["asked"])
         typer.echo(print_table(result["held_out"]))
     if output:
         output.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,16 @@
 """Documents -> one long stream of token ids on disk, with word starts and document starts kept; -> blocks of it.
 
 Nothing is lost: the last block of a stream is padded, a document longer than a block goes on in the next one. The
-stream does not depend on the block size, so another block size costs nothing.
+stream does not depend on the block size, so another block size costs nothing. Of held-out documents the words are kept too.
 
-N tokens of the stream, B batch, L positions of a block.
+N tokens of the stream, W words, S stretches of words, B batch, L positions of a block.
 """
 
 import json
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,15 @@ from transformers import PreTrainedTokenizerFast
 from textdae.data.in_order import InOrder
 from textdae.data.tokenizer import pieces
 from textdae.data.tokenizing import TextTokenizer, Tokens
+from textdae.data.words import (
+    PieceWords,
+    StreamWords,
+    WordWriter,
+    document_key,
+    find_words,
+    map_file,
+    read_words,
+)
 
 WORD_START, DOCUMENT_START = 1, 2
 _BATCH_CHARACTERS = 1 << 20
@@ -38,14 +48,19 @@ class StreamInfo(NamedTuple):
     """UTF-8 bytes of the text."""
     dtype: str
     """Of the ids on disk: uint16 where the vocabulary fits, else uint32."""
+    words: int = 0
+    """W, where the words are kept."""
+    stretches: int = 0
+    """S."""
 
 
 class Packed(NamedTuple):
-    """A stretch of the stream, as it is written."""
+    """A part of the stream, as it is written."""
 
     ids: bytes
     flags: bytes
     tokens: int
+    words: PieceWords | None = None
 
 
 class Packer:
@@ -56,28 +71,42 @@ class Packer:
         self.prefix, self.suffix = _frame(tokenizer)
         self._tokenize = TextTokenizer(tokenizer)
 
-    def __call__(self, texts: list[str], edges: list[tuple[bool, bool]]) -> Packed:
+    def __call__(self, texts: list[str], edges: list[tuple[bool, bool]], with_words: bool = False) -> Packed:
         """Pack pieces.
 
         Args:
             edges: of each, whether it begins its document, and whether it ends it.
+            with_words: find the words of the text too, and the tokens that overlap each.
         """
-        ids, flags = _assemble(self._tokenize(texts), np.array(edges), self.prefix, self.suffix)
-        return Packed(ids.astype(self.dtype).tobytes(), flags.tobytes(), len(ids))
+        tokens, offsets = self._tokenize.with_offsets(texts) if with_words else (self._tokenize(texts), None)
+        ids, flags, inside = _assemble(tokens, np.array(edges), self.prefix, self.suffix)
+        found = None if offsets is None else find_words(texts, tokens, offsets, inside)
+        return Packed(ids.astype(self.dtype).tobytes(), flags.tobytes(), len(ids), found)
 
 
 class StreamWriter:
-    """Packs documents in batches and appends them to `folder`; memory does not grow with the corpus."""
+    """Packs documents in batches and appends them to `folder`; memory does not grow with the corpus.
 
-    def __init__(self, folder: Path, pack: InOrder[list[str], list[tuple[bool, bool]], Packed]) -> None:
+    Args:
+        with_words: keep the words too, which an evaluation asks for.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        pack: InOrder[list[str], list[tuple[bool, bool]], bool, Packed],
+        with_words: bool = False,
+    ) -> None:
         folder.mkdir(parents=True)
         self.folder, self._pack = folder, pack
+        self._words = WordWriter(folder) if with_words else None
         assert isinstance(pack.work, Packer)
         self._packer = pack.work
         self._ids = open(folder / "ids.bin", "wb")  # noqa: SIM115
         self._flags = open(folder / "flags.bin", "wb")  # noqa: SIM115
         self._texts: list[str] = []
         self._edges: list[tuple[bool, bool]] = []
+        self._keys: list[int] = []
         self._waiting = self._documents = self._tokens = self._bytes = 0
 
     def add(self, text: str) -> None:
@@ -85,20 +114,25 @@ class StreamWriter:
         self._documents += 1
         self._bytes += len(text) if text.isascii() else len(text.encode())
         parts = list(pieces(text, _PIECE_CHARACTERS))
+        key = document_key(text) if self._words else 0
         for number, part in enumerate(parts):
             self._texts.append(part)
             self._edges.append((number == 0, number == len(parts) - 1))
+            self._keys.append(key)
             self._waiting += len(part) + _OVERHEAD
             if self._waiting >= _BATCH_CHARACTERS:
                 self._flush()
 
     def _flush(self) -> None:
-        self._pack.call(self._write, self._texts, self._edges)
-        self._texts, self._edges, self._waiting = [], [], 0
+        write = partial(self._write, self._keys, [begins for begins, _ in self._edges])
+        self._pack.call(write, self._texts, self._edges, self._words is not None)
+        self._texts, self._edges, self._keys, self._waiting = [], [], [], 0
 
-    def _write(self, packed: Packed) -> None:
+    def _write(self, keys: list[int], begins: list[bool], packed: Packed) -> None:
         self._ids.write(packed.ids)
         self._flags.write(packed.flags)
+        if self._words and packed.words:
+            self._words.write(packed.words, self._tokens, keys, begins)
         self._tokens += packed.tokens
 
     def close(self) -> StreamInfo:
@@ -110,7 +144,12 @@ class StreamWriter:
         self._flags.close()
         frame = len(self._packer.prefix) + len(self._packer.suffix)
         info = StreamInfo(
-            self._documents, self._tokens, frame * self._documents, self._bytes, self._packer.dtype.name
+            self._documents,
+            self._tokens,
+            frame * self._documents,
+            self._bytes,
+            self._packer.dtype.name,
+            *(self._words.close() if self._words else ()),
         )
         (self.folder / "info.json").write_text(json.dumps(info._asdict()))
         return info
@@ -129,8 +168,12 @@ def _frame(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
 
 def _assemble(
     tokens: Tokens, edges: np.ndarray, prefix: list[int], suffix: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Join pieces into one stream, `prefix` before and `suffix` after each document; return ids and flags. (n,)"""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Join pieces into one stream, `prefix` before and `suffix` after each document.
+
+    Returns:
+        Ids and flags (n,), and the position of each token of the pieces (N,).
+    """
     starts, ends = edges.T
     lengths = tokens.lengths
     framed = starts * len(prefix) + lengths + ends * len(suffix)
@@ -146,7 +189,7 @@ def _assemble(
     for offset, token in enumerate(suffix):
         ids[(texts + lengths)[ends] + offset] = token
     flags[places[starts & (framed > 0)]] |= DOCUMENT_START
-    return ids, flags
+    return ids, flags, inside
 
 
 class Blocks:
@@ -161,11 +204,16 @@ class Blocks:
     def __init__(self, folder: Path, block_size: int, pad_id: int) -> None:
         self.folder, self.block_size, self.pad_id = folder, block_size, pad_id
         self.info = StreamInfo(**json.loads((folder / "info.json").read_text()))
-        self.ids = _map(folder / "ids.bin", self.info.dtype, self.info.tokens)
-        self.flags = _map(folder / "flags.bin", "uint8", self.info.tokens)
+        self.ids = map_file(folder / "ids.bin", self.info.dtype, self.info.tokens)
+        self.flags = map_file(folder / "flags.bin", "uint8", self.info.tokens)
 
     def __len__(self) -> int:
         return -(-self.info.tokens // self.block_size)
+
+    @property
+    def words(self) -> StreamWords:
+        """The words of the text, where the writer kept them."""
+        return read_words(self.folder, self.info.words, self.info.stretches)
 
     @property
     def padding(self) -> int:
@@ -203,7 +251,3 @@ class Blocks:
             "word_start": torch.from_numpy((flags & WORD_START) > 0),
             "document": torch.from_numpy(document),
         }
-
-
-def _map(path: Path, dtype: str, length: int) -> Any:
-    return np.memmap(path, dtype, "r", shape=(length,)) if length else np.zeros(0, dtype)

@@ -19,7 +19,7 @@ from textdae.data.tokenizer import load_tokenizer, save_tokenizer, train_tokeniz
 from textdae.errors import SettingsError
 from textdae.settings import TextDataSettings, TokenizerSettings
 
-_VERSION = 3
+_TOKENIZER_VERSION, _PACKED_VERSION = 3, 4
 
 
 class TextCorpus(NamedTuple):
@@ -57,7 +57,9 @@ def prepare_text(
     share = 0.0 if other else data.held_out
     tokenizer = tokenizer or _tokenizer(source, share, tokenizer_settings, root)
     vocabulary = hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=12).hexdigest()
-    key = digest("packed", _VERSION, source.fingerprint, vocabulary, other.fingerprint if other else share)
+    key = digest(
+        "packed", _PACKED_VERSION, source.fingerprint, vocabulary, other.fingerprint if other else share
+    )
     folder = cached(
         root / f"text-{key}",
         lambda temporary: _pack(temporary, source, other, share, tokenizer, data.num_proc),
@@ -119,7 +121,7 @@ def _tokenizer(
 ) -> PreTrainedTokenizerFast:
     if settings.from_pretrained:
         return load_tokenizer(settings.from_pretrained)
-    key = digest("tokenizer", _VERSION, source.fingerprint, settings.model_dump(), held_out)
+    key = digest("tokenizer", _TOKENIZER_VERSION, source.fingerprint, settings.model_dump(), held_out)
 
     def train(folder: Path) -> None:
         save_tokenizer(
@@ -158,7 +160,10 @@ def _pack(
     processes: int | None,
 ) -> None:
     with InOrder(Packer(tokenizer), processes) as pack:
-        writers = {side: StreamWriter(folder / side, pack) for side in ("train", "held_out")}
+        writers = {
+            side: StreamWriter(folder / side, pack, with_words=side == "held_out")
+            for side in ("train", "held_out")
+        }
         for text in _progress(source, "tokenizing and packing"):
             writers["held_out" if is_held_out(text, share) else "train"].add(text)
         notes: Counter[str] = Counter(source.notes)

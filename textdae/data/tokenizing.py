@@ -9,7 +9,7 @@ from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from textdae.data.splitting import splitter
@@ -55,6 +55,16 @@ class TextTokenizer:
         lengths = np.fromiter(map(len, found), np.int64, len(found)) // both.itemsize
         return Tokens((both >> 1).astype(np.int64), (both & 1).astype(bool), lengths)
 
+    def with_offsets(self, texts: Sequence[str]) -> tuple[Tokens, np.ndarray]:
+        """Tokenize each text as a whole, which is slower; return also where in its text each token begins and ends. (N, 2)"""
+        encodings = self._encodings(texts)
+        both, lengths = _joined(encodings)
+        _begin_words(both, lengths)
+        offsets = np.fromiter(
+            chain.from_iterable(chain.from_iterable(e.offsets for e in encodings)), np.int64
+        )
+        return Tokens((both >> 1).astype(np.int64), (both & 1).astype(bool), lengths), offsets.reshape(-1, 2)
+
     def _look_up(self, texts: Sequence[str]) -> list[bytes]:
         split = self._split
         assert split
@@ -96,24 +106,38 @@ class TextTokenizer:
 
     def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """The tokens of all texts, and how many each text has."""
+        return _joined(self._encodings(texts))
+
+    def _encodings(self, texts: Sequence[str]) -> list[Encoding]:
         with panics_refused("the tokenizer"):
-            encodings = self._backend.encode_batch(texts, add_special_tokens=False)
-        lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
-        total = int(lengths.sum())
-        ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.uint32, total)
-        # A special token in the text belongs to no word: it becomes NaN, which differs from whatever is beside it.
-        words = np.array(list(chain.from_iterable(encoding.word_ids for encoding in encodings)), np.float64)
-        word_start = np.ones(total, bool)
-        word_start[1:] = words[1:] != words[:-1]
-        return (ids << 1 | word_start).astype(np.uint32), lengths
+            found: list[Encoding] = self._backend.encode_batch(texts, add_special_tokens=False)
+        return found
+
+
+def _joined(encodings: Sequence[Encoding]) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of all texts, 32 bits each, and how many each text has."""
+    lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
+    total = int(lengths.sum())
+    ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.uint32, total)
+    # A special token in the text belongs to no word: it becomes NaN, which differs from whatever is beside it.
+    words = np.array(list(chain.from_iterable(encoding.word_ids for encoding in encodings)), np.float64)
+    word_start = np.ones(total, bool)
+    word_start[1:] = words[1:] != words[:-1]
+    return (ids << 1 | word_start).astype(np.uint32), lengths
 
 
 def _cut(both: np.ndarray, lengths: np.ndarray) -> list[bytes]:
     """The tokens of each text, in the first of which a word begins."""
-    ends = np.cumsum(lengths)
-    both[(ends - lengths)[lengths > 0]] |= 1
+    ends = _begin_words(both, lengths)
     data = both.tobytes()
     return [data[begin:end] for begin, end in pairwise([0, *(ends * both.itemsize).tolist()])]
+
+
+def _begin_words(both: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Let a word begin with the first token of each text; return where the texts end. (T,)"""
+    ends: np.ndarray = np.cumsum(lengths)
+    both[(ends - lengths)[lengths > 0]] |= 1
+    return ends
 
 
 def _separator(backend: Tokenizer) -> tuple[str, int] | None:

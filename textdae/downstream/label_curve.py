@@ -26,7 +26,15 @@ from textdae.downstream.vectors import Scaled
 from textdae.errors import Interrupted, SettingsError
 from textdae.locate import weights_of
 from textdae.noise.label import LabelNoise
-from textdae.report.label_curve import Curve, Point, equivalence, interval, label_curve_picture, write_csv
+from textdae.report.label_curve import (
+    Curve,
+    Point,
+    equivalence,
+    interval,
+    label_curve_picture,
+    within_range,
+    write_csv,
+)
 from textdae.runs import sole_run
 from textdae.settings import LabelCurveSettings
 from textdae.training.batches import Examples
@@ -229,5 +237,5 @@ def _gather(cells: list[Cell], folder: Path, names: tuple[str, ...]) -> Curve:
             mean, low, high = interval(values)
             if len(values) == 1:
                 low, high = several[0]["intervals"].get(name, (low, high))
-            curve.append(Point(line, size, name, mean, low, high, tuple(values)))
+            curve.append(Point(line, size, name, mean, *within_range(name, low, high), tuple(values)))
     return curve

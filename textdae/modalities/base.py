@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from torch import Tensor
 
 from textdae.models import Denoiser
 from textdae.noise import Noise
 from textdae.training.batches import Examples
+from textdae.training.evaluation import Questions
 
 Row = dict[str, float]
 """How the model, or a floor, does: `loss`, and the modality's other measures."""
@@ -22,7 +22,6 @@ class Modality(ABC):
     Attributes:
         train, held_out: the clean examples of either side.
         noise: that of the training.
-        asked: that of the evaluation.
         facts: what makes the examples of either side, by the setting that says so.
         notes: what was read, and what was left out.
         unit, units_per_example: what its speed is counted in.
@@ -32,7 +31,6 @@ class Modality(ABC):
     held_out: Examples
     denoiser: Denoiser
     noise: Noise
-    asked: Noise
     facts: dict[str, Any]
     notes: list[str]
     unit: str
@@ -49,25 +47,32 @@ class Modality(ABC):
         """For an evaluation: load the denoiser, and prepare the corpus for it."""
 
     @abstractmethod
-    def at_level(self, level: float) -> Noise:
-        """The noise of the evaluation with its dial at `level`.
+    def questions(self, most: int, level: float | None = None) -> Questions:
+        """What an evaluation asks of at most so many held-out examples; of fewer, a part of the same.
+
+        Args:
+            level: where the dial of the noise is set, instead of as the settings have it.
 
         Raises:
-            SettingsError: it has no dial.
+            SettingsError: the noise has no dial, or nothing is left to ask.
         """
+
+    def describe(self, questions: Questions) -> dict[str, Any]:
+        """What is asked, for the metrics: `asked` is a line for people."""
+        return {}
 
     @abstractmethod
     def score(
-        self, asked: Noise, numbers: Tensor, batch_size: int, accelerator: Accelerator | None = None
+        self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None
     ) -> tuple[Row, int]:
-        """How the denoiser does on the held-out examples of these numbers, and how many positions were scored."""
+        """How the denoiser does on the questions, and how many positions were scored."""
 
     @abstractmethod
-    def floors(self, asked: Noise, numbers: Tensor) -> dict[str, Row]:
-        """How the rivals that learn no representation do on the same questions."""
+    def floors(self, *questions: Questions) -> list[dict[str, Row]]:
+        """How the baselines do on each of these sets of questions, under the same noise; they are fitted once."""
 
     @abstractmethod
-    def samples(self, asked: Noise) -> Any:
+    def samples(self, questions: Questions) -> Any:
         """Some held-out examples with what the denoiser makes of them, for `report`."""
 
     @abstractmethod

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from pydantic import ValidationError
-from torch import Tensor
 
 from textdae.checkpoints import load_image
 from textdae.data.images import ImageCorpus, Images, is_prepared, prepare_images
@@ -21,7 +20,7 @@ from textdae.report.card import image_card
 from textdae.report.pictures import code_scatter, picture_grid, traversal
 from textdae.settings import ImageEvaluateRunSettings, ImagePretrainSettings
 from textdae.settings.image import EMBEDDED_SOURCES, settled
-from textdae.training.evaluation import frozen, spread
+from textdae.training.evaluation import Questions, frozen, spread
 
 _PICTURES = 10
 """In the grid of samples."""
@@ -81,7 +80,12 @@ class ImageModality(Modality):
         images.denoiser = denoiser
         return images
 
-    def at_level(self, level: float) -> Noise:
+    def questions(self, most: int, level: float | None = None) -> Questions:
+        """Held-out images, spread evenly."""
+        noise = self.asked if level is None else self._at_level(level)
+        return Questions(self.held_out, noise, spread(len(self.held_out), most))
+
+    def _at_level(self, level: float) -> Noise:
         """The first noise of the evaluation, turned to `level`."""
         first, *others = self.asked_settings
         dials = [name for name in ("sigma", "rate") if hasattr(first, name)]
@@ -97,10 +101,10 @@ class ImageModality(Modality):
         return image_noise((turned, *others))
 
     def score(
-        self, asked: Noise, numbers: Tensor, batch_size: int, accelerator: Accelerator | None = None
+        self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None
     ) -> tuple[Row, int]:
         """MSE, PSNR and SSIM."""
-        rows, scored = measure({"model": self.rebuild}, self.held_out, asked, numbers, batch_size)
+        rows, scored = measure({"model": self.rebuild}, *questions, batch_size)
         return rows["model"], scored
 
     @torch.no_grad()
@@ -119,14 +123,13 @@ class ImageModality(Modality):
             self._rivals = asked, image_floors(self.train, asked, kinds, code_size)
         return self._rivals[1]
 
-    def floors(self, asked: Noise, numbers: Tensor) -> dict[str, Row]:
+    def floors(self, *questions: Questions) -> list[dict[str, Row]]:
         """Filters and linear denoisers, and for a bottleneck PCA."""
-        rows, _ = measure(self._floors(asked), self.held_out, asked, numbers)
-        return rows
+        return [measure(self._floors(each.noise), *each)[0] for each in questions]
 
-    def samples(self, asked: Noise) -> dict[str, Any]:
+    def samples(self, questions: Questions) -> dict[str, Any]:
         """Held-out images: clean, as the encoder sees them, rebuilt."""
-        corrupted = frozen(self.held_out, asked, spread(len(self.held_out), _PICTURES))
+        corrupted = frozen(self.held_out, questions.noise, spread(len(self.held_out), _PICTURES))
         return {"corrupted": corrupted, "rebuilt": self.rebuild(corrupted)}
 
     def save_assets(self, folder: Path) -> None:

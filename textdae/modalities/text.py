@@ -6,26 +6,37 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from textdae.checkpoints import load_text
 from textdae.data.neighbours import neighbour_embedding
 from textdae.data.packing import Blocks
+from textdae.data.questions import WordQuestions
 from textdae.data.text import TextCorpus, prepare_text
 from textdae.data.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
 from textdae.errors import SettingsError
-from textdae.floors.text import text_floors
+from textdae.floors.text import TextFloors
 from textdae.hub.name import public
 from textdae.modalities.base import Modality, Row
 from textdae.models.sentence_transformer import save_sentence_files
 from textdae.models.text import TextDenoiser, build_text_denoiser
-from textdae.noise import Noise, TokenNoise, text_noise
+from textdae.noise import ChosenNoise, TokenNoise, Vocabulary, text_noise
 from textdae.report.card import text_card
 from textdae.report.samples import passage_with_mask, text_samples
 from textdae.report.scores import with_bits_per_byte
-from textdae.settings import TextEvaluateRunSettings, TextPretrainSettings, TokenizerSettings
-from textdae.training.evaluation import evaluate
+from textdae.settings import (
+    TextEvaluateRunSettings,
+    TextEvaluateSettings,
+    TextPretrainSettings,
+    TokenizerSettings,
+)
+from textdae.training.evaluation import Questions, evaluate, spread
+
+
+def word_questions(held_out: Blocks, vocabulary: Vocabulary, rate: float, most: int) -> Questions:
+    """Whole words that the text chooses, see `WordQuestions`; for any model with this tokenizer."""
+    examples = WordQuestions(held_out, rate, most, vocabulary.special_ids)
+    return Questions(examples, ChosenNoise(vocabulary, rate), spread(len(examples), len(examples)))
 
 
 class TextModality(Modality):
@@ -36,13 +47,13 @@ class TextModality(Modality):
     held_out: Blocks
     denoiser: TextDenoiser
 
-    def __init__(self, corpus: TextCorpus, rate: float) -> None:
+    def __init__(self, corpus: TextCorpus, evaluation: TextEvaluateSettings) -> None:
         self.train, self.held_out = corpus.train, corpus.held_out
         self.tokenizer: PreTrainedTokenizerFast = corpus.tokenizer
         self.facts, self.notes = corpus.facts, corpus.notes
         self.units_per_example = corpus.train.block_size
         self.vocabulary = vocabulary_of(corpus.tokenizer)
-        self.asked = self.at_level(rate)
+        self.evaluation = evaluation
 
     @classmethod
     def of_settings(cls, settings: TextPretrainSettings) -> "TextModality":
@@ -50,7 +61,7 @@ class TextModality(Modality):
         tokenizer = None
         if settings.model.from_pretrained:  # a checkpoint and its tokenizer belong together
             tokenizer = load_tokenizer(settings.model.from_pretrained)
-        text = cls(prepare_text(settings.data, settings.tokenizer, tokenizer), settings.evaluate.rate)
+        text = cls(prepare_text(settings.data, settings.tokenizer, tokenizer), settings.evaluate)
         text.noise = text_noise(settings.noise, text.vocabulary)
         text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed)
         if fresh := text.denoiser.fresh:
@@ -73,34 +84,61 @@ class TextModality(Modality):
         if data.block_size > denoiser.longest:
             say(f"data.block_size {data.block_size} is more than the model takes; using {denoiser.longest}")
             data = data.model_copy(update={"block_size": denoiser.longest})
-        text = cls(prepare_text(data, TokenizerSettings(), tokenizer), settings.evaluate.rate)
+        text = cls(prepare_text(data, TokenizerSettings(), tokenizer), settings.evaluate)
         text.denoiser = denoiser
         return text
 
-    def at_level(self, level: float) -> Noise:
-        """Evaluation hides single tokens, whatever the training hid."""
-        if level > 1:
-            raise SettingsError(f"--levels: a share of the tokens is at most 1, got {level:g}")
-        return TokenNoise(self.vocabulary, level)
+    def questions(self, most: int, level: float | None = None) -> Questions:
+        """Whole words chosen by the text, or single tokens, whatever the training hid."""
+        rate = self.evaluation.rate if level is None else level
+        if rate > 1:
+            raise SettingsError(f"--levels: a share of the words is at most 1, got {rate:g}")
+        if self.evaluation.kind == "words":
+            return word_questions(self.held_out, self.vocabulary, rate, most)
+        return Questions(self.held_out, TokenNoise(self.vocabulary, rate), spread(len(self.held_out), most))
 
-    def score(
-        self, asked: Noise, numbers: Tensor, batch_size: int, accelerator: Accelerator | None = None
-    ) -> tuple[Row, int]:
-        """Loss in nats, accuracy and bits per byte."""
-        scores = evaluate(self.denoiser, self.held_out, asked, numbers, batch_size, accelerator)
-        row = with_bits_per_byte(scores["loss"], scores["accuracy"], self.held_out.bytes_per_token)
-        return row, int(scores["scored"])
-
-    def floors(self, asked: Noise, numbers: Tensor) -> dict[str, Row]:
-        """Unigrams, and the neighbours to the left and right."""
-        found = text_floors(self.train, self.held_out, asked, self.vocabulary, numbers)
+    def describe(self, questions: Questions) -> dict[str, Any]:
+        """How many words are asked for, and their bytes."""
+        examples, rate = questions.examples, questions.noise.level.start
+        if not isinstance(examples, WordQuestions):
+            return {
+                "asked": f"{rate:.0%} of the tokens hidden, 80% of these masked, 10% random, 10% shown (evaluate.kind=tokens): "
+                "another tokenizer is asked for another thing"
+            }
+        unknown = f"; {examples.unknown:,} more that the tokenizer does not know are left out"
         return {
-            name: with_bits_per_byte(*floor, self.held_out.bytes_per_token) for name, floor in found.items()
+            "asked": f"{rate:.0%} of the words hidden, chosen by the text: {examples.words:,} words, {examples.bytes:,} bytes"
+            + (unknown if examples.unknown else ""),
+            "evaluated_words": examples.words,
+            "evaluated_bytes": examples.bytes,
+            "unknown_words": examples.unknown,
         }
 
-    def samples(self, asked: Noise) -> list[str]:
+    def score(
+        self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None
+    ) -> tuple[Row, int]:
+        """Loss in nats, accuracy and bits per byte."""
+        scores = evaluate(self.denoiser, *questions, batch_size, accelerator)
+        scored = int(scores["scored"])
+        return self._row(questions, scores["loss"], scores["accuracy"], scored), scored
+
+    def _row(self, questions: Questions, loss: float, accuracy: float, scored: int) -> Row:
+        examples, bytes_per_token = questions.examples, self.held_out.bytes_per_token
+        if isinstance(examples, WordQuestions):
+            bytes_per_token = examples.bytes / scored
+        return with_bits_per_byte(loss, accuracy, bytes_per_token)
+
+    def floors(self, *questions: Questions) -> list[dict[str, Row]]:
+        """Unigrams, and the neighbours to the left and right."""
+        baselines = TextFloors(self.train, self.vocabulary, questions)
+        return [
+            {name: self._row(each, *floor) for name, floor in baselines.score(each).items()}
+            for each in questions
+        ]
+
+    def samples(self, questions: Questions) -> list[str]:
         """Passages with what was hidden and what was guessed."""
-        return text_samples(self.denoiser, self.held_out, asked, self.tokenizer)
+        return text_samples(self.denoiser, questions, self.tokenizer)
 
     def save_assets(self, folder: Path) -> None:
         """The tokenizer, and what `SentenceTransformer` asks for."""

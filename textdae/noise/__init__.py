@@ -4,9 +4,18 @@ from textdae.noise.base import Corrupted, Level, Noise
 from textdae.noise.choice import priorities, take
 from textdae.noise.draw import Draw
 from textdae.noise.image import ImageNoise, image_noise
-from textdae.noise.text import SpanNoise, TextNoise, TokenNoise, Vocabulary, WordNoise, text_noise
+from textdae.noise.text import (
+    ChosenNoise,
+    SpanNoise,
+    TextNoise,
+    TokenNoise,
+    Vocabulary,
+    WordNoise,
+    text_noise,
+)
 
 __all__ = [
+    "ChosenNoise",
     "Corrupted",
     "Draw",
     "ImageNoise",

@@ -197,6 +197,26 @@ class SpanNoise(WordNoise):
         return found
 
 
+class ChosenNoise(Noise):
+    """Show the mask where an example says so: it reads `hidden` and `scored`, (B, L) bool, beside `input_ids`.
+
+    Args:
+        rate: share of the words that is hidden, which is decided where the examples are made.
+    """
+
+    field = "input_ids"
+    mask_share, random_share = 1.0, 0.0
+
+    def __init__(self, vocabulary: Vocabulary, rate: float) -> None:
+        self.mask_id, self.level = vocabulary.mask_id, Level(rate, rate)
+
+    def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
+        """Nothing is drawn."""
+        shown = {name: value for name, value in inputs.items() if name not in ("hidden", "scored")}
+        shown["input_ids"] = inputs["input_ids"].masked_fill(inputs["hidden"], self.mask_id)
+        return shown, inputs["scored"]
+
+
 def _first_positions(unit: np.ndarray) -> np.ndarray:
     """The first position of each unit; L - 1 for numbers past the last unit. *Shape:* (B, L)."""
     begins = np.ones(unit.shape, bool)

@@ -21,6 +21,10 @@ NAME = "OWNER/NAME@REVISION"
 """What it calls it on a command line."""
 
 
+_COMPARED = """Bits per byte is over the bytes of the words that are asked for, so it can be compared between tokenizers; loss and accuracy
+are of tokens, and cannot."""
+
+
 def text_card(
     settings: TextPretrainSettings,
     metrics: Mapping[str, Any],
@@ -47,8 +51,9 @@ def text_card(
         title="A masked language model, pretrained with textdae",
         idea=f"""A denoising autoencoder for text: words are hidden, the encoder reads what is left, one linear layer gives the words
 back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:.1f} M parameters.""",
-        question=f"""Held-out text, {settings.evaluate.rate:.0%} of the tokens hidden, the same ones at every evaluation
-({metrics["scored"]:,} tokens scored). A floor is the score of a rival that only counts.""",
+        question=f"""Held-out text, {metrics["asked"]}. These are the same at every evaluation, and \
+{metrics["scored"]:,} tokens were scored. A floor is the score of a baseline that only counts, and that is shown what the model is shown.
+{_COMPARED if settings.evaluate.kind == "words" else ""}""",
         table=metrics["held_out"],
         noise="; then ".join(_noise(each) for each in settings.noise),
         more=[f"tokenizer: {origin}; {len(tokenizer):,} entries"],

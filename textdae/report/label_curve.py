@@ -113,6 +113,15 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
+_RANGES = {"mse": (0.0, math.inf), "mae": (0.0, math.inf), "r2": (-math.inf, 1.0), "mcc": (-1.0, 1.0), "pearson": (-1.0, 1.0)}  # fmt: skip
+
+
+def within_range(measure: str, low: float, high: float) -> tuple[float, float]:
+    """The ends of an interval, cut where the measure ends: that of a few draws reaches far beyond."""
+    least, most = _RANGES.get(measure, (0.0, 1.0))
+    return max(low, least), min(high, most)
+
+
 def _round(value: float) -> int:
     """Two figures are all that the curve can bear."""
     digits = max(0, math.floor(math.log10(value)) - 1)
@@ -138,15 +147,12 @@ def label_curve_picture(curve: Curve, sentence: str, path: Path) -> None:
             own = line in ("fine-tuned", "probe")
             axes.plot(labels, [p.mean for p in points], color=color, marker="o", markersize=4,
                       linestyle="-" if own else "--", label=line)  # fmt: skip
-            axes.fill_between(
-                labels,
-                [p.low for p in points],
-                [p.high for p in points],
-                color=color,
-                alpha=0.15,
-                linewidth=0,
+            # Thin bars, side by side: bands of several lines would hide the lines.
+            beside = [size * 1.03 ** (number - (len(lines) - 1) / 2) for size in labels]
+            axes.vlines(
+                beside, [p.low for p in points], [p.high for p in points], color=color, alpha=0.5, linewidth=1
             )
-        # The intervals of two draws reach far beyond what is possible.
+        # The intervals of two draws are far longer than the lines are apart.
         means = [point.mean for point in curve if point.measure == measure]
         room = 0.08 * (max(means) - min(means) or 1)
         axes.set_ylim(min(means) - room, max(means) + room)

@@ -40,8 +40,8 @@ def loss_curve(
     """Training and held-out loss against the step, with the floors as lines.
 
     Args:
-        entries: of the log; its evaluations are on fewer examples, so as not to hold up the training.
-        final: step and loss of the evaluation at the end, on all the examples that the floors are measured on.
+        entries: of the log, with its evaluations.
+        final: step and loss of the evaluation at the end, on the examples that the floors are measured on.
         floors: name -> loss.
         final_name: what the evaluation at the end was on.
         decibels: the losses are squared errors of pixels in [0, 1], and shown as PSNR.
@@ -64,7 +64,7 @@ def loss_curve(
             color=_BLUE,
             marker="o",
             markersize=4,
-            label="held out, a sample",
+            label="held out",
         )
     at_the_end = f"{final_name}, at the end ({_said(shown(final[1]), decibels)})"
     axes.plot(

@@ -7,8 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.data.packing import Blocks
 from textdae.models import Denoiser
-from textdae.noise import Noise
-from textdae.training.evaluation import frozen, spread
+from textdae.training.evaluation import Questions, frozen, spread
 
 _WINDOW = 24
 _TRIED = 20
@@ -17,12 +16,12 @@ _TRIED = 20
 
 @torch.no_grad()
 def text_samples(
-    denoiser: Denoiser, held_out: Blocks, noise: Noise, tokenizer: PreTrainedTokenizerFast, count: int = 5
+    denoiser: Denoiser, questions: Questions, tokenizer: PreTrainedTokenizerFast, count: int = 5
 ) -> list[str]:
     """`count` passages; a hidden word stands as [guess] where the model is right and as [guess|word] where not."""
-    numbers = spread(len(held_out), count)
+    numbers = questions.numbers[spread(len(questions.numbers), count)]
     device = next(denoiser.parameters()).device
-    corrupted = frozen(held_out, noise, numbers).to(device)
+    corrupted = frozen(questions.examples, questions.noise, numbers).to(device)
     guesses = corrupted.target.clone()
     guesses[corrupted.where] = denoiser(corrupted).reconstruction.argmax(-1)
     passages = []

@@ -32,8 +32,8 @@ def score_table(model: Mapping[str, float], floors: Mapping[str, Mapping[str, fl
 def with_bits_per_byte(loss: float, accuracy: float, bytes_per_token: float) -> dict[str, float]:
     """A row of text: loss in nats, accuracy and bits per byte.
 
-    Bits per byte is the loss of a scored token over the mean number of bytes that a token stands for. It does not
-    depend on how finely a tokenizer cuts, so models with different tokenizers can be compared.
+    Bits per byte is the loss of a scored token over the mean number of bytes that a scored token stands for. Where whole words
+    are scored, it does not depend on how finely a tokenizer cuts: models with different tokenizers can be compared.
     """
     return {"loss": loss, "accuracy": accuracy, "bits_per_byte": loss / math.log(2) / bytes_per_token}
 

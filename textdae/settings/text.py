@@ -169,5 +169,9 @@ class TextModelSettings(Settings):
 class TextEvaluateSettings(EvaluateSettings):
     """How a masked language model is scored."""
 
+    kind: Literal["words", "tokens"] = "words"
+    """words: whole words, chosen by the text, all masked, the same for every tokenizer; tokens: the old convention, 80% masked, 10% random, 10% shown."""
     rate: Share = 0.15
-    """Share of tokens hidden when evaluating."""
+    """Share of the words (or tokens) hidden when evaluating."""
+    max_examples: Annotated[int, Field(ge=1)] = 1024
+    """Evaluate on at most this many stretches of 64 words of a held-out document, chosen by the text; of kind tokens: blocks, spread evenly."""
