@@ -5,6 +5,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
+from accelerate.state import AcceleratorState
+
+from textdae.errors import SettingsError
+from textdae.training.hardware import join_processes
 
 _PROGRAM = """
 import resource, torch
@@ -29,3 +34,45 @@ def test_memory_that_is_freed_is_not_asked_for_again():
     done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
     before, after = map(int, done.stdout.split())
     assert after < before / 100
+
+
+@pytest.fixture
+def own_accelerate():
+    """Accelerate keeps what it was set up for in the process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_precision_is_that_of_the_settings_whatever_accelerate_is_set_up_for(monkeypatch, own_accelerate):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    model = torch.nn.Linear(3, 2)
+    seen = []
+    model.register_forward_hook(lambda module, given, output: seen.append(output.dtype))
+    join_processes().prepare(model)(torch.ones(1, 3))
+    assert seen == [torch.float32]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "way_out"),
+    [
+        ("ACCELERATE_USE_DEEPSPEED", "true", "FSDP"),
+        ("ACCELERATE_USE_MEGATRON_LM", "true", "FSDP"),
+        ("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR", "train.compile=always"),
+    ],
+)
+def test_what_accelerate_could_do_and_this_loop_cannot_is_refused(
+    name, value, way_out, monkeypatch, own_accelerate
+):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"{name}={value}.*{way_out}"):
+        join_processes()
+    monkeypatch.setenv(name, "NO")
+    join_processes()
+
+
+def test_fsdp_1_is_refused(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.delenv("FSDP_VERSION", raising=False)
+    with pytest.raises(SettingsError, match="fsdp_version: 2"):
+        join_processes()

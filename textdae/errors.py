@@ -10,6 +10,8 @@ class TextdaeError(Exception):
     """Something that the person at the keyboard can mend; the command line prints it without a traceback."""
 
     exit_code = 1
+    is_told_elsewhere = False
+    """Whether another process of the same run prints it."""
 
 
 class SettingsError(TextdaeError):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from textdae.settings import PretrainSettings
 from textdae.training.evaluation import evaluate
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
+from textdae.training.processes import together
 
 
 class PretrainResult(NamedTuple):
@@ -56,9 +58,7 @@ def pretrain(
 
 def _pretrain(run: Run) -> PretrainResult:
     settings, accelerator, folder, is_main = run.settings, run.accelerator, run.folder, run.is_main
-    # The first process prepares the corpus, the others find it prepared.
-    with accelerator.main_process_first():
-        task = modality(settings.modality).of_settings(settings)
+    task = run.prepared(lambda: modality(settings.modality).of_settings(settings))
     for note in task.notes:
         run.say(note)
     denoiser = task.denoiser
@@ -66,8 +66,7 @@ def _pretrain(run: Run) -> PretrainResult:
     parameters = sum(parameter.numel() for parameter in denoiser.parameters())
     run.say(f"{architecture}: {parameters / 1e6:.2f} M parameters")
 
-    facts = _facts(settings, task)
-    start = run.resume_from(facts)
+    start = run.resume_from(_facts(settings, task))
     questions = task.questions(settings.evaluate.max_examples)
     in_training = task.questions(settings.evaluate.max_examples_in_training)
     size = settings.evaluate.batch_size
@@ -80,7 +79,7 @@ def _pretrain(run: Run) -> PretrainResult:
         folder,
         accelerator=accelerator,
         resume_from=start,
-        facts=facts,
+        facts=run.facts,
         evaluate=lambda: evaluate(denoiser, *in_training, size, accelerator),
         save_assets=task.save_assets,
         saved=run.saved,
@@ -110,9 +109,9 @@ def _pretrain(run: Run) -> PretrainResult:
         "hardware": hardware(accelerator),
     }
     samples = task.samples(questions)
-    weights = whole_weights(denoiser.model)
-    lines = _export(settings, task, weights, metrics, losses, samples) if is_main else []
-    accelerator.wait_for_everyone()
+    weights = whole_weights(denoiser.model, is_main)
+    export = partial(_export, settings, task, weights, metrics, losses, samples)
+    lines = together(export, is_main) or []
     closing = [
         *lines,
         f"{metrics['steps']:,} steps in {metrics['seconds'] / 60:.1f} min"

@@ -5,14 +5,14 @@ import json
 import platform
 import shutil
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 
 from textdae.errors import SettingsError, TextdaeError, first_line, reason
@@ -23,9 +23,13 @@ from textdae.locate import locate
 from textdae.lock import sole
 from textdae.publish.background import Pushes
 from textdae.publish.push import prepare, push
+from textdae.resuming import choose
 from textdae.settings import dump, is_embedded
 from textdae.training import checkpoint
-from textdae.training.hardware import join_processes
+from textdae.training.hardware import autocast_dtype, join_processes
+from textdae.training.processes import check_same, from_process, several, together
+
+T = TypeVar("T")
 
 _PATIENCE, _GRACE = 3600.0, 20.0
 """Seconds to wait for what is still being sent: at the end of a run, and when it is told to stop."""
@@ -75,6 +79,7 @@ class Run:
 
     Attributes:
         settings: with what comes from the Hub pinned to its commit.
+        facts: what each checkpoint keeps for whoever resumes it; known after `resume_from`.
     """
 
     def __init__(
@@ -86,14 +91,14 @@ class Run:
         self.folder: Path = settings.output_dir
         self._overwrite, self._resume = overwrite, resume
         self._pushes: Pushes | None = None
+        if several():  # what a process decides below depends on these
+            flags = {"--resume": resume, "--overwrite": overwrite, "the command": type(settings).__name__}
+            check_same(flags | _comparable(settings), "start all processes with the same settings")
         # What the first process finds on the Hub is what all of them take.
         self.settings = _with_checkpoints(settings, self.pin)
         with ExitStack() as held:
-            if self.is_main:
-                held.enter_context(sole_run(self.folder, self.say))
-                check_output_dir(self.folder, bool(resume) or overwrite)
-                self._prepare_hub()
-            self.accelerator.wait_for_everyone()
+            together(lambda: self._take_folder(held), self.accelerator.is_local_main_process)
+            together(self._prepare_hub, self.is_main)
             self._held = held.pop_all()
 
     def __enter__(self) -> "Run":
@@ -104,9 +109,23 @@ class Run:
 
     def pin(self, checkpoint: str) -> str:
         """The name of a checkpoint that will always mean the same, in all processes."""
-        found = [pinned(checkpoint) if self.is_main else ""]
-        broadcast_object_list(found)
-        return found[0]
+        return from_process(lambda: pinned(checkpoint))
+
+    def prepared(self, prepare: Callable[[], T]) -> T:
+        """What some work gives that is kept in the cache: done by one process of each host, found there by the others.
+
+        Raises:
+            TextdaeError: it failed in any process.
+        """
+        first = self.accelerator.is_local_main_process
+        done = together(prepare, first)
+        others = together(prepare, not first)
+        return done if first else others  # type: ignore[return-value]
+
+    def _take_folder(self, held: ExitStack) -> None:
+        if self.is_main:
+            held.enter_context(sole_run(self.folder, self.say))
+        check_output_dir(self.folder, bool(self._resume) or self._overwrite)
 
     def _prepare_hub(self) -> None:
         """Find out before the work what could never be sent; what may pass is no reason not to begin."""
@@ -122,28 +141,39 @@ class Run:
             self.say(f"{error}; the run begins all the same")
 
     def resume_from(self, facts: dict[str, Any]) -> Path | None:
-        """The last whole checkpoint, or None where there is none or none is wanted.
+        """The last whole checkpoint of any process, on the disk of this one; None where there is none or none is wanted.
 
         Args:
-            facts: what must be as it was then.
+            facts: what must be as it was then, and in all processes.
 
         Raises:
             SettingsError: it is not; names what differs.
+            TextdaeError: the checkpoint could not be brought to a host that lacks it.
         """
+        precision = autocast_dtype(self.settings.train.precision, self.accelerator.device)
+        check_same(
+            facts | {"train.precision": str(precision), "textdae": importlib.metadata.version("textdae")},
+            "all hosts need the same corpus, tokenizer, settings and textdae",
+        )
+        self.facts = facts | {"run": from_process(lambda: uuid.uuid4().hex)}
         if not self._resume:
             return None
-        if isinstance(self._resume, str):
-            if self.is_main and not checkpoint.last_whole(self.folder / "checkpoints", self.say):
-                take_over(self._resume, self.folder, facts)
-            self.accelerator.wait_for_everyone()
-        path = checkpoint.last_whole(self.folder / "checkpoints", self.say)
-        if path is None:
+        name = self._resume
+        found = choose(
+            self.folder,
+            (lambda: take_over(name, self.folder, facts)) if isinstance(name, str) else None,
+            lambda before: check_facts(facts, before, self.folder),
+            self.accelerator.is_local_main_process,
+            self.accelerator.device,
+            self.settings.train.save_total_limit,
+            self.say,
+        )
+        if found is None:
             self.say(f"{self.folder}: no whole checkpoint to resume from; starting afresh")
             return None
-        cursor, before = checkpoint.read_state(path)
-        check_facts(facts, before, self.folder)
-        self.say(f"resuming from {path} (step {cursor.step:,})")
-        return path
+        self.facts["run"] = found.facts.get("run", self.facts["run"])
+        self.say(f"resuming from {found.path} (step {found.cursor.step:,})")
+        return found.path
 
     def begin(self) -> None:
         """Take the folder, now that the run is known to be able to start: note down its settings and versions.
@@ -151,11 +181,12 @@ class Run:
         Raises:
             TextdaeError: it could not be written.
         """
-        if not self.is_main:
-            return
+        # On all hosts: what is left on one would be resumed from.
+        together(lambda: _remove_run(self.folder), self._overwrite and self.accelerator.is_local_main_process)
+        together(self._begin, self.is_main)
+
+    def _begin(self) -> None:
         settings = self.settings
-        if self._overwrite:
-            _remove_run(self.folder)
         with writing(self.folder):
             found = _with_checkpoints(settings, _absolute)
             given = {key: getattr(settings.data, key, None) for key in _SOURCES}
@@ -202,6 +233,20 @@ class Run:
 
 
 _SOURCES = ("source", "held_out_source", "test_source")
+_OF_A_HOST = (
+    "output_dir", "hub", "data.cache_dir", "data.num_proc", "model.from_pretrained", "tokenizer.from_pretrained",
+    "train.dataloader_num_workers", "train.tensorboard", *(f"data.{source}" for source in _SOURCES),
+)  # fmt: skip
+"""Settings that may differ between hosts: places, whose content is compared, and what does not change the model."""
+
+
+def _comparable(settings: Any) -> dict[str, Any]:
+    """The settings by name, without those that may differ between hosts."""
+    found: dict[str, Any] = {}
+    for name, value in settings.model_dump(mode="json").items():
+        inner = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {}
+        found |= inner or {name: value}
+    return {name: value for name, value in found.items() if not name.startswith(_OF_A_HOST)}
 
 
 def _absolute(name: str) -> str:
@@ -256,12 +301,11 @@ def take_over(name: str, folder: Path, facts: dict[str, Any]) -> None:
 
 
 def check_output_dir(folder: Path, resume: bool) -> None:
-    """Refuse a folder that holds another run, or that cannot be written.
+    """Refuse a folder that holds another run.
 
     Raises:
         SettingsError: says what to do.
     """
-    check_writable(folder)
     holds_run = any((folder / name).exists() for name in ("settings.yaml", "config.json", "checkpoints"))
     if holds_run and not resume:
         raise SettingsError(
@@ -292,7 +336,7 @@ def _remove_run(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     for pattern in (*MODEL, *REPORT, "log.jsonl"):
         for file in folder.glob(pattern):
-            file.unlink()
+            file.unlink(missing_ok=True)  # hosts that share a disk remove it together
 
 
 def versions() -> dict[str, Any]:

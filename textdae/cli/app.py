@@ -94,6 +94,6 @@ def main() -> None:
         with screen, panics_refused("a library"), memory:
             app()
     except TextdaeError as error:
-        for line in for_terminal(str(error)).split("\n"):
+        for line in () if error.is_told_elsewhere else for_terminal(str(error)).split("\n"):
             print(f"textdae: {line}", file=sys.stderr)
         sys.exit(error.exit_code)

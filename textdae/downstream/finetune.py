@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from accelerate.utils import broadcast_object_list
 
 from textdae.data.labelled import LabelledCorpus
 from textdae.data.labels import Task
@@ -32,12 +31,14 @@ from textdae.report.card_data import save_eval_results
 from textdae.report.confusion import confusion_picture
 from textdae.report.plots import loss_curve
 from textdae.report.scores import score_table
+from textdae.resuming import share
 from textdae.runs import Run, hardware, writing
 from textdae.settings import FinetuneSettings, FinetuneTrainSettings
 from textdae.training import checkpoint as checkpoints
 from textdae.training.evaluation import spread
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
+from textdae.training.processes import from_process, together
 from textdae.training.step_plan import StepPlan
 
 _LEAST_STEPS, _EPOCHS = 200, 5
@@ -96,8 +97,7 @@ def finetune(
 def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
     settings: FinetuneSettings = run.settings
     accelerator, folder, is_main = run.accelerator, run.folder, run.is_main
-    with accelerator.main_process_first():
-        work = downstream(settings.modality, checkpoint, settings.data)
+    work = run.prepared(lambda: downstream(settings.modality, checkpoint, settings.data))
     task, corpus = work.corpus.task, work.corpus
     main = settings.metric_for_best_model
     main = measures_of(task.kind)[0] if main == "auto" else main
@@ -126,20 +126,20 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
     plan = StepPlan.of(settings.train, accelerator.num_processes, cursor)
     train = with_length(settings.train, len(corpus.train), plan.first_batch)
     best = Best(folder, main, train.early_stopping_patience, cursor.step)
+    best.values = from_process(lambda: best.values)  # the log lies with the first process
 
     def evaluate() -> dict[str, float]:
         predictions, loss = predict(classifier, examples["held_out"], task)
-        found = [{"loss": loss, **measure(task, predictions, corpus.held_out.labels)}]
-        figures: dict[str, float] = broadcast_object_list(found)[0]  # or rounding parts the processes
-        record, weights = best.add(figures[main]), whole_weights(classifier.model)
-        if record and is_main:
+        found = {"loss": loss, **measure(task, predictions, corpus.held_out.labels)}
+        figures = from_process(lambda: found)  # or rounding parts the processes
+        record = best.add(figures[main])
+        weights = whole_weights(classifier.model, is_main) if record else None
 
-            def write(place: Path) -> None:
-                classifier.save_pretrained(place, weights)
-                (place / SCORE).write_text(json.dumps({main: figures[main]}))
+        def write(place: Path) -> None:
+            classifier.save_pretrained(place, weights)
+            (place / SCORE).write_text(json.dumps({main: figures[main]}))
 
-            checkpoints.write_whole(best.folder, write)
-        accelerator.wait_for_everyone()
+        together(lambda: checkpoints.write_whole(best.folder, write), record and is_main)
         return figures
 
     trainer = Trainer(
@@ -150,7 +150,7 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         folder,
         accelerator=accelerator,
         resume_from=start,
-        facts=facts,
+        facts=run.facts,
         evaluate=evaluate,
         save_assets=work.save_assets,
         saved=run.saved,
@@ -162,13 +162,14 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         return FinetuneResult(folder, fit, {}, run.end(stopped=True))
 
     classifier.eval()
-    kept = best.is_there()
+    kept = from_process(best.is_there)
     if kept:
+        share(best.folder, accelerator.is_local_main_process, accelerator.device)
         classifier.load_pretrained(best.folder)
     asked = work.batches(corpus.test.take(spread(len(corpus.test), ASKED).numpy()))
-    answers, weights = outputs(classifier, asked)[0], whole_weights(classifier.model)
-    metrics: dict[str, Any] = {}
-    if is_main:
+    answers, weights = outputs(classifier, asked)[0], whole_weights(classifier.model, is_main)
+
+    def export() -> dict[str, Any]:
         with writing(folder):
             classifier.export(folder, weights)
             work.save_assets(folder)
@@ -182,7 +183,7 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
             tables[side] = {"loss": loss, **measure(task, predictions, getattr(corpus, side).labels)}
         always = constant(task, corpus.train.labels, len(corpus.test))
         floor = measure(task, always, corpus.test.labels)
-        metrics = {
+        metrics: dict[str, Any] = {
             "test": score_table(tables["test"], {"majority": floor}),
             "held_out": tables["held_out"],
             "best_of": len(best.values),
@@ -199,7 +200,9 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         }
         with writing(folder):
             _report(folder, checkpoint, settings, task, corpus, predictions, metrics)
-    accelerator.wait_for_everyone()
+        return metrics
+
+    metrics = together(export, is_main) or {}
     which = (
         f"the best of {len(best.values)} evaluations by held-out {main} is kept"
         if kept

@@ -1,14 +1,17 @@
 """Weights that are spread over processes (FSDP): gather them whole, and deal whole ones out again."""
 
+import hashlib
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """The whole tensor, on the CPU. A collective: every process must ask."""
+def whole(tensor: Tensor, keep: bool = True) -> Tensor | None:
+    """The whole tensor, on the CPU, for who keeps it. A collective: every process must ask."""
     gathered = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return gathered.detach().cpu().contiguous()
+    return gathered.detach().cpu().contiguous() if keep else None
 
 
 def like(tensor: Tensor, model: Tensor) -> Tensor:
@@ -19,12 +22,30 @@ def like(tensor: Tensor, model: Tensor) -> Tensor:
     )
 
 
-def whole_weights(model: nn.Module) -> dict[str, Tensor] | None:
-    """The state dict with all weights whole; None where they are anyway."""
-    state = model.state_dict()
-    if not any(isinstance(tensor, DTensor) for tensor in state.values()):
+def is_sharded(model: nn.Module) -> bool:
+    """Whether the weights are spread over processes."""
+    return any(isinstance(tensor, DTensor) for tensor in model.state_dict().values())
+
+
+def whole_weights(model: nn.Module, keep: bool = True) -> dict[str, Tensor] | None:
+    """The state dict with all weights whole, for who keeps it; None where they are anyway. A collective.
+
+    Args:
+        keep: whether this process writes them; the others hold one tensor at a time.
+    """
+    if not is_sharded(model):
         return None
-    return {name: whole(tensor) for name, tensor in state.items()}
+    found = {name: whole(tensor, keep) for name, tensor in model.state_dict().items()}
+    return {name: tensor for name, tensor in found.items() if tensor is not None} if keep else None
+
+
+def digest(tensors: Iterable[Tensor]) -> str:
+    """A short name for what is in these tensors; shards are left out, which differ between processes as they should."""
+    found = hashlib.blake2b(digest_size=12)
+    for tensor in tensors:
+        if not isinstance(tensor, DTensor):
+            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@
 Order and masks are pure functions, so the place in the data is one number.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -142,6 +143,15 @@ def copy_whole(source: Path, folder: Path, allowed: Sequence[str]) -> None:
     write_whole(folder, copy)
 
 
+def identity(folder: Path) -> str | None:
+    """A short name for the content of a checkpoint, by its manifest; None where it has none."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints in `folder`, oldest first; whole or not."""
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
@@ -172,7 +182,7 @@ def save(
     Every process calls it, for sharded weights are gathered; the main one writes.
     """
 
-    weights, tensors = whole_weights(denoiser.model), _tensors(denoiser, optimizers)
+    weights, tensors = whole_weights(denoiser.model, is_main), _tensors(denoiser, optimizers, is_main)
 
     def write(temporary: Path) -> None:
         denoiser.save_pretrained(temporary, weights)
@@ -188,11 +198,11 @@ def save(
     wrong = fault(path)
     if wrong:
         raise TextdaeError(f"{path}: not whole after writing: {wrong}; earlier checkpoints are untouched")
-    _remove_old(path, limit)
+    remove_old(path, limit)
     return path
 
 
-def _remove_old(written: Path, limit: int) -> None:
+def remove_old(written: Path, limit: int) -> None:
     """Keep the checkpoint that was just written and the newest whole others, `limit` in all; damaged ones go first."""
     others = [path for path in checkpoints(written.parent) if path != written]
     if len(others) < limit:
@@ -256,11 +266,13 @@ def restore(path: Path, denoiser: Denoiser, optimizers: list[Optimizer]) -> None
         optimizer.state[parameter][entry] = placed if on_device else tensor
 
 
-def _tensors(denoiser: Denoiser, optimizers: list[Optimizer]) -> dict[str, Tensor]:
+def _tensors(denoiser: Denoiser, optimizers: list[Optimizer], keep: bool) -> dict[str, Tensor]:
+    """The optimizers' tensors, whole, for who keeps them. A collective."""
     names = {id(parameter): name for name, parameter in denoiser.named_parameters()}
-    return {
-        f"{number}/{names[id(parameter)]}/{entry}": whole(value)
+    found = {
+        f"{number}/{names[id(parameter)]}/{entry}": whole(value, keep)
         for number, optimizer in enumerate(optimizers)
         for parameter, state in optimizer.state.items()
         for entry, value in state.items()
     }
+    return {name: tensor for name, tensor in found.items() if tensor is not None}

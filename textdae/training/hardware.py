@@ -1,6 +1,7 @@
 """What this machine does well: its processes, its multiplication format, and whether compiling will be repaid."""
 
 import ctypes
+import os
 import shutil
 import sys
 
@@ -8,7 +9,9 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import parse_flag_from_env
 
+from textdae.errors import SettingsError
 from textdae.settings import TrainSettings
+from textdae.training.processes import PATIENCE, set_patience
 
 # Compiling a small model takes about a minute on two cores and makes a step about a fifth shorter.
 _REPAID_AFTER_SECONDS = 480
@@ -27,11 +30,40 @@ def join_processes() -> Accelerator:
     """This process among the others that it was launched with.
 
     On a CPU accelerate joins them only where it is told that it is one; otherwise each would train all by itself.
+
+    Raises:
+        SettingsError: accelerate was set up for something that this training loop does not do.
     """
+    _check_environment()
     cpu = choose_device().type == "cpu"
     # Gradients are sent from where they are, not from a copy.
     ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-    return Accelerator(cpu=cpu, kwargs_handlers=[ddp])
+    # "no": train.precision decides, whatever accelerate's own settings say.
+    accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[ddp])
+    set_patience(PATIENCE)
+    return accelerator
+
+
+_REFUSED = {
+    "ACCELERATE_USE_DEEPSPEED": "DeepSpeed; use FSDP (configs/accelerate-fsdp.yaml) or plain DDP",
+    "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM; use FSDP (configs/accelerate-fsdp.yaml) or plain DDP",
+    "ACCELERATE_USE_PARALLELISM_CONFIG": "tensor or context parallelism; use FSDP (configs/accelerate-fsdp.yaml) or plain DDP",
+    "ACCELERATE_DYNAMO_BACKEND": "a dynamo back end of accelerate; set train.compile=always instead",
+}
+"""What accelerate may be set up for and we cannot do, and what does instead."""
+
+
+def _check_environment() -> None:
+    for name, what in _REFUSED.items():
+        if os.environ.get(name, "").lower() not in ("", "no", "false", "0"):
+            raise SettingsError(
+                f"{name}={os.environ[name]}: no training with {what} (see `accelerate config`, or unset the variable)"
+            )
+    version = os.environ.get("FSDP_VERSION", "1")
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true" and version != "2":
+        raise SettingsError(
+            f"FSDP_VERSION={version}: no training with FSDP 1; set fsdp_version: 2 as in configs/accelerate-fsdp.yaml"
+        )
 
 
 def keep_freed_memory() -> None:

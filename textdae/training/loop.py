@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ from accelerate import Accelerator, DistributedType
 
 from textdae.errors import SettingsError, TextdaeError, memory_refused
 from textdae.models import Denoiser
+from textdae.models.sharding import digest
 from textdae.noise import Corrupted, Noise
 from textdae.settings import TrainSettings
 from textdae.training import checkpoint
@@ -32,6 +34,15 @@ from textdae.training.hardware import autocast_dtype, join_processes, keep_freed
 from textdae.training.log import Log, summary_writer
 from textdae.training.memory import activation_bytes, available_memory, check_batch_fits, check_model_fits
 from textdae.training.optimizers import build_optimizers, set_learning_rate
+from textdae.training.processes import (
+    IN_TRAINING,
+    PATIENCE,
+    check_same,
+    in_company,
+    set_patience,
+    spread_weights,
+    together,
+)
 from textdae.training.schedule import Every, Schedule
 from textdae.training.step_plan import StepPlan
 
@@ -98,12 +109,13 @@ class Trainer:
         sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.device.type == "cpu" else 1
         self.dtype = autocast_dtype(settings.precision, self.device)
         free = available_memory(self.device)
-        check_model_fits(size, free, sharing)
+        together(lambda: check_model_fits(size, free, sharing))
         denoiser.to(self.device).eval()
         compiled = should_compile(settings, self.device, self.schedule.max_steps)
         denoiser.optimize_for(self.device, compiled, settings.fast == "auto")
         each = activation_bytes(denoiser, examples, noise, self.dtype)
-        check_batch_fits(size, each, settings.per_device_train_batch_size, free, sharing)
+        batch = settings.per_device_train_batch_size
+        together(lambda: check_batch_fits(size, each, batch, free, sharing))
         denoiser.train()
         if sharded and settings.optimizer == "muon":
             raise SettingsError(
@@ -111,12 +123,20 @@ class Trainer:
             )
         if settings.tensorboard and self.accelerator.is_main_process:
             summary_writer()
+        spread_weights(denoiser)
         optimizers = build_optimizers(denoiser, settings, self.dtype)
         self.model, *self.optimizers = self.accelerator.prepare(denoiser, *optimizers)
         if self.device.type == "cpu":
             keep_freed_memory()
         if resume_from:
             checkpoint.restore(resume_from, denoiser, self.optimizers)
+        states = [state for optimizer in self.optimizers for state in optimizer.state.values()]
+        tensors = [
+            tensor for state in states for tensor in state.values() if isinstance(tensor, torch.Tensor)
+        ]
+        weights = digest([*denoiser.parameters(), *denoiser.buffers(), *tensors]) if self.world > 1 else ""
+        state = {"the weights before the first step": weights, "the first step": self.start.step}
+        check_same(state, "the disk, the memory or the versions of a host are at fault")
         self.last_saved, self._in_a_row = resume_from, 0
         self._eval_cost = 0.0
         self._began = time.monotonic()
@@ -125,12 +145,15 @@ class Trainer:
         """Train to the end of the run, or until a signal ends it; either way the last state is saved.
 
         Raises:
-            TextdaeError: the loss is no longer finite, memory ran out, or a checkpoint could not be written.
+            TextdaeError: the loss is no longer finite, memory ran out, a checkpoint could not be written, or another
+                process is gone.
         """
-        with memory_refused(
-            "set a smaller train.per_device_train_batch_size and more train.gradient_accumulation_steps"
-        ):
-            return self._fit()
+        set_patience(IN_TRAINING)
+        smaller = "set a smaller train.per_device_train_batch_size and more train.gradient_accumulation_steps"
+        with memory_refused(smaller), in_company():
+            result = self._fit()
+        set_patience(PATIENCE)
+        return result
 
     def _fit(self) -> FitResult:
         cursor, settings = self.start, self.settings
@@ -296,19 +319,14 @@ class Trainer:
         return {"held-out": float(f"{figures['loss']:.4g}")}
 
     def _save(self, cursor: Cursor) -> None:
-        self.last_saved = checkpoint.save(
-            self.output_dir / "checkpoints",
-            self.denoiser,
-            self.optimizers,
-            cursor,
-            self.facts,
-            self.save_assets,
-            self.settings.save_total_limit,
-            self.accelerator.is_main_process,
+        is_main = self.accelerator.is_main_process
+        save = partial(
+            checkpoint.save, self.output_dir / "checkpoints", self.denoiser, self.optimizers, cursor
         )
-        if self.accelerator.is_main_process:
+        limit = self.settings.save_total_limit
+        self.last_saved = together(lambda: save(self.facts, self.save_assets, limit, is_main))
+        if is_main and self.last_saved:
             self.saved(self.last_saved)
-        self.accelerator.wait_for_everyone()
 
     def _seconds(self) -> float:
         return self.start.seconds + time.monotonic() - self._began
