@@ -1,5 +1,6 @@
 """The doctor: well is said to be well, and each fault is found by its own line."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -174,7 +175,7 @@ def test_numbers_that_are_not_finite_are_found(text):
 
 
 def test_a_tokenizer_of_another_model_is_found(text, bpe, unigram):
-    other = max((bpe, unigram), key=len)
+    other = copy.deepcopy(max((bpe, unigram), key=len))  # others are given the same ones
     rows = json.loads((text / "config.json").read_text())["vocab_size"]
     other.add_tokens([f"word{number}" for number in range(max(0, rows - len(other) + 1))])
     save_tokenizer(other, text)

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -418,3 +419,15 @@ def test_columns_that_training_never_sees_count_for_nothing():
     )
     theirs = LogisticRegression(C=10, max_iter=300, tol=1e-3).fit(seen, labels).predict(them)
     assert ours.tolist() == theirs.tolist()
+
+
+@pytest.mark.parametrize("kind", ["logistic", "kNN", "sparse"])
+def test_classes_of_hardly_more_than_one_label_are_learnt_without_a_warning(kind):
+    """Warnings are errors here; 932 of scikit-learn's stood in the log of three label curves."""
+    task = Task("single_label_classification", tuple(map(str, range(30))))
+    labels = np.arange(40) % 30
+    features: Any = np.eye(30, dtype=np.float32)[labels]
+    if kind == "sparse":
+        features = sparse.csr_array(features)
+    head = Head("kNN", 1) if kind == "kNN" else Head("logistic", 10)
+    assert fit(task, head, features, labels).predict(features).tolist() == labels.tolist()

@@ -61,8 +61,18 @@ def heads(task: Task, kind: str, is_sparse: bool, count: int) -> list[Head]:
 
 def fit(task: Task, head: Head, features: Any, labels: np.ndarray) -> Any:
     """A learner with `predict`, trained on features (n, D)."""
-    from sklearn.dummy import DummyClassifier
     from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        # A fit that stops a little early predicts as well; the dial matters more.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        # Of few labels most may be the only one of their class; that they are classes has been settled before.
+        warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
+        return _fit(task, head, features, labels)
+
+
+def _fit(task: Task, head: Head, features: Any, labels: np.ndarray) -> Any:
+    from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
     from sklearn.pipeline import make_pipeline
@@ -81,10 +91,7 @@ def fit(task: Task, head: Head, features: Any, labels: np.ndarray) -> Any:
     )
     if task.is_multi_label:
         learner = _EachClass(learner)
-    with warnings.catch_warnings():
-        # A fit that stops a little early predicts as well; the dial matters more.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return (_SeenColumns(learner) if sparse.issparse(features) else learner).fit(features, labels)
+    return (_SeenColumns(learner) if sparse.issparse(features) else learner).fit(features, labels)
 
 
 class _SeenColumns:
