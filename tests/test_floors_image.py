@@ -410,7 +410,7 @@ def test_the_linear_floors_hold_only_a_batch_of_images_in_memory():
     numbers = torch.arange(20_000)
     for count in (
         lambda: image._moments(_Many(), numbers),
-        lambda: image._least_squares(_Many(), image_noise((s.GaussianNoise(),)), numbers),
+        lambda: image._least_squares(_Many(), image_noise((s.image.GaussianNoise(),)), numbers),
     ):
         tracemalloc.start()
         count()

@@ -471,3 +471,23 @@ def test_a_model_of_another_family_is_refused(tmp_path):
         SettingsError, match="model_type 'bert' is none of textdae_autoencoder, textdae_unet, vit"
     ):
         build_image_denoiser(UNetSettings(from_pretrained=str(tmp_path)), SIZE, 1, 0)
+
+
+def decided(image_size, noisy=True, **given):
+    settings = AutoencoderSettings(**given).for_images(image_size, noisy)
+    return settings.encoder, settings.hidden_size, settings.code_size
+
+
+def test_what_is_left_open_of_an_autoencoder_is_chosen_by_the_images():
+    assert decided(8) == ("mlp", 512, 32)
+    assert decided(28) == ("conv", 16, 128)
+    assert decided(28, noisy=False) == ("conv", 16, 32)
+    assert decided(30) == ("mlp", 512, 32)
+    assert decided(28, code_size=2) == ("conv", 16, 2)
+    assert decided(28, hidden_size=256) == ("mlp", 256, 32)
+    assert decided(28, num_hidden_layers=0) == ("mlp", 512, 32)
+    assert decided(28, encoder="mlp") == ("mlp", 512, 32)
+    assert decided(8, encoder="conv") == ("conv", 64, 32)
+    settings = AutoencoderSettings().for_images(28)
+    assert settings.for_images(28, noisy=False) == settings
+    assert build_image_denoiser(AutoencoderSettings(), 28, 1, 0).model.config.encoder == "conv"

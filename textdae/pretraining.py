@@ -124,7 +124,7 @@ def _pretrain(run: Run) -> PretrainResult:
 
 def _facts(settings: PretrainSettings, task: Modality) -> dict[str, Any]:
     """What must be the same when a run is resumed, for otherwise it would be another run."""
-    model = settings.model.model_dump(mode="json")
+    model = task.model.model_dump(mode="json")
     if start := model.pop("from_pretrained", None):
         model["started from"] = digests(start)
     if start or model.get("embeddings") == "random":  # the only way there was, before there were two

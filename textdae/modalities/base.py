@@ -21,6 +21,7 @@ class Modality(ABC):
 
     Attributes:
         train, held_out: the clean examples of either side.
+        model: the settings of the denoiser, with what they leave open decided; of a run only.
         noise: that of the training.
         facts: what makes the examples of either side, by the setting that says so.
         notes: what was read, and what was left out.
@@ -30,6 +31,7 @@ class Modality(ABC):
     train: Examples
     held_out: Examples
     denoiser: Denoiser
+    model: Any
     noise: Noise
     facts: dict[str, Any]
     notes: list[str]

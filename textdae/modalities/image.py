@@ -18,7 +18,7 @@ from textdae.models.image import ImageDenoiser, build_image_denoiser, check_fits
 from textdae.noise import Corrupted, Noise, image_noise
 from textdae.report.card import image_card
 from textdae.report.pictures import code_scatter, picture_grid, traversal
-from textdae.settings import ImageEvaluateRunSettings, ImagePretrainSettings
+from textdae.settings import AutoencoderSettings, ImageEvaluateRunSettings, ImagePretrainSettings
 from textdae.settings.image import EMBEDDED_SOURCES, settled
 from textdae.training.evaluation import Questions, frozen, spread
 
@@ -52,8 +52,13 @@ class ImageModality(Modality):
         images = cls(corpus, asked)
         check_patches(settings.noise, corpus.train.image_size)
         images.noise = image_noise(settings.noise)
+        model = settings.model
+        if isinstance(model, AutoencoderSettings):
+            noisy = any(noise.kind != "none" for noise in settings.noise)
+            model = model.for_images(corpus.train.image_size, noisy)
+        images.model = model
         images.denoiser = build_image_denoiser(
-            settings.model, corpus.train.image_size, corpus.train.channels, settings.train.seed
+            model, corpus.train.image_size, corpus.train.channels, settings.train.seed
         )
         return images
 

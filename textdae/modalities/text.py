@@ -63,6 +63,7 @@ class TextModality(Modality):
             tokenizer = load_tokenizer(settings.model.from_pretrained)
         text = cls(prepare_text(settings.data, settings.tokenizer, tokenizer), settings.evaluate)
         text.noise = text_noise(settings.noise, text.vocabulary)
+        text.model = settings.model
         text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed)
         if fresh := text.denoiser.fresh:
             text.notes.append(

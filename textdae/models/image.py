@@ -145,6 +145,8 @@ def build_image_denoiser(settings: Any, image_size: int, channels: int, seed: in
         model = load_image_model(settings.from_pretrained)
         check_fits(model, image_size, channels, f"model.from_pretrained: {settings.from_pretrained}")
         return as_denoiser(model)
+    if settings.type == "autoencoder":
+        settings = settings.for_images(image_size)
     sizes = {
         "image_size": image_size,
         "num_channels": channels,

@@ -203,12 +203,12 @@ class AutoencoderSettings(_ImageModel):
 
     type: Literal["autoencoder"] = "autoencoder"
     """autoencoder (a bottleneck), unet (skips, for restoring), or vit (patches, the twin of BERT)."""
-    encoder: Literal["mlp", "conv"] = "mlp"
-    """mlp: any image size; conv: sizes that halve evenly twice."""
-    code_size: Annotated[int, Field(ge=1, le=65536)] = 32
-    """K, the numbers that an image is squeezed into."""
-    hidden_size: Annotated[int, Field(ge=1, le=65536)] = 512
-    """Channels of the convolutions at half size (conv: 64 unless given), width of the MLP, or width of the ViT."""
+    encoder: Literal["auto", "mlp", "conv"] = "auto"
+    """mlp: any image size; conv: sizes that halve evenly twice; auto: conv from 16 x 16 on, unless `hidden_size` is given."""
+    code_size: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """K, the numbers that an image is squeezed into; default: 32, and where `encoder` auto takes conv for noisy images 128."""
+    hidden_size: Annotated[int, Field(ge=1, le=65536)] | None = None  # type: ignore[assignment]
+    """Channels of the convolutions at half size, or width of the MLP; default: mlp 512, conv 64, conv taken by auto 16."""
 
     @model_validator(mode="before")
     @classmethod
@@ -216,6 +216,23 @@ class AutoencoderSettings(_ImageModel):
         if isinstance(given, dict) and given.get("encoder") == "conv" and given.get("hidden_size") is None:
             return {**given, "hidden_size": 64}  # 512 channels would be 100 M parameters
         return given
+
+    def for_images(self, image_size: int, noisy: bool = True) -> "AutoencoderSettings":
+        """With all that was left open decided, so that ordinary images of this size beat their linear floors.
+
+        Args:
+            image_size: height and width in pixels.
+            noisy: whether the encoder sees noisy images, rather than the clean ones.
+        """
+        convolve = image_size >= 16 and image_size % 4 == 0 and self.num_hidden_layers > 0
+        chosen = self.encoder == "auto" and self.hidden_size is None and convolve
+        encoder = "conv" if chosen or self.encoder == "conv" else "mlp"
+        update = {
+            "encoder": encoder,
+            "code_size": self.code_size or (128 if chosen and noisy else 32),
+            "hidden_size": self.hidden_size or (16 if chosen else 64 if encoder == "conv" else 512),
+        }
+        return self.model_copy(update=update)
 
 
 class UNetSettings(_ImageModel):
