@@ -1,6 +1,7 @@
 """The text corpus as a whole: split by content, prepared once, and refused in one line where it cannot be used."""
 
 import errno
+import gzip
 import json
 import os
 import shutil
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 from conftest import make_texts
 
-from textdae.data import text
+from textdae.data import sources, text
 from textdae.data.cache import cache_root, cached, digest
+from textdae.data.sources import open_source
+from textdae.data.split import settled_share
 from textdae.data.text import _Sample, is_held_out, prepare_text
 from textdae.data.tokenizer import vocabulary_of
 from textdae.errors import SettingsError, TextdaeError
@@ -137,8 +140,8 @@ def test_what_was_read_and_left_out_is_told(tmp_path, corpus_texts):
 class Listed:
     """A source of known texts."""
 
-    def __init__(self, texts: list[str], size: int | None) -> None:
-        self.texts, self.size = texts, size
+    def __init__(self, texts: list[str], size: int | None, is_plain: bool = True) -> None:
+        self.texts, self.size, self.is_plain = texts, size, is_plain
 
     def __iter__(self):
         return iter(self.texts)
@@ -156,10 +159,85 @@ def test_a_large_corpus_is_thinned_out_evenly_for_the_tokenizer():
     )
 
 
-def test_a_corpus_of_unknown_size_is_read_up_to_the_limit():
-    texts = [f"{n:05} {'x' * 94}" for n in range(1000)]
-    sample = list(_Sample(Listed(texts, None), 0.1, 5_000))
-    assert sample == [t for t in texts if not is_held_out(t, 0.1)][:50]
+@pytest.mark.parametrize(("size", "is_plain"), [(None, False), (10**7, False)])
+def test_a_corpus_whose_text_nobody_knows_the_size_of_is_thinned_out_evenly_too(size, is_plain):
+    texts = [f"{n:05} {'x' * (44 if n % 2 else 144)}" for n in range(4000)]
+    sample = list(_Sample(Listed(texts, size, is_plain), 0.1, 100_000))
+    assert 95_000 < sum(map(len, sample)) <= 100_000
+    assert not any(is_held_out(t, 0.1) for t in sample)
+    quarters = [sum(int(t[:5]) // 1000 == q for t in sample) for q in range(4)]
+    assert all(abs(q - 250) < 5 * (250 * 3 / 4) ** 0.5 for q in quarters)
+
+
+def test_the_cap_of_the_tokenizer_is_text_and_not_what_it_is_packed_to(tmp_path):
+    """The later half of a packed file has words of its own, which a head would not have shown."""
+    texts = [f"{'later' if n >= 1000 else 'early'} word{n % 10} stands here" for n in range(2000)]
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress("\n\n".join(texts).encode()))
+    assert path.stat().st_size < 20_000
+    tokenizer = TokenizerSettings(vocab_size=200, max_training_bytes=10_000)
+    assert {"early", "later"} <= prepare_text(settings(path), tokenizer).tokenizer.get_vocab().keys()
+    found = open_source(settings(path), tmp_path / "cache")
+    assert 9_000 < sum(map(len, _Sample(found, 0.1, 10_000))) <= 10_000
+
+
+# Sides that would be empty
+
+
+@pytest.mark.parametrize("share", [1e-9, 0.05, 0.95, 1 - 1e-9])
+def test_of_few_documents_one_at_least_is_on_each_side(tmp_path, share):
+    texts = [f"the old words and {name} stand here " * 12 for name in ("ash", "elm", "oak", "fir", "yew")]
+    for number, content in enumerate(texts):
+        (tmp_path / f"{number}.txt").write_text(content)
+    corpus = prepare_text(settings(tmp_path, held_out=share, document="file", block_size=8), TOKENIZER)
+    sides = [corpus.train.info.documents, corpus.held_out.info.documents]
+    assert min(sides) >= 1
+    assert sum(sides) == 5
+    assert sides == ([4, 1] if share == 1e-9 else [1, 4] if share == 1 - 1e-9 else sides)
+    if share in (1e-9, 1 - 1e-9):
+        assert f"put on a side that data.held_out={share:g} left empty: 1" in corpus.notes
+
+
+def test_a_share_that_leaves_both_sides_something_stays_and_little_is_read_for_it():
+    read = []
+    texts = (read.append(n) or f"text {n}" for n in range(10_000))
+    assert settled_share(texts, 0.1) == 0.1
+    assert len(read) < 200
+    assert settled_share(["a", "a "], 0.1) == 0.1
+    assert settled_share([], 0.1) == 0.1
+    assert settled_share(["a", "b"], 0.0) == 0.0
+
+
+# Documents without an end
+
+
+def test_a_line_without_an_end_is_cut_at_white_space_and_said(tmp_path, corpus_texts, monkeypatch):
+    monkeypatch.setattr(sources, "_MOST_CHARACTERS", 2000)
+    path, line = tmp_path / "a.txt", " ".join(corpus_texts)
+    path.write_text(line)
+    corpus = prepare_text(settings(path, held_out=0.2), TOKENIZER)
+    documents = corpus.train.info.documents + corpus.held_out.info.documents
+    assert len(line) / 2000 < documents < len(line) / 1000
+    assert corpus.train.info.bytes + corpus.held_out.info.bytes == len(line.encode())
+    assert any(note.endswith("cut into several at white space: 1") for note in corpus.notes)
+    assert list(open_source(settings(path), tmp_path / "cache").texts()) == [line]  # rows stay rows
+    # A run from before such documents were cut is not gone on with; any other is.
+    assert corpus.facts["data.source"] != open_source(settings(path), tmp_path / "cache").fingerprint
+    path.write_text("\n\n".join(corpus_texts))
+    short = prepare_text(settings(path), TOKENIZER)
+    assert short.facts["data.source"] == open_source(settings(path), tmp_path / "cache").fingerprint
+
+
+def test_words_without_an_end_are_named(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("\n\n".join("x" * 4000 + str(number) for number in range(9)))
+    with pytest.raises(
+        SettingsError, match=r"a token stands for .* bytes, as words without end .*=bpe reads them"
+    ):
+        prepare_text(settings(path, held_out=0.3, block_size=64), TOKENIZER)
+    prepare_text(
+        settings(path, held_out=0.3, block_size=64), TokenizerSettings(algorithm="bpe", vocab_size=300)
+    )
 
 
 # What cannot be used
@@ -170,7 +248,7 @@ def test_a_corpus_of_unknown_size_is_read_up_to_the_limit():
     [
         ("one two three", {"held_out": 0.0001}, r"too small for one block: \d+ training tokens, data.block_size is 32"),
         (" \n\n \t\n", {}, "holds no text|no words to train on"),
-        ("\n\n".join(f"word{n} again" for n in range(60)), {"held_out": 1e-9}, "none of the 60 documents fell into the held-out"),
+        ("\n\n".join(["the same words " * 9] * 60), {"held_out": 1e-9}, "the 60 documents are all the same, so none can be held out"),
     ],
 )  # fmt: skip
 def test_a_corpus_that_cannot_be_used_is_refused_in_one_line(tmp_path, content, data, says):

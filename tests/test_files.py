@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textdae.data import files
-from textdae.data.files import read_rows
+from textdae.data.files import Columns, read_rows
 from textdae.errors import SettingsError
 from textdae.settings import TextDataSettings
 
@@ -281,3 +281,16 @@ def test_a_damaged_parquet_file_is_one_line_wherever_the_damage_is(tmp_path):
 
 def test_a_column_name_of_several_lines_is_part_of_one_line(folder):
     assert ": no column 'text'; it has: e, tt n x, 1; " in complaint(folder / "a.csv", b'e,"tt\nn\nx",1\n')
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_fields_may_stand_between_commas_semicolons_or_tabs(tmp_path, delimiter):
+    path = tmp_path / "a.csv"
+    with open(path, "w", newline="") as stream:
+        writer = csv.writer(stream, delimiter=delimiter)
+        writer.writerows([["n", "text", "a;b,c\td"], [1, "one; two,\tthree\n", ""], [2, 'a "word"', "x"]])
+    columns = Columns(("text",), ("n",))
+    rows = list(read_rows(path, TextDataSettings(), Counter(), columns))
+    assert rows == [("one; two,\tthree\n", "1"), ('a "word"', "2")]
+    with pytest.raises(SettingsError, match="no column 'body'; it has: n, text, a;b,c d; set"):
+        list(read_rows(path, TextDataSettings(text_column="body"), Counter()))

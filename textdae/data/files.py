@@ -10,6 +10,8 @@ import json
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -232,7 +234,11 @@ def _jsonl(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row
 
 def _csv(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:
     csv.field_size_limit(1 << 30)
-    rows = csv.reader((f"{line}\n" for line in _lines(decoded)), strict=True)
+    lines = (f"{line}\n" for line in _lines(decoded))
+    first = next(lines, "")
+    rows = csv.reader(
+        chain([first] if first else [], lines), delimiter=_delimiter(first, columns), strict=True
+    )
     try:
         header = next(rows, None)
         if header is None:
@@ -249,6 +255,15 @@ def _csv(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:
             yield tuple(row[column] for column in wanted)
     except csv.Error as error:
         raise SettingsError(f"{path}, line {rows.line_num}: not CSV: {error}") from None
+
+
+def _delimiter(header: str, columns: Columns) -> str:
+    """What stands between the fields: a comma, unless only with another all columns are there."""
+    for delimiter in ",;\t":
+        with suppress(csv.Error):
+            if set(columns.all) <= set(next(csv.reader([header], delimiter=delimiter, strict=True), [])):
+                return delimiter
+    return max(",;\t", key=header.count)
 
 
 def _parquet(path: Path, columns: Columns) -> Iterator[Row]:

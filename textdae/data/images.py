@@ -18,7 +18,7 @@ from tqdm import tqdm
 from textdae.data.cache import cache_root, cached, digest
 from textdae.data.image_sources import ImageSource, open_images
 from textdae.data.pictures import UnusablePicture, fit
-from textdae.data.split import check_apart, is_held_out, named_as, other_source, split_point
+from textdae.data.split import check_apart, is_held_out, named_as, other_source, settled_share
 from textdae.errors import SettingsError
 from textdae.settings import ImageDataSettings
 
@@ -145,9 +145,11 @@ def _write(
     folder: Path, source: ImageSource, other: ImageSource | None, share: float, data: ImageDataSettings
 ) -> None:
     notes: Counter[str] = Counter()
+    contents = (found.picture.tobytes() for found in Reader(data, Counter()).read(source))
+    if (settled := settled_share(contents, share)) != share:
+        notes[f"put on a side that data.held_out={share:g} left empty"], share = 1, settled
     reader = Reader(data, notes)
     labels: dict[str, list[Any]] = {"train": [], "held_out": []}
-    nearest = (2**64, 0)  # to being held out, among those that are trained on
     streams = {}
     for side in labels:
         (folder / side).mkdir()
@@ -159,16 +161,11 @@ def _write(
                 # By the picture itself, so that at another size it falls on the same side.
                 apart = origin is other or is_held_out(found.picture.tobytes(), share)
                 side = "held_out" if apart else "train"
-                if not apart:
-                    nearest = min(nearest, (split_point(found.picture.tobytes()), len(labels["train"])))
                 streams[side].write(found.pixels.tobytes())
                 labels[side].append(found.label)
     finally:
         for stream in streams.values():
             stream.close()
-    if share and not labels["held_out"] and len(labels["train"]) > 1:
-        _hold_out(folder, nearest[1], labels)
-        notes["held out though the share of so few gives none"] = 1
     number, classes = _classes({label for side in labels.values() for label in side}, source.class_names)
     for side, given in labels.items():
         info = {
@@ -181,15 +178,6 @@ def _write(
         numbers = [-1 if label is None else number[label] for label in given]
         np.save(folder / side / "labels.npy", np.array(numbers, np.int64))
     (folder / "notes.json").write_text(json.dumps(notes))
-
-
-def _hold_out(folder: Path, row: int, labels: dict[str, list[Any]]) -> None:
-    """Move one image from the side that is trained on to the one that is held out."""
-    path = folder / "train" / "pixels.bin"
-    pixels = np.fromfile(path, np.uint8).reshape(len(labels["train"]), -1)
-    pixels[row].tofile(folder / "held_out" / "pixels.bin")
-    np.delete(pixels, row, 0).tofile(path)
-    labels["held_out"].append(labels["train"].pop(row))
 
 
 def _classes(labels: set[Any], names: list[str] | None) -> tuple[dict[Any, int], list[str]]:

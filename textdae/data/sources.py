@@ -7,15 +7,18 @@ from pathlib import Path
 
 from textdae.data.cache import digest
 from textdae.data.class_names import class_names_of
-from textdae.data.docstrings import docstrings_parquet
+from textdae.data.docstrings import DEFAULT_MAX_BYTES, docstrings_parquet
 from textdae.data.files import SUFFIXES, Columns, Row, as_row, check_columns, has_lone_surrogate, read_rows
 from textdae.data.source_files import Kinds, SourceFiles, digests_of, find_files
 from textdae.data.source_hub import HubRows
+from textdae.data.tokenizer import pieces
 from textdae.errors import SettingsError
 from textdae.settings import TextReadingSettings
 from textdae.settings.image import IMAGE_SUFFIXES
 
 TEXT_FILES = Kinds("text file", (SUFFIXES,), True, IMAGE_SUFFIXES, "for pictures set modality=image")
+_MOST_CHARACTERS = 1 << 20
+CUT = f"documents of more than {_MOST_CHARACTERS:,} characters, cut into several at white space"
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*(?:\n\s*)+")
 
 
@@ -25,7 +28,8 @@ class Source:
     Attributes:
         name: what a reader should call it.
         fingerprint: the same for the same content and reading settings.
-        size: bytes to read, or None where nobody knows.
+        size: bytes of text that there are at most, or None where nobody knows.
+        is_plain: whether just so many there are.
         class_names: names of the classes where the last column asked for holds their numbers and the table says so.
         left_out: the files that were not even opened, by kind.
         notes: what the last full reading left out, by reason.
@@ -41,21 +45,26 @@ class Source:
         are_rows: bool,
         class_names: list[str] | None = None,
         left_out: Counter[str] | None = None,
+        is_plain: bool = False,
     ) -> None:
         self.name, self.fingerprint, self.size, self.class_names = name, fingerprint, size, class_names
+        self.is_plain = is_plain
         self.left_out: Counter[str] = left_out or Counter()
         self.settings, self._rows = settings, rows
         self._split = settings.document == "paragraph" and are_rows
         self.notes: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the documents; blank ones are counted and left out."""
+        """Yield the documents; blank ones are counted and left out, very long ones cut."""
         blank = 0
         for text in self.texts():
-            if text and not text.isspace():
+            if not text or text.isspace():
+                blank += 1
+            elif len(text) <= _MOST_CHARACTERS:
                 yield text
             else:
-                blank += 1
+                self.notes[CUT] += 1
+                yield from (part for part in pieces(text, _MOST_CHARACTERS) if not part.isspace())
         if blank:
             self.notes["blank documents left out"] = blank
 
@@ -103,11 +112,13 @@ def open_source(settings: TextReadingSettings, cache: Path, columns: Columns | N
         inner = settings.model_copy(update={"max_bytes": None})
         columns = Columns(("text", *columns.texts[1:]), columns.others)
         only = SourceFiles([gathered], None, Counter())
-        return _file_source("docstrings of the installed packages", only, inner, columns, cache)
-    if found := find_files(settings.source, TEXT_FILES):
-        if not any(file.stat().st_size for file in found.files):
+        found = _file_source("docstrings of the installed packages", only, inner, columns, cache)
+        found.size = settings.max_bytes or DEFAULT_MAX_BYTES
+        return found
+    if files := find_files(settings.source, TEXT_FILES):
+        if not any(file.stat().st_size for file in files.files):
             raise SettingsError(f"data.source: {settings.source} is empty (0 bytes)")
-        return _file_source(settings.source, found, settings, columns, cache)
+        return _file_source(settings.source, files, settings, columns, cache)
     return _hub_source(settings, columns)
 
 
@@ -117,7 +128,8 @@ def _file_source(
     files = found.files
     contents = list(zip((file.name for file in files), digests_of(files, cache), strict=True))
     reading = settings.model_dump(include={"document", "encoding", "errors", "max_bytes"})
-    size = sum(file.stat().st_size for file in files)
+    packed = any(file.name.lower().endswith((".gz", ".parquet")) for file in files)
+    size = None if packed else sum(file.stat().st_size for file in files)
 
     def rows(notes: Counter[str]) -> Iterator[Row]:
         for file in files:
@@ -126,7 +138,8 @@ def _file_source(
     are_rows = not all(file.name.lower().endswith((".txt", ".txt.gz")) for file in files)
     names = class_names_of(files[0], columns.others[-1]) if columns.others else None
     fingerprint = digest("files", contents, reading, columns)
-    return Source(name, fingerprint, size, settings, rows, are_rows, names, found.left_out)
+    is_plain = not packed and not are_rows
+    return Source(name, fingerprint, size, settings, rows, are_rows, names, found.left_out, is_plain)
 
 
 def _hub_source(settings: TextReadingSettings, columns: Columns) -> Source:

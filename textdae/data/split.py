@@ -1,7 +1,8 @@
 """Which examples are trained on, and which are kept for evaluation."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -23,6 +24,24 @@ def split_point(content: str | bytes) -> int:
     """A number below 2^64 that an example's content decides; the lowest are held out."""
     content = content.strip().encode() if isinstance(content, str) else content
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
+
+
+def settled_share(contents: Iterable[str | bytes], share: float) -> float:
+    """The share, or the nearest one that leaves an example on either side, where there are two that differ.
+
+    Args:
+        contents: read until both sides have one, which takes some 1 / share.
+    """
+    lowest, highest = 2**64, -1
+    for number in map(split_point, contents) if share else ():
+        lowest, highest = min(lowest, number), max(highest, number)
+        if lowest < share * 2**64 <= highest:
+            return share
+    if lowest >= highest:
+        return share
+    if lowest >= share * 2**64:
+        return math.nextafter(lowest / 2**64, 1)
+    return math.nextafter(highest / 2**64, 0)
 
 
 def other_source(data: D, side: str = "held_out") -> D | None:

@@ -7,19 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from textdae.data.cache import cache_root, cached, digest
 from textdae.data.in_order import InOrder
 from textdae.data.packing import Blocks, Packer, StreamWriter
-from textdae.data.sources import Source, open_source
-from textdae.data.split import check_apart, is_held_out, named_as, other_source
+from textdae.data.sources import CUT, Source, open_source
+from textdae.data.split import check_apart, is_held_out, named_as, other_source, settled_share, split_point
 from textdae.data.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
 from textdae.errors import SettingsError
 from textdae.settings import TextDataSettings, TokenizerSettings
 
 _TOKENIZER_VERSION, _PACKED_VERSION = 3, 4
+_BUCKETS, _LOOKED_AT = 4096, 1 << 16
+_LONG_TOKENS = 100
+"""Bytes; no tokenizer of words has longer ones on average."""
 
 
 class TextCorpus(NamedTuple):
@@ -69,13 +73,15 @@ def prepare_text(
     train, held_out = blocks
     notes = Counter(json.loads((folder / "notes.json").read_text()))
     _check_size(train, held_out, data)
+    _check_words(held_out, tokenizer)
     padded = train.padding + held_out.padding
     return TextCorpus(
         tokenizer,
         train,
         held_out,
         {
-            "data.source": source.fingerprint,
+            # A run from before very long documents were cut is not gone on with.
+            "data.source": digest(source.fingerprint, "cut") if CUT in notes else source.fingerprint,
             "data.held_out": other.fingerprint if other else share,
             "tokenizer": vocabulary,
             "data.block_size": data.block_size,
@@ -89,6 +95,14 @@ def prepare_text(
             *(f"{reason}: {count:,}" for reason, count in (_left_out(source, other) + notes).items()),
         ],
     )
+
+
+def _check_words(held_out: Blocks, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Refuse an evaluation that could ask nothing, as special tokens are never asked for."""
+    if np.isin(held_out.ids[:_LOOKED_AT], tokenizer.all_special_ids).all():
+        raise SettingsError(
+            "data.held_out: the tokenizer knows no word of the documents held out; give more text, or hold out another share"
+        )
 
 
 def _left_out(source: Source, other: Source | None) -> Counter[str]:
@@ -105,14 +119,20 @@ def _check_size(train: Blocks, held_out: Blocks, data: TextDataSettings) -> None
     if not documents:
         raise SettingsError(f"data.source: {data.source} holds no text (only blank documents)")
     if train.info.tokens < data.block_size:
+        way_out = f"give more text or set data.block_size={max(8, train.info.tokens // 2)}"
+        if train.bytes_per_token > _LONG_TOKENS:
+            way_out = (
+                f"a token stands for {train.bytes_per_token:,.0f} bytes, as words without end are one unknown token each; "
+                "tokenizer.algorithm=bpe reads them"
+            )
         raise SettingsError(
             f"data.source: too small for one block: {train.info.tokens} training tokens, data.block_size is "
-            f"{data.block_size}; give more text or set data.block_size={max(8, train.info.tokens // 2)}"
+            f"{data.block_size}; {way_out}"
         )
     if not held_out.info.documents:
         raise SettingsError(
-            f"data.held_out: none of the {documents} documents fell into the held-out share of {data.held_out:g}; "
-            "raise data.held_out, or cut the text finer with data.document=paragraph"
+            f"data.held_out: the {documents} documents are all the same, so none can be held out; give more, cut the text "
+            "finer with data.document=paragraph, or name data.held_out_source"
         )
 
 
@@ -122,11 +142,12 @@ def _tokenizer(
     if settings.from_pretrained:
         return load_tokenizer(settings.from_pretrained)
     key = digest("tokenizer", _TOKENIZER_VERSION, source.fingerprint, settings.model_dump(), held_out)
+    if source.size is None or (source.size > settings.max_training_bytes and not source.is_plain):
+        key = digest(key, "measured")
 
     def train(folder: Path) -> None:
-        save_tokenizer(
-            train_tokenizer(settings, _Sample(source, held_out, settings.max_training_bytes)), folder
-        )
+        share = settled_share(source, held_out)
+        save_tokenizer(train_tokenizer(settings, _Sample(source, share, settings.max_training_bytes)), folder)
 
     return load_tokenizer(str(cached(root / f"tokenizer-{key}", train)))
 
@@ -135,20 +156,26 @@ class _Sample:
     """Training documents, thinned out evenly where the source is larger than `most` bytes; read it as often as needed."""
 
     def __init__(self, source: Source, held_out: float, most: int) -> None:
-        self.source, self.held_out, self.most = source, held_out, most
-        self.share = min(1.0, most / source.size) if source.size else 1.0
+        self.source, self.held_out = source, held_out
+        self.share = 1.0
+        if source.size is None or source.size > most:
+            self.share = most / source.size if source.size and source.is_plain else self._measured(most)
 
     def __iter__(self) -> Iterator[str]:
-        read = 0
-        for text in _progress(self.source, "training the tokenizer"):
-            if is_held_out(text, self.held_out):
-                continue
-            if self.share < 1 and not is_held_out(f"sample {text}", self.share):
-                continue
-            read += len(text)
-            if read > self.most and not self.source.size:
-                return
-            yield text
+        for text in self._training("training the tokenizer"):
+            if self.share >= 1 or is_held_out(f"sample {text}", self.share):
+                yield text
+
+    def _training(self, what: str) -> Iterator[str]:
+        return (text for text in _progress(self.source, what) if not is_held_out(text, self.held_out))
+
+    def _measured(self, most: int) -> float:
+        """The share of the documents, in the order of their hashes, that holds at most so many bytes of text."""
+        sizes = np.zeros(_BUCKETS, np.int64)
+        for text in self._training("measuring the text"):
+            size = len(text) if text.isascii() else len(text.encode())
+            sizes[split_point(f"sample {text}") * _BUCKETS >> 64] += size
+        return max(1, int((sizes.cumsum() <= most).sum())) / _BUCKETS
 
 
 def _pack(
@@ -159,14 +186,17 @@ def _pack(
     tokenizer: PreTrainedTokenizerFast,
     processes: int | None,
 ) -> None:
+    settled = settled_share(source, share)
     with InOrder(Packer(tokenizer), processes) as pack:
         writers = {
             side: StreamWriter(folder / side, pack, with_words=side == "held_out")
             for side in ("train", "held_out")
         }
         for text in _progress(source, "tokenizing and packing"):
-            writers["held_out" if is_held_out(text, share) else "train"].add(text)
+            writers["held_out" if is_held_out(text, settled) else "train"].add(text)
         notes: Counter[str] = Counter(source.notes)
+        if settled != share:
+            notes[f"put on a side that data.held_out={share:g} left empty"] = 1
         if other:
             for text in _progress(other, "tokenizing and packing what is held out"):
                 writers["held_out"].add(text)
