@@ -65,6 +65,7 @@ def test_a_pipeline_cuts_long_texts(name, task, runs):
     long = f"the {asked.tokenizer.mask_token} " + "of the hill " * 100
     more = {"tokenizer_kwargs": {"truncation": True}} if task == "fill-mask" else {"truncation": True}
     assert asked(long, **more)
+    assert len(asked.tokenizer(long, truncation=True)["input_ids"]) == 64
 
 
 def test_weights_may_be_read_by_whoever_may_read_the_rest(runs):
