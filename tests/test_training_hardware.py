@@ -46,9 +46,9 @@ def own_accelerate():
 
 def test_precision_is_that_of_the_settings_whatever_accelerate_is_set_up_for(monkeypatch, own_accelerate):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
-    model = torch.nn.Linear(3, 2)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2))
     seen = []
-    model.register_forward_hook(lambda module, given, output: seen.append(output.dtype))
+    model[0].register_forward_hook(lambda module, given, output: seen.append(output.dtype))
     join_processes().prepare(model)(torch.ones(1, 3))
     assert seen == [torch.float32]
 
