@@ -383,6 +383,13 @@ def test_one_big_batch_is_eight_small_ones_is_two_processes_with_four(corpus, fa
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("bits/byte") == 1  # the first process alone speaks
 
+    # The same words are asked for, whoever forwards them.
+    figures = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
+    for key in ("evaluated_words", "evaluated_bytes", "unknown_words", "scored", "asked"):
+        assert figures[0][key] == figures[1][key] == figures[2][key], key
+    for row, scores in figures[0]["held_out"].items():
+        assert figures[2]["held_out"][row]["loss"] == pytest.approx(scores["loss"], abs=1e-4), row
+
     weights = [files(folder) for folder in folders]
     losses = [[e["loss"] for e in read_log(folder / "log.jsonl") if "loss" in e] for folder in folders]
     assert len(losses[0]) == 6
