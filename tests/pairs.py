@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import Accelerator, DistributedType
+from accelerate.utils import FullyShardedDataParallelPlugin
 from kills import Pictures, Texts
+from torch.distributed.tensor import DTensor
 from transformers import ModernBertConfig, ModernBertForMaskedLM, ModernBertForSequenceClassification
 
 from textdae.models.classifier import Classifier
@@ -77,10 +80,18 @@ def build(case: dict[str, Any]) -> tuple[Any, ...]:
     return TextDenoiser(ModernBertForMaskedLM(config)), Texts(), noise
 
 
+def shard(accelerator: Accelerator) -> None:
+    """Let accelerate shard on a CPU too, where it takes a plain DDP for FSDP without a word."""
+    accelerator.state.distributed_type = DistributedType.FSDP
+    accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin(fsdp_version=2)
+
+
 def train(folder: Path, case: dict[str, Any], sitting: dict[str, Any]) -> None:
     """One sitting; every process notes what it was shown in each step."""
     torch.set_num_threads(1)
     accelerator = join_processes()
+    if os.environ.get("ACCELERATE_USE_FSDP"):
+        shard(accelerator)
     denoiser, examples, noise = build(case)
     settings = TrainSettings(
         **ENDS[case["length"]], per_device_train_batch_size=sitting["size"], precision=case["precision"], compile="never",
@@ -115,6 +126,9 @@ def train(folder: Path, case: dict[str, Any], sitting: dict[str, Any]) -> None:
         denoiser, examples, noise, settings, folder, accelerator=accelerator, resume_from=last,
         evaluate=lambda: evaluate(denoiser, examples, noise, asked, 2, accelerator),
     )  # fmt: skip
+    assert any(isinstance(each, DTensor) for each in denoiser.parameters()) == (
+        sitting["wrap"] == "FSDP" and sitting["world"] > 1
+    )
     trainer.fit()
     (folder / f"shown.{sitting['number']}.{accelerator.process_index}").write_text(json.dumps(shown))
 
@@ -144,7 +158,8 @@ def fork(folder: Path, case: dict[str, Any], sitting: dict[str, Any]) -> None:
             if world > 1 and sitting["wrap"] == "FSDP":
                 os.environ |= {
                     "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "true",
-                    "FSDP_AUTO_WRAP_POLICY": "SIZE_BASED_WRAP", "FSDP_MIN_NUM_PARAMS": "500",
+                    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+                    "FSDP_TRANSFORMER_CLS_TO_WRAP": "Residual" if case["kind"] == "image" else "ModernBertEncoderLayer",
                     "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT", "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
                 }  # fmt: skip
             train(folder, case, sitting)
