@@ -491,3 +491,25 @@ def test_what_is_left_open_of_an_autoencoder_is_chosen_by_the_images():
     settings = AutoencoderSettings().for_images(28)
     assert settings.for_images(28, noisy=False) == settings
     assert build_image_denoiser(AutoencoderSettings(), 28, 1, 0).model.config.encoder == "conv"
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "unet"])
+def test_arrays_of_the_wrong_kind_are_refused_with_what_is_expected(name):
+    settings = AutoencoderSettings(hidden_size=8) if name == "autoencoder" else UNetSettings(hidden_size=8)
+    model = build_image_denoiser(settings, 8, 1, 0).model
+    side = "8, 8" if name == "autoencoder" else "H, W"
+    for ask in (model, model.encode, model.features):
+        for wrong in (torch.rand(1, 1, 8, 8).double(), torch.ones(1, 1, 8, 8, dtype=torch.uint8), torch.rand(8, 8), torch.rand(2, 3, 8, 8)):  # fmt: skip
+            with pytest.raises(
+                ValueError, match=rf"expected \(B, 1, {side}\) of float32 from 0 to 1, got \("
+            ) as error:
+                ask(wrong)
+            assert ("divide whole numbers by 255" in str(error.value)) == (wrong.dtype == torch.uint8)
+        ask(torch.rand(1, 1, 8, 8))
+    wide = torch.rand(1, 1, 12, 8)
+    if name == "unet":
+        assert model(wide).reconstruction.shape == wide.shape
+    else:
+        with pytest.raises(ValueError, match=r"got \(1, 1, 12, 8\)"):
+            model(wide)
+    model.double()(torch.rand(1, 1, 8, 8).double())

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from textdae.models.convolution import Down, Residual, Up, residuals
+from textdae.models.pixels import check_pixels
 
 
 class AutoencoderConfig(PreTrainedConfig):
@@ -127,9 +128,13 @@ class Autoencoder(PreTrainedModel):
         parts = [m for m in self.modules() if isinstance(m, Residual | Down | Up)]
         return [p for part in parts for p in part.parameters() if p.ndim >= 2]
 
+    def _centred(self, pixel_values: Tensor) -> Tensor:
+        check_pixels(pixel_values, self.config.num_channels, self.config.image_size, self.dtype)
+        return pixel_values - 0.5
+
     def encode(self, pixel_values: Tensor) -> Tensor:
         """(B, C, H, W) -> the code (B, K)."""
-        code: Tensor = self.encoder(pixel_values - 0.5)
+        code: Tensor = self.encoder(self._centred(pixel_values))
         return code
 
     def features(self, pixel_values: Tensor) -> list[Tensor]:
@@ -137,7 +142,7 @@ class Autoencoder(PreTrainedModel):
 
         Of convolutions (B, channels, H', W') at half and at quarter size, of an MLP (B, D).
         """
-        x, found = pixel_values - 0.5, []
+        x, found = self._centred(pixel_values), []
         for layer in self.encoder:
             steps = layer if self.config.encoder == "mlp" and isinstance(layer, nn.Sequential) else [layer]
             for step in steps:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from textdae.models.convolution import Down, Up, residuals
+from textdae.models.pixels import check_pixels
 
 
 class UNetConfig(PreTrainedConfig):
@@ -77,6 +78,7 @@ class UNet(PreTrainedModel):
 
         Sides that four does not divide are padded with their last pixel.
         """
+        check_pixels(pixel_values, self.config.num_channels, None, self.dtype)
         height, width = pixel_values.shape[2:]
         padded = F.pad(pixel_values, (0, -width % 4, 0, -height % 4), mode="replicate")
         seen = F.pixel_unshuffle(padded - 0.5, 2).contiguous(memory_format=torch.channels_last)
