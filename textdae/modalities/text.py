@@ -58,19 +58,19 @@ class TextModality(Modality):
     @classmethod
     def of_settings(cls, settings: TextPretrainSettings) -> "TextModality":
         """Prepare the corpus, and build the denoiser."""
-        tokenizer = None
-        if settings.model.from_pretrained:  # a checkpoint and its tokenizer belong together
-            tokenizer = load_tokenizer(settings.model.from_pretrained)
+        tokenizer, start = None, settings.model.from_pretrained
+        if start:  # a checkpoint and its tokenizer belong together
+            tokenizer = load_tokenizer(start)
         text = cls(prepare_text(settings.data, settings.tokenizer, tokenizer), settings.evaluate)
         text.noise = text_noise(settings.noise, text.vocabulary)
         text.model = settings.model
         text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed)
-        if fresh := text.denoiser.fresh:
+        if start and (fresh := text.denoiser.fresh):
             text.notes.append(
-                f"{public(settings.model.from_pretrained)} has no head for masks: {len(fresh)} of its weights begin at random "
+                f"{public(start)} has no head for masks: {len(fresh)} of its weights begin at random "
                 f"({fresh[0]}{', ...' if len(fresh) > 1 else ''})"
             )
-        if settings.model.embeddings == "neighbours" and not settings.model.from_pretrained:
+        if settings.model.embeddings == "neighbours" and not start:
             size, width = text.denoiser.embeddings.shape
             text.denoiser.begin_at(neighbour_embedding(text.train, size, width))
         return text
