@@ -18,7 +18,11 @@ from textdae.settings import PretrainSettings
 from textdae.training.evaluation import evaluate
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
+from textdae.training.memory import model_check
 from textdae.training.processes import together
+
+_LARGE, _FEW = 100_000_000, 1000
+"""Parameters of a model, and examples to train it on: beyond the one and below the other it is told of."""
 
 
 class PretrainResult(NamedTuple):
@@ -58,13 +62,19 @@ def pretrain(
 
 def _pretrain(run: Run) -> PretrainResult:
     settings, accelerator, folder, is_main = run.settings, run.accelerator, run.folder, run.is_main
-    task = run.prepared(lambda: modality(settings.modality).of_settings(settings))
+    fits = model_check(accelerator)
+    task = run.prepared(lambda: modality(settings.modality).of_settings(settings, fits))
     for note in task.notes:
         run.say(note)
     denoiser = task.denoiser
     architecture = type(denoiser.model).__name__
     parameters = sum(parameter.numel() for parameter in denoiser.parameters())
     run.say(f"{architecture}: {parameters / 1e6:.2f} M parameters")
+    if parameters > _LARGE and len(task.train) < _FEW:
+        run.say(
+            f"{len(task.train):,} training examples are few for {parameters / 1e6:,.0f} M parameters; "
+            "a smaller model.hidden_size is the safer choice"
+        )
 
     start = run.resume_from(_facts(settings, task))
     questions = task.questions(settings.evaluate.max_examples)

@@ -40,8 +40,12 @@ class Modality(ABC):
 
     @classmethod
     @abstractmethod
-    def of_settings(cls, settings: Any) -> "Modality":
-        """For a run: prepare the corpus, and build the denoiser."""
+    def of_settings(cls, settings: Any, check: Callable[[int], None] | None = None) -> "Modality":
+        """For a run: prepare the corpus, and build the denoiser.
+
+        Args:
+            check: called with the number of parameters before a fresh model is built; raises where they are too many.
+        """
 
     @classmethod
     @abstractmethod

@@ -45,7 +45,9 @@ class ImageModality(Modality):
         check_patches(asked, corpus.train.image_size)
 
     @classmethod
-    def of_settings(cls, settings: ImagePretrainSettings) -> "ImageModality":
+    def of_settings(
+        cls, settings: ImagePretrainSettings, check: Callable[[int], None] | None = None
+    ) -> "ImageModality":
         """Prepare the corpus, and build the denoiser."""
         asked = settings.evaluate.noise or settled(settings.noise)
         corpus = prepare_images(settings.data)
@@ -58,7 +60,7 @@ class ImageModality(Modality):
             model = model.for_images(corpus.train.image_size, noisy)
         images.model = model
         images.denoiser = build_image_denoiser(
-            model, corpus.train.image_size, corpus.train.channels, settings.train.seed
+            model, corpus.train.image_size, corpus.train.channels, settings.train.seed, check
         )
         return images
 

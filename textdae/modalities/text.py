@@ -56,7 +56,9 @@ class TextModality(Modality):
         self.evaluation = evaluation
 
     @classmethod
-    def of_settings(cls, settings: TextPretrainSettings) -> "TextModality":
+    def of_settings(
+        cls, settings: TextPretrainSettings, check: Callable[[int], None] | None = None
+    ) -> "TextModality":
         """Prepare the corpus, and build the denoiser."""
         tokenizer, start = None, settings.model.from_pretrained
         if start:  # a checkpoint and its tokenizer belong together
@@ -64,7 +66,7 @@ class TextModality(Modality):
         text = cls(prepare_text(settings.data, settings.tokenizer, tokenizer), settings.evaluate)
         text.noise = text_noise(settings.noise, text.vocabulary)
         text.model = settings.model
-        text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed)
+        text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed, check)
         if start and (fresh := text.denoiser.fresh):
             text.notes.append(
                 f"{public(start)} has no head for masks: {len(fresh)} of its weights begin at random "

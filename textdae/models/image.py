@@ -6,6 +6,7 @@ B batch, C channels, H, W pixels, P patch size, N patches, D width of the embedd
 """
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import AutoConfig, PreTrainedModel, ViTConfig, ViTForMaskedIma
 from textdae.errors import SettingsError, first_line
 from textdae.locate import IMAGE_MODEL_TYPES, locate
 from textdae.models.autoencoder import Autoencoder, AutoencoderConfig
+from textdae.models.building import build_seeded
 from textdae.models.denoiser import Denoiser
 from textdae.models.sharding import put
 from textdae.models.unet import UNet, UNetConfig
@@ -135,8 +137,13 @@ class PatchDenoiser(ImageDenoiser):
         return [p for p in self.model.vit.layers.parameters() if p.ndim == 2]
 
 
-def build_image_denoiser(settings: Any, image_size: int, channels: int, seed: int) -> ImageDenoiser:
+def build_image_denoiser(
+    settings: Any, image_size: int, channels: int, seed: int, check: Callable[[int], None] | None = None
+) -> ImageDenoiser:
     """A denoiser with fresh weights (a pure function of the seed), or with those of `model.from_pretrained`.
+
+    Args:
+        check: see `build_seeded`.
 
     Raises:
         SettingsError: no such checkpoint, or sizes that do not fit the images or each other.
@@ -153,18 +160,20 @@ def build_image_denoiser(settings: Any, image_size: int, channels: int, seed: in
         "hidden_size": settings.hidden_size,
         "num_hidden_layers": settings.num_hidden_layers,
     }
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            if settings.type == "autoencoder":
-                own = {"encoder": settings.encoder, "code_size": settings.code_size}
-                return as_denoiser(Autoencoder(AutoencoderConfig(**sizes, **own)))
-            if settings.type == "unet":
-                return as_denoiser(UNet(UNetConfig(**sizes)))
-            return as_denoiser(ViTForMaskedImageModeling(_vit_config(settings, sizes)))
-        except (ValueError, TypeError, RuntimeError, KeyError) as error:
-            why = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
-            raise SettingsError(f"model: {settings.type} cannot be built so: {why}") from None
+    try:
+        return as_denoiser(build_seeded(lambda: _fresh_model(settings, sizes), seed, check))
+    except (ValueError, TypeError, RuntimeError, KeyError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+        raise SettingsError(f"model: {settings.type} cannot be built so: {why}") from None
+
+
+def _fresh_model(settings: Any, sizes: dict[str, int]) -> PreTrainedModel:
+    if settings.type == "autoencoder":
+        own = {"encoder": settings.encoder, "code_size": settings.code_size}
+        return Autoencoder(AutoencoderConfig(**sizes, **own))
+    if settings.type == "unet":
+        return UNet(UNetConfig(**sizes))
+    return ViTForMaskedImageModeling(_vit_config(settings, sizes))
 
 
 def _vit_config(settings: Any, sizes: dict[str, int]) -> ViTConfig:

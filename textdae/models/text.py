@@ -6,6 +6,7 @@ B batch, L positions, M scored positions, D width, V vocabulary.
 import copy
 import inspect
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from textdae.errors import SettingsError, first_line
 from textdae.locate import locate
+from textdae.models.building import build_seeded
 from textdae.models.denoiser import Denoiser, DenoiserOutput
 from textdae.models.sharding import put
 from textdae.models.text_config import text_config
@@ -230,9 +232,15 @@ def _positions(document: Tensor) -> Tensor:
 
 
 def build_text_denoiser(
-    settings: TextModelSettings, tokenizer: PreTrainedTokenizerFast, seed: int
+    settings: TextModelSettings,
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    check: Callable[[int], None] | None = None,
 ) -> TextDenoiser:
     """A denoiser with fresh weights (a pure function of the seed), or with those of `model.from_pretrained`.
+
+    Args:
+        check: see `build_seeded`.
 
     Raises:
         SettingsError: no such family or checkpoint, a key its config does not know, a vocabulary that does not fit, or
@@ -250,14 +258,14 @@ def build_text_denoiser(
             )
     else:
         config = text_config(settings, tokenizer)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            try:
-                denoiser = TextDenoiser(AutoModelForMaskedLM.from_config(config))
-            except (ValueError, TypeError, RuntimeError, AssertionError, KeyError) as error:
-                raise SettingsError(
-                    f"model: {settings.type} cannot be built so: {str(error).splitlines()[0]}"
-                ) from None
+        try:
+            denoiser = TextDenoiser(
+                build_seeded(lambda: AutoModelForMaskedLM.from_config(config), seed, check)
+            )
+        except (ValueError, TypeError, RuntimeError, AssertionError, KeyError) as error:
+            raise SettingsError(
+                f"model: {settings.type} cannot be built so: {str(error).splitlines()[0]}"
+            ) from None
     _check_documents_apart(denoiser, settings)
     return denoiser
 

@@ -5,7 +5,6 @@ processes and micro-batches; a mean of means would weigh a micro-batch with few 
 """
 
 import math
-import os
 import signal
 import statistics
 import threading
@@ -32,7 +31,13 @@ from textdae.training.batches import Batches, Examples, Ticket, load
 from textdae.training.checkpoint import Cursor
 from textdae.training.hardware import autocast_dtype, join_processes, keep_freed_memory, should_compile
 from textdae.training.log import Log, summary_writer
-from textdae.training.memory import activation_bytes, available_memory, check_batch_fits, check_model_fits
+from textdae.training.memory import (
+    activation_bytes,
+    available_memory,
+    check_batch_fits,
+    check_model_fits,
+    sharing,
+)
 from textdae.training.optimizers import build_optimizers, set_learning_rate
 from textdae.training.processes import (
     IN_TRAINING,
@@ -102,22 +107,19 @@ class Trainer:
         self.schedule = Schedule(settings, len(examples), self.plan.global_batch)
         self.batches = Batches(examples, noise, settings.seed, settings.target, self.plan.first_batch)
 
-        sharded = self.accelerator.distributed_type == DistributedType.FSDP
-        size = sum(parameter.numel() for parameter in denoiser.parameters())
-        size = size // self.world if sharded else size
-        # On a CPU the processes of a host share its memory.
-        sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.device.type == "cpu" else 1
+        shards, processes = sharing(self.accelerator)
+        size = sum(parameter.numel() for parameter in denoiser.parameters()) // shards
         self.dtype = autocast_dtype(settings.precision, self.device)
         free = available_memory(self.device)
-        together(lambda: check_model_fits(size, free, sharing))
+        together(lambda: check_model_fits(size, free, processes))
         denoiser.to(self.device).eval()
         compiled = should_compile(settings, self.device, self.schedule.max_steps)
         denoiser.optimize_for(self.device, compiled, settings.fast == "auto")
         each = activation_bytes(denoiser, examples, noise, self.dtype)
         batch = settings.per_device_train_batch_size
-        together(lambda: check_batch_fits(size, each, batch, free, sharing))
+        together(lambda: check_batch_fits(size, each, batch, free, processes))
         denoiser.train()
-        if sharded and settings.optimizer == "muon":
+        if self.accelerator.distributed_type == DistributedType.FSDP and settings.optimizer == "muon":
             raise SettingsError(
                 "train.optimizer: muon needs whole matrices; under FSDP set train.optimizer=adamw"
             )

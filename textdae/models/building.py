@@ -1,0 +1,35 @@
+"""Fresh models: counted before anything is allocated for them, and a pure function of the seed."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def build_seeded(make: Callable[[], M], seed: int, check: Callable[[int], None] | None = None) -> M:
+    """Build a model whose weights depend on the seed alone.
+
+    Args:
+        make: builds it.
+        check: called with the number of its parameters before memory is allocated for them; raises where they are too many.
+
+    Raises:
+        Exception: whatever `make` or `check` raise.
+    """
+    if check and (parameters := count_parameters(make)) is not None:
+        check(parameters)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
+
+
+def count_parameters(make: Callable[[], nn.Module]) -> int | None:
+    """Count the parameters of the model that `make` builds, without memory for them; None where that cannot be done."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return sum(parameter.numel() for parameter in make().parameters())
+    except Exception:  # wrong sizes, which `make` reports itself, or a family that computes while it is built
+        return None
