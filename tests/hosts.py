@@ -22,6 +22,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,7 +37,7 @@ from textdae.models.sharding import whole_weights
 from textdae.pretraining import pretrain as run_pretrain
 from textdae.runs import Run
 from textdae.settings import ImageFinetuneSettings, TextPretrainSettings
-from textdae.training import checkpoint
+from textdae.training import checkpoint, hardware
 from textdae.training.hardware import join_processes
 from textdae.training.loop import Trainer
 
@@ -179,6 +180,7 @@ def _child(
         torch.set_num_threads(1)
         os.environ |= environment | {"RANK": str(rank)}
         host.enter()
+        hardware.MEETING = timedelta(seconds=30)  # one may be killed before they meet
         kills.die_at(moment, Path("run"), host.disk / f"moments.{rank}")  # its paths are relative
         JOBS[job](lambda line: print(line, flush=True), **how)
         os._exit(0)

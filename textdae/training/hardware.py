@@ -4,18 +4,21 @@ import ctypes
 import os
 import shutil
 import sys
+from datetime import timedelta
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import parse_flag_from_env
+from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
 
-from textdae.errors import SettingsError
+from textdae.errors import SettingsError, TextdaeError, first_line
 from textdae.settings import TrainSettings
 from textdae.training.processes import PATIENCE, set_patience
 
 # Compiling a small model takes about a minute on two cores and makes a step about a fifth shorter.
 _REPAID_AFTER_SECONDS = 480
 _REPAID_AFTER_STEPS = 2000
+MEETING = timedelta(minutes=5)
+"""How long a process waits until all that it was launched with are there."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -33,13 +36,20 @@ def join_processes() -> Accelerator:
 
     Raises:
         SettingsError: accelerate was set up for something that this training loop does not do.
+        TextdaeError: the processes do not find each other within some minutes.
     """
     _check_environment()
     cpu = choose_device().type == "cpu"
     # Gradients are sent from where they are, not from a copy.
     ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
-    # "no": train.precision decides, whatever accelerate's own settings say.
-    accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[ddp])
+    meeting = InitProcessGroupKwargs(timeout=MEETING)
+    try:
+        # "no": train.precision decides, whatever accelerate's own settings say.
+        accelerator = Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[ddp, meeting])
+    except RuntimeError as error:
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            raise
+        raise TextdaeError(f"the processes of this run could not join: {first_line(error)[:200]}") from error
     set_patience(PATIENCE)
     return accelerator
 
