@@ -418,7 +418,7 @@ def tries(hosts: Sequence[Host], number: int, seed: int) -> dict[str, Any]:
             if not all(each["status"] == 2 and "data.source differs" in each["said"] for each in told):
                 wrong.append(f"{story}: not refused: {told}")
         elif any(each["status"] for each in told) or result(order[0]) != right:
-            wrong.append(f"{story}: {told}")
+            wrong.append(f"{story}: {[each['said'][-500:] for each in told]}")
         print(story, flush=True)
     return count | {"wrong": wrong}
 

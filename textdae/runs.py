@@ -27,7 +27,7 @@ from textdae.resuming import choose
 from textdae.settings import dump, is_embedded
 from textdae.training import checkpoint
 from textdae.training.hardware import autocast_dtype, join_processes
-from textdae.training.processes import check_same, from_process, several, together
+from textdae.training.processes import check_same, from_process, in_company, several, together
 
 T = TypeVar("T")
 
@@ -102,10 +102,11 @@ class Run:
             self._held = held.pop_all()
 
     def __enter__(self) -> "Run":
+        self._held.enter_context(in_company())
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._held.close()
+    def __exit__(self, *error: Any) -> None:
+        self._held.__exit__(*error)
 
     def pin(self, checkpoint: str) -> str:
         """The name of a checkpoint that will always mean the same, in all processes."""

@@ -40,8 +40,11 @@ def join_processes() -> Accelerator:
     """
     _check_environment()
     cpu = choose_device().type == "cpu"
+    # More than two gradients are added in an order that depends on their place in what is sent, and DDP deals the places
+    # out anew after the first step of a sitting, unless it looks for unused parameters: a resume would differ by rounding.
+    exact = cpu and int(os.environ.get("WORLD_SIZE", "1")) > 2
     # Gradients are sent from where they are, not from a copy.
-    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    ddp = DistributedDataParallelKwargs(gradient_as_bucket_view=True, find_unused_parameters=exact)
     meeting = InitProcessGroupKwargs(timeout=MEETING)
     try:
         # "no": train.precision decides, whatever accelerate's own settings say.

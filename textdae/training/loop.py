@@ -43,7 +43,6 @@ from textdae.training.processes import (
     IN_TRAINING,
     PATIENCE,
     check_same,
-    in_company,
     set_patience,
     spread_weights,
     together,
@@ -152,7 +151,7 @@ class Trainer:
         """
         set_patience(IN_TRAINING)
         smaller = "set a smaller train.per_device_train_batch_size and more train.gradient_accumulation_steps"
-        with memory_refused(smaller), in_company():
+        with memory_refused(smaller):
             result = self._fit()
         set_patience(PATIENCE)
         return result
