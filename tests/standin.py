@@ -55,6 +55,9 @@ class StandIn(TorchFunctionMode):
         device = bool(targets and targets[-1].type == "mps") or (bool(marked) and not leaves_device)
         if moves and bool(marked) != device:  # a tensor of its own, as a real move makes one
             result = result.clone() if any(result is tensor for tensor in here) else result
+        if name.startswith(("empty", "new_empty")):
+            # transformers does not recognise the parameters of a fresh head here and leaves them as the memory was.
+            result.zero_()
         for tensor in tree_iter(result):
             if isinstance(tensor, torch.Tensor):
                 if device and tensor.dtype == torch.float64:

@@ -98,4 +98,4 @@ def test_of_few_pictures_one_at_least_is_held_out(tmp_path):
     assert sorted(pairs) == sorted(
         (p.tobytes(), whole.classes[label]) for p, label in zip(whole.pixels, whole.labels, strict=True)
     )
-    assert any("held out though" in note for note in corpus.notes)
+    assert any("left empty" in note for note in corpus.notes)

@@ -671,7 +671,8 @@ def test_a_large_picture_is_done_in_tiles_and_looks_the_same(monkeypatch):
 def test_convolutions_have_their_own_default_width():
     settings = load(PretrainSettings, None, ["data.source=digits", "model.encoder=conv"])
     assert settings.model.hidden_size == 64
-    assert load(PretrainSettings, None, ["data.source=digits"]).model.hidden_size == 512
+    default = load(PretrainSettings, None, ["data.source=digits"]).model.for_images(8)
+    assert (default.encoder, default.hidden_size) == ("mlp", 512)
 
 
 @pytest.mark.slow

@@ -66,9 +66,8 @@ def _parse(text: str, where: str) -> Any:
 
 def _read_file(path: Path) -> dict[str, Any]:
     if path.is_dir() or path.suffix.lower() not in _SUFFIXES:
-        raise SettingsError(
-            f"{path}: no settings file (.yaml); if it is what to read, say data.source={path}"
-        )
+        what = "a folder, not a settings file" if path.is_dir() else "not a settings file"
+        raise SettingsError(f"{path}: {what} (.yaml); if it is what to read, say data.source={path}")
     if not path.exists():
         raise SettingsError(
             f"{path}: no such settings file; an override is written key=value, e.g. train.seed=1"
