@@ -13,7 +13,7 @@ PACKAGE = Path(textdae.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module may import from its own layer and from those named before it; the command line from all.
-LAYERS = ["errors", "escape", "layout", "lock", "hub", "vetting", "locate", "settings", "noise", "data", "text", "models", "training", "floors", "checkpoints", "report", "publish", "modalities", "resuming", "runs", "downstream", "pretraining", "doctor", "demos"]  # fmt: skip
+LAYERS = ["errors", "escape", "progress", "interrupts", "layout", "lock", "hub", "vetting", "locate", "settings", "noise", "data", "text", "models", "training", "floors", "checkpoints", "report", "publish", "modalities", "resuming", "runs", "downstream", "pretraining", "doctor", "demos"]  # fmt: skip
 MAY_IMPORT = {layer: set(LAYERS[: index + 1]) for index, layer in enumerate(LAYERS)}
 MAY_IMPORT["models"] -= {"data"}
 MAY_IMPORT["training"] -= {"data"}

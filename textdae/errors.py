@@ -38,10 +38,15 @@ def panics_refused(what: str) -> Iterator[None]:
         raise SettingsError(f"{what} failed: {first_line(error)}") from None
 
 
+_INTERRUPTED = (
+    "interrupted; what was finished is kept, what was half prepared is removed; start the same command again"
+)
+
+
 class Interrupted(TextdaeError):
     """Told to stop by a signal, Ctrl-C for instance; the exit code is the one that a shell gives for it."""
 
-    def __init__(self, number: int, message: str = "stopped; what was finished is kept") -> None:
+    def __init__(self, number: int, message: str = _INTERRUPTED) -> None:
         super().__init__(message)
         self.exit_code = 128 + number
 

@@ -91,6 +91,7 @@ class Run:
         self.folder: Path = settings.output_dir
         self._overwrite, self._resume = overwrite, resume
         self._pushes: Pushes | None = None
+        self._has_begun = False
         if several():  # what a process decides below depends on these
             flags = {"--resume": resume, "--overwrite": overwrite, "the command": type(settings).__name__}
             check_same(flags | _comparable(settings), "start all processes with the same settings")
@@ -106,6 +107,8 @@ class Run:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        if self._has_begun and isinstance(error[1], KeyboardInterrupt):
+            error[1].add_note("interrupted; the checkpoints that were saved are kept, go on with --resume")
         self._held.__exit__(*error)
 
     def pin(self, checkpoint: str) -> str:
@@ -184,6 +187,7 @@ class Run:
         """
         # On all hosts: what is left on one would be resumed from.
         together(lambda: _remove_run(self.folder), self._overwrite and self.accelerator.is_local_main_process)
+        self._has_begun = True
         together(self._begin, self.is_main)
 
     def _begin(self) -> None:

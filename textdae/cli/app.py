@@ -3,17 +3,29 @@
 import os
 import sys
 import threading
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
-from typing import IO, Annotated, Any, cast
+from typing import IO, Annotated, Any, NoReturn, cast
 
 import typer
+from typer.core import TyperGroup
 
-from textdae.errors import SettingsError, TextdaeError, memory_refused, panics_refused
+from textdae.errors import Interrupted, SettingsError, TextdaeError, memory_refused, panics_refused
 from textdae.escape import Screen, for_terminal
+from textdae.interrupts import interruptible
+
+
+class Commands(TyperGroup):
+    """The commands, each of which a signal ends with one line; typer itself would end it without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        with interruptible():
+            return super().invoke(ctx)
+
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Corrupt something, then learn to give back the original: pretrain small encoders.",
 )  # fmt: skip
 
@@ -63,9 +75,7 @@ def end(result: Any, command: list[str], table: str) -> None:
             typer.echo(f"go on with: textdae {' '.join(command)} --resume")
         if any(thread.name == THREAD for thread in threading.enumerate()):
             # What is still being sent would be waited for at the exit, and the one who stops a run may not wait.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(128 + result.fit.stopped_by)
+            _leave(128 + result.fit.stopped_by)
         raise typer.Exit(128 + result.fit.stopped_by)
     if not is_main:
         return
@@ -95,5 +105,16 @@ def main() -> None:
             app()
     except TextdaeError as error:
         for line in () if error.is_told_elsewhere else for_terminal(str(error)).split("\n"):
-            print(f"textdae: {line}", file=sys.stderr)
+            with suppress(OSError):  # the terminal is gone
+                print(f"textdae: {line}", file=sys.stderr)
+        if isinstance(error, Interrupted):
+            _leave(error.exit_code)
         sys.exit(error.exit_code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once, without waiting for threads and processes."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

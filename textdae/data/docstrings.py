@@ -20,10 +20,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tqdm import tqdm
-
 from textdae.data.cache import cached, digest
 from textdae.errors import SettingsError
+from textdae.progress import Progress
 
 DEFAULT_MAX_BYTES = 25_000_000
 _VERSION = 3
@@ -94,7 +93,8 @@ def _parsed(paths: list[str]) -> Iterator[Iterator[list[str]]]:
             todo.flush()
             todo.seek(0)
             command = [sys.executable, "-c", f"from {__name__} import _serve; _serve()"]
-            worker = subprocess.Popen(command, stdin=todo, stdout=subprocess.PIPE, text=True)
+            # In a group of its own: it is not the one that Ctrl-C means.
+            worker = subprocess.Popen(command, stdin=todo, stdout=subprocess.PIPE, text=True, process_group=0)
             stack.enter_context(worker)
             stack.callback(worker.kill)
             workers.append(worker)
@@ -131,7 +131,7 @@ def _write(folder: Path, modules: list[tuple[str, str, str]], cap: int) -> None:
     texts: list[str] = []
     packages: list[str] = []
     size = 0
-    bar = tqdm(total=cap, unit="B", unit_scale=True, desc="reading docstrings", disable=None)
+    bar = Progress("reading docstrings", cap, "B")
     with bar, _parsed([path for _, _, path in modules]) as parsed:
         for (package, _, _), found in zip(modules, parsed, strict=True):
             for text in found:
@@ -142,7 +142,7 @@ def _write(folder: Path, modules: list[tuple[str, str, str]], cap: int) -> None:
                     texts.append(text)
                     packages.append(package)
                     size += len(text.encode())
-            bar.update(min(size, cap) - bar.n)
+            bar.move(min(size, cap))
             if size >= cap:
                 break
     pq.write_table(pa.table({"text": texts, "label": packages}), folder / "docstrings.parquet")

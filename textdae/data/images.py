@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from textdae.data.cache import cache_root, cached, digest
 from textdae.data.image_sources import ImageSource, open_images
 from textdae.data.pictures import UnusablePicture, fit
 from textdae.data.split import check_apart, is_held_out, named_as, other_source, settled_share
 from textdae.errors import SettingsError
+from textdae.progress import Progress
 from textdae.settings import ImageDataSettings
 
 _VERSION = 3
@@ -156,13 +156,13 @@ def _write(
         streams[side] = open(folder / side / "pixels.bin", "wb")  # noqa: SIM115
     try:
         for origin in (source, other) if other else (source,):
-            bar = tqdm(reader.read(origin), "reading images", unit=" images", total=origin.size, disable=None)
-            for found in bar:
-                # By the picture itself, so that at another size it falls on the same side.
-                apart = origin is other or is_held_out(found.picture.tobytes(), share)
-                side = "held_out" if apart else "train"
-                streams[side].write(found.pixels.tobytes())
-                labels[side].append(found.label)
+            with Progress("reading images", origin.size, "images") as progress:
+                for found in progress.over(reader.read(origin)):
+                    # By the picture itself, so that at another size it falls on the same side.
+                    apart = origin is other or is_held_out(found.picture.tobytes(), share)
+                    side = "held_out" if apart else "train"
+                    streams[side].write(found.pixels.tobytes())
+                    labels[side].append(found.label)
     finally:
         for stream in streams.values():
             stream.close()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from textdae.data.cache import cache_root, cached, digest
@@ -18,6 +17,7 @@ from textdae.data.sources import CUT, Source, open_source
 from textdae.data.split import check_apart, is_held_out, named_as, other_source, settled_share, split_point
 from textdae.data.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
 from textdae.errors import SettingsError
+from textdae.progress import Progress
 from textdae.settings import TextDataSettings, TokenizerSettings
 
 _TOKENIZER_VERSION, _PACKED_VERSION = 3, 4
@@ -208,7 +208,7 @@ def _pack(
 
 def _progress(source: Source, what: str) -> Iterator[str]:
     """The documents, with a bar of the text read."""
-    with tqdm(desc=what, unit="B", unit_scale=True, disable=None) as bar:
+    with Progress(what, unit="B") as bar:
         waiting = 0
         for text in source:
             yield text

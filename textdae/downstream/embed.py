@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from textdae.data.cache import cache_root, digest
 from textdae.data.image_sources import open_images
@@ -25,6 +24,7 @@ from textdae.downstream.text_encoder import TextEncoder
 from textdae.errors import SettingsError, TextdaeError, reason
 from textdae.locate import weights_of
 from textdae.lock import sole
+from textdae.progress import Progress
 from textdae.settings import EmbedSettings, ImageEmbedSettings, TextEmbedSettings
 
 CHUNK = 4096
@@ -77,7 +77,7 @@ def _write(
     done = _resume(parts, asked, say)
     begin = sum(done)
     waiting = islice(rows.read(), begin, None)
-    with tqdm(desc="embedding", unit=" rows", initial=begin, disable=None) as bar:
+    with Progress("embedding", unit="rows", done=begin) as bar:
         while chunk := list(islice(waiting, CHUNK)):
             vectors = encoder([example for _, example in chunk])
             if settings.normalize:

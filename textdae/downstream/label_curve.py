@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from textdae.data.labelled import Labelled
 from textdae.downstream.base import Downstream, downstream
@@ -26,6 +25,7 @@ from textdae.downstream.vectors import Scaled
 from textdae.errors import Interrupted, SettingsError
 from textdae.locate import weights_of
 from textdae.noise.label import LabelNoise
+from textdae.progress import Progress
 from textdae.report.label_curve import (
     Curve,
     Point,
@@ -103,25 +103,23 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings, say: Callable[[s
     missing = [cell for cell in cells if not (folder / "cells" / cell.file).exists()]
     if len(missing) < len(cells):
         say(f"{len(cells) - len(missing):,} of {len(cells):,} points are there already")
-    bar = tqdm(missing, "measuring", unit=" points", disable=None)
     main = measures_of(corpus.task.kind)[0]
-    for cell in bar:
-        rows = stratified(pool.labels, cell.labels, settings.seed + 1000 * cell.draw + cell.labels)
-        predictions, how = lines[cell.line](pool.take(rows), test, settings.seed + cell.draw)
-        figures = measure(corpus.task, predictions, test.labels)
-        # Where there is one draw, there is nothing to compare but the test examples.
-        spans = intervals(corpus.task, predictions, test.labels)
-        found = {**cell._asdict(), "measures": figures, "intervals": spans, "how": how}
-        path = folder / "cells" / cell.file
-        path.with_suffix(".writing").write_text(json.dumps(found, indent=1))
-        path.with_suffix(".writing").replace(path)
-        point = (
-            f"{cell.line}, {cell.labels:,} labels, draw {cell.draw + 1}: {main} {figures[main]:.3f} ({how})"
-        )
-        if bar.disable:  # no terminal: a line a point, so that a log tells how far it is
-            say(point)
-        else:
-            bar.set_postfix_str(point)
+    with Progress("measuring", len(missing), "points") as progress:
+        for cell in progress.over(missing):
+            rows = stratified(pool.labels, cell.labels, settings.seed + 1000 * cell.draw + cell.labels)
+            predictions, how = lines[cell.line](pool.take(rows), test, settings.seed + cell.draw)
+            figures = measure(corpus.task, predictions, test.labels)
+            # Where there is one draw, there is nothing to compare but the test examples.
+            spans = intervals(corpus.task, predictions, test.labels)
+            found = {**cell._asdict(), "measures": figures, "intervals": spans, "how": how}
+            path = folder / "cells" / cell.file
+            path.with_suffix(".writing").write_text(json.dumps(found, indent=1))
+            path.with_suffix(".writing").replace(path)
+            point = f"{cell.line}, {cell.labels:,} labels, draw {cell.draw + 1}: {main} {figures[main]:.3f} ({how})"
+            if progress.is_bar:
+                progress.note(point)
+            else:  # a line a point, so that a log has them all
+                say(point)
     curve = _gather(cells, folder / "cells", measures_of(corpus.task.kind)[:2])
     pretrained = [line for line in lines if line in ("fine-tuned", "probe")]
     rivals = [line for line in lines if line not in (*pretrained, "from scratch", "random encoder")]

@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from textdae.errors import SettingsError, TextdaeError
+from textdae.progress import Progress
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -40,15 +41,16 @@ class Log:
     """Writes `log.jsonl` in `folder`; a resumed run goes on behind the step it resumes from.
 
     Args:
+        share: of the run that was done before.
         enabled: False on all processes but the first.
 
     Raises:
         TextdaeError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, step: int, tensorboard: bool, enabled: bool) -> None:
+    def __init__(self, folder: Path, step: int, share: float, tensorboard: bool, enabled: bool) -> None:
         self._file = self._board = None
-        self._bar: tqdm[Any] | None = None
+        self._bar: Progress | None = None
         if not enabled:
             return
         if tensorboard:
@@ -60,12 +62,8 @@ class Log:
             temporary.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
             temporary.replace(self.path)
             self._file = open(self.path, "a")  # noqa: SIM115
-        self._bar = tqdm(
-            total=100.0,
-            desc="training",
-            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
-            disable=None,
-        )
+        bar_format = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+        self._bar = Progress("training", 1.0, done=share, bar_format=bar_format)
 
     def write(self, entry: dict[str, Any]) -> None:
         """Add an entry; it must have a `step`.
@@ -83,17 +81,20 @@ class Log:
                 if name != "step" and isinstance(value, int | float):
                     self._board.add_scalar(name, value, entry["step"])
 
-    def progress(self, share: float, **shown: Any) -> None:
-        """Move the bar to a share of the run, with some figures beside it."""
+    def progress(self, share: float, step: int, steps: int | None, **figures: Any) -> None:
+        """Say that a share of the run is done, with some figures.
+
+        Args:
+            steps: of the whole run, where that is known.
+        """
         if self._bar is not None:
-            self._bar.n = min(100.0, 100 * share)
-            self._bar.set_postfix(shown, refresh=False)
-            self._bar.refresh()
+            of = f" of {steps:,}" if steps else ""
+            self._bar.move(min(1.0, share), f"step {step:,}{of}", **figures)
 
     def say(self, line: str) -> None:
         """Print a line without breaking the bar."""
         if self._bar is not None:
-            self._bar.write(line)
+            tqdm.write(line)
 
     def __enter__(self) -> "Log":
         return self

@@ -22,6 +22,7 @@ import torch
 from accelerate import Accelerator, DistributedType
 
 from textdae.errors import SettingsError, TextdaeError, memory_refused
+from textdae.interrupts import ending
 from textdae.models import Denoiser
 from textdae.models.sharding import digest
 from textdae.noise import Corrupted, Noise
@@ -171,7 +172,10 @@ class Trainer:
         figures: dict[str, float] = {}
         left_out = 0
         is_main = self.accelerator.is_main_process
-        with Log(self.output_dir, cursor.step, settings.tensorboard, is_main) as log, _stop_signals() as stop:
+        with (
+            Log(self.output_dir, cursor.step, progress, settings.tensorboard, is_main) as log,
+            _stop_signals() as stop,
+        ):
             if self._plan_note:
                 log.say(self._plan_note)
             progress, stopped_by = self._agree(1.0 if self.enough() else progress, stop())
@@ -207,7 +211,7 @@ class Trainer:
                     log.write(entry | ({"skipped": skipped} if skipped else {}))
                     figures = {**figures, "loss": float(f"{loss:.4g}"), "examples/s": round(speeds[-1])}
                     totals, since, since_examples = self._zeros(2), time.monotonic(), cursor.examples
-                log.progress(progress, step=cursor.step, **figures)
+                log.progress(progress, cursor.step, self.schedule.max_steps, **figures)
 
                 pause = time.monotonic()
                 last = progress >= 1 and settings.eval_steps > 0
@@ -353,10 +357,7 @@ class Trainer:
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], int]]:
-    """Remember the signals that end a run instead of dying of them; a second SIGINT is the usual KeyboardInterrupt.
-
-    SIGHUP is a connection that was closed, unless the run was started to outlive it (nohup); SIGUSR1 is Slurm's warning.
-    """
+    """Remember the signals that end a run instead of dying of them; a second SIGINT is the usual KeyboardInterrupt."""
     received = 0
 
     def remember(number: int, frame: FrameType | None) -> None:
@@ -368,10 +369,7 @@ def _stop_signals() -> Iterator[Callable[[], int]]:
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield lambda: received
         return
-    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has the first two
-    kept = [n for n in numbers if n == signal.SIGINT or signal.getsignal(n) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, remember) for number in kept}
+    before = {number: signal.signal(number, remember) for number in ending()}
     try:
         yield lambda: received
     finally:

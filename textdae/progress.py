@@ -1,0 +1,125 @@
+"""How far some work is: a bar on a terminal, elsewhere a plain line now and then."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import starmap
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+INTERVAL, LONGEST_INTERVAL = 30.0, 75.0
+"""Seconds between two lines: at the beginning, and of work that takes hours."""
+
+
+class Progress:
+    """A bar on the standard error; where that is no terminal, a line there about every half minute, of the first process.
+
+    Args:
+        what: is done, e.g. `embedding`.
+        total: how much there is to do, where that is known.
+        unit: of the amounts, e.g. `rows`; `B` is shown in MB.
+        done: how much was done before.
+        bar_format: of the bar, as tqdm takes it.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: float | None = None,
+        unit: str = "",
+        done: float = 0,
+        bar_format: str | None = None,
+    ) -> None:
+        self.what, self.total, self.unit, self.done = what, total, unit, done
+        of_bytes = unit == "B"
+        self._bar: Any = tqdm(
+            desc=what, total=total, unit=unit if of_bytes else f" {unit}", unit_scale=of_bytes, initial=done,
+            bar_format=bar_format, smoothing=0, disable=None,
+        )  # fmt: skip
+        self.is_bar = not self._bar.disable
+        """Whether this is a terminal."""
+        self._first = done
+        self._began = self._last = time.monotonic()
+
+    def over(self, things: Iterable[T]) -> Iterator[T]:
+        """Yield each thing, and count it when the next one is asked for."""
+        for thing in things:
+            yield thing
+            self.update(1)
+
+    def update(self, more: float) -> None:
+        """So much more is done."""
+        self.move(self.done + more)
+
+    def move(self, done: float, amount: str | None = None, **figures: Any) -> None:
+        """So much is done.
+
+        Args:
+            amount: how much that is, in words; else a line gives the number and its unit.
+            figures: shown beside it.
+        """
+        before, self.done = self.done, done
+        if self.is_bar:
+            if beside := [*([amount] if amount else []), *starmap(_figure, figures.items())]:
+                self._bar.set_postfix_str(", ".join(beside), refresh=False)
+            self._bar.update(done - before)
+            return
+        now = time.monotonic()
+        # Of long work less often, or its log would be full of them.
+        if now - self._last < max(INTERVAL, min(LONGEST_INTERVAL, (now - self._began) / 10)):
+            return
+        self._last = now
+        if os.environ.get("RANK", "0") == "0":
+            _say(self._line(amount or f"{self.what}: {self._amount()}", figures, now - self._began))
+
+    def note(self, text: str) -> None:
+        """Show a text behind the bar."""
+        self._bar.set_postfix_str(text)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _amount(self) -> str:
+        done, total = ((None if n is None else n / 1e6) for n in (self.done, self.total))
+        if self.unit == "B":
+            return f"{done:,.1f} of {total:,.1f} MB" if total else f"{done:,.1f} MB"
+        of = f" of {self.total:,.0f}" if self.total else ""
+        return f"{self.done:,.0f}{of} {self.unit}"
+
+    def _line(self, amount: str, figures: dict[str, Any], seconds: float) -> str:
+        parts = [amount]
+        if self.total:
+            parts.append(f"{self.done / self.total:.0%}")
+        parts += starmap(_figure, figures.items())
+        if self.total and self._first < self.done:
+            parts.append(_left(seconds * max(0.0, self.total - self.done) / (self.done - self._first)))
+        return ", ".join(parts)
+
+
+def _figure(name: str, value: Any) -> str:
+    """`loss 3.21`, but `410 rows/s`."""
+    shown = f"{value:,}" if isinstance(value, int | float) else str(value)
+    return f"{shown} {name}" if name.endswith("/s") else f"{name} {shown}"
+
+
+def _left(seconds: float) -> str:
+    if seconds < 90:
+        return f"about {seconds:.0f} s left"
+    return f"about {seconds / 60:.0f} min left" if seconds < 5400 else f"about {seconds / 3600:.1f} h left"
+
+
+def _say(line: str) -> None:
+    with suppress(OSError, ValueError):  # closed: nobody reads it, and the work is not to die of that
+        print(line, file=sys.stderr, flush=True)
