@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from pathlib import Path
 
 import datasets
@@ -349,18 +350,30 @@ def test_every_side_has_an_example_or_is_named(tmp_path, read, count):
         assert all(len(getattr(corpus, side)) for side in SIDES)
 
 
-@pytest.mark.parametrize(
-    ("given", "key", "side"),
-    [
-        ({"held_out": 1e-9}, "data.held_out", "held_out"),
-        ({"test": 1e-9}, "data.test", "test"),
-        ({"test": 1 - 1e-9}, "data.source", "train"),
-    ],
-)
-def test_a_side_that_nothing_fell_to_is_named(tmp_path, read, given, key, side):
-    said = complaint(read, written(tmp_path / "a.csv", reviews(50)), **given)
-    assert said.startswith(f"{key}: ")
-    assert f"no labelled example for the {side} side: no example fell to this side" in said
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_side_that_nothing_fell_to_is_named(tmp_path, read, count):
+    """Copies of a text are all on one side, and two texts are not enough for three."""
+    said = complaint(read, written(tmp_path / "a.csv", reviews(count) * 50))
+    assert re.match(r"data\.\w+: .* no labelled example for the \w+ side: no example fell to this side", said)
+
+
+@pytest.mark.parametrize("begin", range(0, 200, 20))
+def test_of_twenty_rows_every_side_has_one_with_a_label(tmp_path, read, begin):
+    unlabelled = [{"text": f"nothing {n}", "label": ""} for n in range(20)]
+    corpus = read(written(tmp_path / "a.csv", [*unlabelled, *reviews(20, begin)]))
+    assert all(len(getattr(corpus, side)) for side in SIDES)
+    assert sum(len(getattr(corpus, side)) for side in SIDES) == 20
+
+
+@pytest.mark.parametrize("side", ["held_out", "test"])
+def test_a_share_that_would_be_empty_takes_one_and_says_so(tmp_path, read, side):
+    source = written(tmp_path / "a.csv", reviews(50))
+    as_asked, corpus = read(source), read(source, **{side: 1e-9})
+    assert len(getattr(corpus, side)) == 1
+    note = f"put on a side that data.{side}=1e-09 left empty: 1"
+    assert note in corpus.notes
+    assert note not in as_asked.notes
+    assert len(corpus.train) + len(corpus.held_out) + len(corpus.test) == 50
 
 
 def test_a_side_without_any_label_is_named(tmp_path, read):
@@ -480,6 +493,13 @@ def test_a_class_of_the_other_folder_alone_has_no_number(tmp_path, see):
     assert any(
         line.startswith("test: 30 labels of classes unseen in training (ape)") for line in corpus.notes
     )
+
+
+@pytest.mark.parametrize("share", [0.1, 1e-9])
+def test_of_twenty_pictures_every_side_has_one(tmp_path, see, share):
+    corpus = see(folder_of(tmp_path / "a", range(20)), test=share, held_out=share)
+    assert all(len(getattr(corpus, side)) for side in SIDES)
+    assert len(seen(corpus, *SIDES)) == 20
 
 
 def test_pictures_without_classes_are_refused(see):

@@ -190,6 +190,7 @@ print(predicted, peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_a_step_takes_about_what_was_predicted():
     """In a process of its own, for the peak of this one is that of other tests."""

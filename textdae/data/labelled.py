@@ -1,8 +1,9 @@
 """Labelled examples in three sides: what is learnt from, what choices are made on, what the figures are taken on."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from textdae.data.image_sources import open_images
 from textdae.data.images import Images, prepare_images
 from textdae.data.labels import Task, check_labels, find_task, is_missing, named, remarks
 from textdae.data.sources import open_source
-from textdae.data.split import check_apart, is_held_out, named_as, other_source
+from textdae.data.split import check_apart, is_held_out, named_as, other_source, settled_share
 from textdae.errors import SettingsError
 from textdae.settings import LabelledImageSettings, LabelledTextSettings
 
@@ -74,16 +75,19 @@ def labelled_texts(data: LabelledTextSettings) -> LabelledCorpus:
     check_apart(data, {side: source.fingerprint for side, source in sources.items()})
     entries: dict[str, list[Entry]] = {side: [] for side in SIDES}
     notes: Counter[str] = Counter()
-    for origin, source in sources.items():
+    for side, source in sources.items():
         for row in source.rows():
             *texts, label = row
             if not texts[0].strip():
                 notes["blank texts left out"] += 1
                 continue
             example = texts[0] if len(texts) == 1 else (texts[0], texts[1])
-            side = _side(origin, "\0".join(text.strip() for text in texts), data, sources)
             entries[side].append((example, named(label, source.class_names)))
         notes += source.notes + source.left_out
+    # The test side takes its share first.
+    shares = {"test": ("test ", data.test), "held_out": ("", data.held_out)}
+    shares = {side: share for side, share in shares.items() if side not in sources}
+    entries |= _divide(entries["train"], _content, shares, notes)
     fingerprint = digest("labelled texts", [source.fingerprint for source in sources.values()])
     return _corpus(data, sources["train"].name, entries, sources["train"].class_names, fingerprint, notes)
 
@@ -108,15 +112,13 @@ def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:
         sides["test"] = [found.train]
         fingerprints.append(found.facts)
     entries: dict[str, list[Entry]] = {side: [] for side in SIDES}
-    for origin, parts in sides.items():
+    for side, parts in sides.items():
         for images in parts:
             for pixels, number in zip(images.pixels, images.labels.tolist(), strict=True):
-                to_test = (
-                    origin == "train" and not tests and is_held_out(b"test" + pixels.tobytes(), data.test)
-                )
-                label = images.classes[number] if number >= 0 else None
-                entries["test" if to_test else origin].append((pixels, label))
+                entries[side].append((pixels, images.classes[number] if number >= 0 else None))
     notes = Counter[str]()
+    if not tests:
+        entries |= _divide(entries["train"], np.ndarray.tobytes, {"test": (b"test", data.test)}, notes)
     labelled = _corpus(
         data, data.source, entries, corpus.train.classes, digest("labelled images", fingerprints), notes
     )
@@ -124,13 +126,35 @@ def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:
     return labelled._replace(notes=[*labelled.notes, *changed])
 
 
-def _side(origin: str, content: str, data: LabelledTextSettings, sources: dict[str, Any]) -> str:
-    """The side of an example: that of its source, or of those of the first source by a hash of its content."""
-    if origin != "train":
-        return origin
-    if "test" not in sources and is_held_out(f"test {content}", data.test):
-        return "test"
-    return "held_out" if "held_out" not in sources and is_held_out(content, data.held_out) else "train"
+def _content(texts: str | tuple[str, str]) -> str:
+    """What decides the side of a text or a pair of texts."""
+    return "\0".join(text.strip() for text in ([texts] if isinstance(texts, str) else texts))
+
+
+def _divide(
+    entries: list[Entry],
+    content: Callable[[Any], Any],
+    shares: dict[str, tuple[Any, float]],
+    notes: Counter[str],
+) -> dict[str, list[Entry]]:
+    """Divide the examples of one source by a hash of their content.
+
+    Every side gets a labelled example, where there are enough.
+
+    Args:
+        content: of an example, str or bytes.
+        shares: of each side but `train`: what stands before the content in its hash, and its share of what is left.
+    """
+    sides: dict[str, list[Entry]] = {}
+    for side, (prefix, share) in shares.items():
+        labelled = (prefix + content(example) for example, label in entries if not is_missing(label))
+        settled = settled_share(labelled, share)
+        if settled != share:
+            notes[f"put on a side that data.{side}={share:g} left empty"] = 1
+        taken = [is_held_out(prefix + content(example), settled) for example, _ in entries]
+        sides[side] = list(compress(entries, taken))
+        entries = [entry for entry, gone in zip(entries, taken, strict=True) if not gone]
+    return sides | {"train": entries}
 
 
 def _corpus(
