@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -400,6 +401,27 @@ def test_whatever_ends_a_run_is_saved_first(tmp_path, name):
     _, result = train(tmp_path, evaluate=stop, eval_steps=5)
     assert (result.cursor.step, result.stopped_by) == (6, number)
     assert checkpoint.last_whole(tmp_path / "checkpoints", print).name == "step-00000006"
+
+
+def test_ctrl_c_that_a_launcher_sends_once_more_is_one(tmp_path):
+    def stop():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return {"loss": 0.0}
+
+    _, result = train(tmp_path, evaluate=stop, eval_steps=5)
+    assert (result.cursor.step, result.stopped_by) == (6, signal.SIGINT)
+
+
+def test_a_second_ctrl_c_is_not_waited_for(tmp_path):
+    def stop():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        return {"loss": 0.0}
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, evaluate=stop, eval_steps=5)
 
 
 def test_a_run_that_was_started_to_outlive_its_connection_does(tmp_path):

@@ -10,7 +10,7 @@ from types import FrameType
 
 from textdae.errors import Interrupted
 
-_SAME = 1.0
+SAME = 1.0
 """Seconds in which signals are one: launchers hand on the Ctrl-C that the terminal has sent already."""
 
 
@@ -46,7 +46,7 @@ def interruptible() -> Iterator[None]:
         elif not received:
             received, since = number, time.monotonic()
             raise KeyboardInterrupt
-        elif time.monotonic() - since > _SAME:
+        elif time.monotonic() - since > SAME:
             os._exit(128 + number)
 
     before = {number: signal.signal(number, end) for number in ending()}

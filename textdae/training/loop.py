@@ -22,7 +22,7 @@ import torch
 from accelerate import Accelerator, DistributedType
 
 from textdae.errors import SettingsError, TextdaeError, memory_refused
-from textdae.interrupts import ending
+from textdae.interrupts import SAME, ending
 from textdae.models import Denoiser
 from textdae.models.sharding import digest
 from textdae.noise import Corrupted, Noise
@@ -357,14 +357,15 @@ class Trainer:
 
 @contextmanager
 def _stop_signals() -> Iterator[Callable[[], int]]:
-    """Remember the signals that end a run instead of dying of them; a second SIGINT is the usual KeyboardInterrupt."""
-    received = 0
+    """Remember the signals that end a run instead of dying of them; a SIGINT a second later is the usual KeyboardInterrupt."""
+    received, since = 0, 0.0
 
     def remember(number: int, frame: FrameType | None) -> None:
-        nonlocal received
-        if received == signal.SIGINT == number:
+        nonlocal received, since
+        if received != signal.SIGINT or number != signal.SIGINT:
+            received, since = number, time.monotonic()
+        elif time.monotonic() - since > SAME:
             raise KeyboardInterrupt
-        received = number
 
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield lambda: received
