@@ -18,8 +18,11 @@ import pytest
 from labelled import image_checkpoint, text_checkpoint
 from PIL import Image
 
+from textdae import lock
 from textdae.cli import main
-from textdae.data import files
+from textdae.data import cache, files, source_files
+from textdae.publish import push
+from textdae.training import checkpoint
 
 TINY = [
     "train.max_steps=1", "train.per_device_train_batch_size=4", "train.eval_steps=0", "train.compile=never",
@@ -172,7 +175,11 @@ SETTINGS = {
     "python-object": ("train: !!python/object/apply:os.system ['true']", "run.yaml"), "nan": ("train: {learning_rate: .nan}", "learning_rate"),
     "endless-alias": ("a: &a [*a]", "run.yaml"), "billion-laughs": ("a: &a [1,1]\nb: &b [*a,*a]\nc: [*b,*b]", "a"),
     "unknown-noise": ("noise: {kind: rain}", "noise"), "rate-over-one": ("noise: {rate: 1.5}", "rate"),
-    "binary": ("\x00\x01", "run.yaml"), "twice": ("train: {max_steps: 1, max_steps: 2}", "max_steps"),
+    "a-list-of-lists-of-lists": (
+        "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)), "more than 100,000 values",
+    ),
+    "beyond-64-bits": (f"train: {{max_steps: {10**30}}}", "beyond 64 bits"), "thousands-of-digits": (f"train: {{seed: {'9' * 5000}}}", "run.yaml"),
+    "huge": ("# " + "x" * 2_000_000, "2,000,002 bytes"), "binary": ("\x00\x01", "run.yaml"), "twice": ("train: {max_steps: 1, max_steps: 2}", "max_steps"),
 }  # fmt: skip
 
 
@@ -267,10 +274,40 @@ def test_settings(case, tmp_path, monkeypatch, capsys):
         "noise[9]=1",
         "\x00=1",
         "a=" + "[" * 5000,
+        "train.seed=" + "9" * 5000,
+        f"train.max_steps={10**30}",
+        f"train.seed={10**400}",
+        "a=&a [*a]",
     ],
 )
 def test_overrides(word, monkeypatch, capsys):
     check(outcome(["pretrain", word], monkeypatch, capsys), REFUSED, "")
+
+
+def test_settings_from_a_pipe_are_not_waited_for(tmp_path, monkeypatch, capsys):
+    os.mkfifo(tmp_path / "run.yaml")
+    found = outcome(["pretrain", tmp_path / "run.yaml"], monkeypatch, capsys)
+    check(found, REFUSED, "run.yaml is a pipe, not a file")
+
+
+NESTED = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda folder: checkpoint.fault(folder) is None,
+        checkpoint.identity,
+        lambda folder: lock.holder(folder / "manifest.json") != "another process",
+        lambda folder: push._read_notes(folder / "manifest.json"),
+        lambda folder: source_files._read_index(folder / "manifest.json"),
+        lambda folder: cache._fault(folder) is None,
+    ],
+)
+def test_json_nested_without_end_is_as_good_as_none(read, tmp_path):
+    for name in ("manifest.json", cache._CONTENTS, "manifest." + push.PUSHED):
+        (tmp_path / name).write_text(NESTED)
+    assert not read(tmp_path)
 
 
 @pytest.mark.parametrize("command", ["finetune", "probe", "label-curve", "embed", "evaluate", "denoise"])

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from textdae.data import tokenizer as tokenizer_module
 from textdae.data.tokenizer import (
     SPECIAL,
     load_tokenizer,
@@ -267,3 +269,20 @@ def test_a_cut_never_falls_within_a_word_that_fits():
     chance = random.Random(0)
     text = " ".join("x" * chance.randint(1, 30) for _ in range(500))
     assert all(part.startswith(" ") for part in list(pieces(text, 64))[1:])
+
+
+@pytest.mark.parametrize("algorithm", ["wordpiece", "bpe", "unigram"])
+def test_of_text_without_a_space_a_part_is_trained_on_and_it_is_told(algorithm, monkeypatch, caplog):
+    """The time to train grows with the number of different words, and these are all different."""
+    monkeypatch.setattr(tokenizer_module, "_MOST_ENDLESS", 20_000)
+    chance = random.Random(0)
+    words = " ".join("".join(chance.choices("abcde", k=5)) for _ in range(500))
+    first, last = ("".join(chance.choices(letters, k=30_000)) for letters in ("fghij", "vwxyz"))
+    tokenizer = train_tokenizer(TokenizerSettings(algorithm=algorithm, vocab_size=600), [first, words, last])
+    assert caplog.messages == [
+        "tokenizer: trained on 20,000 characters of text without a space, and not on 40,000 more"
+    ]
+    assert not [entry for entry in tokenizer.get_vocab() if len(re.findall("[vwxyz]", entry)) > 1]
+    caplog.clear()
+    train_tokenizer(TokenizerSettings(algorithm=algorithm, vocab_size=600), [words, "x" * 501])
+    assert not caplog.messages

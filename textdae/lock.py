@@ -76,7 +76,7 @@ def holder(file: Path) -> str:
     try:
         entry = json.loads(file.read_text())
         return f"process {int(entry['pid'])} on {str(entry['host'])[:80]} since {str(entry['since'])[:20]}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return "another process"
 
 

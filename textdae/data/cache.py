@@ -139,7 +139,7 @@ def _fault(folder: Path) -> str | None:
             moved = moved or stat.st_mtime_ns != time
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         return f"{_CONTENTS} or a file that it names cannot be read: {reason(error)}"
     if moved and not read_all:  # copied, say: from now on its times are these
         with suppress(OSError):

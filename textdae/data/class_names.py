@@ -17,6 +17,6 @@ def class_names_of(file: Path, column: str) -> list[str] | None:
         feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
         # A list of classes is described by the class in it.
         names = feature.get("names") or feature.get("feature", {}).get("names")
-    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError):
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None
     return [str(name) for name in names] if isinstance(names, list) else None

@@ -65,7 +65,7 @@ def _rows(table: Path) -> list[dict[str, Any]]:
                 raise ValueError("a line is not an object")
             return rows
         return [_with_numbers(row) for row in csv.DictReader(text.splitlines())]
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+    except (OSError, ValueError, csv.Error, RecursionError) as error:  # pyarrow's errors are ValueErrors
         raise SettingsError(f"{table}: cannot be read: {reason(error)}") from None
 
 

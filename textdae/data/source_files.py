@@ -151,5 +151,5 @@ def _read_index(index: Path) -> dict[str, tuple[list[int], str]]:
             str(name): ([int(number) for number in stamp], str(value))
             for name, (stamp, value) in json.loads(index.read_text()).items()
         }
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}

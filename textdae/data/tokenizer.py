@@ -2,6 +2,7 @@
 
 import copy
 import io
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,11 +29,14 @@ from textdae.settings import TokenizerSettings
 from textdae.settings.text import positions_of
 from textdae.vetting import vet_tokenizer
 
+logger = logging.getLogger(__name__)
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = [PAD, UNK, CLS, SEP, MASK]
 _LONGEST_WORD = 500
 """Characters without a space between them that a tokenizer may be trained on."""
-_ENDLESS = re.compile(rf"\S{{{_LONGEST_WORD}}}(?=\S)")
+_MOST_ENDLESS = 2_000_000
+"""Characters of longer stretches altogether; random ones take some ten seconds."""
+_ENDLESS = re.compile(rf"\S{{{_LONGEST_WORD + 1},}}")
 
 
 _PROBE = f"The 1st word,  a{'a' * 99} b\n\ud55c"
@@ -164,12 +168,27 @@ def _folding(lowercase: bool) -> list[Any]:
 def _short(texts: Iterable[str], limit: int = 1 << 16) -> Iterator[str]:
     """Long texts in parts, cut at spaces: the trainer counts words and needs no whole book in memory.
 
-    What goes on for very long without a space is no word, and would become one entry of the vocabulary: it is cut too.
+    What goes on for very long without a space is no word, and would become one entry of the vocabulary: it is cut too,
+    and of all such text only the first part is used, for the time to train grows with the number of different words.
     """
+    used = left_out = 0
+
+    def cut(found: re.Match[str]) -> str:
+        nonlocal used, left_out
+        kept = found[0][: _MOST_ENDLESS - used]
+        used, left_out = used + len(kept), left_out + len(found[0]) - len(kept)
+        return " ".join(kept[at : at + _LONGEST_WORD] for at in range(0, len(kept), _LONGEST_WORD))
+
     for text in texts:
         if len(text) > _LONGEST_WORD and max(map(len, text.split()), default=0) > _LONGEST_WORD:
-            text = _ENDLESS.sub(r"\g<0> ", text)
+            text = _ENDLESS.sub(cut, text)
         yield from pieces(text, limit)
+    if left_out:
+        logger.warning(
+            "tokenizer: trained on %s characters of text without a space, and not on %s more",
+            f"{used:,}",
+            f"{left_out:,}",
+        )
 
 
 def pieces(text: str, limit: int) -> Iterator[str]:

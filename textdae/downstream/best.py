@@ -33,7 +33,7 @@ class Best:
         """Whether the folder holds the weights of the best evaluation, and not of one that is still to come again."""
         try:
             value = json.loads((self.folder / SCORE).read_text())[self.name]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
         beaten = any(is_better(self.name, other, value) for other in self.values)
         return checkpoint.fault(self.folder) is None and value in self.values and not beaten

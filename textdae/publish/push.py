@@ -242,7 +242,7 @@ def _remember(path: Path, endpoint: str, name: HubName, kind: str, commit: str) 
 
 def _read_notes(path: Path) -> dict[str, str]:
     """Where a folder was pushed to, and the commits that came of it."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         found = json.loads(_notes_of(path).read_text())
         if isinstance(found, dict):
             return found

@@ -12,9 +12,11 @@ from pydantic import BaseModel, ValidationError
 
 from textdae.errors import SettingsError, first_line
 from textdae.settings.hints import hint, key_hint
+from textdae.vetting.files import read_bytes
 
 S = TypeVar("S", bound=BaseModel)
 _SUFFIXES = (".yaml", ".yml", ".json", "")
+_MOST_BYTES, _MOST_VALUES = 1_000_000, 100_000
 _MOST_CHARACTERS = 1_000_000
 """In a settings file of somebody else's."""
 
@@ -56,12 +58,38 @@ for _tag, _pattern, _first in [
 
 def _parse(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)
+        found = yaml.load(text, Loader=_Loader)
+        _count(found, {})
+        return found
     except Exception as error:  # PyYAML lets KeyError, IndexError, AttributeError ... of bad tags through
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         what = getattr(error, "problem", None) or (str(error) or type(error).__name__).splitlines()[0]
         raise SettingsError(f"{where}{line}: not YAML: {what}") from None
+
+
+def _count(value: Any, known: dict[int, int]) -> int:
+    """Count the values within a value, as often as its aliases repeat them.
+
+    Args:
+        known: what has been counted, by identity; 0 while it is.
+
+    Raises:
+        ValueError: they are more than settings have, a value holds itself, or a whole number is beyond 64 bits.
+    """
+    if isinstance(value, int) and abs(value) >= 2**64:
+        raise ValueError("a whole number is beyond 64 bits")
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = 0
+        inner = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_count(each, known) for each in inner)
+    if not known[id(value)]:
+        raise ValueError("a value holds itself")
+    if known[id(value)] > _MOST_VALUES:
+        raise ValueError(f"more than {_MOST_VALUES:,} values once its aliases are followed")
+    return known[id(value)]
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -73,11 +101,16 @@ def _read_file(path: Path) -> dict[str, Any]:
             f"{path}: no such settings file; an override is written key=value, e.g. train.seed=1"
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        content = read_bytes(path, _MOST_BYTES)
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path}: not UTF-8 at byte {error.start}") from None
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:  # no file, or too large
+        raise SettingsError(
+            f"{path}: {error}; a settings file is at most {_MOST_BYTES / 1e6:.0f} MB"
+        ) from None
     settings = _parse(text, str(path))
     if settings is None:
         return {}

@@ -98,7 +98,7 @@ def fault(folder: Path) -> str | None:
                 return f"{name} lies outside the folder"
             if wrong := _difference(path, entry):
                 return f"{name} {wrong}"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"{MANIFEST}: {error}"
     return None
 
@@ -147,7 +147,7 @@ def identity(folder: Path) -> str | None:
     """A short name for the content of a checkpoint, by its manifest; None where it has none."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 

@@ -76,8 +76,11 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, most: int | None = None) -> bytes:
     """The content of a regular file of a size that its name allows; a pipe in its place is not waited for.
+
+    Args:
+        most: bytes that it may have, whatever its name.
 
     Raises:
         ValueError: it is no regular file, or too large.
@@ -88,6 +91,8 @@ def read_bytes(path: Path) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path.name} is {_kind(status.st_mode)}, not a file")
         _check_size(path.name, status.st_size)
+        if most is not None and status.st_size > most:
+            raise ValueError(f"{path.name} has {status.st_size:,} bytes")
         return stream.read()
 
 
