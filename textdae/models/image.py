@@ -167,7 +167,7 @@ def build_image_denoiser(
         raise SettingsError(f"model: {settings.type} cannot be built so: {why}") from None
 
 
-def _fresh_model(settings: Any, sizes: dict[str, int]) -> PreTrainedModel:
+def _fresh_model(settings: Any, sizes: dict[str, Any]) -> PreTrainedModel:
     if settings.type == "autoencoder":
         own = {"encoder": settings.encoder, "code_size": settings.code_size}
         return Autoencoder(AutoencoderConfig(**sizes, **own))
