@@ -155,6 +155,7 @@ def test_muon_gets_the_matrices_of_the_layers_and_nothing_else(family):
         assert (id(parameter) in hidden) == (in_layer or projects), name
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # dynamo's own, about itself
 def test_the_fast_path_is_the_plain_one_to_rounding():
     plain, fast = denoiser_of("modernbert"), denoiser_of("modernbert")

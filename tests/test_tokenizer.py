@@ -64,6 +64,7 @@ for algorithm in ("wordpiece", "bpe", "unigram"):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_tokenizers():
     """Ties are common here, and the alphabet is larger than the vocabulary has room for."""
     texts = make_texts(60, seed=3) + [chr(0x4E00 + n % 300) + " ab" for n in range(600)] + FOREIGN

@@ -155,7 +155,10 @@ save(written.parent, 12, limit=1)
 """
 
 
-@pytest.mark.parametrize("moment", [1, 6, 12])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("moment", [pytest.param(1, marks=SLOW), 6, pytest.param(12, marks=SLOW)])
 def test_killed_while_old_checkpoints_are_removed_the_new_one_is_left(tmp_path, moment):
     damaged_twice(tmp_path)
     command = [sys.executable, "-c", KILLED_WHILE_REMOVING, str(Path(__file__).parent), str(tmp_path)]
