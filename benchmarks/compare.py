@@ -110,7 +110,10 @@ class Run:
             raise SystemExit(help)
         self.words = words
         self.program = Path(script).stem
-        self.command = shlex.join(["python", f"benchmarks/{Path(script).name}", *words])
+        shown = [
+            corpus_name(word) if Path(word).is_absolute() else word for word in words
+        ]  # no path of a machine
+        self.command = shlex.join(["python", f"benchmarks/{Path(script).name}", *shown])
         self.questions: str | None = None
         self.figures: list[Figure] = []
         # The code that is loaded now is measured, even if somebody commits before the end.
