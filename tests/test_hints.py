@@ -1,4 +1,4 @@
-"""What was meant is said: keys and words that are not known, and settings that are not as they look."""
+"""Hints name what was meant: unknown keys and words, and settings that are not what they look like."""
 
 import sys
 

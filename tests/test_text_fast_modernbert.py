@@ -149,16 +149,16 @@ def test_never_trains_the_stock_layers_and_says_nothing(caplog):
     assert not caplog.records
 
 
-@pytest.mark.parametrize("tested", [{"transformers": ("90.0", "91.0")}, {"torch": ("0.1", "0.2")}])
-def test_versions_that_were_not_compared_fall_back_to_the_stock_layers(monkeypatch, caplog, tested):
+@pytest.mark.parametrize("supported", [{"transformers": ("90.0", "91.0")}, {"torch": ("0.1", "0.2")}])
+def test_versions_that_are_not_supported_fall_back_to_the_stock_layers(monkeypatch, caplog, supported):
     """With one line of the log, and the same gradients."""
-    monkeypatch.setattr(fast, "TESTED", tested)
+    monkeypatch.setattr(fast, "SUPPORTED", supported)
     batch = batch_of(48)
     stock, ours = made("sdpa"), made("sdpa")
     ours.optimize_for(CPU, compile=False)
     assert [type(layer) for layer in ours.encoder.layers] == [type(layer) for layer in stock.encoder.layers]
     (record,) = caplog.records
-    assert f"{next(iter(tested))} " in record.getMessage()
+    assert f"{next(iter(supported))} " in record.getMessage()
     for mine, theirs in zip(gradients(ours, batch), gradients(stock, batch), strict=True):
         assert torch.equal(mine, theirs)
 
