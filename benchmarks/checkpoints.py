@@ -11,7 +11,7 @@ from pathlib import Path
 from compare import Run
 
 from textdae import load, pretrain
-from textdae.settings import PretrainSettings
+from textdae.core.settings.runs import PretrainSettings
 from textdae.training.log import read_log
 from textdae.training.loop import Trainer
 

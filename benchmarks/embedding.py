@@ -9,7 +9,7 @@ import torch
 from compare import Run, corpus_name, take_turns, timed
 from transformers import AutoModel, AutoTokenizer, pipeline
 
-from textdae.downstream.text_encoder import TextEncoder
+from textdae.text.encoder import TextEncoder
 
 COUNT = 400
 

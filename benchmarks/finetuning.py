@@ -22,7 +22,7 @@ BATCH, ROWS, TEST_ROWS = 32, 6400, 2000
 
 def ours(checkpoint: str, train: Path, test: Path, folder: str, rate: float, seed: int) -> None:
     from textdae import finetune, load
-    from textdae.settings import TextFinetuneSettings
+    from textdae.text.settings import TextFinetuneSettings
 
     given = [
         f"output_dir={folder}/run", f"data.source={train}", f"data.test_source={test}", "train.num_train_epochs=1",

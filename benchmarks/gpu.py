@@ -9,10 +9,10 @@ import utilization
 from compare import Run
 from utilization import SIZES, Random, Size
 
-from textdae.models.text import TextDenoiser
-from textdae.noise import Draw, TokenNoise
-from textdae.noise.text import Vocabulary
+from textdae.core.draw import Draw
 from textdae.text.fast import packed_attention
+from textdae.text.model import TextDenoiser
+from textdae.text.noise import TokenNoise, Vocabulary
 
 SMALL = Size(4, 128, 2, 256, 1000, 256, 8, 16, 2, 1)
 

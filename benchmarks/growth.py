@@ -19,11 +19,12 @@ from pathlib import Path
 from compare import Run, ask, machine
 
 from textdae import load, pretrain
-from textdae.data.sources import open_source
-from textdae.data.text import prepare_text
-from textdae.data.tokenizer import vocabulary_of
-from textdae.noise import text_noise
-from textdae.settings import PretrainSettings, TextDataSettings
+from textdae.core.settings.runs import PretrainSettings
+from textdae.text.corpus import prepare_text
+from textdae.text.noise import text_noise
+from textdae.text.settings import TextDataSettings
+from textdae.text.sources import open_source
+from textdae.text.tokenizer import vocabulary_of
 from textdae.training.batches import Batches, Ticket
 
 CONFIG = Path(__file__).parent.parent / "configs/text-mini.yaml"

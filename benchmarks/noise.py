@@ -10,10 +10,10 @@ from compare import Run, take_turns, timed
 from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling
 
-from textdae.data.text import prepare_text
-from textdae.data.tokenizer import vocabulary_of
-from textdae.noise import TokenNoise
-from textdae.settings import TextDataSettings, TokenizerSettings
+from textdae.text.corpus import prepare_text
+from textdae.text.noise import TokenNoise
+from textdae.text.settings import TextDataSettings, TokenizerSettings
+from textdae.text.tokenizer import vocabulary_of
 from textdae.training.batches import Batches, Ticket
 
 BLOCKS = 6400

@@ -12,9 +12,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from compare import Run, corpus_name, take_turns, timed
 
-from textdae.data.text import prepare_text
-from textdae.data.tokenizer import train_tokenizer
-from textdae.settings import TextDataSettings, TokenizerSettings
+from textdae.text.corpus import prepare_text
+from textdae.text.settings import TextDataSettings, TokenizerSettings
+from textdae.text.tokenizer import train_tokenizer
 
 BLOCK = 128
 

@@ -36,8 +36,8 @@ def main(run: Run) -> None:
     # Read when the client is imported.
     os.environ |= {"HF_ENDPOINT": address.get(), "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
     from textdae import load, pretrain
-    from textdae.publish.background import Pushes
-    from textdae.settings import PretrainSettings
+    from textdae.core.settings.runs import PretrainSettings
+    from textdae.hub.background import Pushes
     from textdae.training.loop import Trainer
 
     steps: dict[bool, list[float]] = {False: [], True: []}

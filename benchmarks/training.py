@@ -23,7 +23,7 @@ from pathlib import Path
 from compare import Run, age, ask, corpus_name, take_turns
 
 from textdae import load
-from textdae.settings import PretrainSettings
+from textdae.core.settings.runs import PretrainSettings
 
 BLOCK, BATCH = 128, 32
 CONFIG = Path(__file__).parent.parent / "configs/text-mini.yaml"
@@ -77,7 +77,7 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
         TrainingArguments,
     )
 
-    from textdae.data.text import prepare_text
+    from textdae.text.corpus import prepare_text
 
     given = settings(file)
     corpus = prepare_text(given.data, given.tokenizer)  # for its tokenizer and its split
@@ -130,10 +130,10 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
 
 def held_out_loss(model, folder: str, corpus) -> float:
     """What the evaluation of ours says of a stock model, saved and loaded: `Trainer` leaves a changed `forward` on it."""
-    from textdae.data.tokenizer import vocabulary_of
-    from textdae.modalities.text import word_questions
-    from textdae.models.text import TextDenoiser, load_masked_lm
-    from textdae.settings.text import TextEvaluateSettings
+    from textdae.text.model import TextDenoiser, load_masked_lm
+    from textdae.text.settings import TextEvaluateSettings
+    from textdae.text.task import word_questions
+    from textdae.text.tokenizer import vocabulary_of
     from textdae.training.evaluation import evaluate
 
     asked = TextEvaluateSettings()

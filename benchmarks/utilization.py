@@ -20,10 +20,9 @@ import torch
 from compare import Run, machine
 from transformers import ModernBertConfig, ModernBertForMaskedLM
 
-from textdae.models.text import TextDenoiser
-from textdae.noise import TokenNoise
-from textdae.noise.text import Vocabulary
-from textdae.settings import TrainSettings
+from textdae.core.settings.base import TrainSettings
+from textdae.text.model import TextDenoiser
+from textdae.text.noise import TokenNoise, Vocabulary
 from textdae.training.loop import Trainer
 
 RATE, WARM_UP, STEPS, LOGGED, TURNS = 0.2, 15, 45, 5, 2

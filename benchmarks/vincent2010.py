@@ -21,11 +21,11 @@ from safetensors.torch import load_model, save_model
 from sklearn.svm import SVC
 from torch import nn
 
-from textdae.data.images import prepare_images
-from textdae.models import Denoiser
-from textdae.noise import image_noise
-from textdae.settings import ImageDataSettings, TrainSettings
-from textdae.settings.image import NoNoise, PixelNoise
+from textdae.core.denoiser import Denoiser
+from textdae.core.settings.base import TrainSettings
+from textdae.image.corpus import prepare_images
+from textdae.image.noise import image_noise
+from textdae.image.settings import ImageDataSettings, NoNoise, PixelNoise
 from textdae.training.loop import Trainer
 
 TRAIN, VALID, WIDTH, LAYERS = 10_000, 2_000, 1000, 3

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import settings
 from transformers import PreTrainedTokenizerFast
 
-from textdae.data.tokenizer import train_tokenizer
-from textdae.settings import TokenizerSettings
+from textdae.text.settings import TokenizerSettings
+from textdae.text.tokenizer import train_tokenizer
 
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 settings.load_profile("tests")

@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 from safetensors.numpy import save
 
 with atheris.instrument_imports(include=["textdae"]):
-    from textdae.data.files import SUFFIXES, read_rows
-    from textdae.errors import SettingsError
-    from textdae.settings import PretrainSettings, TextDataSettings, load
-    from textdae.settings.reader import _parse
-    from textdae.vetting import vet
+    from textdae.core.errors import SettingsError
+    from textdae.core.settings.reader import _parse, load
+    from textdae.core.settings.runs import PretrainSettings
+    from textdae.hub.vetting.folder import vet
+    from textdae.text.reading import SUFFIXES, read_rows
+    from textdae.text.settings import TextDataSettings
 
 FOLDER = Path(tempfile.mkdtemp())
 

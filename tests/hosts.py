@@ -30,16 +30,17 @@ import kills
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from textdae.downstream.finetune import finetune as run_finetune
-from textdae.errors import TextdaeError
-from textdae.locate import sha256
-from textdae.models.sharding import whole_weights
-from textdae.pretraining import pretrain as run_pretrain
-from textdae.runs import Run
-from textdae.settings import ImageFinetuneSettings, TextPretrainSettings
+from textdae.commands.finetune import finetune as run_finetune
+from textdae.commands.pretrain import pretrain as run_pretrain
+from textdae.commands.run import Run
+from textdae.core.errors import TextdaeError
+from textdae.core.untrusted import sha256
+from textdae.image.settings import ImageFinetuneSettings
+from textdae.text.settings import TextPretrainSettings
 from textdae.training import checkpoint, hardware
 from textdae.training.hardware import join_processes
 from textdae.training.loop import Trainer
+from textdae.training.sharding import whole_weights
 
 _SECONDS = 240
 """After which a sitting hangs."""

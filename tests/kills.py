@@ -29,14 +29,15 @@ import torch
 from transformers import ModernBertConfig, ModernBertForMaskedLM
 from transformers.utils.logging import disable_progress_bar
 
-from textdae.errors import TextdaeError
-from textdae.models.image import as_denoiser
-from textdae.models.text import TextDenoiser
-from textdae.models.unet import UNet, UNetConfig
-from textdae.noise import Vocabulary
-from textdae.noise.image import GaussianNoise
-from textdae.noise.text import TokenNoise
-from textdae.settings import ImageFinetuneSettings, ImagePretrainSettings, TextPretrainSettings, TrainSettings
+from textdae.core.errors import TextdaeError
+from textdae.core.settings.base import TrainSettings
+from textdae.image.model import as_denoiser
+from textdae.image.noise import GaussianNoise
+from textdae.image.settings import ImageFinetuneSettings, ImagePretrainSettings
+from textdae.image.unet import UNet, UNetConfig
+from textdae.text.model import TextDenoiser
+from textdae.text.noise import TokenNoise, Vocabulary
+from textdae.text.settings import TextPretrainSettings
 from textdae.training import checkpoint
 from textdae.training.loop import Trainer
 
@@ -251,7 +252,7 @@ def _free_port() -> int:
 
 def pretrain_text(folder: Path, how: dict[str, Any], world: int, seen: Path) -> None:
     """The whole of `textdae pretrain`, with its export and report."""
-    from textdae.pretraining import pretrain
+    from textdae.commands.pretrain import pretrain
 
     torch.set_num_threads(1)
     words = [
@@ -289,7 +290,7 @@ def pretrain_text(folder: Path, how: dict[str, Any], world: int, seen: Path) -> 
 
 def pretrain_image(folder: Path, how: dict[str, Any], world: int, seen: Path) -> None:
     """The same of images."""
-    from textdae.pretraining import pretrain
+    from textdae.commands.pretrain import pretrain
 
     torch.set_num_threads(1)
     data = {"source": "patterns", "cache_dir": folder.parent / "cache"}
@@ -301,7 +302,7 @@ def pretrain_image(folder: Path, how: dict[str, Any], world: int, seen: Path) ->
 
 def finetune_image(folder: Path, how: dict[str, Any], world: int, seen: Path) -> None:
     """The whole of `textdae finetune`, which keeps the best of several evaluations."""
-    from textdae.downstream.finetune import finetune
+    from textdae.commands.finetune import finetune
 
     torch.set_num_threads(1)
     encoder = folder.parent / "encoder"

@@ -22,13 +22,16 @@ from kills import Pictures, Texts
 from torch.distributed.tensor import DTensor
 from transformers import ModernBertConfig, ModernBertForMaskedLM, ModernBertForSequenceClassification
 
-from textdae.models.classifier import Classifier
-from textdae.models.image import as_denoiser
-from textdae.models.text import TextDenoiser
-from textdae.models.unet import UNet, UNetConfig
-from textdae.noise import Vocabulary, image_noise, text_noise
-from textdae.noise.label import LabelNoise
-from textdae.settings import ImagePretrainSettings, TextPretrainSettings, TrainSettings
+from textdae.core.settings.base import TrainSettings
+from textdae.downstream.classifier import Classifier
+from textdae.downstream.label_noise import LabelNoise
+from textdae.image.model import as_denoiser
+from textdae.image.noise import image_noise
+from textdae.image.settings import ImagePretrainSettings
+from textdae.image.unet import UNet, UNetConfig
+from textdae.text.model import TextDenoiser
+from textdae.text.noise import Vocabulary, text_noise
+from textdae.text.settings import TextPretrainSettings
 from textdae.training import checkpoint
 from textdae.training.evaluation import evaluate
 from textdae.training.hardware import join_processes

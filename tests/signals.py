@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from textdae.models import Denoiser
-from textdae.noise import Level, Noise
+from textdae.core.denoiser import Denoiser
+from textdae.core.noise import Level, Noise
 
 
 class Sines:

@@ -18,10 +18,10 @@ import pytest
 from labelled import image_checkpoint, text_checkpoint
 from PIL import Image
 
-from textdae import lock
-from textdae.cli import main
-from textdae.data import cache, files, source_files
-from textdae.publish import push
+from textdae.cli.app import main
+from textdae.core import cache, lock, source_files
+from textdae.hub import push
+from textdae.text import reading as files
 from textdae.training import checkpoint
 
 TINY = [

@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 from test_lock import held
 
-from textdae.data import cache
-from textdae.data.cache import cached
-from textdae.data.docstrings import docstrings_parquet
-from textdae.data.images import prepare_images
-from textdae.data.text import prepare_text
-from textdae.errors import TextdaeError
-from textdae.settings import ImageDataSettings, TextDataSettings, TokenizerSettings
+from textdae.core import cache
+from textdae.core.cache import cached
+from textdae.core.errors import TextdaeError
+from textdae.image.corpus import prepare_images
+from textdae.image.settings import ImageDataSettings
+from textdae.text.corpus import prepare_text
+from textdae.text.docstrings import docstrings_parquet
+from textdae.text.settings import TextDataSettings, TokenizerSettings
 
 
 def flip(path: Path) -> None:
@@ -116,7 +117,7 @@ def test_much_data_is_read_again_only_where_its_time_changed(tmp_path, monkeypat
 
 PREPARE = """
 import os, sys, time; from pathlib import Path
-from textdae.data.cache import cached
+from textdae.core.cache import cached
 def make(folder):
     with open(sys.argv[2], "a") as journal:
         print("made", file=journal)

@@ -6,9 +6,9 @@ import sys
 import pytest
 import yaml
 
-from textdae.cli import main
+from textdae.cli.app import main
 from textdae.cli.settings import KINDS, MODALITIES
-from textdae.settings import TextPretrainSettings
+from textdae.text.settings import TextPretrainSettings
 
 
 @pytest.fixture

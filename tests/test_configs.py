@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from textdae.settings import PretrainSettings, dump, load
+from textdae.core.settings.reader import dump, load
+from textdae.core.settings.runs import PretrainSettings
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from conftest import make_texts
 
-from textdae.data import sources, text
-from textdae.data.cache import cache_root, cached, digest
-from textdae.data.sources import open_source
-from textdae.data.split import settled_share
-from textdae.data.text import _Sample, is_held_out, prepare_text
-from textdae.data.tokenizer import vocabulary_of
-from textdae.errors import SettingsError, TextdaeError
-from textdae.settings import TextDataSettings, TokenizerSettings
+from textdae.core.cache import cache_root, cached, digest
+from textdae.core.errors import SettingsError, TextdaeError
+from textdae.core.split import is_held_out, settled_share
+from textdae.text import corpus as text
+from textdae.text import sources
+from textdae.text.corpus import _Sample, prepare_text
+from textdae.text.settings import TextDataSettings, TokenizerSettings
+from textdae.text.sources import open_source
+from textdae.text.tokenizer import vocabulary_of
 
 TOKENIZER = TokenizerSettings(vocab_size=300)
 

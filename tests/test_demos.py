@@ -5,9 +5,10 @@ import json
 import pytest
 
 from textdae.cli.pretraining import DEMOS
+from textdae.core.errors import SettingsError
+from textdae.core.settings.reader import load
 from textdae.demos import bottleneck, noise_matrix, target
-from textdae.errors import SettingsError
-from textdae.settings import ImagePretrainSettings, load
+from textdae.image.settings import ImagePretrainSettings
 
 QUIET = ["train.precision=fp32", "train.eval_steps=0", "train.save_steps=0"]
 

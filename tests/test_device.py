@@ -9,24 +9,17 @@ from labelled import image_checkpoint, rows_of, text_checkpoint, write_table
 from PIL import Image
 from standin import MPS, on_device, stand_in
 
-from textdae.denoise.pictures import denoise_pictures
-from textdae.denoise.text import denoise_text
-from textdae.downstream.embed import embed
-from textdae.downstream.finetune import finetune
-from textdae.downstream.label_curve import label_curve
-from textdae.downstream.probe import probe
-from textdae.evaluate import evaluate_checkpoint
-from textdae.pretraining import pretrain
-from textdae.settings import (
-    EmbedSettings,
-    EvaluateRunSettings,
-    FinetuneSettings,
-    LabelCurveSettings,
-    PretrainSettings,
-    ProbeSettings,
-    evaluation_of,
-    load,
-)
+from textdae.commands.embed import embed
+from textdae.commands.evaluate import evaluate_checkpoint
+from textdae.commands.finetune import finetune
+from textdae.commands.label_curve import label_curve
+from textdae.commands.pretrain import pretrain
+from textdae.commands.probe import probe
+from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings, ProbeSettings
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings
+from textdae.image.denoise import denoise_pictures
+from textdae.text.denoise import denoise_text
 from textdae.training.hardware import choose_device, join_processes
 
 
@@ -104,7 +97,7 @@ def test_pretraining_evaluation_and_denoising_run_on_the_device(work, monkeypatc
         assert device.calls > 100
         assert result.metrics["hardware"].startswith("1 x mps")
         device.calls = 0
-        base = {"modality": settings.modality, **evaluation_of(settings)}
+        base = {"modality": settings.modality, **settings.evaluation()}
         again = evaluate_checkpoint("run", load(EvaluateRunSettings, None, [], base))
         assert device.calls > 5
         device.calls = 0

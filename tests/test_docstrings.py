@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textdae.data import docstrings
-from textdae.data.docstrings import _docstrings, _modules, docstrings_parquet
-from textdae.data.sources import open_source
-from textdae.errors import SettingsError
-from textdae.settings import TextDataSettings
+from textdae.core.errors import SettingsError
+from textdae.text import docstrings
+from textdae.text.docstrings import _docstrings, _modules, docstrings_parquet
+from textdae.text.settings import TextDataSettings
+from textdae.text.sources import open_source
 
 MODULE = textwrap.dedent('''
     """Module."""

@@ -13,12 +13,12 @@ from labelled import image_checkpoint, text_checkpoint
 from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM
 
-from textdae.cli import main
-from textdae.data.tokenizer import save_tokenizer
+from textdae.cli.app import main
 from textdae.doctor import machine
 from textdae.doctor.checkpoint import check_checkpoint
 from textdae.doctor.golden import RECORD, check_loss, golden_losses, golden_text
 from textdae.doctor.machine import check_machine
+from textdae.text.tokenizer import save_tokenizer
 from textdae.training.checkpoint import write_whole
 
 
@@ -100,7 +100,7 @@ def test_the_recorded_curve_is_that_of_this_program():
 @pytest.mark.slow
 def test_a_broken_loss_is_found(monkeypatch):
     """A mean of means instead of the global sum over the global count; and targets that are shifted by one."""
-    from textdae.models.text import TextDenoiser
+    from textdae.text.model import TextDenoiser
 
     right = TextDenoiser.loss
     monkeypatch.setattr(

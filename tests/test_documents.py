@@ -14,9 +14,9 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-from textdae.cli import main
-from textdae.data.tokenizer import vocabulary_of
-from textdae.noise import Draw
+from textdae.cli.app import main
+from textdae.core.draw import Draw
+from textdae.text.tokenizer import vocabulary_of
 
 ROOT = Path(__file__).parent.parent
 

@@ -9,21 +9,21 @@ import pytest
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
-from textdae.data.labelled import Labelled
-from textdae.data.labels import Task
 from textdae.downstream import heads as module
 from textdae.downstream.draws import folds
 from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.heads import Head, choose, constant, fit, heads
+from textdae.downstream.labelled import Labelled
+from textdae.downstream.labels import LabelSchema
 from textdae.downstream.metrics import main_measure, measure
 from textdae.downstream.vectors import Scaled, Vectors
 
-SINGLE = Task("single_label_classification", ("a", "b", "c"))
-MULTI = Task("multi_label_classification", ("a", "b", "c"))
-NUMBER = Task("regression", ("value",))
+SINGLE = LabelSchema("single_label_classification", ("a", "b", "c"))
+MULTI = LabelSchema("multi_label_classification", ("a", "b", "c"))
+NUMBER = LabelSchema("regression", ("value",))
 
 
-def problem(task: Task, rows: int = 150, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def problem(task: LabelSchema, rows: int = 150, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Features (rows, 4), and labels that follow from them with some noise."""
     chance = np.random.default_rng(seed)
     features = chance.normal(size=(rows, 4)).astype(np.float32)
@@ -67,7 +67,9 @@ def test_ridge_has_its_closed_form(alpha):
 
 @pytest.mark.parametrize("k", [1, 3, 15])
 def test_neighbours_are_those_of_the_smallest_angle(k):
-    task = Task("single_label_classification", ("a", "b"))  # an odd number of neighbours is never undecided
+    task = LabelSchema(
+        "single_label_classification", ("a", "b")
+    )  # an odd number of neighbours is never undecided
     features, labels = problem(SINGLE)
     labels = labels % 2
     other = problem(SINGLE, seed=1)[0] * np.float32(7)
@@ -179,7 +181,7 @@ def parts_of(labels: np.ndarray) -> list:
     return folds(labels, 5, 0)
 
 
-def score(task: Task, head: Head, features, labels: np.ndarray) -> float:
+def score(task: LabelSchema, head: Head, features, labels: np.ndarray) -> float:
     """Cross-validation, written out."""
     each = []
     for learn, judge in parts_of(labels):
@@ -424,7 +426,7 @@ def test_columns_that_training_never_sees_count_for_nothing():
 @pytest.mark.parametrize("kind", ["logistic", "kNN", "sparse"])
 def test_classes_of_hardly_more_than_one_label_are_learnt_without_a_warning(kind):
     """Warnings are errors here; 932 of scikit-learn's stood in the log of three label curves."""
-    task = Task("single_label_classification", tuple(map(str, range(30))))
+    task = LabelSchema("single_label_classification", tuple(map(str, range(30))))
     labels = np.arange(40) % 30
     features: Any = np.eye(30, dtype=np.float32)[labels]
     if kind == "sparse":

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 from sklearn import metrics
 
-from textdae.data.labels import Task
+from textdae.downstream.labels import LabelSchema
 from textdae.downstream.metrics import (
     LOWER_IS_BETTER,
     combined,
@@ -22,13 +22,13 @@ from textdae.downstream.metrics import (
     per_class,
 )
 
-SINGLE = Task("single_label_classification", ("a", "b", "c"))
-MULTI = Task("multi_label_classification", ("a", "b", "c"))
-NUMBER = Task("regression", ("value",))
+SINGLE = LabelSchema("single_label_classification", ("a", "b", "c"))
+MULTI = LabelSchema("multi_label_classification", ("a", "b", "c"))
+NUMBER = LabelSchema("regression", ("value",))
 TASKS = [SINGLE, MULTI, NUMBER]
 
 
-def answers(task: Task, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def answers(task: LabelSchema, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Predictions, and labels that two thirds of them agree with."""
     chance = np.random.default_rng(seed)
     if task.is_regression:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textdae.noise.draw import Draw, mix
+from textdae.core.draw import Draw, mix
 
 MASK = 2**64 - 1
 GOLDEN = 0x9E3779B97F4A7C15

@@ -11,17 +11,19 @@ import torch
 from PIL import Image
 from transformers import AutoModel, AutoTokenizer
 
-from textdae.checkpoints import load_image
-from textdae.data.tokenizer import save_tokenizer
-from textdae.downstream import embed as module
-from textdae.downstream.embed import embed
+from textdae.commands import embed as module
+from textdae.commands.embed import embed
+from textdae.core.errors import SettingsError
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import EmbedSettings
 from textdae.downstream.encoder import View
-from textdae.downstream.image_encoder import ImageEncoder
-from textdae.downstream.text_encoder import TextEncoder
-from textdae.errors import SettingsError
-from textdae.models.autoencoder import Autoencoder, AutoencoderConfig
-from textdae.models.text import build_text_denoiser
-from textdae.settings import EmbedSettings, TextModelSettings, load
+from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
+from textdae.image.encoder import ImageEncoder
+from textdae.image.loading import load_image
+from textdae.text.encoder import TextEncoder
+from textdae.text.model import build_text_denoiser
+from textdae.text.settings import TextModelSettings
+from textdae.text.tokenizer import save_tokenizer
 
 
 @pytest.fixture(scope="module")

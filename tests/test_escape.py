@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from labelled import text_checkpoint
 
-from textdae.cli import main
-from textdae.escape import for_csv, for_markdown, for_terminal
+from textdae.cli.app import main
+from textdae.core.escape import for_csv, for_markdown, for_terminal
 from textdae.report.card import checkpoint_card
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b1m\r\u202egnp.exe\u2066\u2028\x00\udcff"
@@ -34,7 +34,7 @@ def test_letters_of_all_scripts_stay():
 
 def test_what_the_command_line_prints_is_harmless(monkeypatch, capsys):
     """Whatever part of the program prints it, and whether it succeeds."""
-    from textdae.errors import SettingsError
+    from textdae.core.errors import SettingsError
 
     def app():
         print(EVIL)

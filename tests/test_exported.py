@@ -9,15 +9,16 @@ from labelled import image_checkpoint, rows_of, text_checkpoint, write_table
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2Model
 
-from textdae.data.tokenizer import save_tokenizer
-from textdae.downstream.base import downstream
+from textdae.commands.finetune import finetune
+from textdae.core.draw import Draw
+from textdae.core.errors import TextdaeError
+from textdae.core.settings.downstream import FinetuneSettings
+from textdae.core.settings.reader import load
+from textdae.downstream.classifier import build_classifier
 from textdae.downstream.exported import check_answers, load_exported
-from textdae.downstream.finetune import finetune
-from textdae.errors import TextdaeError
-from textdae.models.classifier import build_classifier
-from textdae.noise import Draw
-from textdae.noise.label import LabelNoise
-from textdae.settings import FinetuneSettings, load
+from textdae.downstream.label_noise import LabelNoise
+from textdae.downstream.task import labelled_task
+from textdae.text.tokenizer import save_tokenizer
 
 QUICK = ["train.max_steps=12", "train.precision=fp32", "train.compile=never", "train.per_device_train_batch_size=16"]  # fmt: skip
 
@@ -54,7 +55,7 @@ def squared_error(folder, settings, checkpoint):
     """Mean squared error of what the stock class makes of the test texts, one by one."""
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    test = downstream("text", checkpoint, settings.data).corpus.test
+    test = labelled_task("text", checkpoint, settings.data).corpus.test
     with torch.no_grad():
         values = [float(model(**tokenizer(text, return_tensors="pt")).logits) for text in test.examples]
     return float(np.square(np.array(values) - test.labels).mean())
@@ -75,7 +76,7 @@ def test_the_figures_of_a_regression_are_those_of_the_exported_model(which, requ
         assert squared_error(folder, settings, checkpoint) < 90**2
     assert any("has no bias" in line for line in said) is (which == "without_bias")
     # The loss of the report is in the unit of the log's.
-    labels = downstream("text", checkpoint, settings.data).corpus.train.labels
+    labels = labelled_task("text", checkpoint, settings.data).corpus.train.labels
     unit = labels.std() if which == "encoder" else math.hypot(labels.mean(), labels.std())
     assert row["loss"] == pytest.approx(row["mse"] / unit**2, rel=1e-3)
 
@@ -128,7 +129,7 @@ def test_answers_may_differ_by_rounding_and_no_more(tmp_path):
 
 
 def test_a_run_whose_export_is_another_model_fails(tmp_path, encoder, corpus_texts, monkeypatch):
-    from textdae.models import classifier as module
+    from textdae.downstream import classifier as module
 
     def forgetful(self, weights=None):
         return dict(self.model.state_dict())
@@ -157,7 +158,7 @@ def test_several_noises_corrupt_the_inputs_and_never_the_labels(kind, tmp_path, 
         checkpoint, source, modality = encoder, write_table(tmp_path / "t.jsonl", rows), "text"
     pairs = ["data.text_pair_column=other"] if kind == "pairs" else []
     settings = settings_of(tmp_path / "run", source, modality, NOISES[modality], "train.max_steps=2", *pairs)
-    work, numbers = downstream(modality, checkpoint, settings.data), torch.arange(9)
+    work, numbers = labelled_task(modality, checkpoint, settings.data), torch.arange(9)
     clean = work.batches(work.corpus.train).batch(numbers)
     corrupted = LabelNoise(work.noise(settings.noise))(clean, Draw(0, torch.zeros_like(numbers), numbers))
     name = "pixel_values" if kind == "image" else "input_ids"

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textdae.data import files
-from textdae.data.files import Columns, read_rows
-from textdae.errors import SettingsError
-from textdae.settings import TextDataSettings
+from textdae.core.errors import SettingsError
+from textdae.text import reading as files
+from textdae.text.reading import Columns, read_rows
+from textdae.text.settings import TextDataSettings
 
 CHUNKS = st.sampled_from([1, 2, 3, 7, 1 << 20])
 

@@ -13,18 +13,19 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification, AutoTokenizer
 
-from textdae.cli import main
-from textdae.data.images import prepare_images
-from textdae.downstream import finetune as module
-from textdae.downstream.base import downstream
+from textdae.cli.app import main
+from textdae.commands import finetune as module
+from textdae.commands.finetune import finetune, with_length
+from textdae.core.draw import Draw
+from textdae.core.errors import SettingsError
+from textdae.core.settings.downstream import FinetuneSettings, FinetuneTrainSettings
+from textdae.core.settings.reader import load
 from textdae.downstream.best import Best
-from textdae.downstream.finetune import finetune, with_length
+from textdae.downstream.classifier import build_classifier
+from textdae.downstream.label_noise import LabelNoise
 from textdae.downstream.predict import predict
-from textdae.errors import SettingsError
-from textdae.models.classifier import build_classifier
-from textdae.noise import Draw
-from textdae.noise.label import LabelNoise
-from textdae.settings import FinetuneSettings, FinetuneTrainSettings, load
+from textdae.downstream.task import labelled_task
+from textdae.image.corpus import prepare_images
 from textdae.training import checkpoint
 from textdae.training.log import read_log
 
@@ -78,7 +79,7 @@ def test_the_figures_are_those_of_the_stock_model_on_the_test_side(finished, enc
     result, _, source = finished("single")
     model = AutoModelForSequenceClassification.from_pretrained(result.output_dir).eval()
     tokenizer = AutoTokenizer.from_pretrained(result.output_dir)
-    corpus = downstream("text", encoder, settings_of(result.output_dir, source).data).corpus
+    corpus = labelled_task("text", encoder, settings_of(result.output_dir, source).data).corpus
     guesses = []
     for text in corpus.test.examples:
         with torch.no_grad():
@@ -364,7 +365,7 @@ def test_the_body_is_the_checkpoints_and_the_head_a_function_of_the_seed(encoder
 
 def test_batches_change_nothing_but_rounding(encoder, tmp_path, corpus_texts):
     source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:60], "single"))
-    work = downstream("text", encoder, settings_of(tmp_path / "run", source).data)
+    work = labelled_task("text", encoder, settings_of(tmp_path / "run", source).data)
     examples, classifier = (
         work.batches(work.corpus.train),
         work.classifier(work.corpus.train.labels, 0).eval(),
@@ -392,7 +393,7 @@ def test_bert_too_with_its_own_segments(tmp_path, wordpiece, corpus_texts):
         "train.max_steps=5",
         "train.early_stopping_patience=0",
     )
-    work = downstream("text", checkpoint, settings.data)
+    work = labelled_task("text", checkpoint, settings.data)
     batch = work.batches(work.corpus.train).batch([0, 1])
     one, other = work.corpus.train.examples[1]
     wanted = AutoTokenizer.from_pretrained(checkpoint)(one, other)
@@ -414,7 +415,7 @@ def test_noise_may_corrupt_the_inputs_and_never_the_labels(tmp_path, encoder, co
         "noise.mask_share=1",
         "noise.random_share=0",
     )
-    work = downstream("text", encoder, settings.data)
+    work = labelled_task("text", encoder, settings.data)
     clean = work.batches(work.corpus.train).batch(torch.arange(20))
     numbers = torch.arange(20)
     corrupted = LabelNoise(work.noise(settings.noise))(clean, Draw(0, torch.zeros_like(numbers), numbers))
@@ -454,7 +455,7 @@ def test_a_long_second_text_counts_too(tmp_path, encoder, corpus_texts):
         row["other"] = " ".join([row["other"]] * 40)
     source = write_table(tmp_path / "t.jsonl", rows)
     settings = settings_of(tmp_path / "run", source, "text", "data.text_pair_column=other")
-    notes = downstream("text", encoder, settings.data).corpus.notes
+    notes = labelled_task("text", encoder, settings.data).corpus.notes
     assert "texts cut off after 64 tokens: 5" in notes
 
 

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from textdae.data.in_order import InOrder
-from textdae.data.packing import Blocks, Packer, StreamWriter
-from textdae.data.tokenizer import vocabulary_of
-from textdae.floors import text
-from textdae.floors.text import TextFloors
-from textdae.modalities.text import word_questions
-from textdae.noise import TokenNoise
-from textdae.training.evaluation import Questions, frozen, spread
+from textdae.core.examples import Questions
+from textdae.core.in_order import InOrder
+from textdae.text import baselines as text
+from textdae.text.baselines import TextFloors
+from textdae.text.noise import TokenNoise
+from textdae.text.packing import Blocks, Packer, StreamWriter
+from textdae.text.task import word_questions
+from textdae.text.tokenizer import vocabulary_of
+from textdae.training.evaluation import frozen, spread
 
 
 @pytest.fixture

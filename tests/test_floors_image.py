@@ -11,12 +11,12 @@ from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.decomposition import PCA
 
-from textdae import settings as s
-from textdae.errors import SettingsError
-from textdae.floors import image
-from textdae.floors.image import Quality, image_floors, measure, require_images_extra
-from textdae.noise import Corrupted, Noise, image_noise
-from textdae.noise.image import GaussianNoise, NoNoise, PatchNoise, SpeckleNoise
+from textdae.core.errors import SettingsError
+from textdae.core.noise import Corrupted, Noise
+from textdae.image import baselines as image
+from textdae.image import settings as s
+from textdae.image.baselines import Quality, image_floors, measure, require_images_extra
+from textdae.image.noise import GaussianNoise, NoNoise, PatchNoise, SpeckleNoise, image_noise
 from textdae.training.evaluation import frozen, spread
 
 SIZE = 4

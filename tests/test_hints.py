@@ -4,9 +4,11 @@ import sys
 
 import pytest
 
-from textdae.cli import main
-from textdae.errors import SettingsError
-from textdae.settings import FinetuneSettings, LabelCurveSettings, PretrainSettings, load
+from textdae.cli.app import main
+from textdae.core.errors import SettingsError
+from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import PretrainSettings
 
 
 def complaint(cls, *overrides, path=None) -> str:

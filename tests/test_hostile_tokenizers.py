@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from textdae.data.tokenizer import load_tokenizer, save_tokenizer
-from textdae.data.tokenizing import TextTokenizer
-from textdae.errors import SettingsError
-from textdae.vetting import vet_tokenizer
-from textdae.vetting.tokenizer import check_pipeline
+from textdae.core.errors import SettingsError
+from textdae.hub.vetting.folder import vet_tokenizer
+from textdae.hub.vetting.tokenizer import check_pipeline
+from textdae.text.tokenizer import load_tokenizer, save_tokenizer
+from textdae.text.tokenizing import TextTokenizer
 
 REPLACE = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
 CATASTROPHE = "(((((a*)*)*)*)*)*$"
@@ -226,8 +226,8 @@ ATTACKS = [
 
 PROGRAM = """
 import json, os, resource, signal, sys
-from textdae.data.tokenizer import load_tokenizer
-from textdae.errors import SettingsError
+from textdae.text.tokenizer import load_tokenizer
+from textdae.core.errors import SettingsError
 def attempt(folder, out):
     signal.alarm(30)
     size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -321,7 +321,7 @@ def test_a_panic_in_the_midst_of_a_corpus_is_one_line(wordpiece, tmp_path):
 
 def test_the_command_line_says_a_panic_in_one_line(tmp_path, monkeypatch, capsys):
     """Whatever library it comes of: here one that no command expects."""
-    from textdae.cli import main
+    from textdae.cli.app import main
 
     catastrophe = normalizers.Replace(Regex(CATASTROPHE), "x")
     monkeypatch.setattr(

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from labelled import image_checkpoint, text_checkpoint
 
-from textdae.errors import SettingsError, TextdaeError
+from textdae.core.errors import SettingsError, TextdaeError
+from textdae.core.names import HubName, is_local, parse
 from textdae.hub.client import passes, why
 from textdae.hub.download import fetch, pin
-from textdae.hub.name import HubName, is_local, parse
-from textdae.publish.files import upload_of
-from textdae.publish.push import push
+from textdae.hub.push import push
+from textdae.hub.upload import upload_of
 
 NAME = HubName("tester/small")
 

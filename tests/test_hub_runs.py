@@ -15,16 +15,19 @@ from hub_server import TOKEN, Fault, regular
 from huggingface_hub import HfApi, parse_eval_result_entries
 from safetensors.torch import load_file
 
-from textdae.cli import app
+from textdae.cli.app import app
 from textdae.cli.pretraining import settings_on_hub
-from textdae.errors import SettingsError, TextdaeError
+from textdae.commands.pretrain import pretrain
+from textdae.core.errors import SettingsError, TextdaeError
+from textdae.core.names import HubName
+from textdae.core.settings.base import HubSettings
+from textdae.core.settings.downstream import FinetuneSettings
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import PretrainSettings
+from textdae.hub.background import Pushes
 from textdae.hub.download import fetch, pin
-from textdae.hub.name import HubName
-from textdae.pretraining import pretrain
-from textdae.publish.background import Pushes
-from textdae.publish.push import push
+from textdae.hub.push import push
 from textdae.report.card_data import save_eval_results
-from textdae.settings import FinetuneSettings, HubSettings, PretrainSettings, load
 
 TINY = ["data.block_size=32", "data.held_out=0.1", "tokenizer.vocab_size=300", "model.hidden_size=32",
         "model.num_hidden_layers=1", "model.intermediate_size=48", "train.max_steps=9", "train.save_steps=3",
@@ -440,7 +443,7 @@ main()
 @pytest.mark.filterwarnings("ignore")
 def test_others_load_what_was_pushed(hub, run, corpus, corpus_texts, tmp_path):
     """In a process without textdae: transformers, a pipeline, SentenceTransformer, load_dataset, `hf download`."""
-    from textdae.downstream.finetune import finetune
+    from textdae.commands.finetune import finetune
 
     vectors = tmp_path / "vectors.parquet"
     app(["embed", str(tmp_path / "run"), str(corpus), "-o", str(vectors)], standalone_mode=False)

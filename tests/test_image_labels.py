@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from textdae.data.images import prepare_images
-from textdae.errors import SettingsError
-from textdae.settings import ImageDataSettings
-from textdae.settings.runs import modality_meant
+from textdae.core.errors import SettingsError
+from textdae.core.settings.runs import modality_meant
+from textdae.image.corpus import prepare_images
+from textdae.image.settings import ImageDataSettings
 
 ROWS = [{"file_name": f"part/{n}.png", "label": "cat" if n % 3 else "dog", "digit": n} for n in range(12)]
 

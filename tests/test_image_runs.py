@@ -17,25 +17,21 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor
 
-from textdae.checkpoints import load_image
-from textdae.cli import main
-from textdae.data.pictures import fit
-from textdae.denoise.pictures import denoise_pictures, rebuild
-from textdae.errors import SettingsError
-from textdae.evaluate import evaluate_checkpoint
-from textdae.locate import modality_of
-from textdae.modalities.image import ImageModality
-from textdae.models.image import as_denoiser
-from textdae.models.unet import UNet, UNetConfig
-from textdae.pretraining import PretrainResult, pretrain
-from textdae.settings import (
-    EvaluateRunSettings,
-    ImagePretrainSettings,
-    PretrainSettings,
-    TextPretrainSettings,
-    evaluation_of,
-    load,
-)
+from textdae.cli.app import main
+from textdae.commands.evaluate import evaluate_checkpoint
+from textdae.commands.pretrain import PretrainResult, pretrain
+from textdae.core.errors import SettingsError
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
+from textdae.hub.locate import modality_of
+from textdae.image.denoise import denoise_pictures, rebuild
+from textdae.image.loading import load_image
+from textdae.image.model import as_denoiser
+from textdae.image.pictures import fit
+from textdae.image.settings import ImagePretrainSettings
+from textdae.image.task import ImageTask
+from textdae.image.unet import UNet, UNetConfig
+from textdae.text.settings import TextPretrainSettings
 from textdae.training.log import read_log
 from textdae.training.loop import Trainer
 
@@ -235,7 +231,7 @@ def trained(folder: Path, name: str, *overrides: str):
     """Only the training of a run, without its report."""
     settings = tiny(folder, name, "train.save_steps=0", "train.eval_steps=0", *overrides)
     folder.mkdir()
-    modality = ImageModality.of_settings(settings)
+    modality = ImageTask.of_settings(settings)
     Trainer(modality.denoiser, modality.train, modality.noise, settings.train, folder).fit()
     modality.denoiser.eval()
     return modality, [entry["loss"] for entry in read_log(folder / "log.jsonl")]
@@ -283,7 +279,7 @@ def test_evaluate_gives_the_figures_of_the_run_again(finished, name):
     result, _ = finished(name)
     base = {
         "modality": modality_of(str(result.output_dir)),
-        **evaluation_of(tiny(result.output_dir, name)),
+        **tiny(result.output_dir, name).evaluation(),
     }
     settings = load(EvaluateRunSettings, None, ["precision=fp32"], base)
     found = evaluate_checkpoint(str(result.output_dir), settings)
@@ -501,7 +497,7 @@ def test_a_folder_of_colour_pictures_trains_too(tmp_path, case):
     assert "6 x 6, colour, no labels" in (tmp_path / "run/README.md").read_text()
     found = evaluate_checkpoint(
         str(tmp_path / "run"),
-        load(EvaluateRunSettings, None, ["precision=fp32"], {"modality": "image", **evaluation_of(settings)}),
+        load(EvaluateRunSettings, None, ["precision=fp32"], {"modality": "image", **settings.evaluation()}),
     )
     mse = found["levels"]["as set"]["held_out"]["model"]["mse"]
     assert mse == pytest.approx(held_out(result)["model"]["mse"], rel=1e-4)
@@ -662,9 +658,9 @@ def test_a_large_picture_is_done_in_tiles_and_looks_the_same(monkeypatch):
     denoiser = as_denoiser(model).eval()
     pixels = torch.rand(1, 150, 203)
     whole = rebuild(denoiser, pixels)
-    monkeypatch.setattr("textdae.denoise.pictures._TILE", 64)
+    monkeypatch.setattr("textdae.image.denoise._TILE", 64)
     assert torch.allclose(rebuild(denoiser, pixels), whole, atol=1e-5)
-    monkeypatch.setattr("textdae.denoise.pictures._reach", lambda model: 8)
+    monkeypatch.setattr("textdae.image.denoise._reach", lambda model: 8)
     assert not torch.allclose(rebuild(denoiser, pixels), whole, atol=1e-5)
 
 

@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from textdae.data import images as images_module
-from textdae.data.image_sources import open_images
-from textdae.data.images import ImageCorpus, prepare_images
-from textdae.data.patterns import patterns
-from textdae.data.pictures import fit, read_picture
-from textdae.data.split import is_held_out
-from textdae.errors import SettingsError
-from textdae.settings import ImageDataSettings
+from textdae.core.errors import SettingsError
+from textdae.core.split import is_held_out
+from textdae.image import corpus as images_module
+from textdae.image.corpus import ImageCorpus, prepare_images
+from textdae.image.embedded import patterns
+from textdae.image.pictures import fit, read_picture
+from textdae.image.settings import ImageDataSettings
+from textdae.image.sources import open_images
 
 
 def picture(number: int, mode: str = "L", size: tuple[int, int] = (8, 8)) -> Image.Image:

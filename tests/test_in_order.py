@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from textdae.data import packing
-from textdae.data.in_order import InOrder
-from textdae.data.packing import Packer, StreamWriter
-from textdae.errors import TextdaeError
+from textdae.core.errors import TextdaeError
+from textdae.core.in_order import InOrder
+from textdae.text import packing
+from textdae.text.packing import Packer, StreamWriter
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process is forked")
 
@@ -76,7 +76,7 @@ def test_a_process_that_dies_is_told_of(pause):
 
 _PROGRAM = """
 import os, sys, time
-from textdae.data.in_order import InOrder
+from textdae.core.in_order import InOrder
 
 with InOrder(lambda number: os.getpid(), 2) as in_order:
     for number in range(9):

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textdae.data.tokenizer import save_tokenizer
-from textdae.models.text import build_text_denoiser
-from textdae.settings import TextModelSettings
+from textdae.text.model import build_text_denoiser
+from textdae.text.settings import TextModelSettings
+from textdae.text.tokenizer import save_tokenizer
 
 _COMMAND = "import sys; from textdae.cli import main; sys.argv[0] = 'textdae'; main()"
 _HELD = """
 import importlib, pathlib, sys, time
-from textdae.data import packing
+from textdae.text import packing
 from textdae.downstream import embed
 module, name, calls, marker = sys.argv.pop(1).split(":")
 home = importlib.import_module(module)
@@ -36,12 +36,12 @@ setattr(home, name, held)
 """A process that stays at the n-th call of a function: `module:function:n:file that tells of it`."""
 
 PACKING, TOKENIZER, EMBEDDING, REPORT, IMAGES, DOCSTRINGS = (
-    "textdae.data.packing:StreamWriter.add:200",
-    "textdae.data.text:is_held_out:30",
-    "textdae.downstream.text_encoder:TextEncoder.__call__:3",
-    "textdae.pretraining:hardware:1",
-    "textdae.data.images:Reader._bring:30",
-    "textdae.data.docstrings:Progress.move:20",
+    "textdae.text.packing:StreamWriter.add:200",
+    "textdae.text.corpus:is_held_out:30",
+    "textdae.text.encoder:TextEncoder.__call__:3",
+    "textdae.commands.pretrain:hardware:1",
+    "textdae.image.corpus:Reader._bring:30",
+    "textdae.text.docstrings:Progress.move:20",
 )
 AGAIN = (
     "interrupted; what was finished is kept, what was half prepared is removed; start the same command again"
@@ -140,7 +140,7 @@ def test_other_signals(number, corpus):
         (TOKENIZER, pretrain()),
         (IMAGES, ["pretrain", "modality=image", "output_dir=run"]),
         (DOCSTRINGS, ["pretrain", "output_dir=run"]),
-        ("textdae.pretraining:pretrain:1", ["doctor"]),
+        ("textdae.commands.pretrain:pretrain:1", ["doctor"]),
     ],
     ids=["tokenizer", "images", "docstrings", "doctor"],
 )

@@ -12,9 +12,12 @@ from labelled import write_table
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from textdae.data.labelled import SIDES, Labelled, LabelledCorpus, labelled_images, labelled_texts
-from textdae.errors import SettingsError
-from textdae.settings import LabelledImageSettings, LabelledTextSettings
+from textdae.core.errors import SettingsError
+from textdae.downstream.labelled import SIDES, Labelled, LabelledCorpus
+from textdae.image.labelled import labelled_images
+from textdae.image.settings import LabelledImageSettings
+from textdae.text.labelled import labelled_texts
+from textdae.text.settings import LabelledTextSettings
 
 KINDS = ("a.csv", "a.jsonl", "a.parquet")
 

@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from textdae.data.labels import Task, find_task, is_missing, named, remarks
-from textdae.errors import SettingsError
+from textdae.core.errors import SettingsError
+from textdae.downstream.labels import LabelSchema, find_task, is_missing, named, remarks
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 
 
-def task_of(raw, asked: str = "auto", names=None, most: int = 1000) -> Task:
+def task_of(raw, asked: str = "auto", names=None, most: int = 1000) -> LabelSchema:
     return find_task(asked, raw, names, "stars", most)
 
 
@@ -42,7 +42,7 @@ def complaint(raw, asked: str = "auto", **given) -> str:
     ],
 )
 def test_the_kind_and_the_order_of_the_classes_follow_from_the_labels(raw, kind, classes):
-    assert task_of(raw) == Task(kind, classes)
+    assert task_of(raw) == LabelSchema(kind, classes)
 
 
 @pytest.mark.parametrize(("asked", "raw"), [("single_label", ["a", "b"]), ("multi_label", [["a"], ["b"]])])
@@ -278,7 +278,7 @@ def test_nothing_in_a_list_is_no_class():
 def test_whole_numbers_written_as_floats_are_classes(asked):
     raw = [named(label, None) for label in (0.0, 1.0, 10.0, 2.0)]
     task = find_task(asked, raw, None, "label", 1000)
-    assert task == Task(SINGLE, ("0", "1", "2", "10"))
+    assert task == LabelSchema(SINGLE, ("0", "1", "2", "10"))
     assert task.numbers(raw).tolist() == [0, 1, 3, 2]
     several = [named(label, None) for label in ([0.0], [1.0, 0.0])]
     assert find_task("auto", several, None, "label", 1000).classes == ("0", "1")

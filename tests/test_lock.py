@@ -13,14 +13,16 @@ import pytest
 from labelled import rows_of, text_checkpoint, write_table
 from test_pretrain import tiny
 
-from textdae import lock
-from textdae.downstream.embed import embed
-from textdae.downstream.finetune import finetune
-from textdae.downstream.label_curve import label_curve
-from textdae.errors import SettingsError
-from textdae.lock import sole, turn
-from textdae.pretraining import pretrain
-from textdae.settings import EmbedSettings, FinetuneSettings, LabelCurveSettings, load
+from textdae.commands.embed import embed
+from textdae.commands.finetune import finetune
+from textdae.commands.label_curve import label_curve
+from textdae.commands.pretrain import pretrain
+from textdae.core import lock
+from textdae.core.errors import SettingsError
+from textdae.core.lock import sole, turn
+from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import EmbedSettings
 
 HOLD = """
 import os, sys, time; from pathlib import Path

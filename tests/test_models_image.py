@@ -12,12 +12,12 @@ from sklearn.decomposition import PCA
 from torch import nn
 from transformers import AutoModel, ViTForMaskedImageModeling
 
-from textdae.errors import SettingsError
-from textdae.models.autoencoder import _FromHalfSize
-from textdae.models.convolution import Residual
-from textdae.models.image import ImageDenoiser, PatchDenoiser, build_image_denoiser
-from textdae.noise import Corrupted
-from textdae.settings import AutoencoderSettings, UNetSettings, ViTSettings
+from textdae.core.errors import SettingsError
+from textdae.core.noise import Corrupted
+from textdae.image.autoencoder import _FromHalfSize
+from textdae.image.convolution import Residual
+from textdae.image.model import ImageDenoiser, PatchDenoiser, build_image_denoiser
+from textdae.image.settings import AutoencoderSettings, UNetSettings, ViTSettings
 from textdae.training.muon import Muon
 
 SIZE = 8

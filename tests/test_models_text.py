@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from textdae.errors import SettingsError
-from textdae.models.text import TextDenoiser, build_text_denoiser
-from textdae.noise import Corrupted
-from textdae.settings import TextModelSettings
+from textdae.core.errors import SettingsError
+from textdae.core.noise import Corrupted
+from textdae.text.model import TextDenoiser, build_text_denoiser
+from textdae.text.settings import TextModelSettings
 
 V = 99
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}

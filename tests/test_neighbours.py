@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from textdae.data import neighbours
-from textdae.data.neighbours import SMOOTHING, WINDOW, embed
-from textdae.data.packing import DOCUMENT_START
-from textdae.modalities.text import TextModality
-from textdae.models.text import FIRST_LOGITS, TextDenoiser
-from textdae.settings import TextPretrainSettings
+from textdae.text import embedding_init as neighbours
+from textdae.text.embedding_init import SMOOTHING, WINDOW, embed
+from textdae.text.model import FIRST_LOGITS, TextDenoiser
+from textdae.text.packing import DOCUMENT_START
+from textdae.text.settings import TextPretrainSettings
+from textdae.text.task import TextTask
 
 
 def by_hand(ids, flags, size):
@@ -112,10 +112,10 @@ def test_a_run_begins_there(wanted, tmp_path, monkeypatch):
             },
         }
     )
-    first = TextModality.of_settings(settings)
+    first = TextTask.of_settings(settings)
     counted = []
     monkeypatch.setattr(neighbours, "embed", lambda *given: counted.append(given))
-    again = TextModality.of_settings(settings)  # from the cache
+    again = TextTask.of_settings(settings)  # from the cache
     assert not counted
     table = first.denoiser.embeddings.detach()
     assert torch.equal(table, again.denoiser.embeddings)

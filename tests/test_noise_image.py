@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from scipy import ndimage, stats
 from torch import Tensor
 
-from textdae.noise import Corrupted, Draw, Noise, image_noise
-from textdae.noise.image import (
+from textdae.core.draw import Draw
+from textdae.core.noise import Corrupted, Noise
+from textdae.image import settings as s
+from textdae.image.noise import (
     BlockNoise,
     BlurNoise,
     GaussianNoise,
@@ -22,9 +24,9 @@ from textdae.noise.image import (
     PatchNoise,
     SaltAndPepperNoise,
     SpeckleNoise,
+    image_noise,
     normal,
 )
-from textdae.settings import image as s
 
 NOISES = {
     "none": NoNoise(),

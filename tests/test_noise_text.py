@@ -16,22 +16,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from textdae.data.in_order import InOrder
-from textdae.data.packing import Blocks, Packer, StreamWriter
-from textdae.data.tokenizer import train_tokenizer, vocabulary_of
-from textdae.noise import (
-    Corrupted,
-    Draw,
-    Level,
-    Noise,
-    SpanNoise,
-    TokenNoise,
-    Vocabulary,
-    WordNoise,
-    text_noise,
-)
-from textdae.noise.text import Block
-from textdae.settings import text as s
+from textdae.core.draw import Draw
+from textdae.core.in_order import InOrder
+from textdae.core.noise import Corrupted, Level, Noise
+from textdae.text import settings as s
+from textdae.text.noise import Block, SpanNoise, TokenNoise, Vocabulary, WordNoise, text_noise
+from textdae.text.packing import Blocks, Packer, StreamWriter
+from textdae.text.tokenizer import train_tokenizer, vocabulary_of
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 WIDE = Vocabulary(50_000, MASK, (PAD, UNK, CLS, SEP, MASK))

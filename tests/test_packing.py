@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from textdae.data import packing
-from textdae.data.in_order import InOrder
-from textdae.data.packing import Blocks, Packer, StreamWriter
+from textdae.core.in_order import InOrder
+from textdae.text import packing
+from textdae.text.packing import Blocks, Packer, StreamWriter
 
 WILD = [
     "", "a", " leading and trailing \n", "the [MASK] sat [SEP][CLS] on [UNK] [PAD]", "two  spaces\n\nand\tlines", "Ünïcode naïve",

@@ -13,12 +13,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from textdae.checkpoints import load_text
-from textdae.denoise.text import denoise_text
-from textdae.errors import SettingsError
-from textdae.evaluate import evaluate_checkpoint
-from textdae.pretraining import pretrain
-from textdae.settings import EvaluateRunSettings, PretrainSettings, TextPretrainSettings, load
+from textdae.commands.evaluate import evaluate_checkpoint
+from textdae.commands.pretrain import pretrain
+from textdae.core.errors import SettingsError
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
+from textdae.text.denoise import denoise_text
+from textdae.text.loading import load_text
+from textdae.text.settings import TextPretrainSettings
 from textdae.training.log import read_log
 
 TINY = [
@@ -191,7 +193,7 @@ def test_what_is_no_other_run_may_change(run, corpus, tmp_path):
 
 
 def test_a_second_run_finds_everything_prepared(run, corpus, monkeypatch):
-    from textdae.data import text
+    from textdae.text import corpus as text
 
     monkeypatch.setattr(text, "train_tokenizer", None)
     monkeypatch.setattr(text, "StreamWriter", None)
@@ -265,7 +267,7 @@ def test_the_words_that_were_asked_for_are_counted(run):
 
 def test_the_picture_ends_where_its_dots_do(run, corpus, monkeypatch):
     """Dots, star and baselines are of the same questions, which are fewer than the table's."""
-    from textdae import pretraining
+    from textdae.commands import pretrain as pretraining
 
     drawn = []
     monkeypatch.setattr(pretraining, "loss_curve", lambda *given, **_: drawn.append(given))

@@ -11,13 +11,14 @@ from labelled import image_checkpoint, rows_of, text_checkpoint, write_table
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from textdae.downstream import label_curve as module
-from textdae.downstream.base import downstream
+from textdae.commands import label_curve as module
+from textdae.commands.label_curve import label_curve
+from textdae.commands.probe import probe
+from textdae.core.errors import SettingsError
+from textdae.core.settings.downstream import LabelCurveSettings, ProbeSettings
+from textdae.core.settings.reader import load
 from textdae.downstream.encoder import View
-from textdae.downstream.label_curve import label_curve
-from textdae.downstream.probe import probe
-from textdae.errors import SettingsError
-from textdae.settings import LabelCurveSettings, ProbeSettings, load
+from textdae.downstream.task import labelled_task
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def probed(tmp_path_factory, encoder, table):
 
 def test_the_rival_is_what_scikit_learn_makes_of_it(probed, encoder):
     found, settings, _ = probed
-    corpus = downstream("text", encoder, settings.data).corpus
+    corpus = labelled_task("text", encoder, settings.data).corpus
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
     learnt = words.fit_transform(corpus.train.examples)
     chosen = float(found["choices"]["TF-IDF, logistic"]["head"].rpartition(" ")[2])
@@ -69,11 +70,11 @@ def test_words_that_tell_are_found_in_the_frozen_encoder(probed):
 def test_nothing_is_chosen_on_the_test_examples(probed, encoder, monkeypatch):
     """With other test labels the same is chosen."""
     found, settings, _ = probed
-    real = downstream("text", encoder, settings.data)
+    real = labelled_task("text", encoder, settings.data)
     upside_down = real.corpus.test.labels.copy()[::-1]
     test = real.corpus.test.__class__(real.corpus.test.examples, upside_down)
     real.corpus = real.corpus._replace(test=test)
-    import textdae.downstream.probe as where
+    import textdae.commands.probe as where
 
     monkeypatch.setattr(where, "downstream", lambda *given: real)
     again = probe(encoder, settings)
@@ -82,7 +83,7 @@ def test_nothing_is_chosen_on_the_test_examples(probed, encoder, monkeypatch):
 
 
 def test_random_weights_are_a_function_of_the_seed(encoder, probed):
-    work = downstream("text", encoder, probed[1].data)
+    work = labelled_task("text", encoder, probed[1].data)
     view = View(None, "mean")
     one, again, other, trained = (
         work.encoder("fp32", pretrained, seed).embed(["ash and cat"], [view])[view]
@@ -97,7 +98,7 @@ def test_random_weights_are_a_function_of_the_seed(encoder, probed):
 def test_every_layer_of_every_image_model_can_be_probed(name, tmp_path):
     checkpoint = image_checkpoint(tmp_path / "encoder", name)
     given = ["modality=image", "data.source=digits", f"data.cache_dir={tmp_path / 'cache'}", "precision=fp32"]
-    work = downstream("image", checkpoint, load(ProbeSettings, None, given).data)
+    work = labelled_task("image", checkpoint, load(ProbeSettings, None, given).data)
     encoder = work.encoder("fp32")
     views = encoder.views()
     assert len({view.layer for view in views}) == {"autoencoder": 2, "conv": 3, "unet": 2, "vit": 2}[name]
@@ -203,14 +204,14 @@ def test_a_class_that_only_choices_are_made_on_is_no_class(encoder, tmp_path, co
     ]
     source = write_table(tmp_path / "t.jsonl", rows)
     settings = curve_settings(tmp_path / "run", source, "labels=[20]", "lines=[rivals]", "draws=1")
-    work = downstream("text", encoder, settings.data)
+    work = labelled_task("text", encoder, settings.data)
     assert (work.corpus.held_out.labels < 0).any()
     points = label_curve(encoder, settings)
     assert {p.labels for p in points} == {20}
 
 
 def test_as_many_labels_as_there_are_is_all(encoder, table, tmp_path):
-    work = downstream("text", encoder, curve_settings(tmp_path / "run", table).data)
+    work = labelled_task("text", encoder, curve_settings(tmp_path / "run", table).data)
     every = len(work.corpus.train) + len(work.corpus.held_out)
     said: list[str] = []
     settings = curve_settings(tmp_path / "run", table, f"labels=[{every},{10 * every}]", "lines=[rivals]")
@@ -222,7 +223,7 @@ def test_a_point_knows_no_label_that_was_not_drawn(encoder, tmp_path, corpus_tex
     """Mean and deviation of a regression are those of the labels drawn, of which the others are no part."""
     source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:60], "regression"))
     settings = curve_settings(tmp_path / "run", source, "data.task=regression", "train.max_steps=2")
-    work = downstream("text", encoder, settings.data)
+    work = labelled_task("text", encoder, settings.data)
     train = work.corpus.train
     drawn, test = train.take(np.arange(10)), work.corpus.test.take(np.arange(3))
     others = train.labels.copy()

@@ -9,8 +9,8 @@ import time
 import pytest
 from test_interrupts import pretrain
 
-from textdae import progress
-from textdae.progress import Progress
+from textdae.core import progress
+from textdae.core.progress import Progress
 
 _AT_ONCE = (
     "import sys; from textdae import progress; progress.INTERVAL = progress.LONGEST_INTERVAL = 0.0\n"

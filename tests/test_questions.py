@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from textdae.data import packing
-from textdae.data.in_order import InOrder
-from textdae.data.packing import Blocks, Packer, StreamWriter
-from textdae.data.questions import WordQuestions
-from textdae.data.tokenizer import train_tokenizer, vocabulary_of
-from textdae.data.words import STRETCH, words
-from textdae.errors import SettingsError
-from textdae.modalities.text import word_questions
-from textdae.settings import TokenizerSettings
+from textdae.core.errors import SettingsError
+from textdae.core.in_order import InOrder
+from textdae.text import packing
+from textdae.text.packing import Blocks, Packer, StreamWriter
+from textdae.text.questions import WordQuestions
+from textdae.text.settings import TokenizerSettings
+from textdae.text.task import word_questions
+from textdae.text.tokenizer import train_tokenizer, vocabulary_of
+from textdae.text.words import STRETCH, words
 from textdae.training.evaluation import evaluate, frozen
 
 WILD = [
@@ -295,7 +295,7 @@ def test_tokens_are_those_of_training_text_and_processes_change_nothing(
 
 def test_bits_per_byte_are_the_losses_over_the_bytes_of_the_words(wordpiece, texts, tmp_path):
     """A stock model, one position at a time."""
-    from textdae.models.text import TextDenoiser
+    from textdae.text.model import TextDenoiser
 
     blocks = pack(wordpiece, texts, tmp_path / "packed", 32)
     torch.manual_seed(0)

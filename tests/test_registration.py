@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from textdae.models.autoencoder import Autoencoder, AutoencoderConfig
+from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
 
 
 @pytest.fixture(scope="module")

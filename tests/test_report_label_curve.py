@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
-from textdae.downstream.label_curve import Cell, _gather
+from textdae.commands.label_curve import Cell, _gather
 from textdae.report.confusion import confusion_picture
 from textdae.report.label_curve import (
     Point,

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from textdae.downstream.text_encoder import TextEncoder
-from textdae.pretraining import pretrain
-from textdae.settings import PretrainSettings, load
+from textdae.commands.pretrain import pretrain
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import PretrainSettings
+from textdae.text.encoder import TextEncoder
 
 
 @pytest.mark.filterwarnings("ignore")  # of the package, about itself

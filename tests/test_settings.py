@@ -10,21 +10,13 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from textdae.errors import SettingsError, TextdaeError
-from textdae.settings import (
-    FinetuneSettings,
-    ImagePretrainSettings,
-    LabelCurveSettings,
-    PretrainSettings,
-    TextDataSettings,
-    TextEvaluateSettings,
-    TextPretrainSettings,
-    TrainSettings,
-    dump,
-    explain,
-    load,
-)
-from textdae.settings.reader import _parse
+from textdae.core.errors import SettingsError, TextdaeError
+from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings
+from textdae.core.settings.reader import _parse, dump, explain, load
+from textdae.core.settings.runs import PretrainSettings
+from textdae.image.settings import ImagePretrainSettings
+from textdae.text.settings import TextDataSettings, TextEvaluateSettings, TextPretrainSettings
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from textdae.data import source_files
-from textdae.data.sources import Source, open_source
-from textdae.errors import SettingsError
-from textdae.settings import TextDataSettings
+from textdae.core import source_files
+from textdae.core.errors import SettingsError
+from textdae.text.settings import TextDataSettings
+from textdae.text.sources import Source, open_source
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ import pytest
 import torch
 from transformers import ConvNextConfig, ConvNextModel, ViTConfig, ViTImageProcessorPil, ViTModel
 
+from textdae.commands.finetune import finetune
+from textdae.core.settings.downstream import FinetuneSettings
+from textdae.core.settings.reader import load
 from textdae.downstream.encoder import View
-from textdae.downstream.finetune import finetune
-from textdae.downstream.image_encoder import ImageEncoder
-from textdae.locate import modality_of
-from textdae.settings import FinetuneSettings, load
+from textdae.hub.locate import modality_of
+from textdae.image.encoder import ImageEncoder
 
 MODELS = {
     "vit": lambda: ViTModel(

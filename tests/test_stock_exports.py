@@ -16,17 +16,21 @@ from transformers import (
     pipeline,
 )
 
-from textdae.checkpoints import load_text
-from textdae.cli import main
-from textdae.data.tokenizer import longest_input, save_tokenizer
-from textdae.denoise.text import denoise_text
-from textdae.downstream.finetune import finetune
-from textdae.downstream.text_encoder import TextEncoder, View
-from textdae.errors import SettingsError
-from textdae.models.denoiser import Denoiser
-from textdae.models.text import build_text_denoiser
-from textdae.pretraining import pretrain
-from textdae.settings import FinetuneSettings, PretrainSettings, TextModelSettings, load
+from textdae.cli.app import main
+from textdae.commands.finetune import finetune
+from textdae.commands.pretrain import pretrain
+from textdae.core.denoiser import Denoiser
+from textdae.core.errors import SettingsError
+from textdae.core.settings.downstream import FinetuneSettings
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import PretrainSettings
+from textdae.downstream.encoder import View
+from textdae.text.denoise import denoise_text
+from textdae.text.encoder import TextEncoder
+from textdae.text.loading import load_text
+from textdae.text.model import build_text_denoiser
+from textdae.text.settings import TextModelSettings
+from textdae.text.tokenizer import longest_input, save_tokenizer
 
 SMALL = ["model.hidden_size=32", "model.num_hidden_layers=1", "model.intermediate_size=32", "model.num_attention_heads=2",
          "model.max_position_embeddings=64", "tokenizer.vocab_size=300", "data.block_size=64", "train.max_steps=2",
@@ -134,7 +138,7 @@ def test_evaluating_on_another_source_leaves_the_runs_own_held_out_source(
     (tmp_path / "eval.yaml").write_text(f"data:\n  source: {tmp_path / 'other.txt'}\n")
     words = [str(tmp_path / "eval.yaml")] if how == "file" else [f"data.source={tmp_path / 'other.txt'}"]
     seen = []
-    from textdae import evaluate as module
+    from textdae.commands import evaluate as module
 
     real = module.evaluate_checkpoint
     monkeypatch.setattr(

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import library
 from transformers import ModernBertConfig, ModernBertForMaskedLM
 
-from textdae.models.text import TextDenoiser
 from textdae.text.fast import layers, local_attention, packed_attention
 from textdae.text.fast.local_attention import window_mask
+from textdae.text.model import TextDenoiser
 
 
 def added(allowed: torch.Tensor) -> torch.Tensor:

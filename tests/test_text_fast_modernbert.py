@@ -13,12 +13,12 @@ from torch import nn
 from transformers import BertConfig, BertModel, ModernBertConfig, ModernBertModel
 from transformers.models.modernbert.modeling_modernbert import ModernBertRotaryEmbedding
 
-from textdae.models.text import TextDenoiser
-from textdae.noise import Corrupted
+from textdae.core.noise import Corrupted
 from textdae.text import fast
 from textdae.text.fast import local_attention, packed_attention
 from textdae.text.fast.layers import FastLayers
 from textdae.text.fast.modernbert import prepare_for_training, select_positions
+from textdae.text.model import TextDenoiser
 
 SIZES = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "pad_token_id": 0}  # fmt: skip
 CPU = torch.device("cpu")

@@ -17,8 +17,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from textdae.data import tokenizer as tokenizer_module
-from textdae.data.tokenizer import (
+from textdae.core.errors import SettingsError
+from textdae.text import tokenizer as tokenizer_module
+from textdae.text.noise import TokenNoise
+from textdae.text.settings import TokenizerSettings
+from textdae.text.tokenizer import (
     SPECIAL,
     load_tokenizer,
     pieces,
@@ -26,9 +29,6 @@ from textdae.data.tokenizer import (
     train_tokenizer,
     vocabulary_of,
 )
-from textdae.errors import SettingsError
-from textdae.noise import TokenNoise
-from textdae.settings import TokenizerSettings
 
 FOREIGN = [
     "我昨天在北京看见了三只猫。",
@@ -55,8 +55,8 @@ def content(tokenizer: PreTrainedTokenizerFast) -> str:
 
 TRAIN_ELSEWHERE = """
 import hashlib, json, sys
-from textdae.data.tokenizer import train_tokenizer
-from textdae.settings import TokenizerSettings
+from textdae.text.tokenizer import train_tokenizer
+from textdae.text.settings import TokenizerSettings
 texts = json.load(sys.stdin)
 for algorithm in ("wordpiece", "bpe", "unigram"):
     tokenizer = train_tokenizer(TokenizerSettings(algorithm=algorithm, vocab_size=400), texts)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from signals import GaussianNoise, Sines
 
-from textdae.errors import TextdaeError
+from textdae.core.errors import TextdaeError
 from textdae.training.batches import Batches, Order, Ticket, load
 
 

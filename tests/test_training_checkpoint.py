@@ -12,10 +12,10 @@ import pytest
 import torch
 from signals import SignalDenoiser
 
-from textdae.errors import TextdaeError
-from textdae.models.classifier import Classifier
-from textdae.models.text import TextDenoiser
-from textdae.settings import TrainSettings
+from textdae.core.errors import TextdaeError
+from textdae.core.settings.base import TrainSettings
+from textdae.downstream.classifier import Classifier
+from textdae.text.model import TextDenoiser
 from textdae.training import checkpoint
 from textdae.training.checkpoint import Cursor
 from textdae.training.optimizers import build_optimizers, set_learning_rate
@@ -182,7 +182,7 @@ def test_a_half_written_one_is_not_there(tmp_path):
 FULL_DISK = """
 import resource, signal, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])
 from test_training_checkpoint import save
-from textdae.errors import TextdaeError
+from textdae.core.errors import TextdaeError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 for limit in (100, 3000):  # within the JSON, within the tensors
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from textdae.errors import SettingsError
+from textdae.core.errors import SettingsError
 from textdae.training.hardware import join_processes
 
 _PROGRAM = """

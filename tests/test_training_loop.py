@@ -19,8 +19,8 @@ import torch
 from safetensors.torch import load_file
 from signals import GaussianNoise, SignalDenoiser, Sines
 
-from textdae.errors import SettingsError, TextdaeError
-from textdae.settings import TrainSettings
+from textdae.core.errors import SettingsError, TextdaeError
+from textdae.core.settings.base import TrainSettings
 from textdae.training import checkpoint
 from textdae.training.evaluation import evaluate, spread
 from textdae.training.log import read_log

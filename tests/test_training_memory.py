@@ -10,13 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from textdae import pretraining
-from textdae.cli import main
-from textdae.errors import SettingsError, TextdaeError, memory_refused
-from textdae.models.image import build_image_denoiser
-from textdae.noise import image_noise
-from textdae.settings import UNetSettings
-from textdae.settings.image import GaussianNoise
+from textdae.cli.app import main
+from textdae.commands import pretrain as pretraining
+from textdae.core.errors import SettingsError, TextdaeError, memory_refused
+from textdae.image.model import build_image_denoiser
+from textdae.image.noise import image_noise
+from textdae.image.settings import GaussianNoise, UNetSettings
 from textdae.training import loop, memory
 from textdae.training.memory import activation_bytes, available_memory, check_batch_fits, check_model_fits
 
@@ -163,10 +162,10 @@ def test_a_large_model_for_few_pictures_is_told_of(tmp_path, monkeypatch, capsys
 
 STEPS = """
 import torch
-from textdae.models.image import build_image_denoiser
-from textdae.noise import Draw, image_noise
-from textdae.settings import UNetSettings
-from textdae.settings.image import GaussianNoise
+from textdae.image.model import build_image_denoiser
+from textdae.core.draw import Draw
+from textdae.image.noise import image_noise
+from textdae.image.settings import GaussianNoise, UNetSettings
 from textdae.training.hardware import keep_freed_memory
 from textdae.training.memory import activation_bytes
 

@@ -17,11 +17,11 @@ from labelled import image_checkpoint, text_checkpoint
 from safetensors.torch import load_file, save_file
 
 import textdae
-from textdae.downstream.text_encoder import TextEncoder
-from textdae.errors import SettingsError
-from textdae.locate import locate
-from textdae.models.classifier import build_classifier
-from textdae.vetting import vet
+from textdae.core.errors import SettingsError
+from textdae.downstream.classifier import build_classifier
+from textdae.hub.locate import locate
+from textdae.hub.vetting.folder import vet
+from textdae.text.encoder import TextEncoder
 
 
 @pytest.fixture
@@ -317,9 +317,9 @@ def test_the_command_line_says_it_in_one_line(text, tmp_path):
 
 MEMORY = """
 import resource, sys, tracemalloc
-import textdae.models.text, torch
-from textdae.locate import locate
-from textdae.errors import SettingsError
+import textdae.text.model, torch
+from textdae.hub.locate import locate
+from textdae.core.errors import SettingsError
 from transformers import AutoModel, CONFIG_MAPPING
 limit = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + 400_000
 try:

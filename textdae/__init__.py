@@ -6,44 +6,50 @@ Nothing heavy is imported until it is used, so `import textdae` takes no time.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from textdae.registration import register
+from textdae.core.registration import register_models
 
 if TYPE_CHECKING:
-    from textdae.checkpoints import load_image, load_text
-    from textdae.denoise.pictures import denoise_pictures
-    from textdae.denoise.text import denoise_text
-    from textdae.downstream.finetune import finetune
-    from textdae.downstream.label_curve import label_curve
-    from textdae.downstream.probe import probe
-    from textdae.errors import SettingsError, TextdaeError
-    from textdae.evaluate import evaluate_checkpoint
-    from textdae.models import Denoiser, DenoiserOutput
-    from textdae.noise import Corrupted, Draw, Noise
-    from textdae.pretraining import pretrain
-    from textdae.settings import EvaluateRunSettings, PretrainSettings, load
+    from textdae.commands.evaluate import evaluate_checkpoint
+    from textdae.commands.finetune import finetune
+    from textdae.commands.label_curve import label_curve
+    from textdae.commands.pretrain import pretrain
+    from textdae.commands.probe import probe
+    from textdae.core.denoiser import Denoiser, DenoiserOutput
+    from textdae.core.draw import Draw
+    from textdae.core.errors import SettingsError, TextdaeError
+    from textdae.core.noise import Corrupted, Noise
+    from textdae.core.registry import Modality, register
+    from textdae.core.settings.reader import load
+    from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
+    from textdae.image.denoise import denoise_pictures
+    from textdae.image.loading import load_image
+    from textdae.text.denoise import denoise_text
+    from textdae.text.loading import load_text
     from textdae.training.loop import Trainer
 
 _HOMES = {
-    "Corrupted": "textdae.noise",
-    "Denoiser": "textdae.models",
-    "DenoiserOutput": "textdae.models",
-    "Draw": "textdae.noise",
-    "EvaluateRunSettings": "textdae.settings",
-    "Noise": "textdae.noise",
-    "PretrainSettings": "textdae.settings",
-    "SettingsError": "textdae.errors",
-    "TextdaeError": "textdae.errors",
+    "Corrupted": "textdae.core.noise",
+    "Denoiser": "textdae.core.denoiser",
+    "DenoiserOutput": "textdae.core.denoiser",
+    "Draw": "textdae.core.draw",
+    "EvaluateRunSettings": "textdae.core.settings.runs",
+    "Modality": "textdae.core.registry",
+    "Noise": "textdae.core.noise",
+    "PretrainSettings": "textdae.core.settings.runs",
+    "SettingsError": "textdae.core.errors",
+    "TextdaeError": "textdae.core.errors",
     "Trainer": "textdae.training.loop",
-    "denoise_pictures": "textdae.denoise.pictures",
-    "denoise_text": "textdae.denoise.text",
-    "evaluate_checkpoint": "textdae.evaluate",
-    "finetune": "textdae.downstream.finetune",
-    "label_curve": "textdae.downstream.label_curve",
-    "load": "textdae.settings",
-    "load_image": "textdae.checkpoints",
-    "load_text": "textdae.checkpoints",
-    "pretrain": "textdae.pretraining",
-    "probe": "textdae.downstream.probe",
+    "denoise_pictures": "textdae.image.denoise",
+    "denoise_text": "textdae.text.denoise",
+    "evaluate_checkpoint": "textdae.commands.evaluate",
+    "finetune": "textdae.commands.finetune",
+    "label_curve": "textdae.commands.label_curve",
+    "load": "textdae.core.settings.reader",
+    "load_image": "textdae.image.loading",
+    "load_text": "textdae.text.loading",
+    "pretrain": "textdae.commands.pretrain",
+    "probe": "textdae.commands.probe",
+    "register": "textdae.core.registry",
 }
 
 __all__ = [
@@ -52,6 +58,7 @@ __all__ = [
     "DenoiserOutput",
     "Draw",
     "EvaluateRunSettings",
+    "Modality",
     "Noise",
     "PretrainSettings",
     "SettingsError",
@@ -67,10 +74,11 @@ __all__ = [
     "load_text",
     "pretrain",
     "probe",
+    "register",
 ]
 
 
-register()
+register_models()
 
 
 def __getattr__(name: str) -> Any:

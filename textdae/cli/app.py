@@ -10,9 +10,9 @@ from typing import IO, Annotated, Any, NoReturn, cast
 import typer
 from typer.core import TyperGroup
 
-from textdae.errors import Interrupted, SettingsError, TextdaeError, memory_refused, panics_refused
-from textdae.escape import Screen, for_terminal
-from textdae.interrupts import interruptible
+from textdae.core.errors import Interrupted, SettingsError, TextdaeError, memory_refused, panics_refused
+from textdae.core.escape import Screen, for_terminal
+from textdae.core.interrupts import interruptible
 
 
 class Commands(TyperGroup):
@@ -64,7 +64,7 @@ def end(result: Any, command: list[str], table: str) -> None:
     Args:
         command: the words that it was started with.
     """
-    from textdae.publish.background import THREAD
+    from textdae.hub.background import THREAD
     from textdae.report.scores import print_table
 
     is_main = os.environ.get("RANK", "0") == "0"

@@ -7,7 +7,7 @@ import typer
 from textdae.cli.app import app, quiet
 
 if TYPE_CHECKING:
-    from textdae.doctor import Finding
+    from textdae.core.finding import Finding
 
 
 @app.command()

@@ -6,8 +6,8 @@ import os
 import typer
 
 from textdae.cli.app import Checkpoint, Overwrite, Resume, Words, app, end, exclude_each_other, quiet, split
-from textdae.errors import SettingsError
-from textdae.locate import modality_of
+from textdae.core.errors import SettingsError
+from textdae.hub.locate import modality_of
 
 
 @app.command()
@@ -15,13 +15,14 @@ def finetune(
     checkpoint: Checkpoint, words: Words = None, resume: Resume = False, overwrite: Overwrite = False
 ) -> None:
     """Train all of an encoder on labels, into a stock classifier."""
-    from textdae.settings import FinetuneSettings, load
+    from textdae.core.settings.downstream import FinetuneSettings
+    from textdae.core.settings.reader import load
 
     exclude_each_other(resume, overwrite)
     path, overrides = split(words)
     settings = load(FinetuneSettings, path, overrides, {"modality": modality_of(checkpoint)})
     _need_downstream()
-    from textdae.downstream.finetune import finetune as run
+    from textdae.commands.finetune import finetune as run
 
     quiet()
     result = run(checkpoint, settings, resume, overwrite, typer.echo)
@@ -31,15 +32,16 @@ def finetune(
 @app.command()
 def probe(checkpoint: Checkpoint, words: Words = None) -> None:
     """Measure what the frozen encoder's vectors know of the labels, beside its rivals."""
-    from textdae.settings import ProbeSettings, load
+    from textdae.core.settings.downstream import ProbeSettings
+    from textdae.core.settings.reader import load
 
     path, overrides = split(words)
     _alone("probe")
     settings = load(ProbeSettings, path, overrides, {"modality": modality_of(checkpoint)})
     _need_downstream()
-    from textdae.downstream.probe import probe as run
+    from textdae.commands.probe import probe as run
+    from textdae.commands.run import check_writable
     from textdae.report.scores import print_table
-    from textdae.runs import check_writable
 
     quiet()
     check_writable(settings.output_dir)
@@ -54,13 +56,14 @@ def probe(checkpoint: Checkpoint, words: Words = None) -> None:
 @app.command()
 def label_curve(checkpoint: Checkpoint, words: Words = None) -> None:
     """Measure how good a task gets with how many labels, with pretraining and without."""
-    from textdae.settings import LabelCurveSettings, load
+    from textdae.core.settings.downstream import LabelCurveSettings
+    from textdae.core.settings.reader import load
 
     path, overrides = split(words)
     _alone("label-curve")
     settings = load(LabelCurveSettings, path, overrides, {"modality": modality_of(checkpoint)})
     _need_downstream()
-    from textdae.downstream.label_curve import label_curve as run
+    from textdae.commands.label_curve import label_curve as run
 
     quiet()
     run(checkpoint, settings, typer.echo)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from textdae.cli.app import app
-from textdae.errors import SettingsError
-from textdae.hub.name import HubName, parse
+from textdae.core.errors import SettingsError
+from textdae.core.names import HubName, parse
 
 
 @app.command()
@@ -45,7 +45,7 @@ def push(
     if not path.exists():
         raise SettingsError(f"push: no file or folder {checkpoint}")
     if dry_run:
-        from textdae.publish.files import upload_of
+        from textdae.hub.upload import upload_of
 
         upload = upload_of(path, training_state, name)
         sizes = {
@@ -60,7 +60,7 @@ def push(
         if upload.left_out:
             typer.echo(f"stays here: {', '.join(upload.left_out)}")
         return
-    from textdae.publish.push import push as run
+    from textdae.hub.push import push as run
 
     done = run(path, name, public=public, force=force, training_state=training_state, say=typer.echo)
     if done.files:

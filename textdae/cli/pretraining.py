@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from textdae.cli.app import Checkpoint, Overwrite, Resume, Words, app, end, exclude_each_other, quiet, split
-from textdae.errors import SettingsError
-from textdae.hub.name import PREFIX, is_local
-from textdae.locate import folder_of, modality_of
+from textdae.core.errors import SettingsError
+from textdae.core.names import PREFIX, is_local
+from textdae.core.registry import modality
+from textdae.hub.locate import folder_of, modality_of
 
 if TYPE_CHECKING:
-    from textdae.settings import PretrainSettings
+    from textdae.core.settings.runs import PretrainSettings
 
 
 @app.command()
 def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite = False) -> None:
     """Pretrain a denoiser; without arguments, a masked encoder on the docstrings of the installed packages."""
-    from textdae.settings import PretrainSettings, load
+    from textdae.core.settings.reader import load
+    from textdae.core.settings.runs import PretrainSettings
 
     exclude_each_other(resume, overwrite)
     from_hub = [word for word in words or [] if word.startswith(PREFIX)]
@@ -32,7 +34,7 @@ def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite =
     if base:
         typer.echo(f"the settings are those of {from_hub[0]}; where its data was a file, say data.source=...")
     settings = load(PretrainSettings, *split(given), base)
-    from textdae.pretraining import pretrain as run
+    from textdae.commands.pretrain import pretrain as run
 
     quiet()
     result = run(settings, from_hub[0] if from_hub else resume, overwrite, typer.echo)
@@ -45,8 +47,8 @@ def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
     file = folder_of(name, training_state) / "settings.yaml"
     if not file.is_file():
         return {}
-    from textdae.publish.files import without_places
-    from textdae.settings.reader import from_anyone
+    from textdae.core.settings.reader import from_anyone
+    from textdae.hub.upload import without_places
 
     text = file.read_text(encoding="utf-8", errors="replace")
     return without_places(from_anyone(text, f"{name}: settings.yaml"))
@@ -54,7 +56,8 @@ def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
 
 def _run_settings(checkpoint: str) -> "PretrainSettings | None":
     """The settings of the run that a checkpoint came from, where they lie beside it."""
-    from textdae.settings import PretrainSettings, load
+    from textdae.core.settings.reader import load
+    from textdae.core.settings.runs import PretrainSettings
 
     if not is_local(checkpoint):
         found = settings_on_hub(checkpoint)
@@ -79,13 +82,13 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a checkpoint on held-out examples with frozen noise, beside its floors."""
-    from textdae.settings import EvaluateRunSettings, evaluation_of, load
-    from textdae.settings.reader import given
+    from textdae.core.settings.reader import given, load
+    from textdae.core.settings.runs import EvaluateRunSettings
 
     turned = _levels(levels)
     base: dict[str, Any] = {"modality": modality_of(checkpoint)}
     if beside := _run_settings(checkpoint):
-        base |= evaluation_of(beside)
+        base |= beside.evaluation()
     path, overrides = split(words)
     asked = given(path, overrides).get("data")
     own = base.get("data", {}).get("source")
@@ -96,7 +99,7 @@ def evaluate(
             base.get("data", {}).pop(key, None)
     settings = load(EvaluateRunSettings, path, overrides, base)
 
-    from textdae.evaluate import evaluate_checkpoint
+    from textdae.commands.evaluate import evaluate_checkpoint
     from textdae.report.plots import level_sweep
     from textdae.report.scores import print_table
 
@@ -154,26 +157,10 @@ def denoise(
     top: Annotated[int, typer.Option("--top", min=1, help="Text: candidates shown for each mask.")] = 5,
 ) -> None:
     """Give back what the masks of a text hide, or the clean picture behind a noisy one."""
-    of_images = modality_of(checkpoint) == "image"
-    if of_images and output is None:
-        raise SettingsError("denoise: say where to write the clean picture, e.g. -o clean.png")
-
-    from textdae.denoise.pictures import denoise_pictures
-    from textdae.denoise.text import denoise_text
-
+    denoise_lines = modality(modality_of(checkpoint)).part("denoise")
     quiet()
-    if of_images:
-        assert output is not None
-        denoise_pictures(checkpoint, what, output, typer.echo)
-        return
-    result = denoise_text(checkpoint, what, steps, top)
-    for number, candidates in enumerate(result.candidates, 1):
-        shown = "  ".join(f"{token} {probability:.1%}" for token, probability in candidates)
-        typer.echo(f"mask {number}:  {shown}")
-    if steps > 1:
-        for number, filled in enumerate(result.order, 1):
-            typer.echo(f"round {number}: {', '.join(filled)}")
-    typer.echo(result.text)
+    for line in denoise_lines(checkpoint, what, output, steps, top):
+        typer.echo(line)
 
 
 @app.command()
@@ -191,13 +178,14 @@ def embed(
         raise SettingsError(
             "embed: say where to write the vectors, e.g. -o vectors.npy or -o vectors.parquet"
         )
-    from textdae.settings import EmbedSettings, load
+    from textdae.core.settings.reader import load
+    from textdae.core.settings.runs import EmbedSettings
 
     path, overrides = split(words)
     base = {"modality": modality_of(checkpoint)}
     settings = load(EmbedSettings, path, [f"data.source={source}", *overrides], base)
 
-    from textdae.downstream.embed import embed
+    from textdae.commands.embed import embed
 
     quiet()
     count, width = embed(checkpoint, settings, output, typer.echo)
@@ -222,10 +210,10 @@ def demo(
     path, overrides = split(words)
     from importlib import import_module
 
-    from textdae.settings import ImagePretrainSettings, load
+    from textdae.core.settings.reader import load
 
     chosen = import_module(f"textdae.demos.{name.replace('-', '_')}")
-    settings = load(ImagePretrainSettings, path, overrides, chosen.BASE)
+    settings = load(chosen.SETTINGS, path, overrides, chosen.BASE)
     quiet()
     typer.echo("")
     for line in chosen.run(settings, typer.echo):

@@ -5,33 +5,25 @@ from typing import Annotated
 import typer
 
 from textdae.cli.app import Words, app, split
-from textdae.errors import SettingsError
+from textdae.core.errors import SettingsError
 
-KINDS = {
-    "pretrain": "Pretrain",
-    "evaluate": "EvaluateRun",
-    "embed": "Embed",
-    "finetune": "Finetune",
-    "probe": "Probe",
-    "label-curve": "LabelCurve",
-}
-"""What the classes of the settings of each command are called, between the modality and `Settings`."""
-MODALITIES = ("text", "image")
+COMMANDS = ("pretrain", "evaluate", "embed", "finetune", "probe", "label-curve")
 
 
 @app.command()
 def settings(
-    command: Annotated[str, typer.Argument(help=f"One of: {', '.join(KINDS)}")] = "pretrain",
-    modality: Annotated[str, typer.Option("--modality", "-m", help="text or image.")] = "text",
+    command: Annotated[str, typer.Argument(help=f"One of: {', '.join(COMMANDS)}")] = "pretrain",
+    modality: Annotated[
+        str, typer.Option("--modality", "-m", help="text, image, or another that is installed.")
+    ] = "text",
 ) -> None:
     """Print every setting of a command with its type, default and meaning."""
-    if command not in KINDS:
-        raise SettingsError(f"no settings for `{command}`; known: {', '.join(KINDS)}")
-    if modality not in MODALITIES:
-        raise SettingsError(f"--modality: {' or '.join(MODALITIES)}, got {modality!r}")
-    from textdae import settings
+    if command not in COMMANDS:
+        raise SettingsError(f"no settings for `{command}`; known: {', '.join(COMMANDS)}")
+    from textdae.core import registry
+    from textdae.core.settings.reader import explain
 
-    rows = list(settings.explain(getattr(settings, f"{modality.title()}{KINDS[command]}Settings")))
+    rows = list(explain(registry.modality(modality).settings_class(command)))
     width = max(len(f"{key}={default}") for key, _, default, _ in rows if len(key) + len(default) < 60)
     for key, kind, default, meaning in rows:
         typer.echo(f"{f'{key}={default}':{width}}  {meaning} [{kind}]")
@@ -40,6 +32,7 @@ def settings(
 @app.command()
 def show(words: Words = None) -> None:
     """Print the settings that a pretraining run would use, as YAML, and stop."""
-    from textdae.settings import PretrainSettings, dump, load
+    from textdae.core.settings.reader import dump, load
+    from textdae.core.settings.runs import PretrainSettings
 
     typer.echo(dump(load(PretrainSettings, *split(words))), nl=False)

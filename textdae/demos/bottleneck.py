@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from textdae.checkpoints import load_image
-from textdae.data.patterns import patterns
+from textdae.core.errors import SettingsError
 from textdae.demos.runs import Say, run_once
-from textdae.errors import SettingsError
+from textdae.image.embedded import patterns
+from textdae.image.loading import load_image
+from textdae.image.settings import ImagePretrainSettings
 from textdae.report.plots import new_figure
-from textdae.settings import ImagePretrainSettings
 
+SETTINGS = ImagePretrainSettings
 BASE: dict[str, Any] = {
     "modality": "image",
     "output_dir": "runs/demo-bottleneck",

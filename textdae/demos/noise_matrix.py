@@ -10,18 +10,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from textdae.checkpoints import load_image
-from textdae.data.images import Images, prepare_images
+from textdae.core.errors import SettingsError
+from textdae.core.noise import Corrupted, Noise
 from textdae.demos.runs import Say, run_once
-from textdae.errors import SettingsError
-from textdae.floors.image import measure, require_images_extra
-from textdae.models.image import ImageDenoiser
-from textdae.noise import Corrupted, Noise, image_noise
+from textdae.image.baselines import measure, require_images_extra
+from textdae.image.corpus import Images, prepare_images
+from textdae.image.loading import load_image
+from textdae.image.model import ImageDenoiser
+from textdae.image.noise import image_noise
+from textdae.image.settings import (
+    BlurNoise,
+    GaussianNoise,
+    ImagePretrainSettings,
+    NoNoise,
+    PixelNoise,
+    SaltAndPepperNoise,
+)
 from textdae.report.plots import new_figure
-from textdae.settings import ImagePretrainSettings
-from textdae.settings.image import BlurNoise, GaussianNoise, NoNoise, PixelNoise, SaltAndPepperNoise
 from textdae.training.evaluation import frozen, spread
 
+SETTINGS = ImagePretrainSettings
 BASE: dict[str, Any] = {
     "modality": "image",
     "output_dir": "runs/demo-noise-matrix",

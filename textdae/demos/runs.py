@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from textdae.errors import Interrupted
-from textdae.pretraining import pretrain
-from textdae.settings import ImagePretrainSettings, dump, load
-from textdae.settings.reader import over
+from textdae.commands.pretrain import pretrain
+from textdae.core.errors import Interrupted
+from textdae.core.settings.reader import dump, load, over
+from textdae.image.settings import ImagePretrainSettings
 
 Say = Callable[[str], None]
 

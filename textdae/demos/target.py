@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from textdae.checkpoints import load_image
-from textdae.data.images import prepare_images
 from textdae.demos.runs import Say, run_once
-from textdae.noise import image_noise
-from textdae.report.pictures import picture_grid
-from textdae.settings import ImagePretrainSettings
-from textdae.settings.image import settled
+from textdae.image.corpus import prepare_images
+from textdae.image.loading import load_image
+from textdae.image.noise import image_noise
+from textdae.image.settings import ImagePretrainSettings, settled
+from textdae.report.grids import picture_grid
 from textdae.training.evaluation import frozen, spread
 
+SETTINGS = ImagePretrainSettings
 BASE: dict[str, Any] = {
     "modality": "image",
     "output_dir": "runs/demo-target",

@@ -1,5 +1,5 @@
 """`textdae doctor`: is this machine, and is this checkpoint, as it should be? One line each."""
 
-from textdae.doctor.finding import Finding
+from textdae.core.finding import Finding
 
 __all__ = ["Finding"]

@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from textdae.doctor.finding import Finding
-from textdae.errors import Interrupted
-from textdae.settings import TextPretrainSettings
+from textdae.core.errors import Interrupted
+from textdae.core.finding import Finding
+from textdae.text.settings import TextPretrainSettings
 from textdae.training.log import read_log
 
 RECORD = Path(__file__).with_name("golden.json")
@@ -45,7 +45,7 @@ def golden_text(sentences: int = 6000) -> str:
 
 def golden_losses() -> dict[int, float]:
     """Train on it, and return the loss by step."""
-    from textdae.pretraining import pretrain
+    from textdae.commands.pretrain import pretrain
 
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "golden.txt"

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from packaging.requirements import Requirement
 
-from textdae.data.cache import cache_root
-from textdae.doctor.finding import Finding
-from textdae.runs import versions
+from textdae.commands.run import versions
+from textdae.core.cache import cache_root
+from textdae.core.finding import Finding
 from textdae.training.hardware import autocast_dtype, choose_device
 
 _EXTRAS = {

@@ -5,16 +5,23 @@ n examples, L positions, D width of the embedding, K code width, C, H, W channel
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoConfig, AutoModel
 
-import textdae.models.image  # noqa: F401  (so that AutoModel knows our own)
-from textdae.errors import SettingsError, first_line
-from textdae.locate import locate
+from textdae.core.errors import SettingsError, first_line
+from textdae.hub.locate import locate
 from textdae.training.hardware import autocast_dtype, choose_device
+
+
+class Rows(NamedTuple):
+    """The examples of a source to embed, in order, each with the number of its row."""
+
+    fingerprint: str
+    read: Callable[[], Iterator[tuple[int, Any]]]
+    notes: Callable[[], Counter[str]]
 
 
 class View(NamedTuple):

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from textdae.errors import TextdaeError
-from textdae.models.classifier import Classifier
+from textdae.core.errors import TextdaeError
+from textdae.downstream.classifier import Classifier
 
 ASKED = 256
 """Test examples that the trained and the exported model are both asked."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from textdae.data.labels import Task
+from textdae.downstream.labels import LabelSchema
 from textdae.downstream.metrics import is_better, main_measure, measures_of
 
 Fold = tuple[np.ndarray, np.ndarray]
@@ -42,7 +42,7 @@ class Choice(NamedTuple):
     """The main measure of the task, where it was chosen."""
 
 
-def heads(task: Task, kind: str, is_sparse: bool, count: int) -> list[Head]:
+def heads(task: LabelSchema, kind: str, is_sparse: bool, count: int) -> list[Head]:
     """The dials that are tried, the usual one first. Dense features are `Scaled`, so theirs are of another size.
 
     C multiplies a sum over the examples, so on dense features it begins where C times their number is the same.
@@ -59,7 +59,7 @@ def heads(task: Task, kind: str, is_sparse: bool, count: int) -> list[Head]:
     return [Head("logistic", value) for value in values]
 
 
-def fit(task: Task, head: Head, features: Any, labels: np.ndarray) -> Any:
+def fit(task: LabelSchema, head: Head, features: Any, labels: np.ndarray) -> Any:
     """A learner with `predict`, trained on features (n, D)."""
     from sklearn.exceptions import ConvergenceWarning
 
@@ -71,7 +71,7 @@ def fit(task: Task, head: Head, features: Any, labels: np.ndarray) -> Any:
         return _fit(task, head, features, labels)
 
 
-def _fit(task: Task, head: Head, features: Any, labels: np.ndarray) -> Any:
+def _fit(task: LabelSchema, head: Head, features: Any, labels: np.ndarray) -> Any:
     from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
@@ -139,7 +139,7 @@ class _EachClass:
         return np.stack([learner.predict(features) for learner in self.learners], 1)
 
 
-def constant(task: Task, labels: np.ndarray, count: int) -> np.ndarray:
+def constant(task: LabelSchema, labels: np.ndarray, count: int) -> np.ndarray:
     """The plainest rival: for each of `count` examples what is right most often among labels: a class, classes, a number."""
     if task.is_regression:
         return np.full(count, labels.mean(), np.float32)
@@ -149,7 +149,7 @@ def constant(task: Task, labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def choose(
-    task: Task, features: Mapping[Any, Any], labels: np.ndarray, parts: Sequence[Fold], kind: str
+    task: LabelSchema, features: Mapping[Any, Any], labels: np.ndarray, parts: Sequence[Fold], kind: str
 ) -> Choice:
     """The features, then the dial, that do best on the rows to judge by.
 

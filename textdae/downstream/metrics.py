@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 from sklearn import metrics
 
-from textdae.data.labels import Task
+from textdae.downstream.labels import LabelSchema
 
 Measures = dict[str, float]
 
@@ -104,19 +104,19 @@ def combined(kind: str) -> evaluate.CombinedEvaluations:
     return evaluate.combine([Measure(kind, measure) for measure in _FUNCTIONS[kind]])
 
 
-def _as_classes(task: Task, *several: np.ndarray) -> list[np.ndarray]:
+def _as_classes(task: LabelSchema, *several: np.ndarray) -> list[np.ndarray]:
     """The zeros and ones of a multi-label task as scikit-learn wants them."""
     return [each.astype(np.int64) if task.is_multi_label else each for each in several]
 
 
-def measure(task: Task, predictions: np.ndarray, labels: np.ndarray) -> Measures:
-    """All measures of predictions, shaped and typed as labels are, see `Task.numbers`."""
+def measure(task: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> Measures:
+    """All measures of predictions, shaped and typed as labels are, see `LabelSchema.numbers`."""
     predictions, labels = _as_classes(task, predictions, labels)
     return dict(combined(task.kind).compute(predictions=predictions, references=labels))
 
 
 def intervals(
-    task: Task, predictions: np.ndarray, labels: np.ndarray, resamples: int = 200
+    task: LabelSchema, predictions: np.ndarray, labels: np.ndarray, resamples: int = 200
 ) -> dict[str, list[float]]:
     """95% intervals of the first two measures over the examples: the bootstrap's percentiles (Efron 1979)."""
     predictions, labels = _as_classes(task, predictions, labels)
@@ -129,13 +129,13 @@ def intervals(
     return found
 
 
-def main_measure(task: Task, predictions: np.ndarray, labels: np.ndarray) -> float:
+def main_measure(task: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> float:
     """The first of the measures alone, for the many comparisons of a choice."""
     predictions, labels = _as_classes(task, predictions, labels)
     return float(next(iter(_FUNCTIONS[task.kind].values()))(labels, predictions))
 
 
-def per_class(task: Task, predictions: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
+def per_class(task: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
     """Precision, recall, F1 and number of examples of each class."""
     numbers = range(len(task.classes))
     columns = metrics.precision_recall_fscore_support(

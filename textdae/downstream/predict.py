@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textdae.data.labels import Task
-from textdae.models.classifier import Classifier
-from textdae.noise import Draw
-from textdae.noise.label import LabelNoise
-from textdae.training.batches import Examples
+from textdae.core.draw import Draw
+from textdae.core.examples import Examples
+from textdae.downstream.classifier import Classifier
+from textdae.downstream.label_noise import LabelNoise
+from textdae.downstream.labels import LabelSchema
 
 _BATCH, _MOST_POSITIONS = 256, 32_768
 
@@ -39,8 +39,8 @@ def outputs(classifier: Classifier, examples: Examples) -> tuple[Tensor, float]:
     return logits, total / max(known, 1)
 
 
-def predict(classifier: Classifier, examples: Examples, task: Task) -> tuple[np.ndarray, float]:
-    """What a classifier makes of examples, as labels are written (see `Task.numbers`); and the mean loss."""
+def predict(classifier: Classifier, examples: Examples, task: LabelSchema) -> tuple[np.ndarray, float]:
+    """What a classifier makes of examples, as labels are written (see `LabelSchema.numbers`); and the mean loss."""
     logits, loss = outputs(classifier, examples)
     if task.is_regression:
         return logits.numpy(), loss

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from textdae.data.labelled import Labelled
 from textdae.downstream.encoder import Encoder, View
+from textdae.downstream.labelled import Labelled
 from textdae.training.evaluation import spread
 
 _MOST = 2000

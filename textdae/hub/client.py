@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeVar
 
-from textdae.errors import SettingsError, TextdaeError, first_line
+from textdae.core.errors import SettingsError, TextdaeError, first_line
 
 T = TypeVar("T")
 

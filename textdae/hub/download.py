@@ -3,9 +3,9 @@
 from functools import lru_cache
 from pathlib import Path
 
+from textdae.core.layout import CARD, MODEL, REPORT, TRAINING_STATE
+from textdae.core.names import HubName, is_local, parse
 from textdae.hub.client import again, explained, unreachable
-from textdae.hub.name import HubName, is_local, parse
-from textdae.layout import CARD, MODEL, REPORT, TRAINING_STATE
 
 _FILES = (*MODEL, CARD, *REPORT)
 

@@ -1,19 +1,17 @@
 """The card of what a run left: what it is, how good beside its floors, how it was made, and how to load it."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
-from textdae.escape import for_markdown
-from textdae.hub.name import public
+from textdae.core.escape import for_markdown
+from textdae.core.names import public
+from textdae.core.settings.downstream import FinetuneSettings
 from textdae.report.card_data import front_matter, head
 from textdae.report.scores import Scores, markdown_table
-from textdae.settings import FinetuneSettings, ImagePretrainSettings, TextPretrainSettings
-from textdae.settings.image import settled
 
 SELF = "path/to/this/folder"
 """What a card calls the place that it is loaded from, within the quotes of a Python call."""
@@ -21,131 +19,59 @@ NAME = "OWNER/NAME@REVISION"
 """What it calls it on a command line."""
 
 
-_COMPARED = """Bits per byte is over the bytes of the words that are asked for, so it can be compared between tokenizers; loss and accuracy
-are of tokens, and cannot."""
+class Pipeline(NamedTuple):
+    """How transformers uses a classifier, in the words of its card."""
 
-
-def text_card(
-    settings: TextPretrainSettings,
-    metrics: Mapping[str, Any],
-    notes: Sequence[str],
-    samples: Sequence[str],
-    tokenizer: Any,
-    passage: str,
-) -> str:
-    """The README.md of a masked language model; `passage` holds a mask to try it on."""
-    sentences = "\n".join(f"- {for_markdown(sample)}" for sample in samples)
-    base = settings.model.from_pretrained
-    trained = f"{settings.tokenizer.algorithm}, trained on the same text"
-    origin = (
-        f"that of {for_markdown(public(own))}"
-        if (own := base or settings.tokenizer.from_pretrained)
-        else trained
-    )
-    return _card(
-        settings, metrics, notes,
-        head=front_matter(
-            settings, metrics["held_out"], "fill-mask", ["masked-language-modeling"], "fill-mask", base
-        ),
-        base=base,
-        title="A masked language model, pretrained with textdae",
-        idea=f"""A denoising autoencoder for text: words are hidden, the encoder reads what is left, one linear layer gives the words
-back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:.1f} M parameters.""",
-        question=f"""Held-out text, {metrics["asked"]}. These are the same at every evaluation, and \
-{metrics["scored"]:,} tokens were scored. A floor is the score of a baseline that only counts, and that is shown what the model is shown.
-{_COMPARED if settings.evaluate.kind == "words" else ""}""",
-        table=metrics["held_out"],
-        noise="; then ".join(_noise(each) for each in settings.noise),
-        more=[f"tokenizer: {origin}; {len(tokenizer):,} entries"],
-        pictures=f"""![loss curve](loss.png)
-
-[right guess], [wrong guess\\|right word]:
-
-{sentences}""",
-        example=f"blocks of {settings.data.block_size} tokens",
-        load=f"""from transformers import pipeline
-
-fill = pipeline("fill-mask", model="{SELF}")
-print(fill({json.dumps(passage, ensure_ascii=False)}))""",
-        limits="""A small model of the text above, with what that text gets wrong. It was not checked for bias, and it knows nothing
-that its corpus does not say.""",
-    )  # fmt: skip
-
-
-def image_card(
-    settings: ImagePretrainSettings,
-    metrics: Mapping[str, Any],
-    notes: Sequence[str],
-    pictures: Sequence[str],
-) -> str:
-    """The README.md of an image denoiser."""
-    stock = settings.model.type == "vit"
-    # Only the stock model can be loaded by a program that has never heard of textdae.
-    ours = "" if stock else "import textdae  # makes AutoModel know this model\n"
-    auto = "AutoModelForMaskedImageModeling" if stock else "AutoModel"
-    noise = "; then ".join(_noise(each) for each in settings.evaluate.noise or settled(settings.noise))
-    base = settings.model.from_pretrained
-    return _card(
-        settings, metrics, notes,
-        head=front_matter(
-            settings, metrics["held_out"], "image-to-image", ["denoising-autoencoder", settings.model.type], None, base
-        ),
-        base=base,
-        title="An image denoiser, pretrained with textdae",
-        idea=f"""The encoder sees a corrupted image, the decoder gives back the image from before the noise. It is
-{"a stock " if stock else "an " if settings.model.type == "autoencoder" else "a "}`{metrics["architecture"]}` of \
-{metrics["parameters"] / 1e6:.2f} M parameters.""",
-        question=f"""Held-out images under the noise "{for_markdown(noise)}", the same at every evaluation ({metrics["scored"]:,} pixel values
-scored). PSNR is that of the pooled MSE, for pixels in [0, 1]. A floor is the score of a rival that learns no
-representation.""",
-        table=metrics["held_out"],
-        noise="; then ".join(_noise(each) for each in settings.noise),
-        pictures="\n\n".join(f"![{name.removesuffix('.png')}]({name})" for name in [*pictures, "loss.png"]),
-        example="images",
-        load=f"""{ours}from transformers import {auto}
-
-model = {auto}.from_pretrained("{SELF}")
-reconstruction = model(pixel_values).reconstruction  # pixels in [0, 1], (batch, channels, height, width)""",
-        limits="""A small model of the images above, at their size. Other images, and other noises than its own, it treats as if they
-were these.""",
-    )  # fmt: skip
+    task: str
+    """What `pipeline` calls it, e.g. text-classification."""
+    example_input: str
+    """An argument of it, as Python writes it."""
+    noun: str
+    """An example in words: "a text"."""
 
 
 def classifier_card(
-    checkpoint: str, settings: FinetuneSettings, metrics: Mapping[str, Any], notes: Sequence[str]
+    checkpoint: str,
+    settings: FinetuneSettings,
+    metrics: Mapping[str, Any],
+    notes: Sequence[str],
+    pipeline: Pipeline,
+    package: str,
 ) -> str:
-    """The README.md of a fine-tuned classifier."""
-    text, classes = settings.modality == "text", metrics["classes"]
+    """The README.md of a fine-tuned classifier.
+
+    Args:
+        package: that defines the class of the model: `transformers`, or one that has to be imported first.
+    """
+    classes, task = metrics["classes"], pipeline.task
     single = metrics["task"] == "single_label_classification"
-    stock = not metrics["architecture"].startswith(("Autoencoder", "UNet"))
-    ours = "" if stock else "import textdae  # makes transformers know this model\n"
-    task = "text-classification" if text else "image-classification"
+    stock = package == "transformers"
+    ours = "" if stock else f"import {package}  # makes transformers know this model\n"
     learnt = "a number" if metrics["task"] == "regression" else f"{len(classes)} classes"
     start = (
         "weights drawn at random"
         if settings.from_scratch
         else f"the encoder {for_markdown(public(checkpoint))}"
     )
-    asked = '"some text"' if text else '"picture.png"'
     base = None if settings.from_scratch else checkpoint
-    return _card(
+    return run_card(
         settings, metrics, notes,
         head=front_matter(settings, metrics["test"], task, [task], task, base),
         base=base,
-        title=f"A {'text' if text else 'image'} {'regression model' if metrics['task'] == 'regression' else 'classifier'}, fine-tuned with textdae",
-        idea=f"""It gives {"a text" if text else "an image"} {learnt}. It is a {"stock " if stock else ""}`{metrics["architecture"]}` of \
+        title=f"{pipeline.noun.capitalize()} {'regression model' if metrics['task'] == 'regression' else 'classifier'}, fine-tuned with textdae",
+        idea=f"""It gives {pipeline.noun} {learnt}. It is a {"stock " if stock else ""}`{metrics["architecture"]}` of \
 {metrics["parameters"] / 1e6:.2f} M parameters, fine-tuned from {start}.""",
         question="""Test examples, on which nothing was chosen. The floor gives the same answer always, the one that is right most often.""",
         table=metrics["test"],
         pictures="\n\n".join(
             f"![{name}]({name}.png)" for name in (["confusion"] if single else []) + ["loss"]
         ),
-        noise="none" if settings.noise is None else "; then ".join(_noise(each) for each in settings.noise),
+        noise="none" if settings.noise is None else "; then ".join(noise_in_words(each) for each in settings.noise),
         example="examples",
         load=f"""{ours}from transformers import pipeline
 
 classify = pipeline("{task}", model="{SELF}")
-print(classify({asked}))""",
+print(classify({pipeline.example_input}))""",
         limits="""It knows the classes above and no others, and gives one of them whatever it is asked. It was not checked for bias.""",
     )  # fmt: skip
 
@@ -214,7 +140,7 @@ vectors = load_dataset("{SELF}", split="train").with_format("numpy")
 """
 
 
-def _card(
+def run_card(
     settings: Any,
     metrics: Mapping[str, Any],
     notes: Sequence[str],
@@ -232,6 +158,7 @@ def _card(
     limits: str,
     more: Sequence[str] = (),
 ) -> str:
+    """The README.md of a run, of the parts that a modality or a command writes."""
     hub = settings.hub
     lines = [
         f"data: {for_markdown('; '.join(_without_place(note, settings.data) for note in notes))}",
@@ -274,7 +201,7 @@ def _card(
 """
 
 
-def _noise(settings: Any) -> str:
+def noise_in_words(settings: Any) -> str:
     """One noise in words: its kind, and its dial with where it moves."""
     for dial in ("rate", "sigma"):
         if hasattr(settings, dial):

@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
-from textdae.hub.name import is_local, parse, public
+from textdae.core.names import is_local, parse, public
+from textdae.core.registry import is_hub_dataset
 from textdae.report.scores import Scores
-from textdae.settings import is_hub_dataset
 
 
 def front_matter(

@@ -8,27 +8,17 @@ B batch, ... the shape of one example.
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from textdae.errors import TextdaeError, first_line
-from textdae.noise import Corrupted, Draw, Noise
-
-
-class Examples(Protocol):
-    """Clean examples, numbered from 0."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-        ...
-
-    def batch(self, examples: Tensor) -> dict[str, Tensor]:
-        """The clean examples of these numbers (B,), named as the model's arguments. *Shapes:* (B, ...)."""
-        ...
+from textdae.core.draw import Draw
+from textdae.core.errors import TextdaeError, first_line
+from textdae.core.examples import Examples
+from textdae.core.noise import Corrupted, Noise
 
 
 class Order:

@@ -23,11 +23,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from textdae.errors import TextdaeError, first_line, reason
-from textdae.layout import MANIFEST, follow_umask
-from textdae.locate import sha256
-from textdae.models import Denoiser
-from textdae.models.sharding import like, whole, whole_weights
+from textdae.core.denoiser import Denoiser
+from textdae.core.errors import TextdaeError, first_line, reason
+from textdae.core.layout import MANIFEST, follow_umask
+from textdae.core.untrusted import sha256
+from textdae.training.sharding import like, whole, whole_weights
 
 
 class Cursor(NamedTuple):

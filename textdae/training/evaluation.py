@@ -1,26 +1,16 @@
 """Scoring a denoiser with frozen noise: the same examples are corrupted in the same way, always and everywhere."""
 
-from typing import NamedTuple
-
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from textdae.models import Denoiser
-from textdae.noise import Corrupted, Draw, Noise
-from textdae.training.batches import Examples
+from textdae.core.denoiser import Denoiser
+from textdae.core.draw import Draw
+from textdae.core.examples import Examples
+from textdae.core.noise import Corrupted, Noise
 
 FROZEN_SEED = 20_240_229
 """Of the noise of every evaluation, whatever the seed of the run."""
-
-
-class Questions(NamedTuple):
-    """What an evaluation asks; `frozen(*questions)` is what the model is shown, and where it is scored."""
-
-    examples: Examples
-    noise: Noise
-    numbers: Tensor
-    """Of the examples. *Shape:* (n,), int64."""
 
 
 def spread(size: int, most: int) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
 
-from textdae.errors import SettingsError, TextdaeError, first_line
-from textdae.settings import TrainSettings
+from textdae.core.errors import SettingsError, TextdaeError, first_line
+from textdae.core.settings.base import TrainSettings
 from textdae.training.processes import PATIENCE, set_patience
 
 # Compiling a small model takes about a minute on two cores and makes a step about a fifth shorter.

@@ -9,8 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from textdae.errors import SettingsError, TextdaeError
-from textdae.progress import Progress
+from textdae.core.errors import SettingsError, TextdaeError
+from textdae.core.progress import Progress
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

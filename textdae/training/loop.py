@@ -21,14 +21,14 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator, DistributedType
 
-from textdae.errors import SettingsError, TextdaeError, memory_refused
-from textdae.interrupts import SAME, ending
-from textdae.models import Denoiser
-from textdae.models.sharding import digest
-from textdae.noise import Corrupted, Noise
-from textdae.settings import TrainSettings
+from textdae.core.denoiser import Denoiser
+from textdae.core.errors import SettingsError, TextdaeError, memory_refused
+from textdae.core.examples import Examples
+from textdae.core.interrupts import SAME, ending
+from textdae.core.noise import Corrupted, Noise
+from textdae.core.settings.base import TrainSettings
 from textdae.training import checkpoint
-from textdae.training.batches import Batches, Examples, Ticket, load
+from textdae.training.batches import Batches, Ticket, load
 from textdae.training.checkpoint import Cursor
 from textdae.training.hardware import autocast_dtype, join_processes, keep_freed_memory, should_compile
 from textdae.training.log import Log, summary_writer
@@ -49,6 +49,7 @@ from textdae.training.processes import (
     together,
 )
 from textdae.training.schedule import Every, Schedule
+from textdae.training.sharding import digest
 from textdae.training.step_plan import StepPlan
 
 _MOST_IN_A_ROW = 20

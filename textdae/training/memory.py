@@ -8,10 +8,11 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 
-from textdae.errors import SettingsError
-from textdae.models import Denoiser
-from textdae.noise import Draw, Noise
-from textdae.training.batches import Examples
+from textdae.core.denoiser import Denoiser
+from textdae.core.draw import Draw
+from textdae.core.errors import SettingsError
+from textdae.core.examples import Examples
+from textdae.core.noise import Noise
 
 _BYTES_PER_PARAMETER = 16
 """A weight, its gradient and AdamW's two moments, in fp32."""

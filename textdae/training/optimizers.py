@@ -4,8 +4,8 @@ import torch
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from textdae.models import Denoiser
-from textdae.settings import TrainSettings
+from textdae.core.denoiser import Denoiser
+from textdae.core.settings.base import TrainSettings
 from textdae.training.muon import Muon
 
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed, nn
 
-from textdae.errors import SettingsError, TextdaeError, first_line, reason
+from textdae.core.errors import SettingsError, TextdaeError, first_line, reason
 
 T = TypeVar("T")
 

@@ -2,7 +2,7 @@
 
 import math
 
-from textdae.settings import TrainSettings
+from textdae.core.settings.base import TrainSettings
 
 
 class Schedule:

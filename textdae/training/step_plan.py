@@ -3,8 +3,8 @@
 import math
 from typing import NamedTuple
 
-from textdae.errors import SettingsError
-from textdae.settings import TrainSettings
+from textdae.core.errors import SettingsError
+from textdae.core.settings.base import TrainSettings
 from textdae.training.batches import Ticket
 from textdae.training.checkpoint import Cursor
 

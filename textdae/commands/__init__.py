@@ -1,0 +1,1 @@
+"""What the commands do, each in one file."""

@@ -1,0 +1,139 @@
+"""`textdae embed`: one vector for every example of a source, written as it goes, in memory that does not grow.
+
+Examples are embedded in chunks, each a file of its own until all are there; a run that was stopped goes on behind its
+last chunk. Then the chunks become one `.npy` (n, D) or one Parquet file with the columns `row` and `embedding`.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from textdae.core.errors import SettingsError, TextdaeError, reason
+from textdae.core.lock import sole
+from textdae.core.progress import Progress
+from textdae.core.registry import modality
+from textdae.core.settings.runs import EmbedSettings
+from textdae.downstream.encoder import Rows, StockEncoder
+from textdae.hub.locate import weights_of
+
+CHUNK = 4096
+
+
+def embed(
+    checkpoint: str, settings: EmbedSettings, output: Path, say: Callable[[str], None] = lambda line: None
+) -> tuple[int, int]:
+    """Embed every example of `settings.data.source` into `output`; return how many there are, and D.
+
+    Raises:
+        SettingsError: the checkpoint, the source or the output cannot be used, or another process writes there.
+        TextdaeError: the output could not be written; what is done is kept, and the next run goes on from it.
+    """
+    if output.suffix not in (".npy", ".parquet"):
+        raise SettingsError(f"embed: -o {output} must end in .npy or .parquet")
+    if output.is_dir():
+        raise SettingsError(f"embed: -o {output} is a folder")
+    encoder, rows = modality(settings.modality).part("embed")(checkpoint, settings)
+    asked = {"rows": rows.fingerprint, "checkpoint": weights_of(checkpoint), "how": _how(settings)}
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with sole(f"embed: -o {output}", output.with_name(f".{output.name}.lock"), "give another -o", say):
+            count, width = _write(encoder, rows, asked, settings, output, say)
+    except OSError as error:
+        raise TextdaeError(f"{output}: cannot be written: {reason(error)}; run it again to go on") from error
+    for what, number in (rows.notes() + encoder.notes).items():
+        say(f"{what}: {number:,}")
+    return count, width
+
+
+def _write(
+    encoder: StockEncoder,
+    rows: Rows,
+    asked: dict[str, Any],
+    settings: EmbedSettings,
+    output: Path,
+    say: Callable[[str], None],
+) -> tuple[int, int]:
+    """Write the vectors; return how many there are, and D."""
+    parts = output.with_name(f"{output.name}.parts")
+    done = _resume(parts, asked, say)
+    begin = sum(done)
+    waiting = islice(rows.read(), begin, None)
+    with Progress("embedding", unit="rows", done=begin) as bar:
+        while chunk := list(islice(waiting, CHUNK)):
+            vectors = encoder([example for _, example in chunk])
+            if settings.normalize:
+                vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
+            _keep(parts, len(done), np.array([row for row, _ in chunk]), vectors)
+            done.append(len(chunk))
+            bar.update(len(chunk))
+    if not done:
+        raise SettingsError(f"data.source: {settings.data.source} holds nothing to embed")
+    width = _join(parts, len(done), sum(done), output)
+    shutil.rmtree(parts)
+    return sum(done), width
+
+
+def _how(settings: EmbedSettings) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude={"data"})
+
+
+def _resume(parts: Path, asked: dict[str, Any], say: Callable[[str], None]) -> list[int]:
+    """The sizes of the chunks that are there already, in the folder of this very question."""
+    question = json.loads(json.dumps(asked))
+    stamp = parts / "question.json"
+    if stamp.exists() and json.loads(stamp.read_text()) == question:
+        sizes: list[int] = []
+        while (path := parts / f"{len(sizes):08d}.npz").exists():
+            with np.load(path) as chunk:
+                sizes.append(len(chunk["row"]))
+        if sizes:
+            say(f"going on behind the first {sum(sizes):,} rows")
+        return sizes
+    if parts.exists():
+        say(f"{parts}: of another question; starting anew")
+        shutil.rmtree(parts)
+    parts.mkdir(parents=True)
+    stamp.write_text(json.dumps(question))
+    return []
+
+
+def _keep(parts: Path, number: int, rows: np.ndarray, vectors: np.ndarray) -> None:
+    """Write a chunk, whole or not at all."""
+    temporary = parts / ".writing.npz"
+    np.savez(temporary, row=rows, embedding=vectors)
+    temporary.replace(parts / f"{number:08d}.npz")
+
+
+def _chunks(parts: Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for number in range(count):
+        with np.load(parts / f"{number:08d}.npz") as chunk:
+            yield chunk["row"], chunk["embedding"]
+
+
+def _join(parts: Path, count: int, total: int, output: Path) -> int:
+    """Make one file of the chunks, one chunk in memory at a time; return D."""
+    temporary = parts / f".whole{output.suffix}"
+    width = next(_chunks(parts, count))[1].shape[1]
+    if output.suffix == ".npy":
+        whole = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(total, width))
+        begin = 0
+        for _, vectors in _chunks(parts, count):
+            whole[begin : begin + len(vectors)] = vectors
+            begin += len(vectors)
+        whole.flush()
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        schema = pa.schema([("row", pa.int64()), ("embedding", pa.list_(pa.float32(), width))])
+        with pq.ParquetWriter(temporary, schema) as writer:
+            for rows, vectors in _chunks(parts, count):
+                column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
+                writer.write_table(pa.table([pa.array(rows), column], schema=schema))
+    temporary.replace(output)
+    return width

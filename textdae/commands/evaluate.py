@@ -1,0 +1,56 @@
+"""`textdae evaluate`: how good a checkpoint is on a corpus, with frozen noise, beside its floors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from textdae.core.errors import memory_refused
+from textdae.core.registry import modality
+from textdae.core.settings.runs import EvaluateRunSettings
+from textdae.report.scores import score_table
+from textdae.training.hardware import autocast_dtype, choose_device
+
+
+@memory_refused("set a smaller evaluate.batch_size")
+def evaluate_checkpoint(
+    checkpoint: str,
+    settings: EvaluateRunSettings,
+    levels: Sequence[float] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Score a checkpoint on the held-out examples of a corpus; the floors count on its other examples.
+
+    Args:
+        checkpoint: a folder or Hub id.
+        levels: score it with the noise turned to each of these, instead of as the settings have it.
+
+    Returns:
+        `data`, `floors` (what they were counted on), and `levels`: for each level (or "as set") the number of examples and of
+        scored positions, what is asked, and the table of model and floors.
+
+    Raises:
+        SettingsError: the checkpoint or the corpus cannot be used.
+    """
+    task = modality(settings.modality).part("task").of_checkpoint(checkpoint, settings, say)
+    for note in task.notes:
+        say(note)
+    device = choose_device()
+    task.denoiser.to(device)
+    dtype = autocast_dtype(settings.precision, device)
+    counted = f"the floors learn from the other examples of {settings.data.source}, whatever the checkpoint was trained on"
+    say(counted)
+    results: dict[str, Any] = {"data": task.notes[0], "floors": counted, "levels": {}}
+    dials: Sequence[float | None] = levels or [None]
+    for level in dials:
+        questions = task.questions(settings.evaluate.max_examples, level)
+        (floors,) = task.floors(questions)
+        with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
+            row, scored = task.score(questions, settings.evaluate.batch_size)
+        results["levels"]["as set" if level is None else f"{level:g}"] = {
+            "examples": len(questions.numbers),
+            "scored": scored,
+            **task.describe(questions),
+            "held_out": score_table(row, floors),
+        }
+    return results

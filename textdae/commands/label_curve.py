@@ -1,0 +1,239 @@
+"""`textdae label-curve`: how good a task gets with how many labels, with pretraining and without.
+
+Every line of the curve is given the same sets of labels (paired draws), and all is chosen within them: an encoder's layer
+and pooling and the dial of a learner by cross-validation among the labels drawn. Each point is a file of its own as soon
+as it is measured, so that a stopped run goes on.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from textdae.commands.finetune import with_length
+from textdae.commands.run import sole_run
+from textdae.core.errors import Interrupted, SettingsError
+from textdae.core.examples import Examples
+from textdae.core.progress import Progress
+from textdae.core.settings.downstream import LabelCurveSettings
+from textdae.downstream.draws import folds, stratified
+from textdae.downstream.encoder import Encoder
+from textdae.downstream.heads import choose, fit
+from textdae.downstream.label_noise import LabelNoise
+from textdae.downstream.labelled import Labelled
+from textdae.downstream.metrics import intervals, measure, measures_of
+from textdae.downstream.predict import predict
+from textdae.downstream.task import LabelledTask, labelled_task
+from textdae.downstream.vectors import Scaled
+from textdae.hub.locate import weights_of
+from textdae.report.label_curve import (
+    Curve,
+    Point,
+    equivalence,
+    interval,
+    label_curve_picture,
+    within_range,
+    write_csv,
+)
+from textdae.training.evaluation import spread
+from textdae.training.loop import Trainer
+from textdae.training.step_plan import StepPlan
+
+_SIZES = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
+_FOLDS = 5
+_MOST_TO_CHOOSE = 1000
+"""Labels that a choice is made with; of more, this many are drawn for it."""
+
+
+class Cell(NamedTuple):
+    """One measurement: a line at a number of labels, with one draw of them."""
+
+    line: str
+    labels: int
+    draw: int
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return f"{self.line.replace(' ', '-')}.{self.labels}.{self.draw}.json"
+
+
+def label_curve(
+    checkpoint: str, settings: LabelCurveSettings, say: Callable[[str], None] = lambda line: None
+) -> Curve:
+    """Measure every point of the curve, write `curve.csv`, `curve.json` and `curve.png`.
+
+    Raises:
+        SettingsError: the checkpoint or the examples cannot be used, or the output folder holds another curve or is
+            in use.
+    """
+    with sole_run(settings.output_dir, say):
+        return _label_curve(checkpoint, settings, say)
+
+
+def _label_curve(checkpoint: str, settings: LabelCurveSettings, say: Callable[[str], None]) -> Curve:
+    folder = settings.output_dir
+    work = labelled_task(settings.modality, checkpoint, settings.data)
+    corpus = work.corpus
+    for line in corpus.notes:
+        say(line)
+    numbers = spread(len(corpus.test), settings.max_test_examples).numpy()
+    test = corpus.test.take(numbers)
+    if len(test) < len(corpus.test):
+        say(f"figures are taken on {len(test):,} of the test examples")
+    pool = _pool(work)
+    if settings.labels:
+        sizes = sorted({len(pool) if size == "all" else min(size, len(pool)) for size in settings.labels})
+        if any(size != "all" and size > len(pool) for size in settings.labels):
+            say(f"there are {len(pool):,} labelled examples to learn from; that is the last point")
+    else:
+        sizes = [*(size for size in _SIZES if size < len(pool)), len(pool)]
+    lines = _lines(work, settings)
+    cells = [
+        Cell(line, size, draw)
+        for size in sizes
+        for draw in range(1 if size == len(pool) else settings.draws)
+        for line in lines
+    ]
+    _claim(folder, checkpoint, settings, corpus.fingerprint)
+    (folder / "cells").mkdir(exist_ok=True)
+    missing = [cell for cell in cells if not (folder / "cells" / cell.file).exists()]
+    if len(missing) < len(cells):
+        say(f"{len(cells) - len(missing):,} of {len(cells):,} points are there already")
+    main = measures_of(corpus.task.kind)[0]
+    with Progress("measuring", len(missing), "points") as progress:
+        for cell in progress.over(missing):
+            rows = stratified(pool.labels, cell.labels, settings.seed + 1000 * cell.draw + cell.labels)
+            predictions, how = lines[cell.line](pool.take(rows), test, settings.seed + cell.draw)
+            figures = measure(corpus.task, predictions, test.labels)
+            # Where there is one draw, there is nothing to compare but the test examples.
+            spans = intervals(corpus.task, predictions, test.labels)
+            found = {**cell._asdict(), "measures": figures, "intervals": spans, "how": how}
+            path = folder / "cells" / cell.file
+            path.with_suffix(".writing").write_text(json.dumps(found, indent=1))
+            path.with_suffix(".writing").replace(path)
+            point = f"{cell.line}, {cell.labels:,} labels, draw {cell.draw + 1}: {main} {figures[main]:.3f} ({how})"
+            if progress.is_bar:
+                progress.note(point)
+            else:  # a line a point, so that a log has them all
+                say(point)
+    curve = _gather(cells, folder / "cells", measures_of(corpus.task.kind)[:2])
+    pretrained = [line for line in lines if line in ("fine-tuned", "probe")]
+    rivals = [line for line in lines if line not in (*pretrained, "from scratch", "random encoder")]
+    sentence = equivalence(curve, pretrained, rivals)
+    write_csv(curve, folder / "curve.csv")
+    label_curve_picture(curve, sentence, folder / "curve.png")
+    (folder / "curve.json").write_text(json.dumps({"sentence": sentence, "labels": sizes}, indent=1))
+    say(sentence)
+    return curve
+
+
+def _pool(work: LabelledTask) -> Labelled:
+    """All labels that there are to learn from: choices are made among those drawn, so the held-out ones are free."""
+    train, held_out = work.corpus.train, work.corpus.held_out
+    if held_out.labels.dtype == np.int64:  # classes that the training side lacks are not in the task
+        held_out = held_out.take(np.flatnonzero(held_out.labels >= 0))
+    return Labelled([*train.examples, *held_out.examples], np.concatenate([train.labels, held_out.labels]))
+
+
+Line = Callable[[Labelled, Labelled, int], tuple[np.ndarray, str]]
+"""Learns from the first, predicts the second, with this seed; returns the predictions and how it was done."""
+
+
+def _lines(work: LabelledTask, settings: LabelCurveSettings) -> dict[str, Line]:
+    """The lines that were asked for."""
+
+    def probed(encoder: Encoder) -> Line:
+        return _Probed(work, Scaled(encoder, work.corpus.train))
+
+    made: dict[str, Callable[[], dict[str, Line]]] = {
+        "finetuned": lambda: {"fine-tuned": _Tuned(work, settings, False)},
+        "probe": lambda: {"probe": probed(work.encoder(settings.precision))},
+        "scratch": lambda: {"from scratch": _Tuned(work, settings, True)},
+        "random": lambda: {"random encoder": probed(work.encoder(settings.precision, False, settings.seed))},
+        "rivals": lambda: {name: probed(rival) for name, rival in work.rivals().items()},
+    }
+    return {name: line for asked in settings.lines for name, line in made[asked]().items()}
+
+
+class _Probed:
+    """Logistic regression on the vectors of an encoder; those of the test examples are made once a view."""
+
+    def __init__(self, work: LabelledTask, encoder: Scaled) -> None:
+        self.task, self.encoder = work.corpus.task, encoder
+        self._of_test: dict[Any, Any] = {}
+
+    def __call__(self, drawn: Labelled, test: Labelled, seed: int) -> tuple[np.ndarray, str]:
+        few = drawn.take(stratified(drawn.labels, _MOST_TO_CHOOSE, seed))
+        parts = folds(few.labels, _FOLDS, seed) if len(few) >= 2 * _FOLDS else []
+        vectors = self.encoder.embed(few.examples, self.encoder.kinds())
+        choice = choose(self.task, vectors, few.labels, parts, "logistic")
+        kind = choice.name
+        if kind not in self._of_test:
+            self._of_test = {kind: self.encoder.embed(test.examples, [kind])[kind]}
+        learnt = self.encoder.embed(drawn.examples, [kind])[kind]
+        learner = fit(self.task, choice.head, learnt, drawn.labels)
+        return learner.predict(self._of_test[kind]), f"{kind}; {choice.head}"
+
+
+class _Tuned:
+    """All of the encoder trained, for as long as `finetune` would, without stopping early: that would take labels."""
+
+    def __init__(self, work: LabelledTask, settings: LabelCurveSettings, from_scratch: bool) -> None:
+        self.work, self.settings, self.from_scratch = work, settings, from_scratch
+        self._asked: tuple[Labelled, Examples] | None = None
+
+    def __call__(self, drawn: Labelled, test: Labelled, seed: int) -> tuple[np.ndarray, str]:
+        train = with_length(
+            self.settings.train, len(drawn), StepPlan.of(self.settings.train, 1).first_batch
+        ).model_copy(update={"seed": seed, "eval_steps": 0, "save_steps": 0, "early_stopping_patience": 0})
+        classifier = self.work.classifier(drawn.labels, seed, self.from_scratch)
+        with tempfile.TemporaryDirectory() as folder:
+            fit = Trainer(classifier, self.work.batches(drawn), LabelNoise(), train, Path(folder)).fit()
+        if fit.stopped_by:
+            raise Interrupted(fit.stopped_by)
+        classifier.eval()
+        if self._asked is None or self._asked[0] is not test:
+            self._asked = (test, self.work.batches(test))
+        guesses, _ = predict(classifier, self._asked[1], self.work.corpus.task)
+        return guesses, f"{fit.cursor.step} steps"
+
+
+def _claim(folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerprint: str) -> None:
+    """Take the folder, or go on in it where it is this very curve's."""
+    question = {
+        "checkpoint": [checkpoint, weights_of(checkpoint)],
+        "data": [fingerprint, getattr(settings.data, "max_length", None)],
+        "train": settings.train.model_dump(mode="json", exclude={"seed"}),
+        "precision": settings.precision,
+        "seed": settings.seed,
+        "max_test_examples": settings.max_test_examples,
+    }
+    stamp = folder / "question.json"
+    if stamp.exists():
+        before = json.loads(stamp.read_text())
+        changed = [key for key, value in json.loads(json.dumps(question)).items() if before.get(key) != value]
+        if changed:
+            raise SettingsError(
+                f"output_dir: {folder} holds another curve ({', '.join(changed)} differ); set output_dir=OTHER"
+            )
+    stamp.write_text(json.dumps(question, indent=1))
+
+
+def _gather(cells: list[Cell], folder: Path, names: tuple[str, ...]) -> Curve:
+    """Mean and 95% interval of each point: over its draws, or of a single one over the test examples."""
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for cell in cells:
+        found.setdefault((cell.line, cell.labels), []).append(json.loads((folder / cell.file).read_text()))
+    curve = []
+    for (line, size), several in found.items():
+        for name in names:
+            values = [each["measures"][name] for each in several]
+            mean, low, high = interval(values)
+            if len(values) == 1:
+                low, high = several[0]["intervals"].get(name, (low, high))
+            curve.append(Point(line, size, name, mean, *within_range(name, low, high), tuple(values)))
+    return curve

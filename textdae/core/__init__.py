@@ -1,0 +1,1 @@
+"""What every modality shares, and what knows none of them."""

@@ -1,0 +1,28 @@
+"""What training and evaluation read: clean examples by number, and what is asked of some of them."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from textdae.core.noise import Noise
+
+
+class Examples(Protocol):
+    """Clean examples, numbered from 0."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def batch(self, examples: Tensor) -> dict[str, Tensor]:
+        """The clean examples of these numbers (B,), named as the model's arguments. *Shapes:* (B, ...)."""
+        ...
+
+
+class Questions(NamedTuple):
+    """What an evaluation asks; `frozen(*questions)` is what the model is shown, and where it is scored."""
+
+    examples: Examples
+    noise: Noise
+    numbers: Tensor
+    """Of the examples. *Shape:* (n,), int64."""

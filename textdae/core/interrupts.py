@@ -1,0 +1,62 @@
+"""Signals that end a command: an exception where they are met, so that what is half done is removed, and one line."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from textdae.core.errors import Interrupted
+
+SAME = 1.0
+"""Seconds in which signals are one: launchers hand on the Ctrl-C that the terminal has sent already."""
+
+
+def ending() -> list[int]:
+    """The signals that end a command: Ctrl-C, and those that it was not told to outlive (nohup).
+
+    SIGHUP is a connection that was closed, SIGUSR1 is Slurm's warning.
+    """
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]  # Windows has the first two
+    return [n for n in numbers if n == signal.SIGINT or signal.getsignal(n) is not signal.SIG_IGN]
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let a signal end what is done here like Ctrl-C; another one, a second later, ends it at once.
+
+    Where a note is added to the KeyboardInterrupt on its way, it is what people are told.
+
+    Raises:
+        Interrupted: there was one.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    process, received, since = os.getpid(), 0, 0.0
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal received, since
+        if os.getpid() != process:  # a child, which ends with its parent
+            if number != signal.SIGINT:
+                os._exit(128 + number)
+        elif not received:
+            received, since = number, time.monotonic()
+            raise KeyboardInterrupt
+        elif time.monotonic() - since > SAME:
+            os._exit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in ending()}
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        interrupted = Interrupted(received or signal.SIGINT, *getattr(error, "__notes__", [])[:1])
+        interrupted.is_told_elsewhere = os.environ.get("RANK", "0") != "0"
+        raise interrupted from None
+    finally:
+        if not received:  # else the process is about to end
+            for number, handler in before.items():
+                signal.signal(number, handler)

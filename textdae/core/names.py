@@ -1,0 +1,63 @@
+"""What a repository on the Hub is called here: `OWNER/NAME` or `OWNER/NAME@REVISION`, with `hub:` before it or not."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from textdae.core.errors import SettingsError
+
+PREFIX = "hub:"
+_PART = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
+_NAME = re.compile(rf"(?:{PREFIX})?(?P<id>{_PART}(?:/{_PART})?)(?:@(?P<revision>[\w./-]+))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class HubName(NamedTuple):
+    """A repository, and which state of it."""
+
+    id: str
+    revision: str | None = None
+    """Branch, tag or commit; None: the default branch."""
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether it names a commit, which never changes."""
+        return bool(self.revision and _COMMIT.fullmatch(self.revision))
+
+    def __str__(self) -> str:
+        return f"{self.id}@{self.revision}" if self.revision else self.id
+
+
+def parse(name: str, what: str = "the Hub") -> HubName:
+    """Read a name.
+
+    Args:
+        what: where it was given, for the error.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    match = _NAME.fullmatch(name)
+    if not match or ".." in match["id"] or "--" in match["id"] or match["id"].endswith(".git"):
+        raise SettingsError(
+            f"{what}: {name!r} is no name on the Hub; write OWNER/NAME or OWNER/NAME@REVISION, of letters, digits, "
+            "- _ and ., each part of at most 96"
+        )
+    return HubName(match["id"], match["revision"])
+
+
+def is_local(name: str) -> bool:
+    """Whether a name means a path here, which may or may not be there, and not a repository."""
+    if name.startswith(PREFIX):
+        return False
+    if name.startswith((".", "/", "~")) or name.partition("@")[0].count("/") > 1 or set("*?[") & set(name):
+        return True
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # no name that a file can have
+        return False
+
+
+def public(name: str) -> str:
+    """A name as others may read it: of a path on this machine only the last part."""
+    return Path(name).expanduser().absolute().name if is_local(name) else name

@@ -1,0 +1,112 @@
+"""The interface that every noise of every modality fulfils.
+
+B batch, ... the shape of one example.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from textdae.core.draw import Draw
+
+Example = dict[str, Tensor]
+"""A batch of clean examples, named as the model's arguments."""
+
+
+class Corrupted(NamedTuple):
+    """What a noise makes of a batch."""
+
+    inputs: Example
+    """What the encoder sees, named as the model's arguments."""
+    target: Tensor
+    """Always the clean original. *Shape:* (B, ...)."""
+    where: Tensor
+    """True where the reconstruction is scored. *Shape:* (B, ...), bool."""
+
+    def to(self, device: torch.device) -> "Corrupted":
+        """The same on another device; returns at once where the memory is pinned."""
+        inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
+        return Corrupted(
+            inputs, self.target.to(device, non_blocking=True), self.where.to(device, non_blocking=True)
+        )
+
+    def pin_memory(self) -> "Corrupted":
+        """The same in page-locked memory, from which a GPU can fetch by itself."""
+        # An expanded tensor cannot be pinned before it has memory of its own.
+        return Corrupted(
+            {name: value.contiguous().pin_memory() for name, value in self.inputs.items()},
+            self.target.contiguous().pin_memory(),
+            self.where.contiguous().pin_memory(),
+        )
+
+
+class Level(NamedTuple):
+    """A noise's one dial, in the noise's own unit, as it moves over the run."""
+
+    start: float
+    end: float
+    schedule: Literal["linear", "cosine", "uniform"] = "linear"
+
+    def at(self, progress: float, draw: Draw) -> Tensor:
+        """The level of each example when `progress` (0..1) of the run is done. *Shape:* (B, 1), float32."""
+        if self.schedule == "uniform":
+            return self.end + (self.start - self.end) * draw.uniform("level")
+        done = min(max(progress, 0.0), 1.0)
+        if self.schedule == "cosine":
+            done = (1 - math.cos(math.pi * done)) / 2
+        level = self.start + (self.end - self.start) * done
+        return torch.full((draw.size, 1), level, dtype=torch.float32)
+
+
+class Noise(ABC):
+    """Corrupts clean examples; the target is never touched.
+
+    A subclass names the `field` it corrupts and says how. `a | b` corrupts with `a`, then with `b`; it is scored
+    where either was.
+    """
+
+    field: str
+    level: Level
+
+    def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
+        """Corrupt a batch of clean examples when `progress` (0..1) of the run is done."""
+        inputs, where = self.corrupt(clean, draw, self.level.at(progress, draw))
+        return Corrupted(inputs, clean[self.field], where)
+
+    @abstractmethod
+    def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
+        """Return new inputs and where they are scored; `level` has *shape* (B, 1)."""
+
+    def __or__(self, other: "Noise") -> "Noise":
+        return Chain(self, other)
+
+
+class Chain(Noise):
+    """Noises applied one after the other, each with its own level and its own random numbers."""
+
+    def __init__(self, *noises: Noise) -> None:
+        self.noises: list[Noise] = []
+        for noise in noises:
+            self.noises += noise.noises if isinstance(noise, Chain) else [noise]
+        self.field = self.noises[0].field
+        if any(noise.field != self.field for noise in self.noises):
+            raise ValueError(
+                f"noises on different fields do not combine: {[noise.field for noise in self.noises]}"
+            )
+
+    def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
+        """Corrupt with each noise in turn."""
+        inputs, where = clean, None
+        for index, noise in enumerate(self.noises):
+            corrupted = noise(inputs, draw.child(index), progress)
+            inputs = corrupted.inputs
+            where = corrupted.where if where is None else where | corrupted.where
+        assert where is not None
+        return Corrupted(inputs, clean[self.field], where)
+
+    def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
+        """A chain has no level of its own."""
+        raise TypeError("a chain of noises is called; its parts corrupt")

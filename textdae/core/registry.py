@@ -1,0 +1,151 @@
+"""The modalities that are installed: each describes itself in one `Modality`, everything else asks here.
+
+A package adds a modality with an entry point of the group `textdae.modalities`, whose value is its `Modality`
+(`signals = "signals:SIGNALS"`); a notebook or a test calls `register`.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from textdae.core.errors import SettingsError
+from textdae.core.names import is_local
+
+GROUP = "textdae.modalities"
+
+
+@dataclass(frozen=True)
+class Modality:
+    """What a kind of example has of its own.
+
+    Its parts are named `package.module:attribute` and imported when they are asked for, so that `textdae --help` and a
+    run on text load no image library.
+
+    Attributes:
+        name: what `modality=` calls it.
+        settings: the class of the settings of each command (`pretrain`, `evaluate`, `embed`, `finetune`, `probe`,
+            `label-curve`); a command that is missing here cannot be run on this modality.
+        task: a `Task`.
+        labelled_task: a `LabelledTask`.
+        load: checkpoint -> its `Denoiser`.
+        embed: (checkpoint, settings) -> a frozen encoder, and the `Rows` of the source to embed.
+        denoise: (checkpoint, what, output, steps, top) -> lines to print.
+        check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
+        recognizes: whether settings, as they were written, can only be meant for this modality.
+        recognizes_config: whether the `config.json` of a checkpoint is that of one of its models.
+        suffixes: endings of the names of its files.
+        embedded_sources: values of `data.source` that need no file and no Hub.
+        models: modules that register classes of models with transformers.
+        is_default: taken where no modality recognizes the settings or the checkpoint.
+    """
+
+    name: str
+    settings: Mapping[str, str]
+    task: str
+    labelled_task: str | None = None
+    load: str | None = None
+    embed: str | None = None
+    denoise: str | None = None
+    check: str | None = None
+    recognizes: Callable[[Mapping[str, Any]], bool] = lambda given: False
+    recognizes_config: Callable[[Mapping[str, Any]], bool] = lambda config: False
+    suffixes: tuple[str, ...] = ()
+    embedded_sources: tuple[str, ...] = ()
+    models: tuple[str, ...] = field(default=())
+    is_default: bool = False
+
+    def part(self, name: str) -> Any:
+        """Import one of the parts: `task`, `labelled_task`, `load`, `embed`, `denoise` or `check`.
+
+        Raises:
+            SettingsError: this modality has no such part.
+        """
+        reference: str | None = getattr(self, name)
+        if reference is None:
+            raise SettingsError(f"modality {self.name}: it has no {name.replace('_', ' ')}")
+        return _imported(reference)
+
+    def settings_class(self, command: str) -> Any:
+        """The class of the settings of a command.
+
+        Raises:
+            SettingsError: the command cannot be run on this modality.
+        """
+        if command not in self.settings:
+            raise SettingsError(
+                f"{command}: not for modality {self.name}, which has {', '.join(self.settings)}"
+            )
+        return _imported(self.settings[command])
+
+
+def _imported(reference: str) -> Any:
+    module, _, attribute = reference.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+_registered: dict[str, Modality] = {}
+
+
+def register(modality: Modality) -> None:
+    """Add a modality, or replace the one of its name."""
+    _registered[modality.name] = modality
+
+
+@functools.cache
+def installed() -> dict[str, Modality]:
+    """Those of the packages that are installed, by name."""
+    return {found.name: found for found in (point.load() for point in entry_points(group=GROUP))}
+
+
+def modalities() -> dict[str, Modality]:
+    """All that are installed or registered, by name.
+
+    Raises:
+        SettingsError: there is none, for textdae runs from a folder of its sources.
+    """
+    found = {**installed(), **_registered}
+    if not found:
+        raise SettingsError("textdae is not installed, so that no modality is known; run: pip install -e .")
+    return found
+
+
+def modality(name: str) -> Modality:
+    """The modality of this name.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    known = modalities()
+    if name not in known:
+        raise SettingsError(f"modality: {' or '.join(known)}, got {name!r}")
+    return known[name]
+
+
+def modality_of_settings(given: Mapping[str, Any]) -> Modality:
+    """What settings, as they were written, mean: what `modality` says, else whose source, noise or model it is."""
+    if given.get("modality") is not None:
+        return modality(str(given["modality"]))
+    return _first(lambda each: each.recognizes(given))
+
+
+def modality_of_config(config: Mapping[str, Any]) -> Modality:
+    """What the `config.json` of a checkpoint is a model of."""
+    return _first(lambda each: each.recognizes_config(config))
+
+
+def _first(recognizes: Callable[[Modality], bool]) -> Modality:
+    known = modalities().values()
+    return next((each for each in known if recognizes(each)), None) or next(e for e in known if e.is_default)
+
+
+def is_embedded(source: str) -> bool:
+    """Whether a source needs no file and no Hub."""
+    return any(source in each.embedded_sources for each in modalities().values())
+
+
+def is_hub_dataset(source: str) -> bool:
+    """Whether a source that could be read lies on the Hub."""
+    return not is_local(source) and not is_embedded(source)

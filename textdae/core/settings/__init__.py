@@ -1,0 +1,1 @@
+"""Typed settings, and the reader of YAML files and `key=value` overrides."""

@@ -1,0 +1,197 @@
+"""What every modality is told alike: units, the data's place, the training loop."""
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from textdae.core.errors import SettingsError
+from textdae.core.names import parse
+
+
+class Settings(BaseModel):
+    """Base of all settings: an unknown key is an error, and a value never changes once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _quantity(units: dict[str, int], example: str) -> BeforeValidator:
+    """A number with a unit, as people write it, turned into the base unit."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", value)
+        known = {name.lower(): factor for name, factor in units.items()}
+        if not match or match[2].lower() not in known or match[1].count(".") > 1 or match[1] == ".":
+            raise ValueError(f"not a quantity with a unit; write for instance {example}")
+        return float(match[1]) * known[match[2].lower()]
+
+    return BeforeValidator(read)
+
+
+Seconds = Annotated[float, Field(gt=0), _quantity(_SECONDS, "90s, 10m or 1.5h")]
+Bytes = Annotated[
+    int,
+    Field(ge=1),
+    BeforeValidator(lambda value: int(value) if isinstance(value, float) and math.isfinite(value) else value),
+    _quantity(_BYTES, "800KB, 40MB or 2GB"),
+]
+Share = Annotated[float, Field(gt=0, le=1)]
+StepsOrShare = Annotated[float, Field(ge=0)]
+
+
+class DataSettings(Settings):
+    """Where the clean examples come from; a modality adds how they are read."""
+
+    source: str
+    """Where the clean examples come from."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of the examples kept for evaluation, chosen by a hash of their content."""
+    held_out_source: str | None = None
+    """Evaluate on this source instead, and train on all of `source`."""
+    subset: str | None = None
+    """Configuration name of a Hub dataset, where it has several."""
+    split: str = "train"
+    """Split of a Hub dataset."""
+    held_out_split: str | None = None
+    """Evaluate on this split of the Hub dataset instead, and train on all of `split`."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hub dataset."""
+    streaming: bool = False
+    """Read a Hub dataset as it arrives instead of downloading it first."""
+    cache_dir: Path | None = None
+    """Prepared data is kept here; default: $TEXTDAE_CACHE or ~/.cache/textdae."""
+
+
+def noise_list(default: str) -> tuple[BeforeValidator, PlainSerializer]:
+    """One noise may be written without the list, and a noise without `kind` is of the `default` kind."""
+
+    def as_list(value: Any) -> Any:
+        entries = value if isinstance(value, list | tuple) else [value]
+        if not entries:
+            raise ValueError(f"an empty list; give at least one noise, e.g. {{kind: {default}}}")
+        return [{"kind": default, **entry} if isinstance(entry, dict) else entry for entry in entries]
+
+    def without_list(noises: tuple[Any, ...]) -> Any:
+        dumped = [noise.model_dump(mode="json") for noise in noises]
+        return dumped[0] if len(dumped) == 1 else dumped
+
+    return BeforeValidator(as_list), PlainSerializer(without_list)
+
+
+class TrainSettings(Settings):
+    """The training loop; it is the same for every modality."""
+
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    """Stop after this many optimizer steps."""
+    num_train_epochs: Annotated[float, Field(gt=0)] | None = None
+    """Stop after this many passes over the training examples."""
+    time_budget: Seconds | None = None
+    """Stop after this much training time, e.g. 10m; the schedule follows the clock. With none of the three: 215s of text, 90s of images."""
+    per_device_train_batch_size: Annotated[int, Field(ge=1)] = 16
+    """Examples per process per forward pass."""
+    gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
+    """Forward passes per optimizer step; where global_batch_size is set, or kept, they follow from it."""
+    global_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Examples per optimizer step, over all processes; default: what the two above made at the first start, kept by --resume."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """muon: Muon for the hidden matrices and AdamW for the rest; adamw: AdamW for all."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: Annotated[float, Field(gt=0)] = 0.02
+    """Peak learning rate of Muon."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decoupled weight decay, of matrices only."""
+    adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """AdamW's first-moment decay."""
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    """AdamW's second-moment decay."""
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-6
+    """AdamW's epsilon; much smaller, and the rounding of a vanishing gradient decides whole steps of rare tokens."""
+    target: Literal["clean", "noisy"] = "clean"
+    """What the reconstruction is compared with; noisy is the wrong target, there to see why the original is the right one."""
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients are scaled down to this norm; 0: never."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """A step whose loss or gradient is not finite: stop before it does harm, or leave it out and count it."""
+    lr_scheduler_type: Literal["wsd", "linear", "cosine", "constant"] = "linear"
+    """wsd: warm-up, plateau, linear decay to zero over the last `decay_share`; the others after warm-up as named."""
+    warmup_steps: StepsOrShare = 20
+    """Linear warm-up: steps, or a share of the run if below 1."""
+    decay_share: Share = 0.5
+    """Share of the run in which wsd decays."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the hardware multiplies it natively, else fp32. Weights are always kept in fp32."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """torch.compile; auto: where a compiler is found and the run is long enough to repay it."""
+    fast: Literal["auto", "never"] = "auto"
+    """auto: train with faster forms of ModernBERT's layers where they are known to equal the stock ones; never: with the stock layers."""
+    dataloader_num_workers: Annotated[int, Field(ge=0)] | None = None
+    """Processes that prepare batches ahead of the step; 0: the training process itself; default: 2 beside a GPU, else 0."""
+    eval_steps: StepsOrShare = 0.1
+    """Evaluate every so many steps, or every such share of the run if below 1; 0: only at the end."""
+    eval_share: Share | None = 0.1
+    """Evaluations take at most this share of a time_budget: those that would take more are left out; null: no limit."""
+    save_steps: StepsOrShare = 0.25
+    """Write a checkpoint every so many steps, or every such share of the run if below 1; 0: only at the end."""
+    save_total_limit: Annotated[int, Field(ge=1)] = 2
+    """Checkpoints kept; older ones go once a newer one is proven whole."""
+    logging_steps: Annotated[int, Field(ge=1)] = 10
+    """Write a line of the log every so many steps."""
+    tensorboard: bool = False
+    """Write TensorBoard events too (needs the `tensorboard` extra)."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Decides weights, order and masks."""
+
+    _unlimited: ClassVar[float | None] = 215.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ends(cls, given: Any) -> Any:
+        limits = ("max_steps", "num_train_epochs", "time_budget")
+        if cls._unlimited and isinstance(given, dict) and all(given.get(limit) is None for limit in limits):
+            return {**given, "time_budget": cls._unlimited}
+        return given
+
+
+class HubSettings(Settings):
+    """Where a run is published, and what its card says of it; the token is no setting, it comes from HF_TOKEN or `hf auth login`."""
+
+    repo_id: str | None = None
+    """OWNER/NAME: every saved checkpoint goes there in the background, as branch step-N, and the final model as main."""
+    public: bool = False
+    """Whether everybody may see it."""
+    force: bool = False
+    """Push over what did not come from this run."""
+    push_training_state: bool = False
+    """Send the state of the optimizer along, so that pretraining can be resumed exactly from there."""
+    license: str | None = None
+    """Licence of the model, as the Hub writes it, e.g. apache-2.0."""
+    data_license: str | None = None
+    """Licence of the data."""
+    language: str | None = None
+    """Language of the text, as the Hub writes it, e.g. en."""
+
+    @model_validator(mode="after")
+    def _name(self) -> "HubSettings":
+        if self.repo_id and (parse(self.repo_id, "hub.repo_id").revision or "/" not in self.repo_id):
+            raise SettingsError(f"hub.repo_id: write OWNER/NAME, got {self.repo_id!r}")
+        return self
+
+
+class EvaluateSettings(Settings):
+    """How the denoiser is scored; the noise is frozen, so every evaluation asks the same questions."""
+
+    max_examples: Annotated[int, Field(ge=1)] = 1024
+    """Evaluate on at most this many held-out examples, spread evenly."""
+    max_examples_in_training: Annotated[int, Field(ge=1)] = 128
+    """The same for the evaluations during training, which should not hold it up."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Examples per forward pass."""

@@ -1,0 +1,78 @@
+"""The settings of a whole run, as far as they are alike in every modality; a modality adds its class of each."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from textdae.core.registry import modality_of_settings
+from textdae.core.settings.base import DataSettings, EvaluateSettings, HubSettings, Settings, TrainSettings
+
+
+class RunSettings(Settings):
+    """Base of the settings that have one class for each modality."""
+
+    command: ClassVar[str]
+    """What the command line calls the run."""
+
+    @classmethod
+    def choose(cls, given: Mapping[str, Any]) -> type[Settings]:
+        """The class of the modality that is meant by what is `given`; itself where it is already that of a modality."""
+        if isinstance(cls.model_fields["modality"].default, str):
+            return cls
+        chosen: type[Settings] = modality_of_settings(given).settings_class(cls.command)
+        return chosen
+
+
+class PretrainSettings(RunSettings):
+    """`textdae pretrain`"""
+
+    command = "pretrain"
+
+    modality: str
+    """text or image; default: what the source, the noise or the model is known to be of, else text."""
+    output_dir: Path = Path("runs/quickstart")
+    """Everything the run writes lies here."""
+    data: DataSettings
+    model: Any
+    noise: Any
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings
+    hub: HubSettings = HubSettings()
+
+    def evaluation(self) -> dict[str, Any]:
+        """What `textdae evaluate` goes by unless told otherwise: the data and the evaluation of the run itself."""
+        values = {"data": self.data, "evaluate": self.evaluate}
+        return {key: value.model_dump(mode="json", exclude_none=True) for key, value in values.items()}
+
+
+class EvaluateRunSettings(RunSettings):
+    """`textdae evaluate`"""
+
+    command = "evaluate"
+
+    modality: str
+    """text or image: that of the checkpoint."""
+    data: DataSettings
+    evaluate: EvaluateSettings
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the hardware multiplies it natively, else fp32."""
+
+
+class EmbedSettings(RunSettings):
+    """`textdae embed`"""
+
+    command = "embed"
+
+    modality: str
+    """text or image: that of the checkpoint."""
+    data: DataSettings
+    pooling: Literal["mean", "cls", "grid"] = "mean"
+    """What stands for an example: the mean over its places, its first one, or of images 4 x 4 means; an autoencoder has its code."""
+    layer: Annotated[int, Field(ge=0)] | None = None
+    """Hidden layer to read, 0 the first; default: the last."""
+    normalize: bool = False
+    """Scale every vector to length 1."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the hardware multiplies it natively, else fp32."""

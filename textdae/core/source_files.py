@@ -1,0 +1,164 @@
+"""The files that `data.source` names, of texts or of pictures, and what they hold."""
+
+import glob
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from textdae.core.cache import digest, file_digest, tell
+from textdae.core.errors import SettingsError, listed, reason
+from textdae.core.lock import turn
+from textdae.core.registry import modalities
+
+
+class Kinds(NamedTuple):
+    """Which files a modality reads."""
+
+    what: str
+    """What such a file is called."""
+    endings: tuple[tuple[str, ...], ...]
+    """Endings of file names; of a folder the first of these groups that it has is read."""
+    by_ending: bool
+    """Whether a file is read by its ending, so that no other will do; else by its content."""
+    modality: str
+    """Whose files they are."""
+    tables: tuple[str, ...] = ()
+    """Names of files that lie beside these and are read with them."""
+
+
+class SourceFiles(NamedTuple):
+    """Files of a source."""
+
+    files: list[Path]
+    folder: Path | None
+    """The folder that the source names, if it is one."""
+    left_out: Counter[str]
+    """How many files of other kinds lie in the folder, said in words."""
+
+
+def find_files(source: str, kinds: Kinds) -> SourceFiles | None:
+    """Find what `source` names; None where it can only be a Hub id.
+
+    Raises:
+        SettingsError: there is nothing, or nothing of these kinds.
+    """
+    known = tuple(ending for group in kinds.endings for ending in group)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _in_folder(path, source, kinds)
+    if path.exists():
+        files = [path]
+    elif any(character in source for character in "*?["):
+        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file())
+        if not files:
+            raise SettingsError(f"data.source: {source} matches no file")
+    elif _ends(path, known) or source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise SettingsError(f"data.source: no such file or folder: {source}")
+    else:
+        return None
+    wrong = [file for file in files if kinds.by_ending and not _ends(file, known)]
+    if wrong:
+        which = source if files == [path] else f"{source} matches {wrong[0]}, which"
+        way_out = _owner([wrong[0]], kinds) or "rename it, or convert it"
+        raise SettingsError(f"data.source: {which} is none of {', '.join(known)}; {way_out}")
+    return SourceFiles(files, None, Counter())
+
+
+def _in_folder(folder: Path, source: str, kinds: Kinds) -> SourceFiles:
+    inside = sorted(file for file in folder.rglob("*") if file.is_file())
+    files: list[Path] = []
+    for group in kinds.endings:
+        files = files or [file for file in inside if _ends(file, group)]
+    chosen = set(files)
+    rest = [file for file in inside if file not in chosen and file.name.lower() not in kinds.tables]
+    pictures_with_a_table = all(file.stem == "metadata" for file in files) and kinds.by_ending
+    if not files or pictures_with_a_table:
+        known = ", ".join(ending for group in kinds.endings for ending in group)
+        hint = _owner(rest, kinds)
+        if not files or hint:
+            raise SettingsError(
+                f"data.source: no {kinds.what} in the folder {source} ({known}){f'; {hint}' if hint else ''}"
+            )
+    endings = Counter(file.suffix.lower() or "without an ending" for file in rest)
+    names = listed((ending for ending, _ in endings.most_common()), 5)
+    return SourceFiles(
+        files, folder, Counter({f"files of other kinds left out ({names})": len(rest)} if rest else {})
+    )
+
+
+def _owner(files: Sequence[Path], kinds: Kinds) -> str | None:
+    """What to set where files are those of another modality."""
+    for name, modality in modalities().items():
+        if name != kinds.modality and any(_ends(file, modality.suffixes) for file in files):
+            return f"for files of modality {name} set modality={name}"
+    return None
+
+
+def _ends(file: Path, endings: Sequence[str]) -> bool:
+    return file.name.lower().endswith(tuple(endings))
+
+
+_FRESH = 2.0
+"""Seconds: a file that changed so lately may change again within the same tick of its clock."""
+
+
+def digests_of(files: Sequence[Path], cache: Path) -> list[str]:
+    """The digest of each file's content; those of files that have not changed since are known from before.
+
+    Raises:
+        SettingsError: one cannot be read.
+    """
+    index = cache / f"digests-{digest([str(file.absolute()) for file in files])}.json"
+    try:
+        known = _read_index(index)
+        if all(
+            str(file.absolute()) in known and known[str(file.absolute())][0] == _stamp(file) for file in files
+        ):
+            return [known[str(file.absolute())][1] for file in files]
+        with suppress(OSError):
+            cache.mkdir(parents=True, exist_ok=True)
+        with turn(
+            index.with_name(f".{index.stem}.lock"),
+            lambda who: tell(f"waiting for {who}, which reads the source"),
+        ):
+            return _digest_changed(files, index)
+    except OSError as error:
+        raise SettingsError(f"data.source: {error.filename}: {reason(error)}") from None
+
+
+def _digest_changed(files: Sequence[Path], index: Path) -> list[str]:
+    known, found, digests = _read_index(index), {}, []
+    for file in files:
+        stamp, name = _stamp(file), str(file)
+        before = known.get(name)
+        value = before[1] if before and before[0] == stamp else file_digest(file)
+        digests.append(value)
+        if max(stamp[1:3]) < (time.time() - _FRESH) * 1e9:
+            found[name] = [stamp, value]
+    if found != known:
+        half = index.with_name(f".{index.name}.{uuid.uuid4().hex}")
+        with suppress(OSError):  # a cache that cannot be written makes the next start longer, no more
+            half.write_text(json.dumps(found))
+            half.replace(index)
+    return digests
+
+
+def _stamp(file: Path) -> list[int]:
+    """What changes when a file does."""
+    stat = file.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def _read_index(index: Path) -> dict[str, tuple[list[int], str]]:
+    try:
+        return {
+            str(name): ([int(number) for number in stamp], str(value))
+            for name, (stamp, value) in json.loads(index.read_text()).items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}

@@ -1,1 +1,0 @@
-"""Clean examples: where they come from, and how they are kept."""

@@ -1,0 +1,216 @@
+"""A classifier as a denoiser: what it gives back is the label that was taken away.
+
+It is a stock model whose head pools and decodes in one; each modality says which.
+
+B batch, C classes (of a regression: 1).
+"""
+
+import math
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedModel
+
+from textdae.core.denoiser import Denoiser
+from textdae.core.errors import SettingsError, first_line
+from textdae.training.sharding import put
+
+HEAD = "trained_head.safetensors"
+"""In a checkpoint of a regression: its head as it is trained, so that a resume finds the same bits."""
+
+
+class Classifier(Denoiser):
+    """A stock model with a head for labels.
+
+    A regression is trained on labels of mean 0 and deviation 1, whatever theirs are; what is written gives the labels
+    themselves. Where the stock class has a head without a bias, nothing can shift what it gives: then labels are
+    divided by their root mean square and keep their mean.
+
+    Args:
+        mean, deviation: of the labels of a regression.
+
+    Attributes:
+        unit: of a regression's loss: the deviation of the labels that it is measured in.
+        auto: the class of transformers that loads the model, e.g. `AutoModelForSequenceClassification`.
+        arguments: of a batch, what the model is given.
+
+    Raises:
+        ValueError: a regression of a class whose head is not a linear layer with one output.
+    """
+
+    auto: ClassVar[Any]
+    arguments: ClassVar[tuple[str, ...]]
+
+    def __init__(self, model: PreTrainedModel, mean: float = 0.0, deviation: float = 1.0) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.kind = model.config.problem_type
+        if self.kind == "regression" and self._head[1].bias is None:
+            mean, deviation = 0.0, math.hypot(mean, deviation)
+        self.mean, self.deviation, self.unit = mean, deviation, deviation
+
+    @property
+    def _head(self) -> tuple[str, nn.Linear]:
+        """The last layer of a regression, with its name."""
+        layers = self.model.named_modules()
+        found = [(name, m) for name, m in layers if isinstance(m, nn.Linear) and m.out_features == 1]
+        if not found:
+            raise ValueError(
+                f"{type(self.model).__name__} has no linear head, which data.task=regression needs"
+            )
+        return found[-1]
+
+    @property
+    def can_shift(self) -> bool:
+        """Whether the head of a regression has a bias, and so gives labels of any mean."""
+        return self.kind != "regression" or self._head[1].bias is not None
+
+    def encode(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Inputs -> logits (B, C); of a regression the predictions themselves (B,)."""
+        logits: Tensor = self.model(**self.model_inputs(inputs)).logits
+        return logits.float().squeeze(1) * self.deviation + self.mean if self.kind == "regression" else logits
+
+    def model_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the stock model is given of a batch."""
+        return {name: inputs[name] for name in self.arguments if name in inputs}
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """The logits themselves: the stock head has decoded already."""
+        return embedding
+
+    def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Cross entropy in nats, its mean over the classes where there may be several, or squared error in units of their variance; summed."""
+        logits = reconstruction.float()
+        if self.kind == "single_label_classification":
+            return F.cross_entropy(logits, target, reduction="sum")
+        if self.kind == "multi_label_classification":
+            return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1).sum()
+        return F.mse_loss(logits / self.unit, target / self.unit, reduction="sum")
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The matrices of the body, which is where pretraining has been; not its embeddings, nor the head."""
+        body = self.model.base_model
+        embeddings = {id(p) for m in body.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+        return [p for p in body.parameters() if p.ndim == 2 and id(p) not in embeddings]
+
+    def in_units(self, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """The weights of the stock model, which in a regression gives the labels themselves.
+
+        Args:
+            weights: those of `model`, where they are not in one place (FSDP).
+        """
+        found = dict(self.model.state_dict() if weights is None else weights)
+        if self.kind == "regression":
+            name = self._head[0]
+            found[f"{name}.weight"] = found[f"{name}.weight"] * self.deviation
+            if self.can_shift:
+                found[f"{name}.bias"] = found[f"{name}.bias"] * self.deviation + self.mean
+        return found
+
+    def export(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write `config.json` and `model.safetensors` for the stock class."""
+        self.model.save_pretrained(str(folder), state_dict=self.in_units(weights))
+
+    def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Export, and keep beside it what `load_pretrained` needs to go on with the same bits."""
+        self.export(folder, weights)
+        if self.kind == "regression":
+            whole = self.model.state_dict() if weights is None else weights
+            prefix = f"{self._head[0]}."
+            head = {name: value for name, value in whole.items() if name.startswith(prefix)}
+            save_file({name: value.contiguous() for name, value in head.items()}, folder / HEAD)
+
+    def load_pretrained(self, folder: Path) -> None:
+        """Take the weights of a checkpoint that `save_pretrained` wrote."""
+        weights = self.load_stock(str(folder)).state_dict()
+        if (folder / HEAD).is_file():
+            weights |= load_file(folder / HEAD)
+        put(self.model, weights)
+
+    def exported(self, folder: Path) -> Self:
+        """What the stock class makes of the model that `export` wrote, on the same device."""
+        found = type(self)(self.load_stock(str(folder)))
+        found.unit = self.unit
+        return found.to(next(self.parameters()).device).eval()
+
+    @classmethod
+    def from_encoder(
+        cls,
+        checkpoint: str,
+        kind: str,
+        classes: tuple[str, ...],
+        seed: int,
+        from_scratch: bool = False,
+        moments: tuple[float, float] = (0.0, 1.0),
+    ) -> Self:
+        """A classifier with the body of a pretrained checkpoint and a fresh head, a pure function of the seed.
+
+        Args:
+            from_scratch: a fresh body of the same sizes too.
+            moments: mean and deviation of the labels of a regression.
+
+        Raises:
+            SettingsError: there is no such checkpoint, or its family has no classifier.
+        """
+        names = dict(enumerate(classes))
+        labels: dict[str, Any] = {
+            "problem_type": kind,
+            "num_labels": len(classes),
+            "id2label": names,
+            "label2id": {name: number for number, name in names.items()},
+        }
+        try:
+            config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False, **labels)
+            if hasattr(config, "classifier_pooling"):
+                # Pretraining teaches every position; the first has never been asked to stand for the others.
+                config.classifier_pooling = "mean"
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                if from_scratch:
+                    model = cls.auto.from_config(config, trust_remote_code=False).float()
+                else:
+                    model, info = cls.auto.from_pretrained(
+                        checkpoint,
+                        config=config,
+                        trust_remote_code=False,
+                        use_safetensors=True,
+                        dtype=torch.float32,
+                        ignore_mismatched_sizes=True,  # a head for other labels
+                        output_loading_info=True,
+                    )
+                    # A fresh head is wanted, a fresh body would be a silent start from scratch.
+                    body = f"{model.base_model_prefix}."
+                    lacking = [k for k in info["missing_keys"] if k.startswith(body) and "pooler" not in k]
+                    if lacking:
+                        raise ValueError(
+                            f"its weights lack {lacking[0]}, so it holds no {config.model_type} encoder"
+                        )
+            cls.adapt(model)
+            return cls(model, *moments)
+        except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
+            raise SettingsError(
+                f"{checkpoint}: no classifier could be made of it: {first_line(error)}"
+            ) from None
+
+    @classmethod
+    def adapt(cls, model: Any) -> None:
+        """Change a fresh stock model where what is exported could not be used otherwise."""
+
+    @classmethod
+    def load_stock(cls, name: str) -> PreTrainedModel:
+        """Load a fine-tuned classifier from a folder or the Hub, as others would.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        try:
+            model: PreTrainedModel = cls.auto.from_pretrained(
+                name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            )
+            return model
+        except Exception as error:
+            raise SettingsError(f"no classifier could be loaded from {name!r}: {first_line(error)}") from None

@@ -1,0 +1,132 @@
+"""Labelled examples in three sides: what is learnt from, what choices are made on, what the figures are taken on."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from textdae.core.cache import digest
+from textdae.core.errors import SettingsError
+from textdae.core.settings.downstream import LabelledDataSettings
+from textdae.core.split import is_held_out, settled_share
+from textdae.downstream.labels import LabelSchema, check_labels, find_task, is_missing, remarks
+
+SIDES = ("train", "held_out", "test")
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Examples and their labels.
+
+    Attributes:
+        examples: a text or a pair of texts each, or pixels (C, H, W) uint8.
+        labels: see `LabelSchema.numbers`.
+    """
+
+    examples: Sequence[Any]
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def take(self, numbers: np.ndarray) -> "Labelled":
+        """Those of these numbers (k,), in this order."""
+        return Labelled([self.examples[number] for number in numbers], self.labels[numbers])
+
+
+class LabelledCorpus(NamedTuple):
+    """A task, and the examples of its three sides."""
+
+    task: LabelSchema
+    train: Labelled
+    held_out: Labelled
+    test: Labelled
+    fingerprint: str
+    """The same for the same examples on the same sides."""
+    notes: list[str]
+    """What was read, and what was left out."""
+
+
+Entry = tuple[Any, Any]
+"""An example and its label as it was read, None where it has none."""
+
+
+def divide(
+    entries: list[Entry],
+    content: Callable[[Any], Any],
+    shares: dict[str, tuple[Any, float]],
+    notes: Counter[str],
+) -> dict[str, list[Entry]]:
+    """Divide the examples of one source by a hash of their content.
+
+    Every side gets a labelled example, where there are enough.
+
+    Args:
+        content: of an example, str or bytes.
+        shares: of each side but `train`: what stands before the content in its hash, and its share of what is left.
+    """
+    sides: dict[str, list[Entry]] = {}
+    for side, (prefix, share) in shares.items():
+        labelled = (prefix + content(example) for example, label in entries if not is_missing(label))
+        settled = settled_share(labelled, share)
+        if settled != share:
+            notes[f"put on a side that data.{side}={share:g} left empty"] = 1
+        taken = [is_held_out(prefix + content(example), settled) for example, _ in entries]
+        sides[side] = list(compress(entries, taken))
+        entries = [entry for entry, gone in zip(entries, taken, strict=True) if not gone]
+    return sides | {"train": entries}
+
+
+def labelled_corpus(
+    data: LabelledDataSettings,
+    name: str,
+    entries: dict[str, list[Entry]],
+    class_names: Sequence[str] | None,
+    fingerprint: str,
+    notes: Counter[str],
+) -> LabelledCorpus:
+    """The task that labels make, and the examples of its three sides; what has no label is left out and counted.
+
+    Args:
+        data: the settings of the source.
+        name: of the source, for the lines and errors.
+        entries: of each side.
+        class_names: names of the classes in their order, where the source gives it.
+        notes: what was left out so far, added to.
+
+    Raises:
+        SettingsError: a side is empty, or the labels make no task.
+    """
+    kept = {side: list(_with_label(found, notes)) for side, found in entries.items()}
+    for side, found in kept.items():
+        if not found:
+            key = {"train": "data.source", "held_out": "data.held_out", "test": "data.test"}[side]
+            why = "every example is unlabelled" if entries[side] else "no example fell to this side"
+            raise SettingsError(
+                f"{key}: {name} has no labelled example for the {side} side: {why}; give more, or see data.label_column"
+            )
+    raw = {side: [label for _, label in found] for side, found in kept.items()}
+    task = find_task(data.task, raw["train"], class_names, data.label_column, data.max_classes)
+    for side in SIDES[1:]:
+        check_labels(task, raw[side], f"{side}: data.label_column: {data.label_column}")
+    sides = {
+        side: Labelled([example for example, _ in kept[side]], task.numbers(raw[side])) for side in SIDES
+    }
+    others = {side: (raw[side], sides[side].labels) for side in ("held_out", "test")}
+    what = "numbers to predict" if task.is_regression else f"{len(task.classes)} classes"
+    counts = ", ".join(f"{len(sides[side]):,} {side.replace('_', ' ')}" for side in SIDES)
+    lines = [f"{name}: {what}; {counts}", *(f"{what}: {count:,}" for what, count in notes.items())]
+    lines += remarks(task, sides["train"].labels, others)
+    how = digest(fingerprint, data.label_column, data.held_out, data.test, task.kind, task.classes)
+    return LabelledCorpus(task, sides["train"], sides["held_out"], sides["test"], how, lines)
+
+
+def _with_label(entries: Sequence[Entry], notes: Counter[str]) -> Iterator[Entry]:
+    for example, label in entries:
+        if is_missing(label):
+            notes["unlabelled examples left out"] += 1
+        else:
+            yield example, label

@@ -1,0 +1,202 @@
+"""Labels as numbers: what kind of task they make, and what was left out on the way.
+
+n examples, C classes.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from textdae.core.errors import SettingsError
+
+Kind = Literal["single_label_classification", "multi_label_classification", "regression"]
+"""What transformers calls `problem_type`."""
+
+Raw = Sequence[Any]
+"""Labels as they were read, None where there is none."""
+
+
+@dataclass(frozen=True)
+class LabelSchema:
+    """What is to be learnt of the labels.
+
+    Attributes:
+        classes: their names, by number; of a regression its one output.
+    """
+
+    kind: Kind
+    classes: tuple[str, ...]
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether labels are numbers rather than classes."""
+        return self.kind == "regression"
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether an example may have several classes, or none."""
+        return self.kind == "multi_label_classification"
+
+    def numbers(self, raw: Raw) -> np.ndarray:
+        """Labels as numbers.
+
+        *Shape:* (n,) int64, -1 where the class is not known; (n, C) float32 of 0 and 1; or (n,) float32.
+        """
+        if self.is_regression:
+            return np.array([float(label) for label in raw], np.float32)
+        number = {name: index for index, name in enumerate(self.classes)}
+        if self.is_multi_label:
+            several = np.zeros((len(raw), len(self.classes)), np.float32)
+            for row, labels in enumerate(raw):
+                for label in labels:
+                    if str(label) in number:
+                        several[row, number[str(label)]] = 1
+            return several
+        return np.array([number.get(str(label), -1) for label in raw], np.int64)
+
+
+def find_task(asked: str, raw: Raw, class_names: Sequence[str] | None, column: str, most: int) -> LabelSchema:
+    """The task that training labels make.
+
+    Args:
+        asked: `data.task`.
+        raw: labels of the training examples, `named`, none missing.
+        class_names: names of the classes in their order, where the table gives it.
+        most: `data.max_classes`.
+
+    Raises:
+        SettingsError: labels of a kind that cannot be learnt, or that are not what was asked for.
+    """
+    where = f"data.label_column: {column}"
+    kinds = {type(label) for label in raw}
+    lists = bool(kinds & {list, tuple})
+    task = asked if asked != "auto" else "multi_label" if lists else "single_label"
+    if task == "regression":
+        numbers_to_learn = LabelSchema("regression", ("value",))
+        check_labels(numbers_to_learn, raw, where)
+        return numbers_to_learn
+    fraction = None if lists else _fraction(raw)
+    if fraction is not None:
+        raise SettingsError(
+            f"{where} holds fractions such as {fraction!r}, which are no classes; data.task=regression learns them "
+            "as numbers"
+        )
+    if lists and (task != "multi_label" or kinds - {list, tuple}):
+        raise SettingsError(
+            f"{where} holds lists; data.task=multi_label needs a list in every row, and is their only task"
+        )
+    if task == "multi_label" and not lists:
+        raise SettingsError(
+            f"{where} holds {raw[0]!r}, but data.task=multi_label needs a list of classes in every row"
+        )
+    several = [label for labels in raw for label in labels] if lists else raw
+    for label in several:
+        if not isinstance(label, str | int):
+            raise SettingsError(f"{where} holds {label!r}, a {type(label).__name__}, not a class")
+    found = {str(label) for label in several}
+    if not found:
+        raise SettingsError(f"{where} holds empty lists only, so there are no classes")
+    if len(found) > most:
+        numbers = "data.task=regression learns them as numbers; " if all(map(_is_number, found)) else ""
+        raise SettingsError(
+            f"{where} has {len(found):,} different values in {len(raw):,} examples, which are hardly classes; {numbers}"
+            f"name another column, or set data.max_classes={len(found)}"
+        )
+    if class_names and found <= set(class_names):
+        classes = tuple(class_names)
+    else:
+        classes = tuple(sorted(found, key=_in_order))
+    if len(classes) < 2:
+        raise SettingsError(f"{where} has one class only, {classes[0]!r}; there is nothing to tell apart")
+    return LabelSchema("multi_label_classification" if lists else "single_label_classification", classes)
+
+
+def named(label: Any, class_names: Sequence[str] | None) -> Any:
+    """A label, or each of a list of labels, with the name that its number stands for; -1 and the like are no label."""
+    if isinstance(label, list | tuple):
+        several = [named(each, class_names) for each in label]
+        return [each for each in several if not is_missing(each)]
+    label = whole_number(label)
+    if class_names and isinstance(label, int) and not isinstance(label, bool):
+        return class_names[label] if 0 <= label < len(class_names) else None
+    return label
+
+
+def whole_number(label: Any) -> Any:
+    """A whole number for one that was written as 1.0, as tables with gaps in a column do."""
+    return int(label) if isinstance(label, float) and label.is_integer() else label
+
+
+def _in_order(label: str) -> tuple[bool, float, str]:
+    """Numbers in their own order, then names in that of the alphabet."""
+    return (False, float(label), label) if _is_number(label) else (True, 0.0, label)
+
+
+def is_missing(label: Any) -> bool:
+    """Whether this is no label: nothing, an empty or blank text, or not a number."""
+    if isinstance(label, str):
+        return not label.strip()
+    return label is None or (isinstance(label, float) and math.isnan(label))
+
+
+def _fraction(raw: Raw) -> Any:
+    """A number that is not whole: any float, and the like written in words where all are numbers; None: there is none."""
+    of_numbers = all(map(_is_number, raw))
+    return next((n for n in raw if isinstance(n, float) or (of_numbers and float(n) % 1)), None)
+
+
+def check_labels(task: LabelSchema, raw: Raw, where: str) -> None:
+    """See that the labels of another side are of the kind that the training's are.
+
+    Raises:
+        SettingsError: one is not.
+    """
+    for label in raw:
+        if task.is_regression and not _is_number(label):
+            raise SettingsError(f"{where} holds {label!r}, but data.task=regression needs a finite number")
+        if not task.is_regression and task.is_multi_label != isinstance(label, list | tuple):
+            raise SettingsError(
+                f"{where} holds {label!r}, but in training labels are {'lists' if task.is_multi_label else 'single'}"
+            )
+
+
+def _is_number(label: Any) -> bool:
+    """Whether a label is a number that float32 can hold."""
+    try:
+        return abs(float(label)) < 3e38
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def remarks(task: LabelSchema, train: np.ndarray, others: Mapping[str, tuple[Raw, np.ndarray]]) -> list[str]:
+    """What a reader should know of the labels: classes with hardly an example, labels that training never saw."""
+    if task.is_regression:
+        return []
+    counts = (
+        train.sum(0).astype(int) if task.is_multi_label else np.bincount(train, minlength=len(task.classes))
+    )
+    lines = []
+    for count, what in ((0, "no training example"), (1, "one training example")):
+        rare = [task.classes[number] for number in np.flatnonzero(counts == count)]
+        if rare:
+            lines.append(f"classes with {what}: {len(rare):,} ({_some(rare)})")
+    for side, (raw, numbers) in others.items():
+        if task.is_multi_label:
+            known = set(task.classes)
+            unseen = Counter(str(label) for labels in raw for label in labels if str(label) not in known)
+        else:
+            unseen = Counter(str(raw[row]) for row in np.flatnonzero(numbers < 0).tolist())
+        if unseen:
+            fate = "they are left out" if task.is_multi_label else "they count as wrong"
+            lines.append(
+                f"{side}: {sum(unseen.values()):,} labels of classes unseen in training ({_some(list(unseen))}); {fate}"
+            )
+    return lines
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

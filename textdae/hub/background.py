@@ -1,0 +1,158 @@
+"""Checkpoints of a run on their way to the Hub, while the run goes on.
+
+What is to be sent waits in a folder beside the checkpoints, as hard links, so that it costs no room while they are
+there, outlives their removal, and is still known after a crash. One thread sends it, the oldest first.
+"""
+
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tqdm import tqdm
+
+from textdae.core.errors import SettingsError, TextdaeError, first_line
+from textdae.core.names import HubName
+from textdae.core.settings.base import HubSettings
+from textdae.hub.push import push
+
+THREAD = "pushes"
+
+
+class Pushes:
+    """Sends each checkpoint to a branch of its own, `step-N`. What fails is said, waits, and is tried again.
+
+    Args:
+        folder: of the run.
+        limit: checkpoints that may wait; beyond it the oldest is given up, and said.
+        say: called from another thread.
+    """
+
+    def __init__(self, folder: Path, settings: HubSettings, limit: int, say: Callable[[str], None]) -> None:
+        from huggingface_hub.utils import disable_progress_bars
+
+        disable_progress_bars()  # the run has its own
+        self._place = folder / "checkpoints" / ".to-push"
+        self._settings, self._limit, self._say = settings, limit, say
+        self._lock = threading.Condition()
+        self._asked = self._done = 0  # rounds through what waits
+        self._end, self._sending = False, ""
+        self._begun = time.monotonic()
+        self.away = ""
+        """Why the Hub did not answer when it was asked last."""
+        for left in self._place.glob(".*"):  # of a sitting that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        self._thread = threading.Thread(target=self._work, daemon=True, name=THREAD)
+        self._thread.start()
+        self._ask()  # for what an earlier sitting left
+
+    def add(self, checkpoint: Path) -> None:
+        """Send this one when its turn comes; returns at once."""
+        half = self._place / f".{checkpoint.name}"
+        try:
+            shutil.rmtree(half, ignore_errors=True)
+            _link(checkpoint, half)
+            for name in ("settings.yaml", "versions.json"):
+                shutil.copyfile(checkpoint.parent.parent / name, half / name)
+            with self._lock:
+                self._remove(checkpoint.name)  # an earlier one of the same step
+                half.rename(self._place / checkpoint.name)
+                for old in self.waiting()[: -self._limit]:
+                    if old != self._sending:
+                        self._tell(f"{old} will not be pushed: {self._limit} others are waiting since")
+                        self._remove(old)
+        except OSError as error:
+            self._tell(f"{checkpoint.name} will not be pushed: {error.strerror}")
+            shutil.rmtree(half, ignore_errors=True)
+        self._ask()
+
+    def finish(self, seconds: float) -> list[str]:
+        """Send what still waits, within this time; return what to tell people of what did not go."""
+        self._end = True
+        self._ask()
+        self._thread.join(seconds)
+        names = ", ".join(self.waiting())
+        return [f"not pushed: {names}; --resume, or textdae push, sends what is there"] if names else []
+
+    def patience(self) -> float:
+        """Seconds that a run may wait for a Hub that cannot be reached: a tenth of what it took itself."""
+        return (time.monotonic() - self._begun) / 10
+
+    def waiting(self) -> list[str]:
+        """The checkpoints that wait, oldest first."""
+        return sorted(
+            path.name for path in self._place.glob("step-*") if re.fullmatch(r"step-\d+", path.name)
+        )
+
+    def _ask(self) -> None:
+        with self._lock:
+            self._asked += 1
+            self._lock.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                self._lock.wait_for(lambda: self._done < self._asked)
+                asked, last = self._asked, self._end
+            for name in self.waiting():
+                with self._lock:
+                    self._sending = name
+                if not self._send(name):
+                    break
+            self._sending, self._done = "", asked
+            if last and asked == self._asked:
+                return
+
+    def _send(self, name: str) -> bool:
+        """Send one; return whether it makes sense to go on with the others."""
+        settings = self._settings
+        branch = HubName(str(settings.repo_id), f"step-{int(name.removeprefix('step-'))}")
+        try:
+            push(
+                self._place / name,
+                branch,
+                public=settings.public,
+                force=settings.force,
+                training_state=settings.push_training_state,
+                patience=self.patience(),
+            )
+        except SettingsError as error:
+            self._tell(f"{error}; the run goes on, and {name} waits")
+            return True
+        except TextdaeError as error:  # the Hub is away, for the others too
+            self._tell(f"{error}; the run goes on, and {name} waits")
+            self.away = str(error)
+            return False
+        except Exception as error:  # a thread has nobody to tell, and the run must go on
+            self._tell(f"{name} could not be pushed: {type(error).__name__}: {first_line(error)}; it waits")
+            return True
+        self.away = ""
+        with self._lock:
+            self._remove(name)
+        return True
+
+    def _remove(self, name: str) -> None:
+        """Take out of the queue, at once or not at all."""
+        if (self._place / name).exists():
+            gone = self._place / f".gone-{name}"
+            shutil.rmtree(gone, ignore_errors=True)
+            (self._place / name).rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def _tell(self, line: str) -> None:
+        with tqdm.external_write_mode():  # the bar of the run is on the screen
+            self._say(line)
+
+
+def _link(folder: Path, place: Path) -> None:
+    for file in folder.rglob("*"):
+        if file.is_file():
+            target = place / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(file, target)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(file, target)

@@ -1,0 +1,83 @@
+"""Where a checkpoint is, and what it is a model of, without loading it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from textdae.core.errors import SettingsError, TextdaeError, first_line
+from textdae.core.names import PREFIX, is_local, parse
+from textdae.core.registry import modality_of_config
+from textdae.core.untrusted import sha256
+from textdae.hub.download import fetch, pinned
+from textdae.hub.vetting.folder import vet
+
+
+def folder_of(name: str, training_state: bool = False) -> Path:
+    """The folder that a name means, looked at by nobody yet; one on the Hub is downloaded first.
+
+    Raises:
+        SettingsError: there is none.
+        TextdaeError: the Hub could not be reached.
+    """
+    if is_local(name):
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            raise SettingsError(
+                f"{name}: {'a file, not a checkpoint' if folder.exists() else 'no such'} folder"
+            )
+        return folder
+    try:
+        return fetch(parse(name), training_state)
+    except TextdaeError as error:
+        if name.startswith(PREFIX):
+            raise
+        raise type(error)(f"{error}; nor is there a folder {name} here") from None
+
+
+def locate(checkpoint: str, training_state: bool = False) -> str:
+    """The folder of a checkpoint, which may be opened; one on the Hub is downloaded first.
+
+    Args:
+        checkpoint: a folder, or OWNER/NAME or OWNER/NAME@REVISION on the Hub.
+        training_state: from the Hub bring what a resume needs too.
+
+    Raises:
+        SettingsError: there is none, or it may not be opened.
+        TextdaeError: the Hub could not be reached.
+    """
+    folder, local = folder_of(checkpoint, training_state), is_local(checkpoint)
+    if not (folder / "config.json").exists():
+        inside = sorted(folder.glob("checkpoints/step-*"))
+        hint = f"; its newest checkpoint is {inside[-1]}" if inside else ""
+        raise SettingsError(f"{checkpoint}: no config.json, so not a checkpoint{hint}")
+    if not local and not any(folder.glob("*.safetensors")):
+        raise SettingsError(
+            f"{checkpoint}: the repository has no safetensors weights; pickles are not opened, for they can run anything"
+        )
+    vet(folder)
+    return str(folder)
+
+
+def modality_of(checkpoint: str) -> str:
+    """The name of the modality that knows the model which its `config.json` describes.
+
+    Raises:
+        SettingsError: there is no such checkpoint.
+    """
+    folder = Path(locate(checkpoint))
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return modality_of_config(config).name
+    except (OSError, ValueError, AttributeError) as error:
+        raise SettingsError(f"{checkpoint}: no checkpoint could be loaded: {first_line(error)}") from None
+
+
+def weights_of(checkpoint: str) -> Any:
+    """What tells the weights of a checkpoint from others: of a local one its files, of one on the Hub its commit."""
+    files = sorted(Path(checkpoint).expanduser().glob("*.safetensors")) if is_local(checkpoint) else []
+    return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files] or pinned(checkpoint)
+
+
+def digests(checkpoint: str) -> list[str]:
+    """SHA-256 of the weights of a checkpoint, wherever it lies."""
+    return [sha256(file) for file in sorted(Path(locate(checkpoint)).glob("*.safetensors"))]

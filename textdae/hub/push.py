@@ -1,0 +1,257 @@
+"""`textdae push`: what a folder holds, as one commit on the Hub, or nothing at all.
+
+An attempt looks at what the repository holds, and commits the difference on top of just that state. It can be repeated
+as often as one likes: where an answer was lost on its way the next attempt finds nothing left to do.
+"""
+
+import json
+import math
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from textdae.core.errors import SettingsError
+from textdae.core.layout import CARD, PUSHED
+from textdae.core.names import HubName
+from textdae.hub.client import NO_TOKEN, again, explained
+from textdae.hub.upload import Upload, upload_of
+
+_NOT_OURS = (".gitattributes", ".gitignore", "LICENSE", CARD)
+"""What a repository may hold beside a model, however it was made."""
+_RACES = 5
+"""Commits of somebody else's, each in the midst of a push by force, after which it is given up."""
+_notes = threading.Lock()
+
+
+class Pushed(NamedTuple):
+    """How a push ended."""
+
+    name: HubName
+    """With the commit that the repository stands at."""
+    files: int
+    """Files sent or removed; 0: everything was there already."""
+    bytes: int
+    """Their sizes."""
+    url: str
+
+
+def prepare(
+    path: Path,
+    name: HubName,
+    kind: str,
+    public: bool,
+    force: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    patience: float = math.inf,
+) -> None:
+    """Make a repository, or the branch that `name` asks for, where they are not there; private unless told otherwise.
+
+    Args:
+        path: what is to be pushed there.
+        patience: seconds to wait for a Hub that cannot be reached.
+
+    Raises:
+        SettingsError: there is no token, no right; it is public already while nobody said so; or it is somebody else's.
+        TextdaeError: the Hub could not be reached.
+    """
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    api = HfApi()
+    if not get_token():
+        raise SettingsError(f"{name}: {NO_TOKEN}")
+
+    def there(revision: str | None) -> Any:
+        try:
+            return api.repo_info(name.id, repo_type=kind, revision=revision)
+        except (RepositoryNotFoundError, RevisionNotFoundError):
+            return None
+
+    def make() -> None:
+        info = there(None)
+        if info is None:
+            api.create_repo(name.id, repo_type=kind, private=not public, exist_ok=True)
+        elif not info.private and not public:
+            raise SettingsError(
+                f"{name.id} is there and public; say so (--public, hub.public=true), or take another name"
+            )
+        elif info.private and public:
+            say(f"{name.id} is private and stays so; the settings on its page change that")
+        if not name.revision:
+            names = [file.rfilename for file in info.siblings or []] if info else []
+            if info and not force:
+                _refuse_to_overwrite(name, str(info.sha), names, _pushed(path, api.endpoint, name, kind))
+        elif there(name.revision) is None:
+            api.create_branch(name.id, repo_type=kind, branch=name.revision, exist_ok=True)
+            # What it starts with is not somebody else's work.
+            start = api.repo_info(name.id, repo_type=kind, revision=name.revision).sha
+            _remember(path, api.endpoint, name, kind, str(start))
+
+    with explained(name):
+        again(make, say, patience)
+
+
+def push(
+    path: Path,
+    name: HubName,
+    *,
+    public: bool = False,
+    force: bool = False,
+    training_state: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+    patience: float = math.inf,
+) -> Pushed:
+    """Bring a repository to what a checkpoint folder, a run's folder or a Parquet file of vectors holds, in one commit.
+
+    Args:
+        name: where; the revision is a branch.
+        public: make it so if it has to be made; needed where it is public already.
+        force: also where the repository holds somebody else's files, or has moved since the last push from here.
+        training_state: send along what a resume needs.
+        patience: seconds to wait for a Hub that cannot be reached.
+
+    Raises:
+        SettingsError: it may not be done; says why, and what would work.
+        TextdaeError: the Hub could not be reached, or failed; nothing was changed there.
+    """
+    from huggingface_hub import HfApi
+
+    if name.is_pinned:
+        raise SettingsError(f"{name}: a commit never changes; name a branch")
+    if name.revision == "main":
+        name = HubName(name.id)
+    path = path.resolve()
+    upload = upload_of(path, training_state, name)
+    prepare(path, name, upload.kind, public, force=True, say=say, patience=patience)
+    tries = _Tries({}, [])
+    with explained(name):
+        for _ in range(_RACES if force else 1):
+            with suppress(_MovedError):
+                return again(lambda: _attempt(path, name, upload, tries, force), say, patience)
+    raise SettingsError(
+        f"{name} has moved just now: somebody else is writing there; look at "
+        f"{_page(HfApi().endpoint, name, upload.kind)}, then push again"
+    )
+
+
+class _MovedError(Exception):
+    """Somebody else's commit came between the look at a repository and the commit on top of it."""
+
+
+class _Tries(NamedTuple):
+    """What one attempt leaves for the next."""
+
+    additions: dict[str, Any]
+    """Files that are read, and perhaps sent, already."""
+    sizes: list[int]
+    """What the commit that was tried holds, though its answer may have been lost."""
+
+
+def _attempt(path: Path, name: HubName, upload: Upload, tries: _Tries, force: bool) -> Pushed:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api, kind, additions = HfApi(), upload.kind, tries.additions
+    head = str(api.repo_info(name.id, repo_type=kind, revision=name.revision).sha)
+    there = {
+        entry.path: entry
+        for entry in api.list_repo_tree(name.id, recursive=True, repo_type=kind, revision=head)
+        if hasattr(entry, "blob_id")
+    }
+    for where, content in upload.files.items():
+        if where not in additions:
+            source = content if isinstance(content, bytes) else str(content)
+            additions[where] = CommitOperationAdd(path_in_repo=where, path_or_fileobj=source)
+    new = [addition for where, addition in additions.items() if not _is_same(addition, there.get(where))]
+    gone = [where for where in there if upload.owns(where) and where not in upload.files]
+    url = _page(api.endpoint, name, kind)
+    if not new and not gone:
+        _remember(path, api.endpoint, name, kind, head)
+        return Pushed(HubName(name.id, head), len(tries.sizes), sum(tries.sizes), url)
+    if not force:
+        _refuse_to_overwrite(name, head, list(there), _pushed(path, api.endpoint, name, kind))
+    deletions = [CommitOperationDelete(path_in_repo=where) for where in gone]
+    tries.sizes[:] = [*(addition.upload_info.size for addition in new), *(0 for _ in gone)]
+    try:
+        done = api.create_commit(
+            name.id,
+            [*new, *deletions],
+            commit_message=f"{path.name}, by textdae",
+            repo_type=kind,
+            revision=name.revision,
+            parent_commit=head,
+        )
+    except HfHubHTTPError as error:
+        if error.response is not None and error.response.status_code == 412:
+            raise _MovedError from None
+        raise
+    _remember(path, api.endpoint, name, kind, str(done.oid))
+    return Pushed(HubName(name.id, done.oid), len(tries.sizes), sum(tries.sizes), url)
+
+
+def _is_same(addition: Any, there: Any) -> bool:
+    """Whether a file in the repository has the content that is to be added."""
+    from huggingface_hub.utils.sha import git_hash
+
+    if there is None or there.size != addition.upload_info.size:
+        return False
+    if there.lfs is not None:
+        return bool(there.lfs.sha256 == addition.upload_info.sha256.hex())
+    with addition.as_file() as stream:
+        return bool(there.blob_id == git_hash(stream.read()))
+
+
+def _refuse_to_overwrite(name: HubName, head: str, there: list[str], known: str | None) -> None:
+    """A repository that this folder was pushed to must stand where it was left; any other must hold no model.
+
+    Args:
+        known: the commit that the last push from here made.
+    """
+    foreign = [file for file in there if file not in _NOT_OURS]
+    if not foreign or known == head:
+        return
+    if known:
+        raise SettingsError(
+            f"{name} has moved since the last push from here ({known[:8]} -> {head[:8]}); --force (hub.force=true) pushes "
+            "over it, --revision keeps it"
+        )
+    raise SettingsError(
+        f"{name} is taken: it holds {foreign[0]}{f' and {len(foreign) - 1} more' if foreign[1:] else ''}, which did not "
+        "come from here; take another name, or --revision, or push over it with --force (hub.force=true)"
+    )
+
+
+def _page(endpoint: str, name: HubName, kind: str) -> str:
+    """Where a person sees it; a push is remembered by it too."""
+    branch = f"/tree/{name.revision}" if name.revision else ""
+    return f"{endpoint}/{'datasets/' if kind == 'dataset' else ''}{name.id}{branch}"
+
+
+def _pushed(path: Path, endpoint: str, name: HubName, kind: str) -> str | None:
+    """The commit that the last push from here made."""
+    return _read_notes(path).get(_page(endpoint, name, kind))
+
+
+def _remember(path: Path, endpoint: str, name: HubName, kind: str, commit: str) -> None:
+    with _notes, suppress(OSError):  # a folder that is only read can be pushed too
+        notes = _read_notes(path) | {_page(endpoint, name, kind): commit}
+        _notes_of(path).write_text(json.dumps(notes, indent=1))
+
+
+def _read_notes(path: Path) -> dict[str, str]:
+    """Where a folder was pushed to, and the commits that came of it."""
+    with suppress(OSError, ValueError, RecursionError):
+        found = json.loads(_notes_of(path).read_text())
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _notes_of(path: Path) -> Path:
+    """A run has one place for all its checkpoints."""
+    if path.is_file():
+        return path.with_suffix(f".{PUSHED}")
+    inside = {"checkpoints": path.parent.parent, ".to-push": path.parent.parent.parent}
+    return inside.get(path.parent.name, path) / PUSHED

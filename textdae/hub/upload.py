@@ -1,0 +1,132 @@
+"""What of a folder goes to the Hub: by name, never by looking at what is there; and nothing that tells of this machine."""
+
+import fnmatch
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from textdae.core.errors import SettingsError, TextdaeError, first_line
+from textdae.core.layout import CARD, MANIFEST, MODEL, PUSHED, REPORT, TRAINING_STATE
+from textdae.core.names import HubName, is_local, public
+from textdae.core.settings.reader import from_anyone, to_yaml
+from textdae.hub.vetting.folder import vet
+from textdae.report.card import NAME, SELF, checkpoint_card, embeddings_card
+
+Files = dict[str, Path | bytes]
+"""Path in the repository -> where the content lies, or the content."""
+
+_PLACES = ("source", "held_out_source", "test_source", "from_pretrained")
+"""Settings that may name a path."""
+_OURS = ("output_dir", "cache_dir", "dataloader_num_workers", "hub")
+"""Settings that belong to a machine and its owner."""
+
+
+class Upload(NamedTuple):
+    """What is to be in a repository."""
+
+    kind: str
+    """model or dataset."""
+    files: Files
+    left_out: list[str]
+    """What else lies in the folder, and stays here."""
+
+    def owns(self, path: str) -> bool:
+        """Whether a file that is in the repository belongs to an upload like this one, and goes if it has none such."""
+        names = ("data/train-*.parquet",) if self.kind == "dataset" else (*MODEL, *REPORT, *TRAINING_STATE)
+        return any(fnmatch.fnmatchcase(path, name) for name in names)
+
+
+def upload_of(path: Path, training_state: bool, name: HubName) -> Upload:
+    """What goes up of a checkpoint folder, a run's folder, or a file of vectors.
+
+    Raises:
+        SettingsError: it is none of them, or lacks a part.
+    """
+    path = path.resolve()
+    try:
+        if path.is_file():
+            return _vectors(path, name)
+        return _model(path, training_state, name)
+    except TextdaeError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SettingsError(f"{path}: cannot be pushed: {first_line(error)}") from None
+
+
+def _vectors(path: Path, name: HubName) -> Upload:
+    if path.suffix != ".parquet":
+        raise SettingsError(
+            f"{path}: of files only vectors can be pushed, as Parquet: textdae embed ... -o vectors.parquet"
+        )
+    card = embeddings_card(path).replace(SELF, _as_written(name)).encode()
+    return Upload("dataset", {"data/train-00000-of-00001.parquet": path, CARD: card}, [])
+
+
+def _model(path: Path, training_state: bool, name: HubName) -> Upload:
+    if not (path / "config.json").exists():
+        raise SettingsError(f"{path}: no config.json, so there is no model to push")
+    vet(path)
+    run = path.parent.parent if path.parent.name == "checkpoints" else path
+    wanted = (*MODEL, *(TRAINING_STATE if training_state else ()))
+    files: Files = {
+        file.relative_to(path).as_posix(): file
+        for pattern in wanted
+        for file in sorted(path.glob(pattern))
+        if file.is_file()
+    }
+    if not any(file.startswith("model") and file.endswith(".safetensors") for file in files):
+        raise SettingsError(f"{path}: no weights (model.safetensors), so there is no model to push")
+    if training_state:
+        _check_state(path, files)
+    # What was measured at the end of a run is not true of a checkpoint before it.
+    report = REPORT if run == path else ("settings.yaml", "versions.json")
+    files |= {file: run / file for file in report if (run / file).is_file()}
+    if "settings.yaml" in files:
+        settings = from_anyone((run / "settings.yaml").read_text(encoding="utf-8"), "settings.yaml")
+        files["settings.yaml"] = to_yaml(without_places(settings)).encode()
+    card = _card(path, training_state).replace(SELF, _as_written(name)).replace(NAME, str(name))
+    files[CARD] = card.encode()
+    here = {file.name for file in path.iterdir()} - {PUSHED}
+    return Upload("model", files, sorted(here - {file.split("/")[0] for file in files}))
+
+
+def _check_state(path: Path, files: Files) -> None:
+    """Refuse to send a state that nobody could resume from."""
+    if MANIFEST not in files:
+        raise SettingsError(f"{path}: no training_state.json; the training state lies in checkpoints/step-*")
+    lacking = sorted(json.loads((path / MANIFEST).read_text(encoding="utf-8")).keys() - files.keys())
+    if lacking:
+        raise SettingsError(
+            f"{path}: {lacking[0]} belongs to the checkpoint, but is nothing that may be sent"
+        )
+
+
+def _as_written(name: HubName) -> str:
+    """The name within the quotes of a Python call."""
+    return f'{name.id}", revision="{name.revision}' if name.revision else name.id
+
+
+def without_places(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run, without where things lie on a machine and what is its owner's.
+
+    A path is left as one of a file that is nowhere, never as what could be the name of a repository.
+    """
+
+    def clean(key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return without_places(value)
+        return (
+            f"./{public(value)}" if key in _PLACES and isinstance(value, str) and is_local(value) else value
+        )
+
+    return {key: clean(key, value) for key, value in settings.items() if key not in _OURS}
+
+
+def _card(path: Path, training_state: bool) -> str:
+    """The card that the run wrote; a checkpoint from the midst of a run has a shorter one."""
+    if (path / CARD).is_file():
+        return (path / CARD).read_text(encoding="utf-8")
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    step = re.fullmatch(r"step-(\d+)", path.name)
+    return checkpoint_card(config, int(step[1]) if step else None, training_state)

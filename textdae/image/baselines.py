@@ -1,0 +1,252 @@
+"""Rivals of an image denoiser that learn no representation, and the measures that all are compared by.
+
+Each rival is a function from a corrupted batch to images; what it has to know it counts on the training images.
+
+B batch, C channels, H, W pixels, D = C H W values of an image, M training images that were looked at.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+from torch import Tensor
+
+from textdae.core.errors import SettingsError
+from textdae.core.examples import Examples
+from textdae.core.noise import Corrupted, Noise
+from textdae.training.evaluation import frozen, spread
+
+Rebuild = Callable[[Corrupted], np.ndarray]
+"""A corrupted batch -> what a rival makes of it. (B, C, H, W)."""
+
+MOST_VALUES = 4096
+"""Images of more values than this have no linear floors: their covariance would not fit."""
+_MOST_CONDITIONAL = 1024  # a system of equations for each image
+_MOST_IMAGES = 20_000
+_AT_ONCE = 1024  # images, of which a batch is held in memory
+_BLURS = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
+
+
+def require_images_extra() -> None:
+    """Say at once, rather than at the end of a run, that scikit-image is missing.
+
+    Raises:
+        SettingsError: names the command that installs it.
+    """
+    try:
+        import skimage.metrics  # noqa: F401
+    except ModuleNotFoundError:
+        raise SettingsError(
+            "images are measured with scikit-image; run: pip install 'textdae[images]'"
+        ) from None
+
+
+class Quality:
+    """Adds up how far images are from the clean ones.
+
+    MSE is over the scored pixels. PSNR is that of this pooled MSE, for pixels in [0, 1]. SSIM (Wang et al. 2004) is
+    the mean over images, with the unscored pixels left as the encoder sees them.
+    """
+
+    def __init__(self) -> None:
+        self._error, self._scored, self._ssim, self._images = 0.0, 0, 0.0, 0
+
+    def add(self, corrupted: Corrupted, rebuilt: np.ndarray) -> None:
+        """Compare images (B, C, H, W) with the clean ones."""
+        from skimage.metrics import structural_similarity
+
+        clean, where = corrupted.target.numpy(), corrupted.where.numpy()
+        shown = np.where(where, rebuilt, corrupted.inputs["pixel_values"].numpy()).astype(np.float32)
+        self._error += float(np.square(np.where(where, rebuilt - clean, 0), dtype=np.float64).sum())
+        self._scored += int(where.sum())
+        # The window is the usual one of 7 pixels, or the largest odd one that fits.
+        window = min(7, (min(clean.shape[2:]) - 1) // 2 * 2 + 1)
+        if window >= 3:
+            for one, other in zip(clean, shown, strict=True):
+                options = {"win_size": window, "data_range": 1.0, "channel_axis": 0}
+                self._ssim += float(structural_similarity(one, other, **options))
+            self._images += len(clean)
+
+    def row(self) -> dict[str, float]:
+        """Loss (the MSE, once more by its own name), PSNR in dB (at most 120), and SSIM where an image is large enough."""
+        mse = self._error / max(self._scored, 1)
+        row = {"loss": mse, "mse": mse, "psnr": -10 * math.log10(max(mse, 1e-12))}
+        return row | ({"ssim": self._ssim / self._images} if self._images else {})
+
+
+def measure(
+    rebuilds: Mapping[str, Rebuild], examples: Examples, noise: Noise, numbers: Tensor, batch_size: int = 128
+) -> tuple[dict[str, dict[str, float]], int]:
+    """The row of each rebuilder on the examples of these numbers (n,), and how many pixels were scored."""
+    quality = {name: Quality() for name in rebuilds}
+    scored = 0
+    for batch in numbers.split(batch_size):
+        corrupted = frozen(examples, noise, batch)
+        scored += int(corrupted.where.sum())
+        for name, rebuild in rebuilds.items():
+            quality[name].add(corrupted, rebuild(corrupted))
+    return {name: each.row() for name, each in quality.items()}, scored
+
+
+def image_floors(
+    train: Examples, noise: Noise, kinds: Sequence[str], code_size: int | None
+) -> dict[str, Rebuild]:
+    """The rivals for images corrupted by `noise`.
+
+    Args:
+        kinds: what the noise is, by the names of the settings.
+        code_size: K of the bottleneck, which PCA is given too; None where there is none.
+    """
+    numbers = spread(len(train), _MOST_IMAGES)
+    rivals: dict[str, Rebuild] = {}
+    kinds = list(kinds)
+    if kinds == ["none"]:
+        rivals["mean image"] = _mean(train, numbers)
+    else:
+        rivals["noisy"] = _pixels
+        rivals["clipped"] = _clipped
+        rivals["median 3x3"] = _median
+        best = _best_blur(train, noise, spread(len(train), 256))
+        rivals[f"blur {best:g}"] = _blur(best)
+    values = math.prod(train.batch(numbers[:1])["pixel_values"].shape[1:])
+    if values > MOST_VALUES:
+        return rivals
+    if kinds == ["gaussian"] and noise.level.start == noise.level.end:
+        rivals["linear denoiser"] = _linear_gaussian(train, numbers, noise.level.end)
+    elif len(kinds) == 1 and kinds[0] in ("patches", "blocks", "pixels") and values <= _MOST_CONDITIONAL:
+        rivals["linear-Gaussian"] = _conditional(train, numbers)
+    elif kinds != ["none"]:
+        rivals["linear denoiser"] = _least_squares(train, noise, numbers)
+    if code_size is not None and code_size < values:
+        rivals[f"PCA {code_size}"] = _pca(train, numbers, code_size)
+    return rivals
+
+
+def _pixels(corrupted: Corrupted) -> np.ndarray:
+    return corrupted.inputs["pixel_values"].numpy()
+
+
+def _clipped(corrupted: Corrupted) -> np.ndarray:
+    return _pixels(corrupted).clip(0, 1)
+
+
+def _median(corrupted: Corrupted) -> np.ndarray:
+    from scipy.ndimage import median_filter
+
+    filtered: np.ndarray = median_filter(_clipped(corrupted), (1, 1, 3, 3), mode="nearest")
+    return filtered
+
+
+def _blur(sigma: float) -> Rebuild:
+    def rebuild(corrupted: Corrupted) -> np.ndarray:
+        from scipy.ndimage import gaussian_filter
+
+        blurred: np.ndarray = gaussian_filter(_clipped(corrupted), (0, 0, sigma, sigma), mode="nearest")
+        return blurred
+
+    return rebuild
+
+
+def _best_blur(train: Examples, noise: Noise, numbers: Tensor) -> float:
+    corrupted = frozen(train, noise, numbers)
+    clean, where = corrupted.target.numpy(), corrupted.where.numpy()
+    errors = {sigma: float(np.square((_blur(sigma)(corrupted) - clean) * where).sum()) for sigma in _BLURS}
+    return min(errors, key=errors.__getitem__)
+
+
+def _flat(train: Examples, numbers: Tensor) -> Iterator[np.ndarray]:
+    """Training images in batches, one a row. (at most 1,024, D), float64."""
+    for part in numbers.split(_AT_ONCE):
+        yield train.batch(part)["pixel_values"].flatten(1).numpy().astype(np.float64)
+
+
+def _moments(train: Examples, numbers: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (D,) and covariance (D, D) of the training images, in float64."""
+    mean = _mean_of(train, numbers)
+    covariance = np.zeros((len(mean), len(mean)))
+    for images in _flat(train, numbers):
+        images -= mean
+        covariance += images.T @ images
+    return mean, covariance / len(numbers)
+
+
+def _mean_of(train: Examples, numbers: Tensor) -> np.ndarray:
+    return np.sum([images.sum(0) for images in _flat(train, numbers)], 0) / len(numbers)
+
+
+def _mean(train: Examples, numbers: Tensor) -> Rebuild:
+    mean = _mean_of(train, numbers)
+
+    def rebuild(corrupted: Corrupted) -> np.ndarray:
+        shape = corrupted.target.shape
+        return np.broadcast_to(mean.reshape(1, *shape[1:]), shape)
+
+    return rebuild
+
+
+def _affine(weight: np.ndarray, mean_in: np.ndarray, mean_out: np.ndarray) -> Rebuild:
+    """x -> mean_out + (x - mean_in) weight, clipped."""
+
+    def rebuild(corrupted: Corrupted) -> np.ndarray:
+        noisy = _pixels(corrupted)
+        flat = mean_out + (noisy.reshape(len(noisy), -1) - mean_in) @ weight
+        clipped: np.ndarray = flat.reshape(noisy.shape).clip(0, 1)
+        return clipped
+
+    return rebuild
+
+
+def _linear_gaussian(train: Examples, numbers: Tensor, sigma: float) -> Rebuild:
+    """The best linear denoiser of Gaussian noise, C (C + sigma^2 I)^-1 around the mean (Wiener 1949), clipped."""
+    mean, covariance = _moments(train, numbers)
+    noisy = covariance + sigma**2 * np.eye(len(mean))
+    return _affine(np.linalg.solve(noisy, covariance), mean, mean)
+
+
+def _least_squares(train: Examples, noise: Noise, numbers: Tensor) -> Rebuild:
+    """The best affine map from noisy to clean training images, for noises without a closed form; clipped."""
+
+    def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for part in numbers.split(_AT_ONCE):
+            corrupted = frozen(train, noise, part)
+            noisy, clean = corrupted.inputs["pixel_values"], corrupted.target
+            yield (
+                noisy.flatten(1).numpy().astype(np.float64),
+                clean.flatten(1).numpy().astype(np.float64),
+            )
+
+    sums = [(noisy.sum(0), clean.sum(0)) for noisy, clean in pairs()]
+    mean_in, mean_out = (np.sum(side, 0) / len(numbers) for side in zip(*sums, strict=True))
+    covariance = 1e-4 * np.eye(len(mean_in))  # pixels that never change
+    cross = np.zeros_like(covariance)
+    for noisy, clean in pairs():
+        noisy -= mean_in
+        covariance += noisy.T @ noisy / len(numbers)
+        cross += noisy.T @ (clean - mean_out) / len(numbers)
+    return _affine(np.linalg.solve(covariance, cross), mean_in, mean_out)
+
+
+def _conditional(train: Examples, numbers: Tensor) -> Rebuild:
+    """Hidden pixels as the mean of a Gaussian with the training images' moments, given those that are seen; clipped."""
+    mean, covariance = _moments(train, numbers)
+    covariance += 1e-4 * np.eye(len(mean))  # pixels that never change
+
+    def rebuild(corrupted: Corrupted) -> np.ndarray:
+        noisy = _pixels(corrupted)
+        hidden = corrupted.inputs["hidden"].expand(noisy.shape).flatten(1).numpy()
+        rebuilt = noisy.reshape(len(noisy), -1).copy()
+        for image, missing in zip(rebuilt, hidden, strict=True):
+            seen = ~missing
+            weight = np.linalg.solve(covariance[np.ix_(seen, seen)], image[seen] - mean[seen])
+            image[missing] = mean[missing] + covariance[np.ix_(missing, seen)] @ weight
+        clipped: np.ndarray = rebuilt.reshape(noisy.shape).clip(0, 1)
+        return clipped
+
+    return rebuild
+
+
+def _pca(train: Examples, numbers: Tensor, size: int) -> Rebuild:
+    """The noisy image on the K directions in which the training images vary most: the best linear autoencoder."""
+    mean, covariance = _moments(train, numbers)
+    directions = np.linalg.eigh(covariance)[1][:, -size:]
+    return _affine(directions @ directions.T, mean, mean)

@@ -1,0 +1,50 @@
+"""The model card of an image denoiser."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from textdae.core.escape import for_markdown
+from textdae.image.settings import ImagePretrainSettings, settled
+from textdae.report.card import SELF, noise_in_words, run_card
+from textdae.report.card_data import front_matter
+
+
+def image_card(
+    settings: ImagePretrainSettings,
+    metrics: Mapping[str, Any],
+    notes: Sequence[str],
+    pictures: Sequence[str],
+) -> str:
+    """The README.md of an image denoiser."""
+    stock = settings.model.type == "vit"
+    # Only the stock model can be loaded by a program that has never heard of textdae.
+    ours = "" if stock else "import textdae  # makes AutoModel know this model\n"
+    auto = "AutoModelForMaskedImageModeling" if stock else "AutoModel"
+    noise = "; then ".join(
+        noise_in_words(each) for each in settings.evaluate.noise or settled(settings.noise)
+    )
+    base = settings.model.from_pretrained
+    return run_card(
+        settings, metrics, notes,
+        head=front_matter(
+            settings, metrics["held_out"], "image-to-image", ["denoising-autoencoder", settings.model.type], None, base
+        ),
+        base=base,
+        title="An image denoiser, pretrained with textdae",
+        idea=f"""The encoder sees a corrupted image, the decoder gives back the image from before the noise. It is
+{"a stock " if stock else "an " if settings.model.type == "autoencoder" else "a "}`{metrics["architecture"]}` of \
+{metrics["parameters"] / 1e6:.2f} M parameters.""",
+        question=f"""Held-out images under the noise "{for_markdown(noise)}", the same at every evaluation ({metrics["scored"]:,} pixel values
+scored). PSNR is that of the pooled MSE, for pixels in [0, 1]. A floor is the score of a rival that learns no
+representation.""",
+        table=metrics["held_out"],
+        noise="; then ".join(noise_in_words(each) for each in settings.noise),
+        pictures="\n\n".join(f"![{name.removesuffix('.png')}]({name})" for name in [*pictures, "loss.png"]),
+        example="images",
+        load=f"""{ours}from transformers import {auto}
+
+model = {auto}.from_pretrained("{SELF}")
+reconstruction = model(pixel_values).reconstruction  # pixels in [0, 1], (batch, channels, height, width)""",
+        limits="""A small model of the images above, at their size. Other images, and other noises than its own, it treats as if they
+were these.""",
+    )  # fmt: skip

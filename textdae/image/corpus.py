@@ -1,0 +1,248 @@
+"""The image corpus: source -> pictures -> pixels on disk, cached by its content.
+
+N images of one side, B batch, C channels, H = W pixels.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from textdae.core.cache import cache_root, cached, digest
+from textdae.core.errors import SettingsError
+from textdae.core.progress import Progress
+from textdae.core.split import check_apart, is_held_out, named_as, other_source, settled_share
+from textdae.image.pictures import UnusablePicture, fit
+from textdae.image.settings import ImageDataSettings
+from textdae.image.sources import ImageSource, open_images
+
+_VERSION = 3
+
+
+class Images:
+    """Clean images, numbered from 0.
+
+    Args:
+        folder: one side of a prepared corpus; its pixels are memory-mapped, not read.
+
+    Attributes:
+        pixels: *Shape:* (N, C, H, W), uint8.
+        labels: the class of each image, -1 where there is none. *Shape:* (N,), int64.
+        classes: their names.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        info = json.loads((folder / "info.json").read_text())
+        shape = (info["images"], info["channels"], info["image_size"], info["image_size"])
+        path = folder / "pixels.bin"
+        self.pixels: np.ndarray = (
+            np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
+        )
+        self.labels = torch.from_numpy(np.load(folder / "labels.npy"))
+        self.classes: list[str] = info["classes"]
+        self.image_size, self.channels = info["image_size"], info["channels"]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any image has a class."""
+        return bool((self.labels >= 0).any())
+
+    def batch(self, images: Iterable[int] | Tensor) -> dict[str, Tensor]:
+        """The clean images of these numbers: `pixel_values` in [0, 1]. *Shape:* (B, C, H, W), float32."""
+        rows = self.pixels[np.asarray(images, dtype=np.int64)]
+        return {"pixel_values": torch.from_numpy(rows).float() / 255}
+
+
+class ImageCorpus(NamedTuple):
+    """A corpus that is ready to train on."""
+
+    train: Images
+    held_out: Images
+    facts: dict[str, Any]
+    """What makes these images, by the setting that says so; the same for the same pixels on the same sides."""
+    notes: list[str]
+    """What was read, and what was changed or left out."""
+
+
+def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
+    """Read and resize a corpus, or find it prepared.
+
+    Args:
+        whole: leave it undivided: all of it in `train`, the other side empty.
+
+    Raises:
+        SettingsError: the corpus cannot be read, or one side of it is empty.
+    """
+    source, other, share = (open_images(data), None, 0.0) if whole else _sources(data)
+    facts = _facts(data, source, other, share)
+    folder = _folder(data, facts)
+    cached(folder, lambda temporary: _write(temporary, source, other, share, data))
+
+    train, held_out = (Images(folder / side) for side in ("train", "held_out"))
+    for side, name in (
+        (train, "data.source"),
+        (held_out, "data.held_out_source" if other else "data.held_out"),
+    ):
+        if not len(side) and not (whole and side is held_out):
+            why = "no image could be used" if other or not len(held_out) + len(train) else f"none of {len(train) + len(held_out)} images fell to this side; give more, or another share"  # fmt: skip
+            raise SettingsError(f"{name}: {why}")
+    notes = source.left_out + (other.left_out if other else Counter())
+    notes += Counter(json.loads((folder / "notes.json").read_text()))
+    size = f"{train.image_size} x {train.image_size}, {'grey' if train.channels == 1 else 'colour'}"
+    labels = f", {len(train.classes)} classes" if train.has_labels else ", no labels"
+    return ImageCorpus(
+        train,
+        held_out,
+        facts | {"data.image_size": train.image_size, "data.channels": train.channels},
+        [
+            f"{source.name}: {len(train):,} images, {size}{labels}; held out {len(held_out):,}"
+            + (f" of {other.name}" if other else ""),
+            *(f"{what}: {count:,}" for what, count in notes.items()),
+        ],
+    )
+
+
+def is_prepared(data: ImageDataSettings) -> bool:
+    """Whether just this corpus has been prepared before."""
+    return _folder(data, _facts(data, *_sources(data))).is_dir()
+
+
+def _sources(data: ImageDataSettings) -> tuple[ImageSource, ImageSource | None, float]:
+    """What is trained on, what is evaluated on where it is another source, and else the share that is kept apart."""
+    source, other_data = open_images(data), other_source(data)
+    with named_as("held_out"):
+        other = open_images(other_data) if other_data else None
+    check_apart(data, {"train": source.fingerprint} | ({"held_out": other.fingerprint} if other else {}))
+    return source, other, 0.0 if other else data.held_out
+
+
+def _facts(
+    data: ImageDataSettings, source: ImageSource, other: ImageSource | None, share: float
+) -> dict[str, Any]:
+    reading = data.model_dump(include={"image_size", "channels", "background", "on_error", "max_images"})
+    return {
+        "data.source": source.fingerprint,
+        "data.held_out": other.fingerprint if other else share,
+        **{f"data.{key}": value for key, value in reading.items()},
+    }
+
+
+def _folder(data: ImageDataSettings, facts: dict[str, Any]) -> Path:
+    """Where the prepared corpus lies."""
+    return cache_root(data.cache_dir) / f"images-{digest('images', _VERSION, facts)}"
+
+
+def _write(
+    folder: Path, source: ImageSource, other: ImageSource | None, share: float, data: ImageDataSettings
+) -> None:
+    notes: Counter[str] = Counter()
+    contents = (found.picture.tobytes() for found in Reader(data, Counter()).read(source))
+    if (settled := settled_share(contents, share)) != share:
+        notes[f"put on a side that data.held_out={share:g} left empty"], share = 1, settled
+    reader = Reader(data, notes)
+    labels: dict[str, list[Any]] = {"train": [], "held_out": []}
+    streams = {}
+    for side in labels:
+        (folder / side).mkdir()
+        streams[side] = open(folder / side / "pixels.bin", "wb")  # noqa: SIM115
+    try:
+        for origin in (source, other) if other else (source,):
+            with Progress("reading images", origin.size, "images") as progress:
+                for found in progress.over(reader.read(origin)):
+                    # By the picture itself, so that at another size it falls on the same side.
+                    apart = origin is other or is_held_out(found.picture.tobytes(), share)
+                    side = "held_out" if apart else "train"
+                    streams[side].write(found.pixels.tobytes())
+                    labels[side].append(found.label)
+    finally:
+        for stream in streams.values():
+            stream.close()
+    number, classes = _classes({label for side in labels.values() for label in side}, source.class_names)
+    for side, given in labels.items():
+        info = {
+            "images": len(given),
+            "image_size": reader.size or 0,
+            "channels": reader.channels or 0,
+            "classes": classes,
+        }
+        (folder / side / "info.json").write_text(json.dumps(info))
+        numbers = [-1 if label is None else number[label] for label in given]
+        np.save(folder / side / "labels.npy", np.array(numbers, np.int64))
+    (folder / "notes.json").write_text(json.dumps(notes))
+
+
+def _classes(labels: set[Any], names: list[str] | None) -> tuple[dict[Any, int], list[str]]:
+    """The number of each label, and the names by number."""
+    known = labels - {None}
+    if names and all(isinstance(label, int) and label < len(names) for label in known):
+        return {label: max(label, -1) for label in known}, names
+    # Numbers in their own order, names in that of the alphabet.
+    ordered = sorted(known, key=lambda label: (isinstance(label, str), label))
+    return {label: index for index, label in enumerate(ordered)}, [str(label) for label in ordered]
+
+
+class Found(NamedTuple):
+    """A picture that can be used."""
+
+    row: int
+    """Its place in the source."""
+    picture: Image.Image
+    """As it came."""
+    pixels: np.ndarray
+    """As it is used. (C, H, W), uint8."""
+    label: Any
+    """None where it has none."""
+
+
+class Reader:
+    """Brings every picture to one size and one number of channels; the first one settles what is left open."""
+
+    def __init__(self, data: ImageDataSettings, notes: Counter[str]) -> None:
+        self.data, self.notes = data, notes
+        self.size: int | None = data.image_size
+        self.channels: int | None = data.channels
+        self._first = ""
+
+    def read(self, source: ImageSource) -> Iterator[Found]:
+        """Every picture that can be used."""
+        done = 0
+        for row, (name, open_picture, label) in enumerate(source):
+            if self.data.max_images and done >= self.data.max_images:
+                self.notes[f"stopped at data.max_images = {self.data.max_images:,}"] = 1
+                return
+            try:
+                picture = open_picture(self.notes)
+                pixels = self._bring(picture, name)
+            except UnusablePicture as error:
+                if self.data.on_error == "stop":
+                    raise SettingsError(f"{error}; or set data.on_error=skip") from None
+                self.notes["pictures skipped, not usable"] += 1
+                continue
+            done += 1
+            yield Found(row, picture, pixels, label)
+
+    def _bring(self, picture: Any, name: str) -> np.ndarray:
+        width, height = picture.size
+        if self.size is None:
+            if width != height:
+                raise UnusablePicture(
+                    f"{name}: {width} x {height}, not square; set data.image_size=64, say, and it is resized and cropped"
+                )
+            self.size, self._first = width, name
+        if self.data.image_size is None and (width, height) != (self.size, self.size):
+            raise UnusablePicture(
+                f"{name}: {width} x {height}, but {self._first} is {self.size} x {self.size}; "
+                f"set data.image_size={self.size}, and all are resized and cropped"
+            )
+        if self.channels is None:
+            self.channels = 1 if picture.mode == "L" else 3
+        return fit(picture, self.size, self.channels, self.notes)

@@ -1,0 +1,171 @@
+"""Give back the clean picture behind a noisy one.
+
+C channels, H, W pixels.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from textdae.core.errors import SettingsError, memory_refused
+from textdae.image.loading import load_image
+from textdae.image.model import ImageDenoiser
+from textdae.image.pictures import fit, read_picture
+from textdae.image.settings import ImageDataSettings
+from textdae.image.spec import SUFFIXES
+from textdae.image.unet import UNet
+from textdae.training.hardware import choose_device
+
+_TILE = 512
+
+
+@memory_refused("take a smaller picture or a smaller model")
+def denoise_pictures(
+    model: str | Path | ImageDenoiser,
+    source: str | Path,
+    output: str | Path,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[str]:
+    """Write the clean version of a picture, or of every picture in a folder; return a line for each.
+
+    A U-Net keeps the picture's size. An autoencoder or a ViT has one size of its own, to which the picture is brought.
+    A grey model takes the channels of a colour picture one by one.
+
+    Args:
+        model: a checkpoint, by its folder or its Hub id; or a loaded model, which computes on the device it lies on.
+        source: a picture, or a folder of them.
+        output: the picture or the folder to write.
+        say: called with each line as soon as it is known.
+
+    Raises:
+        SettingsError: no such checkpoint or picture, or one that cannot be used; of a folder only after all the others.
+    """
+    lines = []
+    for line in _denoised(model, Path(source).expanduser(), Path(output).expanduser()):
+        lines.append(line)
+        say(line)
+    return lines
+
+
+def denoise_lines(checkpoint: str, source: str, output: Path | None, steps: int, top: int) -> Iterator[str]:
+    """The lines of `textdae denoise`: one for each picture that is written.
+
+    Raises:
+        SettingsError: there is no `output`; or see `denoise_pictures`.
+    """
+    if output is None:
+        raise SettingsError("denoise: say where to write the clean picture, e.g. -o clean.png")
+    yield from _denoised(checkpoint, Path(source).expanduser(), output.expanduser())
+
+
+def _denoised(model: str | Path | ImageDenoiser, source: Path, output: Path) -> Iterator[str]:
+    pairs, failed = _pairs(source, output), 0
+    denoiser = model if isinstance(model, ImageDenoiser) else load_image(model).to(choose_device())
+    for file, target in pairs:
+        try:
+            line = _denoise(denoiser, file, target)
+        except SettingsError as error:
+            if len(pairs) == 1:
+                raise
+            failed += 1
+            line = f"left out: {error}"
+        yield line
+    if failed:
+        raise SettingsError(
+            f"denoise: {failed:,} of {len(pairs):,} pictures could not be used; the others are done"
+        )
+
+
+def _denoise(denoiser: ImageDenoiser, file: Path, target: Path) -> str:
+    notes: Counter[str] = Counter()
+    pixels = _read(file, denoiser, notes)
+    rebuilt = rebuild(denoiser, pixels)
+    _write(rebuilt, target)
+    change = float((rebuilt - pixels).square().mean()) ** 0.5
+    size = f"{pixels.shape[2]} x {pixels.shape[1]}"
+    return "; ".join([f"{file} -> {target} ({size}, root mean square change {change:.3f})", *notes])
+
+
+def rebuild(denoiser: ImageDenoiser, pixels: Tensor) -> Tensor:
+    """What the model makes of one picture (C, H, W); a U-Net takes a large one in tiles, the same to rounding."""
+    device = next(denoiser.parameters()).device
+    # A grey model sees a colour picture as a batch of its channels.
+    batch = pixels[:, None] if len(pixels) > denoiser.model.config.num_channels else pixels[None]
+    height, width = batch.shape[2:]
+    side = _TILE if isinstance(denoiser.model, UNet) else max(height, width)
+    margin = _reach(denoiser.model)
+    rebuilt = torch.empty_like(batch)
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            # What lies further away than the margin has no influence on a tile; both are multiples of four, as the
+            # steps between sizes are.
+            above, before = max(0, top - margin), max(0, left - margin)
+            part = batch[:, :, above : top + side + margin, before : left + side + margin]
+            with torch.no_grad():
+                done = denoiser.rebuild({"pixel_values": part.to(device)}).cpu()
+            tile = done[:, :, top - above :, left - before :][:, :, :side, :side]
+            rebuilt[:, :, top : top + side, left : left + side] = tile
+    return rebuilt.view_as(pixels)
+
+
+def _reach(model: Any) -> int:
+    """How far a pixel of a U-Net has an influence: two convolutions a block, at half, at quarter and at half size."""
+    reach: int = 16 * model.config.num_hidden_layers + 8
+    return reach
+
+
+def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:
+    """The pictures to read, each with the file to write."""
+    if source.is_dir():
+        found = sorted(f for f in source.rglob("*") if f.name.lower().endswith(SUFFIXES) and f.is_file())
+        if not found:
+            raise SettingsError(f"denoise: no picture in the folder {source} ({', '.join(SUFFIXES)})")
+        if output.resolve().is_relative_to(source.resolve()):
+            raise SettingsError(f"denoise: {output} lies inside {source}; give another place with -o")
+        pairs = [(file, (output / file.relative_to(source)).with_suffix(".png")) for file in found]
+        twice = [target for target, count in Counter(target for _, target in pairs).items() if count > 1]
+        if twice:
+            raise SettingsError(f"denoise: several pictures would be written to {twice[0]}; rename one")
+        return pairs
+    if not source.is_file():
+        raise SettingsError(f"denoise: no such picture or folder: {source}")
+    target = output / f"{source.stem}.png" if output.is_dir() else output
+    if target.suffix.lower() not in SUFFIXES:
+        raise SettingsError(f"denoise: -o {output} names no picture; end it in .png")
+    if target.exists() and target.samefile(source):
+        raise SettingsError(f"denoise: {source} would be written over; give another place with -o")
+    return [(source, target)]
+
+
+def _read(file: Path, denoiser: ImageDenoiser, notes: Counter[str]) -> Tensor:
+    """A picture as the model takes it: (C, H, W) in [0, 1], with three channels for a grey model too if it has them."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from None
+    picture = read_picture(content, str(file), ImageDataSettings(background="white"), notes)
+    config = denoiser.model.config
+    if isinstance(denoiser.model, UNet):
+        pixels = np.array(picture, np.uint8)  # a copy: Pillow lends its own
+        pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    else:
+        pixels = np.array(fit(picture, config.image_size, 1 if picture.mode == "L" else 3, notes))
+    if len(pixels) < config.num_channels:
+        pixels = np.repeat(pixels, config.num_channels, 0)
+        notes["grey pictures given three equal channels"] += 1
+    return torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255
+
+
+def _write(pixels: Tensor, target: Path) -> None:
+    values = (pixels * 255).round().byte().numpy()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0)).save(target)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"denoise: {target}: cannot be written: {error}") from None

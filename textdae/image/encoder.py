@@ -1,0 +1,192 @@
+"""Our own image encoders, and stock ones, frozen.
+
+n examples, L places, D width of the embedding, C, H, W channels and pixels.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from textdae.core.cache import digest
+from textdae.core.errors import SettingsError, first_line
+from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
+from textdae.hub.locate import locate
+from textdae.image.corpus import Reader
+from textdae.image.settings import ImageEmbedSettings
+from textdae.image.sources import open_images
+
+_GRID = 4
+"""Cells along a side of the `grid` pooling."""
+
+
+class ImageEncoder(StockEncoder):
+    """One of our image encoders, or any stock `AutoModel` of images.
+
+    Args:
+        checkpoint: folder or Hub id.
+        view: an autoencoder has its `code`, whatever the pooling; others `mean`, `grid`, and a ViT `cls`.
+        batch_size: images in one forward pass.
+        pretrained: False: random weights in its place.
+
+    Attributes:
+        image_size, channels: of the images that it takes.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        view: View = LAST_MEAN,
+        batch_size: int = 256,
+        precision: str = "auto",
+        pretrained: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(checkpoint, precision, pretrained, seed)
+        self.image_size, self.channels, self.mean, self.deviation = image_input(
+            self.model.config, load_processor(checkpoint)
+        )
+        self.view, self.batch_size = view, batch_size
+        poolings: dict[int, list[str]] = {}
+        for number, pooling in self.views():
+            poolings.setdefault(number or 0, []).append(pooling)
+        if view.layer is not None and view.layer not in poolings:
+            raise SettingsError(f"layer: {checkpoint} has layers 0 to {max(poolings)}, got {view.layer}")
+        known = poolings[max(poolings) if view.layer is None else view.layer]
+        if view.pooling not in known and known != ["code"]:
+            raise SettingsError(
+                f"pooling: that layer of {checkpoint} has {' and '.join(known)}, got {view.pooling}"
+            )
+
+    def views(self) -> list[View]:
+        """Every layer from the last to the first, with what it can be pooled by."""
+        blank = np.zeros((self.channels, self.image_size, self.image_size), np.uint8)
+        layers = self._layers(self._pixels([blank]))
+        numbers = reversed(range(len(layers)))
+        return [View(number, pooling) for number in numbers for pooling in _poolings(layers[number])]
+
+    @torch.inference_mode()
+    def embed(self, examples: Sequence[np.ndarray], views: Sequence[View]) -> dict[View, np.ndarray]:
+        """Embed images (C, H, W), uint8."""
+        parts: dict[View, list[np.ndarray]] = {view: [] for view in views}
+        for begin in range(0, len(examples), self.batch_size):
+            layers = self._layers(self._pixels(examples[begin : begin + self.batch_size]))
+            for view, found in parts.items():
+                layer = layers[-1 if view.layer is None else view.layer]
+                pooling = "code" if layer.ndim == 2 else view.pooling
+                found.append(_POOL[pooling](layer).float().cpu().numpy())
+        return {view: np.concatenate(found) for view, found in parts.items()}
+
+    def _pixels(self, examples: Sequence[np.ndarray]) -> Tensor:
+        pixels = torch.from_numpy(np.stack(examples)).float() / 255
+        return ((pixels - self.mean) / self.deviation).to(self.device)
+
+    @torch.inference_mode()
+    def _layers(self, pixels: Tensor) -> list[Tensor]:
+        """What the encoder makes of images, layer by layer: (n, D), (n, L, D) or (n, D, H', W')."""
+        with self._autocast():
+            if hasattr(self.model, "features"):
+                layers: list[Tensor] = self.model.features(pixels)
+                return layers
+            output = self.model(pixels, output_hidden_states=True)
+            return [*output.hidden_states[:-1], output.last_hidden_state]
+
+
+def load_processor(checkpoint: str) -> Any:
+    """The image processor of a checkpoint, or None where it has none and takes pixels as they are.
+
+    Raises:
+        SettingsError: it has one that cannot be read.
+    """
+    from transformers import AutoImageProcessor
+
+    name = locate(checkpoint)
+    if not (Path(name) / "preprocessor_config.json").exists():
+        return None
+    try:
+        return AutoImageProcessor.from_pretrained(name, trust_remote_code=False, backend="pil")
+    except Exception as error:
+        raise SettingsError(
+            f"{checkpoint}: its image processor could not be loaded: {first_line(error)}"
+        ) from None
+
+
+def image_input(config: Any, processor: Any) -> tuple[int, int, Tensor, Tensor]:
+    """What images an encoder takes: their size, their channels, and the mean and deviation they are scaled by.
+
+    Raises:
+        SettingsError: neither says what size.
+    """
+    channels = getattr(config, "num_channels", 3)
+    mean, deviation = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+    size = None
+    if processor is not None:
+        if getattr(processor, "do_normalize", False):
+            mean, deviation = (
+                torch.tensor(values).view(-1, 1, 1) for values in (processor.image_mean, processor.image_std)
+            )
+        crop = getattr(processor, "crop_size", None) or getattr(processor, "size", None) or {}
+        size = crop.get("height") or crop.get("shortest_edge")
+    size = size or getattr(config, "image_size", None)
+    if not isinstance(size, int):
+        raise SettingsError("the checkpoint does not say what size its images have")
+    return size, channels, mean, deviation
+
+
+def _poolings(layer: Tensor) -> tuple[str, ...]:
+    if layer.ndim == 2:
+        return ("code",)
+    if layer.ndim == 4:
+        return ("grid", "mean")
+    return ("grid", "mean", "cls") if _has_cls(layer) else ("grid", "mean")
+
+
+def _has_cls(layer: Tensor) -> bool:
+    """Whether a position stands before the patches, which make a square. (n, L, D)."""
+    return math.isqrt(layer.shape[1]) ** 2 != layer.shape[1]
+
+
+def _places(layer: Tensor) -> Tensor:
+    """(n, L, D) or (n, D, H', W') -> (n, D, H', W')."""
+    if layer.ndim == 4:
+        return layer
+    side = math.isqrt(layer.shape[1])
+    return layer[:, -side * side :].mT.unflatten(2, (side, side))
+
+
+def _grid(layer: Tensor) -> Tensor:
+    places = _places(layer)
+    return F.adaptive_avg_pool2d(places.float(), min(_GRID, *places.shape[2:])).flatten(1)
+
+
+_POOL = {
+    "code": lambda layer: layer,
+    "mean": lambda layer: _places(layer).float().mean((2, 3)),
+    "grid": _grid,
+    "cls": lambda layer: layer[:, 0],
+}
+
+
+def open_pictures(checkpoint: str, settings: ImageEmbedSettings) -> tuple[ImageEncoder, Rows]:
+    """The encoder of a checkpoint, and the pictures of `data.source` in the size that it takes.
+
+    Raises:
+        SettingsError: either cannot be used.
+    """
+    view = View(settings.layer, settings.pooling)
+    encoder = ImageEncoder(checkpoint, view, settings.batch_size, settings.precision)
+    size = {"image_size": encoder.image_size, "channels": encoder.channels}
+    data = settings.data.model_copy(update=size)
+    pictures, notes = open_images(data), Counter[str]()
+
+    def read() -> Iterator[tuple[int, Any]]:
+        return ((found.row, found.pixels) for found in Reader(data, notes).read(pictures))
+
+    fingerprint = digest(pictures.fingerprint, data.model_dump(exclude={"cache_dir"}, mode="json"))
+    return encoder, Rows(fingerprint, read, lambda: notes + pictures.left_out)

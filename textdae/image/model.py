@@ -1,0 +1,273 @@
+"""An image model as a denoiser: our own autoencoder and U-Net, or the stock `ViTForMaskedImageModeling`.
+
+The loss is the squared error against the clean image; the stock ViT would compare with its own noisy input.
+
+B batch, C channels, H, W pixels, P patch size, N patches, D width of the embedding.
+"""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoConfig, PreTrainedModel, ViTConfig, ViTForMaskedImageModeling
+
+from textdae.core.building import build_seeded
+from textdae.core.denoiser import Denoiser
+from textdae.core.errors import SettingsError, first_line
+from textdae.core.noise import Corrupted
+from textdae.hub.locate import locate
+from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
+from textdae.image.spec import MODEL_TYPES
+from textdae.image.unet import UNet, UNetConfig
+from textdae.training.sharding import put
+
+_LOADERS = {
+    "textdae_autoencoder": Autoencoder,
+    "textdae_unet": UNet,
+    "vit": ViTForMaskedImageModeling,
+}
+assert tuple(_LOADERS) == MODEL_TYPES
+
+
+class ImageDenoiser(Denoiser):
+    """Encoder and decoder of an `Autoencoder` or a `UNet`.
+
+    Args:
+        model: has `encode` (pixels -> embedding) and `decode` (embedding -> pixels).
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def encode(self, inputs: dict[str, Tensor]) -> Tensor:
+        """`pixel_values` (B, C, H, W) -> embedding: the code (B, K), or features (B, D, H', W')."""
+        embedding: Tensor = self.model.encode(inputs["pixel_values"])
+        return embedding
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """Embedding -> pixels (B, C, H, W)."""
+        pixels: Tensor = self.model.decode(embedding)
+        return pixels
+
+    def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Squared error, summed."""
+        return F.mse_loss(reconstruction.float(), target, reduction="sum")
+
+    def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
+        """Everything is decoded; where it is scored is settled afterwards."""
+        return embedding, corrupted.target, corrupted.where
+
+    def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode whole images (B, C, H, W), and compare them where they are scored."""
+        clean, where = target
+        reconstruction = self.decode(embedding)[..., : clean.shape[-2], : clean.shape[-1]]
+        return self.loss(reconstruction * where, clean * where), reconstruction.detach()
+
+    def rebuild(self, inputs: dict[str, Tensor]) -> Tensor:
+        """What the model makes of noisy images, between black and white. (B, C, H, W), float32."""
+        height, width = inputs["pixel_values"].shape[-2:]
+        reconstruction = self.decode(self.encode(inputs))[..., :height, :width]
+        return reconstruction.float().clamp(0, 1)
+
+    @torch.no_grad()
+    def codes(self, images: Any, most: int = 5000) -> np.ndarray:
+        """The codes of the first clean images, at most so many. (n, K)."""
+        device = next(self.parameters()).device
+        parts = []
+        for numbers in torch.arange(min(len(images), most)).split(256):
+            pixels = images.batch(numbers)["pixel_values"].to(device)
+            parts.append(self.encode({"pixel_values": pixels}).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def decoded(self, codes: np.ndarray) -> np.ndarray:
+        """The images of codes (n, K), between black and white. (n, C, H, W)."""
+        device = next(self.parameters()).device
+        pixels = self.decode(torch.from_numpy(codes).float().to(device))
+        images: np.ndarray = pixels.float().clamp(0, 1).cpu().numpy()
+        return images
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The convolutions and matrices between the first and the last layer of the encoder and of the decoder."""
+        matrices: list[nn.Parameter] = self.model.hidden_matrices()
+        return matrices
+
+    def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write `config.json` and `model.safetensors`."""
+        self.model.save_pretrained(str(folder), state_dict=weights)
+
+    def load_pretrained(self, folder: Path) -> None:
+        """Take the weights of a checkpoint that `save_pretrained` wrote."""
+        put(self.model, load_image_model(str(folder)).state_dict())
+
+
+class PatchDenoiser(ImageDenoiser):
+    """A Vision Transformer that reads patches, and one linear layer that gives each patch back: the twin of BERT."""
+
+    def encode(self, inputs: dict[str, Tensor]) -> Tensor:
+        """`pixel_values`, and where a noise hides whole patches `hidden` (B, 1, H, W) -> embedding (B, N + 1, D)."""
+        masked = None
+        if "hidden" in inputs:
+            size = self.model.config.patch_size
+            # A patch of which a part can be seen is shown as it is.
+            masked = F.avg_pool2d(inputs["hidden"].float(), size).flatten(1) == 1
+        embedding: Tensor = self.model.vit(inputs["pixel_values"], bool_masked_pos=masked).last_hidden_state
+        return embedding
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """Embedding (B, N + 1, D) -> pixels (B, C, H, W); the first position stands for the whole image."""
+        patches = embedding[:, 1:].mT
+        side = self.model.config.image_size // self.model.config.patch_size
+        pixels: Tensor = self.model.decoder(patches.reshape(*patches.shape[:2], side, side))
+        return pixels
+
+    def optimize_for(self, device: torch.device, compile: bool, fast: bool = True) -> None:
+        """On the CPU plain attention is faster than sdpa's backward pass, compiled or not."""
+        if device.type == "cpu":
+            self.model.set_attn_implementation("eager")
+        super().optimize_for(device, compile, fast)
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The matrices of the Transformer layers."""
+        return [p for p in self.model.vit.layers.parameters() if p.ndim == 2]
+
+
+def build_image_denoiser(
+    settings: Any, image_size: int, channels: int, seed: int, check: Callable[[int], None] | None = None
+) -> ImageDenoiser:
+    """A denoiser with fresh weights (a pure function of the seed), or with those of `model.from_pretrained`.
+
+    Args:
+        check: see `build_seeded`.
+
+    Raises:
+        SettingsError: no such checkpoint, or sizes that do not fit the images or each other.
+    """
+    if settings.from_pretrained:
+        model = load_image_model(settings.from_pretrained)
+        check_fits(model, image_size, channels, f"model.from_pretrained: {settings.from_pretrained}")
+        return as_denoiser(model)
+    if settings.type == "autoencoder":
+        settings = settings.for_images(image_size)
+    sizes = {
+        "image_size": image_size,
+        "num_channels": channels,
+        "hidden_size": settings.hidden_size,
+        "num_hidden_layers": settings.num_hidden_layers,
+    }
+    try:
+        return as_denoiser(build_seeded(lambda: _fresh_model(settings, sizes), seed, check))
+    except (ValueError, TypeError, RuntimeError, KeyError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+        raise SettingsError(f"model: {settings.type} cannot be built so: {why}") from None
+
+
+def _fresh_model(settings: Any, sizes: dict[str, Any]) -> PreTrainedModel:
+    if settings.type == "autoencoder":
+        own = {"encoder": settings.encoder, "code_size": settings.code_size}
+        return Autoencoder(AutoencoderConfig(**sizes, **own))
+    if settings.type == "unet":
+        return UNet(UNetConfig(**sizes))
+    return ViTForMaskedImageModeling(_vit_config(settings, sizes))
+
+
+def _vit_config(settings: Any, sizes: dict[str, int]) -> ViTConfig:
+    if sizes["image_size"] % settings.patch_size:
+        raise SettingsError(
+            f"model.patch_size: patches of {settings.patch_size} pixels do not cover images of "
+            f"{sizes['image_size']} x {sizes['image_size']}; give a divisor of it"
+        )
+    stock = ViTConfig()
+    for key in settings.config:
+        if not hasattr(stock, key):
+            near = difflib.get_close_matches(key, list(stock.to_dict()), n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise SettingsError(f"model.config.{key}: ViTConfig has no such key{hint}")
+        if key in ("image_size", "num_channels", "patch_size", "encoder_stride"):
+            raise SettingsError(
+                f"model.config.{key}: follows from the images and from model.patch_size; leave it out"
+            )
+    own = {
+        "num_attention_heads": settings.num_attention_heads,
+        "intermediate_size": settings.intermediate_size,
+        "patch_size": settings.patch_size,
+        "encoder_stride": settings.patch_size,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    try:
+        return ViTConfig(**{**sizes, **own, **settings.config})
+    except Exception as error:  # the config class checks in its own way
+        why = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+        raise SettingsError(f"model: vit refuses these values: {why}") from None
+
+
+def as_denoiser(model: PreTrainedModel) -> ImageDenoiser:
+    """The denoiser around an image model."""
+    return PatchDenoiser(model) if isinstance(model, ViTForMaskedImageModeling) else ImageDenoiser(model)
+
+
+def check_fits(model: PreTrainedModel, image_size: int, channels: int, what: str) -> None:
+    """Refuse a model that was made for other images.
+
+    Raises:
+        SettingsError: names what to set.
+    """
+    config = model.config
+    if config.num_channels != channels:
+        raise SettingsError(
+            f"{what} takes {config.num_channels} channel(s), the images have {channels}; "
+            f"set data.channels={config.num_channels}"
+        )
+    if config.image_size != image_size and not isinstance(model, UNet):
+        raise SettingsError(
+            f"{what} takes images of {config.image_size} x {config.image_size}, these have {image_size} x {image_size}; "
+            f"set data.image_size={config.image_size}"
+        )
+
+
+def save_image_processor(folder: Path, image_size: int, channels: int) -> None:
+    """Write the processor that treats a picture as training did: shorter side resized, middle cut out, pixels in [0, 1]."""
+    from transformers import CLIPImageProcessorPil
+
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": image_size},
+        crop_size={"height": image_size, "width": image_size},
+        resample=3,  # bicubic
+        do_normalize=False,
+        do_convert_rgb=channels == 3,
+    )
+    processor.save_pretrained(str(folder))
+
+
+def load_image_model(name: str) -> PreTrainedModel:
+    """Load an image model from a folder or the Hub; safetensors only, no code from there is run.
+
+    Raises:
+        SettingsError: there is none, or it is of a family that is not known here.
+    """
+    name = locate(name)
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        loader = _LOADERS.get(config.model_type)
+        if loader is None:
+            raise ValueError(f"model_type {config.model_type!r} is none of {', '.join(_LOADERS)}")
+        model: PreTrainedModel
+        model, info = loader.from_pretrained(
+            name,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(f"its weights lack {missing[0]}, so it is no denoiser")
+        return model
+    except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
+        raise SettingsError(f"no image model could be loaded from {name!r}: {first_line(error)}") from None

@@ -1,0 +1,378 @@
+"""Settings of images; pixels lie in [0, 1]."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from textdae.core.errors import SettingsError
+from textdae.core.settings.base import (
+    DataSettings,
+    EvaluateSettings,
+    Settings,
+    Share,
+    TrainSettings,
+    noise_list,
+)
+from textdae.core.settings.downstream import (
+    FinetuneSettings,
+    LabelCurveSettings,
+    LabelledDataSettings,
+    ProbeSettings,
+)
+from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings
+
+_MOST_SIGMA = 2.0
+"""Of a noise in the unit of the pixels."""
+
+
+class ImageDataSettings(DataSettings):
+    """Where the clean images come from, and what size they get."""
+
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the examples kept for evaluation, chosen by a hash of their content."""
+    source: str = "digits"
+    """`digits` (scikit-learn's 8x8), `patterns` (generated, 3x3), an image, folder or glob, a Parquet file, or a Hub dataset id."""
+    image_column: str = "image"
+    """Column of a table that holds the image."""
+    label_column: str = "label"
+    """Column of a table that holds the class, kept where it is there; a folder's classes are those of its metadata.csv (or .jsonl, .parquet), else its subfolders."""
+    image_size: Annotated[int, Field(ge=2, le=1024)] | None = None
+    """Height and width in pixels: the shorter side is resized, the middle cut out; default: the images' own, if all share one."""
+    channels: Literal[1, 3] | None = None
+    """1: grey, 3: colour; default: as the first image."""
+    background: Literal["black", "white"] | None = None
+    """What shows through transparent pixels; without it a transparent image is an error."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """An image that cannot be used: stop and say which and why, or skip and count it."""
+    max_images: Annotated[int, Field(ge=1)] | None = None
+    """Stop reading after so many images."""
+
+
+class _SigmaNoise(Settings):
+    sigma: Annotated[float, Field(gt=0)] = 0.25
+    """Strength at the start of the run."""
+    final_sigma: Annotated[float, Field(ge=0)] | None = None
+    """Strength at the end of the run; default: `sigma` throughout (uniform: 0)."""
+    schedule: Literal["linear", "cosine", "uniform"] = "linear"
+    """How the noise goes from its start to its end; uniform: each image draws its own strength between the two."""
+
+
+class _PixelNoise(_SigmaNoise):
+    """Noise whose strength is in the unit of the pixels."""
+
+    @model_validator(mode="after")
+    def _unit(self) -> "_PixelNoise":
+        for name in ("sigma", "final_sigma"):
+            value = getattr(self, name)
+            if value is not None and value > _MOST_SIGMA:
+                raise ValueError(
+                    f"{name} {value:g} leaves nothing of a picture, whose pixels lie between 0 and 1; if it is meant in "
+                    f"units of 0..255, set {name}={value / 255:.3g}"
+                )
+        return self
+
+
+class GaussianNoise(_PixelNoise):
+    """Add normal noise of standard deviation `sigma`, where black is 0 and white 1."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
+
+
+class SpeckleNoise(_PixelNoise):
+    """Multiply each pixel by 1 + normal noise of standard deviation `sigma`."""
+
+    kind: Literal["speckle"] = "speckle"
+    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
+
+
+class BlurNoise(_SigmaNoise):
+    """Blur with a Gaussian of width `sigma`, in pixels."""
+
+    kind: Literal["blur"] = "blur"
+    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
+    sigma: Annotated[float, Field(gt=0, le=64)] = 1.0
+    """Strength at the start of the run."""
+
+
+class _RateNoise(Settings):
+    rate: Share = 0.25
+    """Share of the pixels or patches at the start of the run."""
+    final_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share at the end of the run; default: `rate` throughout (uniform: 0)."""
+    schedule: Literal["linear", "cosine", "uniform"] = "linear"
+    """How the noise goes from its start to its end; uniform: each image draws its own strength between the two."""
+
+
+class SaltAndPepperNoise(_RateNoise):
+    """Turn a share of the pixels black or white."""
+
+    kind: Literal["salt_and_pepper"] = "salt_and_pepper"
+    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
+
+
+class _HidingNoise(_RateNoise):
+    fill: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """What a hidden pixel shows; a ViT sees its own learned mask there instead."""
+    scored: Literal["hidden", "everywhere"] = "hidden"
+    """Where the reconstruction is compared with the clean image."""
+
+
+class PixelNoise(_HidingNoise):
+    """Hide pixels, each on its own: the masking noise of Vincent et al. 2010, section 3.3."""
+
+    kind: Literal["pixels"] = "pixels"
+    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
+    scored: Literal["hidden", "everywhere"] = "everywhere"
+    """Where the reconstruction is compared with the clean image."""
+
+
+class PatchNoise(_HidingNoise):
+    """Hide square patches, each on its own (He et al. 2022, section 3)."""
+
+    kind: Literal["patches"] = "patches"
+    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
+    rate: Share = 0.75
+    """Share of the pixels or patches at the start of the run."""
+    patch_size: Annotated[int, Field(ge=1)] = 4
+    """Height and width of a patch, in pixels; must divide the image size."""
+
+
+class BlockNoise(PatchNoise):
+    """Hide rectangles of neighbouring patches (Bao et al. 2022, section 2.3)."""
+
+    kind: Literal["blocks"] = "blocks"  # type: ignore[assignment]
+    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
+    rate: Share = 0.4
+    """Share of the pixels or patches at the start of the run."""
+    min_side: Annotated[int, Field(ge=1)] = 2
+    """Shortest side of a rectangle, in patches."""
+    max_side: Annotated[int, Field(ge=1, le=64)] = 4
+    """Longest side of a rectangle, in patches."""
+
+    @model_validator(mode="after")
+    def _sides(self) -> "BlockNoise":
+        if self.min_side > self.max_side:
+            raise ValueError(f"min_side {self.min_side} is more than max_side {self.max_side}")
+        return self
+
+
+class NoNoise(Settings):
+    """Leave the image as it is: a plain autoencoder."""
+
+    kind: Literal["none"] = "none"
+    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
+
+
+ImageNoiseSettings = Annotated[
+    GaussianNoise
+    | SpeckleNoise
+    | BlurNoise
+    | SaltAndPepperNoise
+    | PixelNoise
+    | PatchNoise
+    | BlockNoise
+    | NoNoise,
+    Field(discriminator="kind"),
+]
+ImageNoises = Annotated[tuple[ImageNoiseSettings, ...], *noise_list("gaussian")]
+
+
+class _ImageModel(Settings):
+    hidden_size: Annotated[int, Field(ge=1, le=65536)] = 64
+    """Channels of the convolutions at half size, width of the MLP, or width of the ViT."""
+    num_hidden_layers: Annotated[int, Field(ge=0, le=1024)] = 2
+    """Residual blocks at each size, hidden layers of the MLP on either side (0: linear), or Transformer layers."""
+    from_pretrained: str | None = None
+    """Go on from this checkpoint (a folder, or OWNER/NAME@REVISION on the Hub); its sizes are taken too."""
+
+
+class AutoencoderSettings(_ImageModel):
+    """Image -> `code_size` numbers -> image."""
+
+    type: Literal["autoencoder"] = "autoencoder"
+    """autoencoder (a bottleneck), unet (skips, for restoring), or vit (patches, the twin of BERT)."""
+    encoder: Literal["auto", "mlp", "conv"] = "auto"
+    """mlp: any image size; conv: sizes that halve evenly twice; auto: conv from 16 x 16 on, unless `hidden_size` is given."""
+    code_size: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """K, the numbers that an image is squeezed into; default: 32, and where `encoder` auto takes conv for noisy images 128."""
+    hidden_size: Annotated[int, Field(ge=1, le=65536)] | None = None  # type: ignore[assignment]
+    """Channels of the convolutions at half size, or width of the MLP; default: mlp 512, conv 64, conv taken by auto 16."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _narrow_convolutions(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("encoder") == "conv" and given.get("hidden_size") is None:
+            return {**given, "hidden_size": 64}  # 512 channels would be 100 M parameters
+        return given
+
+    def for_images(self, image_size: int, noisy: bool = True) -> "AutoencoderSettings":
+        """With all that was left open decided, so that ordinary images of this size beat their linear floors.
+
+        Args:
+            image_size: height and width in pixels.
+            noisy: whether the encoder sees noisy images, rather than the clean ones.
+        """
+        convolve = image_size >= 16 and image_size % 4 == 0 and self.num_hidden_layers > 0
+        chosen = self.encoder == "auto" and self.hidden_size is None and convolve
+        encoder = "conv" if chosen or self.encoder == "conv" else "mlp"
+        update = {
+            "encoder": encoder,
+            "code_size": self.code_size or (128 if chosen and noisy else 32),
+            "hidden_size": self.hidden_size or (16 if chosen else 64 if encoder == "conv" else 512),
+        }
+        return self.model_copy(update=update)
+
+
+class UNetSettings(_ImageModel):
+    """A convolutional denoiser with skips and no bottleneck."""
+
+    type: Literal["unet"] = "unet"
+    """autoencoder (a bottleneck), unet (skips, for restoring), or vit (patches, the twin of BERT)."""
+
+
+class ViTSettings(_ImageModel):
+    """A stock Vision Transformer with a linear decoder."""
+
+    type: Literal["vit"] = "vit"
+    """autoencoder (a bottleneck), unet (skips, for restoring), or vit (patches, the twin of BERT)."""
+    hidden_size: Annotated[int, Field(ge=1, le=65536)] = 128
+    """Channels of the convolutions at half size, width of the MLP, or width of the ViT."""
+    num_hidden_layers: Annotated[int, Field(ge=1, le=1024)] = 4
+    """Residual blocks at each size, hidden layers of the MLP on either side (0: linear), or Transformer layers."""
+    num_attention_heads: Annotated[int, Field(ge=1, le=1024)] = 2
+    """Attention heads; must divide `hidden_size`."""
+    intermediate_size: Annotated[int, Field(ge=1, le=2**20)] = 512
+    """Width of the feed-forward layer."""
+    patch_size: Annotated[int, Field(ge=1, le=256)] = 4
+    """Height and width of a patch, in pixels; must divide the image size."""
+    config: dict[str, Any] = {}
+    """Further keys of `ViTConfig`, e.g. `model.config.hidden_dropout_prob=0`."""
+
+    @model_validator(mode="after")
+    def _heads(self) -> "ViTSettings":
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
+            )
+        return self
+
+
+def _with_type(value: Any) -> Any:
+    """A model without `type` is an autoencoder."""
+    return {"type": "autoencoder", **value} if isinstance(value, dict) else value
+
+
+ImageModelSettings = Annotated[
+    AutoencoderSettings | UNetSettings | ViTSettings,
+    Field(discriminator="type"),
+    BeforeValidator(_with_type),
+]
+
+
+class ImageTrainSettings(TrainSettings):
+    """The training loop, with what suits small images."""
+
+    _unlimited: ClassVar[float | None] = 90.0
+    per_device_train_batch_size: Annotated[int, Field(ge=1)] = 64
+    """Examples per process per forward pass."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate of AdamW."""
+
+
+class ImageEvaluateSettings(EvaluateSettings):
+    """How an image denoiser is scored."""
+
+    noise: ImageNoises | None = None
+    """The noise of the evaluation; default: that of the training, as it is at the end of the run."""
+
+
+def settled(noises: Sequence[Any]) -> tuple[Any, ...]:
+    """The noises as they are at the end of a run: at their final level, unless each image draws its own."""
+    done = []
+    for noise in noises:
+        name = next((name for name in ("sigma", "rate") if hasattr(noise, name)), None)
+        final = getattr(noise, f"final_{name}", None)
+        if final is not None and noise.schedule != "uniform":
+            if final == 0:
+                raise SettingsError(
+                    f"noise: {noise.kind} ends at 0, so there is nothing to evaluate; set evaluate.noise"
+                )
+            noise = noise.model_copy(update={name: final, f"final_{name}": None})
+        done.append(noise)
+    return tuple(done)
+
+
+class ImagePretrainSettings(PretrainSettings):
+    """`textdae pretrain`, of images"""
+
+    modality: Literal["image"] = "image"
+    """text or image; default: what the source, the noise or the model is known to be of, else text."""
+    output_dir: Path = Path("runs/images")
+    """Everything the run writes lies here."""
+    data: ImageDataSettings = ImageDataSettings()
+    noise: ImageNoises = (GaussianNoise(),)
+    """One noise, or a list of noises applied one after the other."""
+    model: ImageModelSettings = AutoencoderSettings()
+    train: ImageTrainSettings = ImageTrainSettings()
+    evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
+
+    def evaluation(self) -> dict[str, Any]:
+        """What `textdae evaluate` goes by unless told otherwise: under the noise at the end of the run."""
+        noise = self.evaluate.noise or settled(self.noise)
+        own = self.model_copy(update={"evaluate": self.evaluate.model_copy(update={"noise": noise})})
+        return super(ImagePretrainSettings, own).evaluation()
+
+
+class ImageEvaluateRunSettings(EvaluateRunSettings):
+    """`textdae evaluate`, of images"""
+
+    modality: Literal["image"] = "image"
+    """text or image: that of the checkpoint."""
+    data: ImageDataSettings = ImageDataSettings()
+    evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
+
+
+class ImageEmbedSettings(EmbedSettings):
+    """`textdae embed`, of images"""
+
+    modality: Literal["image"] = "image"
+    """text or image: that of the checkpoint."""
+    data: ImageDataSettings = ImageDataSettings()
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    """Images in one forward pass."""
+
+
+class LabelledImageSettings(LabelledDataSettings, ImageDataSettings):
+    """Where labelled images come from."""
+
+    task: Literal["auto", "single_label", "regression"] = "auto"
+    """regression has to be asked for; an image has one label."""
+
+
+class ImageFinetuneSettings(FinetuneSettings):
+    """`textdae finetune`, of images"""
+
+    modality: Literal["image"] = "image"
+    """text or image: that of the checkpoint."""
+    data: LabelledImageSettings = LabelledImageSettings()
+    noise: ImageNoises | None = None
+    """Corrupt the inputs while fine-tuning; default: not."""
+
+
+class ImageProbeSettings(ProbeSettings):
+    """`textdae probe`, of images"""
+
+    modality: Literal["image"] = "image"
+    """text or image: that of the checkpoint."""
+    data: LabelledImageSettings = LabelledImageSettings()
+
+
+class ImageLabelCurveSettings(LabelCurveSettings):
+    """`textdae label-curve`, of images"""
+
+    modality: Literal["image"] = "image"
+    """text or image: that of the checkpoint."""
+    data: LabelledImageSettings = LabelledImageSettings()

@@ -1,0 +1,74 @@
+"""What images are to the rest of textdae."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from textdae.core.registry import Modality, modalities
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""Tables of labels that may lie beside picture files, as `datasets` reads them."""
+EMBEDDED_SOURCES = ("digits", "patterns")
+MODELS = ("autoencoder", "unet", "vit")
+MODEL_TYPES = ("textdae_autoencoder", "textdae_unet", "vit")
+"""`model_type` of the families of denoisers, as their `config.json` has it."""
+NOISES = ("gaussian", "speckle", "blur", "salt_and_pepper", "pixels", "patches", "blocks", "none")
+
+
+def recognizes(given: Mapping[str, Any]) -> bool:
+    """Whether settings have a noise, a model or a source of images."""
+    noise, source = given.get("noise"), _value(given.get("data"), "source")
+    noises = noise if isinstance(noise, list) else [noise]
+    if any(_value(each, "kind") in NOISES for each in noises) or _value(given.get("model"), "type") in MODELS:
+        return True
+    return isinstance(source, str) and (source in EMBEDDED_SOURCES or _holds_images(source))
+
+
+def recognizes_config(config: Mapping[str, Any]) -> bool:
+    """Whether a model is of a known family, or counts pixels."""
+    return config.get("model_type") in MODEL_TYPES or bool({"image_size", "num_channels"} & config.keys())
+
+
+def _value(node: Any, key: str) -> Any:
+    return node.get(key) if isinstance(node, Mapping) else None
+
+
+def _holds_images(source: str) -> bool:
+    """Whether a path is of pictures: by its ending, or a folder that holds some, and no file of another modality."""
+    if source.lower().endswith(SUFFIXES):
+        return True
+    others = tuple(suffix for each in modalities().values() if each is not IMAGE for suffix in each.suffixes)
+    folder, has_pictures = Path(source).expanduser(), False
+    try:
+        for path in folder.rglob("*") if folder.is_dir() else ():
+            name = path.name.lower()
+            if others and name.endswith(others) and name not in METADATA_FILES:
+                return False
+            has_pictures = has_pictures or name.endswith(SUFFIXES)
+    except OSError:
+        return False
+    return has_pictures
+
+
+IMAGE = Modality(
+    name="image",
+    settings={
+        "pretrain": "textdae.image.settings:ImagePretrainSettings",
+        "evaluate": "textdae.image.settings:ImageEvaluateRunSettings",
+        "embed": "textdae.image.settings:ImageEmbedSettings",
+        "finetune": "textdae.image.settings:ImageFinetuneSettings",
+        "probe": "textdae.image.settings:ImageProbeSettings",
+        "label-curve": "textdae.image.settings:ImageLabelCurveSettings",
+    },
+    task="textdae.image.task:ImageTask",
+    labelled_task="textdae.image.labelled_task:LabelledImageTask",
+    load="textdae.image.loading:load_image",
+    embed="textdae.image.encoder:open_pictures",
+    denoise="textdae.image.denoise:denoise_lines",
+    recognizes=recognizes,
+    recognizes_config=recognizes_config,
+    suffixes=SUFFIXES,
+    embedded_sources=EMBEDDED_SOURCES,
+    models=("textdae.image.autoencoder", "textdae.image.unet", "textdae.image.own_classifiers"),
+)

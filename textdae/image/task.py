@@ -1,0 +1,213 @@
+"""Images: pixels in [0, 1], noisy or hidden pixels, an autoencoder, a U-Net or a Vision Transformer."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from pydantic import ValidationError
+
+from textdae.core.errors import SettingsError
+from textdae.core.examples import Questions
+from textdae.core.noise import Corrupted, Noise
+from textdae.core.task import Row, Task
+from textdae.image.baselines import Rebuild, image_floors, measure, require_images_extra
+from textdae.image.card import image_card
+from textdae.image.corpus import ImageCorpus, Images, is_prepared, prepare_images
+from textdae.image.loading import load_image
+from textdae.image.model import ImageDenoiser, build_image_denoiser, check_fits, save_image_processor
+from textdae.image.noise import image_noise
+from textdae.image.settings import (
+    AutoencoderSettings,
+    ImageEvaluateRunSettings,
+    ImagePretrainSettings,
+    settled,
+)
+from textdae.image.spec import EMBEDDED_SOURCES
+from textdae.report.grids import code_scatter, picture_grid, traversal
+from textdae.training.evaluation import frozen, spread
+
+_PICTURES = 10
+"""In the grid of samples."""
+
+
+class ImageTask(Task):
+    """Images, as `Task` says."""
+
+    unit = "images"
+    train: Images
+    held_out: Images
+    units_per_example = 1
+    denoiser: ImageDenoiser
+
+    def __init__(self, corpus: ImageCorpus, asked: Sequence[Any]) -> None:
+        require_images_extra()
+        self.train, self.held_out = corpus.train, corpus.held_out
+        self.facts, self.notes = corpus.facts, corpus.notes
+        self.asked_settings = tuple(asked)
+        self.asked = image_noise(asked)
+        self._rivals: tuple[Noise, dict[str, Rebuild]] | None = None
+        check_patches(asked, corpus.train.image_size)
+
+    @classmethod
+    def of_settings(
+        cls, settings: ImagePretrainSettings, check: Callable[[int], None] | None = None
+    ) -> "ImageTask":
+        """Prepare the corpus, and build the denoiser."""
+        asked = settings.evaluate.noise or settled(settings.noise)
+        corpus = prepare_images(settings.data)
+        images = cls(corpus, asked)
+        check_patches(settings.noise, corpus.train.image_size)
+        images.noise = image_noise(settings.noise)
+        model = settings.model
+        if isinstance(model, AutoencoderSettings):
+            noisy = any(noise.kind != "none" for noise in settings.noise)
+            model = model.for_images(corpus.train.image_size, noisy)
+        images.model = model
+        images.denoiser = build_image_denoiser(
+            model, corpus.train.image_size, corpus.train.channels, settings.train.seed, check
+        )
+        return images
+
+    @classmethod
+    def of_checkpoint(
+        cls, checkpoint: str, settings: ImageEvaluateRunSettings, say: Callable[[str], None]
+    ) -> "ImageTask":
+        """Load the denoiser, and prepare the corpus in the size that it takes."""
+        denoiser = load_image(checkpoint)
+        if settings.evaluate.noise is None:
+            raise SettingsError(
+                f"evaluate.noise: {checkpoint} has no settings.yaml that says what noise it was trained on; "
+                "set evaluate.noise.kind=gaussian evaluate.noise.sigma=0.25, say"
+            )
+        config, data = denoiser.model.config, settings.data
+        # The run's own corpus is taken as the run took it, the embedded ones have one size and no other.
+        if data.source not in EMBEDDED_SOURCES and not is_prepared(data):
+            own = {"image_size": config.image_size, "channels": config.num_channels}
+            unset = {key: value for key, value in own.items() if getattr(data, key) is None}
+            data = data.model_copy(update=unset)
+        corpus = prepare_images(data)
+        check_fits(denoiser.model, corpus.train.image_size, corpus.train.channels, checkpoint)
+        images = cls(corpus, settings.evaluate.noise)
+        images.denoiser = denoiser
+        return images
+
+    def questions(self, most: int, level: float | None = None) -> Questions:
+        """Held-out images, spread evenly."""
+        noise = self.asked if level is None else self._at_level(level)
+        return Questions(self.held_out, noise, spread(len(self.held_out), most))
+
+    def _at_level(self, level: float) -> Noise:
+        """The first noise of the evaluation, turned to `level`."""
+        first, *others = self.asked_settings
+        dials = [name for name in ("sigma", "rate") if hasattr(first, name)]
+        if not dials:
+            raise SettingsError(f"--levels: noise of kind {first.kind} has no level")
+        values = {dials[0]: level, f"final_{dials[0]}": None, "schedule": "linear"}
+        try:
+            turned = type(first)(**{**first.model_dump(), **values})
+        except ValidationError as error:
+            raise SettingsError(
+                f"--levels: {dials[0]} of {first.kind}: {error.errors()[0]['msg'].lower()}, got {level:g}"
+            ) from None
+        return image_noise((turned, *others))
+
+    def score(
+        self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None
+    ) -> tuple[Row, int]:
+        """MSE, PSNR and SSIM."""
+        rows, scored = measure({"model": self.rebuild}, *questions, batch_size)
+        return rows["model"], scored
+
+    @torch.no_grad()
+    def rebuild(self, corrupted: Corrupted) -> np.ndarray:
+        """What the denoiser makes of a corrupted batch. (B, C, H, W)."""
+        device = next(self.denoiser.parameters()).device
+        # Through `forward`, which is where sharded weights (FSDP) come together.
+        reconstruction = self.denoiser(corrupted.to(device)).reconstruction
+        rebuilt: np.ndarray = reconstruction.float().clamp(0, 1).cpu().numpy()
+        return rebuilt
+
+    def _floors(self, asked: Noise) -> dict[str, Rebuild]:
+        if self._rivals is None or self._rivals[0] is not asked:
+            kinds = [noise.kind for noise in self.asked_settings]
+            code_size = getattr(self.denoiser.model.config, "code_size", None)
+            self._rivals = asked, image_floors(self.train, asked, kinds, code_size)
+        return self._rivals[1]
+
+    def floors(self, *questions: Questions) -> list[dict[str, Row]]:
+        """Filters and linear denoisers, and for a bottleneck PCA."""
+        return [measure(self._floors(each.noise), *each)[0] for each in questions]
+
+    def samples(self, questions: Questions) -> dict[str, Any]:
+        """Held-out images: clean, as the encoder sees them, rebuilt."""
+        corrupted = frozen(self.held_out, questions.noise, spread(len(self.held_out), _PICTURES))
+        return {"corrupted": corrupted, "rebuilt": self.rebuild(corrupted)}
+
+    def save_assets(self, folder: Path) -> None:
+        """An image processor that makes of a picture what the model takes."""
+        config = self.denoiser.model.config
+        save_image_processor(folder, config.image_size, config.num_channels)
+
+    @torch.no_grad()
+    def report(
+        self,
+        folder: Path,
+        settings: ImagePretrainSettings,
+        metrics: Mapping[str, Any],
+        samples: dict[str, Any],
+    ) -> list[str]:
+        """The pictures and the model card."""
+        corrupted, table = samples["corrupted"], metrics["held_out"]
+        rows = {"clean": corrupted.target.numpy()}
+        if self.asked_settings[0].kind != "none":
+            rows["noisy"] = corrupted.inputs["pixel_values"].numpy().clip(0, 1)
+        rows[f"rebuilt, {table['model']['psnr']:.1f} dB"] = _composed(corrupted, samples["rebuilt"])
+        floors = {name: row for name, row in table.items() if name != "model"}
+        best = max(floors, key=lambda name: floors[name]["psnr"])
+        rebuild = self._floors(self.asked)[best.removeprefix("floor: ")]
+        rows[f"{best.removeprefix('floor: ')}, {floors[best]['psnr']:.1f} dB"] = _composed(
+            corrupted, rebuild(corrupted)
+        )
+        picture_grid(rows, folder / "samples.png")
+        written = ["samples.png"]
+        if code_size := getattr(self.denoiser.model.config, "code_size", None):
+            # The exported model: that of the run may be spread over several processes.
+            whole = load_image(str(folder))
+            codes = whole.codes(self.held_out)
+            traversal(codes, whole.decoded, folder / "traversal.png")
+            written.append("traversal.png")
+            if code_size == 2:
+                code_scatter(codes, self.held_out.labels.numpy(), self.held_out.classes, folder / "codes.png")
+                written.append("codes.png")
+        (folder / "README.md").write_text(
+            image_card(settings, metrics, self.notes, written), encoding="utf-8"
+        )
+        lines = [f"pictures: {', '.join(str(folder / name) for name in written)}"]
+        if any(getattr(noise, "scored", "everywhere") == "everywhere" for noise in settings.noise):
+            lines.append(f"try it: textdae denoise {folder} PICTURE.png -o clean.png")
+        return lines
+
+
+def check_patches(noises: Sequence[Any], image_size: int) -> None:
+    """Refuse patches that do not cover an image.
+
+    Raises:
+        SettingsError: names a way out.
+    """
+    for noise in noises:
+        size = getattr(noise, "patch_size", 1)
+        if image_size % size:
+            raise SettingsError(
+                f"noise.patch_size: patches of {size} pixels do not cover images of {image_size} x {image_size}; "
+                "give a divisor of it"
+            )
+
+
+def _composed(corrupted: Corrupted, rebuilt: np.ndarray) -> np.ndarray:
+    """The rebuilt pixels where they are scored, the seen ones elsewhere."""
+    seen = corrupted.inputs["pixel_values"].numpy()
+    composed: np.ndarray = np.where(corrupted.where.numpy(), rebuilt, seen).clip(0, 1)
+    return composed

@@ -1,0 +1,110 @@
+"""A convolutional denoiser with skips and no bottleneck: for restoring an image rather than embedding it.
+
+Ronneberger et al. 2015, with residual blocks and without normalisation. It works at half size and at quarter size;
+the steps between sizes only rearrange pixels, so detail is not lost on the way.
+
+B batch, C channels of the image, D `hidden_size`, H, W pixels.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+
+from textdae.image.convolution import Down, Up, residuals
+from textdae.image.pixels import check_pixels
+
+
+class UNetConfig(PreTrainedConfig):
+    """Sizes of a `UNet`."""
+
+    model_type = "textdae_unet"
+
+    def __init__(
+        self,
+        image_size: int = 28,
+        num_channels: int = 1,
+        hidden_size: int = 64,
+        num_hidden_layers: int = 2,
+        **kwargs: Any,
+    ) -> None:
+        self.image_size, self.num_channels = image_size, num_channels
+        self.hidden_size, self.num_hidden_layers = hidden_size, num_hidden_layers
+        super().__init__(**kwargs)
+
+
+class UNetOutput(NamedTuple):
+    """What a `UNet` gives back."""
+
+    reconstruction: Tensor
+    """(B, C, H, W)."""
+    last_hidden_state: Tensor
+    """What the linear decoder reads. (B, D + 4 C, H/2, W/2)."""
+
+
+class UNet(PreTrainedModel):
+    """Noisy image -> clean image, of any height and width."""
+
+    config_class = UNetConfig
+    main_input_name = "pixel_values"
+    base_model_prefix = "unet"
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__(config)
+        channels, width, depth = config.num_channels, config.hidden_size, config.num_hidden_layers
+        self.stem = nn.Conv2d(4 * channels, width, 3, padding=1)
+        self.before = residuals(width, depth)
+        self.down = Down(width, 2 * width)
+        self.middle = residuals(2 * width, depth)
+        self.up = Up(2 * width, width)
+        self.after = residuals(width, depth)
+        self.head = nn.Conv2d(width, 4 * channels, 3, padding=1)
+        nn.init.zeros_(self.head.weight)  # it begins by giving back what it was given
+        nn.init.zeros_(self.head.bias)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Weights begin as torch begins them."""
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """All convolutions but the first and the last."""
+        ends = (self.stem.weight, self.head.weight)
+        return [p for p in self.parameters() if p.ndim >= 2 and all(p is not end for end in ends)]
+
+    def _descend(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The image with its pixels rearranged, and features at half and at quarter size.
+
+        Sides that four does not divide are padded with their last pixel.
+        """
+        check_pixels(pixel_values, self.config.num_channels, None, self.dtype)
+        height, width = pixel_values.shape[2:]
+        padded = F.pad(pixel_values, (0, -width % 4, 0, -height % 4), mode="replicate")
+        seen = F.pixel_unshuffle(padded - 0.5, 2).contiguous(memory_format=torch.channels_last)
+        fine = self.before(self.stem(seen))
+        return seen, fine, self.middle(self.down(fine))
+
+    def features(self, pixel_values: Tensor) -> list[Tensor]:
+        """What the encoder makes of an image on the way: (B, D, H/2, W/2), then (B, 2 D, H/4, W/4)."""
+        return list(self._descend(pixel_values)[1:])
+
+    def encode(self, pixel_values: Tensor) -> Tensor:
+        """(B, C, H, W) -> features, and behind them the noisy image itself. (B, D + 4 C, H/2, W/2)."""
+        seen, fine, coarse = self._descend(pixel_values)
+        return torch.cat([self.after(fine + self.up(coarse)), seen], 1)
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """(B, D + 4 C, H/2, W/2) -> (B, C, H, W), padding included: what is linear in the features changes the image."""
+        features, seen = embedding.split([self.config.hidden_size, 4 * self.config.num_channels], 1)
+        return F.pixel_shuffle(self.head(features) + seen, 2) + 0.5
+
+    def forward(self, pixel_values: Tensor, **kwargs: Any) -> UNetOutput:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        embedding = self.encode(pixel_values)
+        height, width = pixel_values.shape[2:]
+        return UNetOutput(self.decode(embedding)[:, :, :height, :width], embedding)
+
+
+AutoConfig.register(UNetConfig.model_type, UNetConfig)
+AutoModel.register(UNetConfig, UNet)

@@ -1,0 +1,197 @@
+"""Two baselines of a masked language model that only count: unigrams, and the neighbours to the left and right.
+
+They are shown what the model is shown, at the scored position too: where it holds another token than the mask, they know by
+what chance the noise leaves a token or draws another, and follow Bayes.
+
+n scored positions, N tokens of the training stream, V vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from textdae.core.examples import Questions
+from textdae.text.noise import ChosenNoise, TextNoise, Vocabulary
+from textdae.text.packing import Blocks
+from textdae.training.evaluation import frozen
+
+_CHUNK, _ROWS = 1 << 22, 256
+MOST_TOKENS = 20_000_000
+"""The neighbour model counts at most this many training tokens; on more it would be a little stronger."""
+
+
+class Floor(NamedTuple):
+    """How a rival does."""
+
+    loss: float
+    """Mean cross entropy over the scored positions, in nats."""
+    accuracy: float
+    """Share of the scored positions where its first guess is right."""
+    scored: int
+    """n."""
+
+
+class _Shown(NamedTuple):
+    """What there is to see at the scored positions, -1 for a mask or the edge of a block. (n,) each."""
+
+    target: np.ndarray
+    here: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+
+    def part(self, part: slice) -> "_Shown":
+        return _Shown(*(column[part] for column in self))
+
+
+class TextFloors:
+    """The baselines, fitted to the training stream where the questions need it.
+
+    `unigram`: the frequency of each token in the training stream, one added to each count.
+    `neighbours`: the counts of the token between its two visible neighbours, backed off to the left and the right
+    neighbour each by itself, and these to the unigram.
+
+    Args:
+        questions: sets of them that `score` may be asked for; all under noises that show tokens by the same chances.
+    """
+
+    def __init__(self, train: Blocks, vocabulary: Vocabulary, questions: Sequence[Questions]) -> None:
+        self.vocabulary = vocabulary
+        self.unigram = _unigram(train, vocabulary)
+        shown = [_shown(each, vocabulary) for each in questions]
+        left, right = (np.concatenate([getattr(each, side) for each in shown]) for side in ("left", "right"))
+        size = vocabulary.size
+        self.left, self.right, self.both = (
+            _Table(contexts, size) for contexts in (left, right, _pairs(left, right, size))
+        )
+        for ids in _overlapping(train):
+            self.left.add(ids[:-2], ids[1:-1])
+            self.right.add(ids[1:-1], ids[:-2])
+            self.both.add(ids[:-2] * size + ids[2:], ids[1:-1])
+
+    def score(self, questions: Questions) -> dict[str, Floor]:
+        """How each baseline does on one of the sets."""
+        shown, noise = _shown(questions, self.vocabulary), questions.noise
+        assert isinstance(noise, TextNoise | ChosenNoise)
+        ordinary = int((self.unigram > 0).sum())
+        chances = noise.random_share / ordinary, 1 - noise.mask_share - noise.random_share
+        unigram = np.broadcast_to(self.unigram, (_ROWS, len(self.unigram)))
+        # How far to trust a count against what it backs off to: the best pair on some of the very questions that it is
+        # scored on, so the baseline is flattered rather than slighted.
+        pairs = [(one, two) for one in (2.0, 8.0, 32.0) for two in (1.0, 4.0, 16.0)]
+        few = shown.part(slice(0, 1024))
+        best = min(pairs, key=lambda pair: _scored(self._neighbours(few, pair), few, chances)[0])
+        sums = {"unigram": np.zeros(2), "neighbours": np.zeros(2)}
+        n = len(shown.target)
+        for begin in range(0, n, _ROWS):
+            part = shown.part(slice(begin, begin + _ROWS))
+            sums["unigram"] += _scored(unigram[: len(part.target)], part, chances)
+            sums["neighbours"] += _scored(self._neighbours(part, best), part, chances)
+        return {name: Floor(float(loss) / n, float(hits) / n, n) for name, (loss, hits) in sums.items()}
+
+    def _neighbours(self, shown: _Shown, trust: tuple[float, float]) -> np.ndarray:
+        """The probability of each token between its neighbours. (n, V)"""
+        unigram = self.unigram
+        contexts = shown.left, shown.right, _pairs(shown.left, shown.right, len(unigram))
+        rows_left, rows_right, rows_both = (
+            table.rows(each) * (unigram > 0)
+            for table, each in zip((self.left, self.right, self.both), contexts, strict=True)
+        )
+        seen_left, seen_right, seen_both = (
+            rows.sum(1, keepdims=True) for rows in (rows_left, rows_right, rows_both)
+        )
+        # Given the token, its two neighbours are taken as independent: P(x|l) P(x|r) / P(x).
+        product = (rows_left + trust[0] * unigram) / (seen_left + trust[0])
+        product *= (rows_right + trust[0] * unigram) / (seen_right + trust[0])
+        product /= np.where(unigram > 0, unigram, 1.0)
+        backed = product / product.sum(1, keepdims=True)
+        p: np.ndarray = (rows_both + trust[1] * backed) / (seen_both + trust[1])
+        return p
+
+
+def _scored(p: np.ndarray, shown: _Shown, chances: tuple[float, float]) -> tuple[float, int]:
+    """Sum of the losses, and hits, of guesses (n, V) once the token that is shown is taken into account.
+
+    Args:
+        chances: that the noise shows a given other token, and that it leaves the token as it is.
+    """
+    row, sees = np.arange(len(p)), shown.here >= 0
+    here = np.where(sees, shown.here, 0)
+    drawn, kept = chances
+    # P(x | shown) = P(x) P(shown | x) / P(shown), where P(shown | x) is `drawn`, and `kept` more for x itself.
+    own = p[row, here] * (drawn + kept)
+    likelihood = np.where(shown.target == here, drawn + kept, drawn)
+    posterior = np.where(sees, likelihood / np.maximum(drawn + kept * p[row, here], 1e-30), 1.0)
+    best = p.argmax(1)
+    guess = np.where(sees & (own >= p[row, best] * drawn), here, best)
+    losses = -np.log(p[row, shown.target] * posterior)
+    return float(losses.sum()), int((guess == shown.target).sum())
+
+
+def _shown(questions: Questions, vocabulary: Vocabulary) -> _Shown:
+    """The scored positions of all questions, in their order."""
+    parts = []
+    for batch in questions.numbers.split(256):
+        corrupted = frozen(questions.examples, questions.noise, batch)
+        shown = corrupted.inputs["input_ids"].numpy().copy()
+        shown[shown == vocabulary.mask_id] = -1
+        edge = np.full((len(shown), 1), -1)
+        left = np.concatenate([edge, shown[:, :-1]], 1)
+        right = np.concatenate([shown[:, 1:], edge], 1)
+        where = corrupted.where.numpy()
+        parts.append((corrupted.target.numpy()[where], shown[where], left[where], right[where]))
+    return _Shown(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _pairs(left: np.ndarray, right: np.ndarray, size: int) -> np.ndarray:
+    """A number for each pair of neighbours, -1 where one is not visible. (n,)"""
+    return np.where((left >= 0) & (right >= 0), left * size + right, -1)
+
+
+def _unigram(train: Blocks, vocabulary: Vocabulary) -> np.ndarray:
+    """Probability of each ordinary token; specials are never asked for and have none. (V,)"""
+    counts = np.zeros(vocabulary.size)
+    for begin in range(0, train.info.tokens, _CHUNK):
+        counts += np.bincount(train.ids[begin : begin + _CHUNK], minlength=vocabulary.size)
+    counts += 1
+    counts[list(vocabulary.special_ids)] = 0
+    return (counts / counts.sum()).astype(np.float32)
+
+
+class _Table:
+    """How often each token was seen in each of some contexts."""
+
+    def __init__(self, contexts: np.ndarray, size: int) -> None:
+        self.contexts, self.size = np.unique(contexts[contexts >= 0]), size
+        self.keys: np.ndarray = np.zeros(0, np.int64)
+        self.counts: np.ndarray = np.zeros(0, np.int64)
+
+    def add(self, contexts: np.ndarray, tokens: np.ndarray) -> None:
+        """Count tokens (n,) seen in contexts (n,); other contexts than those asked for are passed over."""
+        if not len(self.contexts):
+            return
+        place = np.searchsorted(self.contexts, contexts).clip(max=len(self.contexts) - 1)
+        wanted = self.contexts[place] == contexts
+        keys, counts = np.unique(place[wanted] * self.size + tokens[wanted], return_counts=True)
+        self.keys, place = np.unique(np.concatenate([self.keys, keys]), return_inverse=True)
+        summed = np.zeros(len(self.keys), np.int64)
+        np.add.at(summed, place, np.concatenate([self.counts, counts]))
+        self.counts = summed
+
+    def rows(self, contexts: np.ndarray) -> np.ndarray:
+        """The counts in these contexts; a row of zeros for one that is not there. (n,) -> (n, V)."""
+        rows = np.zeros((len(contexts), self.size), np.float32)
+        for index, context in enumerate(contexts):
+            place = np.searchsorted(self.contexts, context)
+            if context < 0 or place == len(self.contexts) or self.contexts[place] != context:
+                continue
+            begin, end = np.searchsorted(self.keys, [place * self.size, (place + 1) * self.size])
+            rows[index, self.keys[begin:end] - place * self.size] = self.counts[begin:end]
+        return rows
+
+
+def _overlapping(train: Blocks) -> Iterator[np.ndarray]:
+    """The training stream in chunks that share two tokens, so that each neighbourhood is seen once."""
+    end = min(train.info.tokens, MOST_TOKENS)
+    for begin in range(0, max(end - 2, 0), _CHUNK):
+        yield np.asarray(train.ids[begin : min(begin + _CHUNK + 2, end)]).astype(np.int64)

@@ -1,0 +1,61 @@
+"""The model card of a masked language model."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from textdae.core.escape import for_markdown
+from textdae.core.names import public
+from textdae.report.card import SELF, noise_in_words, run_card
+from textdae.report.card_data import front_matter
+from textdae.text.settings import TextPretrainSettings
+
+_COMPARED = """Bits per byte is over the bytes of the words that are asked for, so it can be compared between tokenizers; loss and accuracy
+are of tokens, and cannot."""
+
+
+def text_card(
+    settings: TextPretrainSettings,
+    metrics: Mapping[str, Any],
+    notes: Sequence[str],
+    samples: Sequence[str],
+    tokenizer: Any,
+    passage: str,
+) -> str:
+    """The README.md of a masked language model; `passage` holds a mask to try it on."""
+    sentences = "\n".join(f"- {for_markdown(sample)}" for sample in samples)
+    base = settings.model.from_pretrained
+    trained = f"{settings.tokenizer.algorithm}, trained on the same text"
+    origin = (
+        f"that of {for_markdown(public(own))}"
+        if (own := base or settings.tokenizer.from_pretrained)
+        else trained
+    )
+    return run_card(
+        settings, metrics, notes,
+        head=front_matter(
+            settings, metrics["held_out"], "fill-mask", ["masked-language-modeling"], "fill-mask", base
+        ),
+        base=base,
+        title="A masked language model, pretrained with textdae",
+        idea=f"""A denoising autoencoder for text: words are hidden, the encoder reads what is left, one linear layer gives the words
+back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:.1f} M parameters.""",
+        question=f"""Held-out text, {metrics["asked"]}. These are the same at every evaluation, and \
+{metrics["scored"]:,} tokens were scored. A floor is the score of a baseline that only counts, and that is shown what the model is shown.
+{_COMPARED if settings.evaluate.kind == "words" else ""}""",
+        table=metrics["held_out"],
+        noise="; then ".join(noise_in_words(each) for each in settings.noise),
+        more=[f"tokenizer: {origin}; {len(tokenizer):,} entries"],
+        pictures=f"""![loss curve](loss.png)
+
+[right guess], [wrong guess\\|right word]:
+
+{sentences}""",
+        example=f"blocks of {settings.data.block_size} tokens",
+        load=f"""from transformers import pipeline
+
+fill = pipeline("fill-mask", model="{SELF}")
+print(fill({json.dumps(passage, ensure_ascii=False)}))""",
+        limits="""A small model of the text above, with what that text gets wrong. It was not checked for bias, and it knows nothing
+that its corpus does not say.""",
+    )  # fmt: skip

@@ -1,0 +1,141 @@
+"""Stock text encoders, frozen.
+
+n examples, L positions, D width of the embedding.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textdae.core.cache import cache_root
+from textdae.core.errors import SettingsError, panics_refused
+from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
+from textdae.hub.locate import locate
+from textdae.text.settings import TextEmbedSettings
+from textdae.text.sources import open_source
+from textdae.text.tokenizer import load_tokenizer, longest_input
+
+
+class TextEncoder(StockEncoder):
+    """Any stock text encoder. Texts of like length go together, so little is spent on padding.
+
+    Args:
+        checkpoint: folder or Hub id of an `AutoModel` with a fast tokenizer.
+        view: pooling `mean` or `cls`; layer 0 is the input embedding.
+        batch_tokens: positions in one forward pass.
+        max_length: cut texts off here, in tokens; None: after what the encoder takes.
+        pretrained: False: random weights in its place.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        view: View = LAST_MEAN,
+        batch_tokens: int = 8192,
+        precision: str = "auto",
+        max_length: int | None = None,
+        pretrained: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(checkpoint, precision, pretrained, seed)
+        self.tokenizer = load_tokenizer(locate(checkpoint), needs=("pad_token",))
+        layers = getattr(self.model.config, "num_hidden_layers", None)
+        if view.layer is not None and layers is not None and view.layer > layers:
+            raise SettingsError(f"layer: {checkpoint} has {layers} layers, got {view.layer}")
+        self.view, self.batch_tokens = view, batch_tokens
+        self.limit = min(longest_input(self.tokenizer, self.model.config), max_length or 2**30)
+
+    def views(self) -> list[View]:
+        """Every layer from the last to the first, with either pooling."""
+        layers = reversed(range(getattr(self.model.config, "num_hidden_layers", 0) + 1))
+        return [View(layer, pooling) for layer in layers for pooling in ("mean", "cls")]
+
+    def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, np.ndarray]:
+        """Embed texts, or pairs of texts; what is beyond the longest input is cut off, and counted."""
+        ids, cut = tokenize(self.tokenizer, examples, self.limit)
+        if cut:
+            self.notes[f"texts cut off after {self.limit} tokens"] += cut
+        found: dict[View, np.ndarray] = {}
+        for batch in self._batches(ids["input_ids"]):
+            part = {name: [values[number] for number in batch] for name, values in ids.items()}
+            for view, vectors in self._embed(part, views).items():
+                if view not in found:
+                    found[view] = np.empty((len(examples), vectors.shape[1]), np.float32)
+                found[view][batch] = vectors
+        return found
+
+    def _batches(self, ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+        """Numbers of the texts that go together: of like length, and at most so many positions with their padding."""
+        batch: list[int] = []
+        for number in sorted(range(len(ids)), key=lambda number: -len(ids[number])):
+            if batch and (len(batch) + 1) * len(ids[batch[0]]) > self.batch_tokens:
+                yield batch
+                batch = []
+            batch.append(number)
+        if batch:
+            yield batch
+
+    @torch.inference_mode()
+    def _embed(self, ids: dict[str, list[list[int]]], views: Sequence[View]) -> dict[View, np.ndarray]:
+        padded = self.tokenizer.pad(ids, return_tensors="pt").to(self.device)
+        mask = padded["attention_mask"]
+        deep = any(view.layer is not None for view in views)
+        with self._autocast():
+            output = self.model(**padded, output_hidden_states=deep)
+        found = {}
+        for view in views:
+            hidden: Tensor = (output[0] if view.layer is None else output.hidden_states[view.layer]).float()
+            pooled = _first(hidden, mask) if view.pooling == "cls" else _mean(hidden, mask)
+            found[view] = pooled.cpu().numpy()
+        return found
+
+
+@panics_refused("the tokenizer")
+def tokenize(tokenizer: Any, examples: Sequence[Any], limit: int) -> tuple[dict[str, list[list[int]]], int]:
+    """The ids of texts, or pairs of texts, as the model wants them; and how many were cut off after `limit` tokens."""
+    if not len(examples):
+        return {"input_ids": []}, 0
+    pairs = not isinstance(examples[0], str)
+    texts = [list(side) for side in zip(*examples, strict=True)] if pairs else [list(examples)]
+    options = {"return_attention_mask": False, "verbose": False}
+    ids: dict[str, list[list[int]]] = dict(tokenizer(*texts, truncation=False, **options))
+    long = [number for number, one in enumerate(ids["input_ids"]) if len(one) > limit]
+    if long:
+        shortened = tokenizer(
+            *[[side[number] for number in long] for side in texts],
+            truncation=True,
+            max_length=limit,
+            **options,
+        )
+        for name, values in shortened.items():
+            for number, value in zip(long, values, strict=True):
+                ids[name][number] = value
+    return ids, len(long)
+
+
+def _first(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The first real position, wherever a tokenizer pads. (n, L, D), (n, L) -> (n, D)."""
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.argmax(1)]
+
+
+def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the real positions. (n, L, D), (n, L) -> (n, D)."""
+    weight = mask[:, :, None].to(hidden.dtype)
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def open_texts(checkpoint: str, settings: TextEmbedSettings) -> tuple[TextEncoder, Rows]:
+    """The encoder of a checkpoint, and the texts of `data.source`.
+
+    Raises:
+        SettingsError: either cannot be used.
+    """
+    view = View(settings.layer, settings.pooling)
+    encoder = TextEncoder(checkpoint, view, settings.batch_tokens, settings.precision)
+    source = open_source(settings.data, cache_root(settings.data.cache_dir))
+    return encoder, Rows(
+        source.fingerprint, lambda: enumerate(source.texts()), lambda: source.notes + source.left_out
+    )

@@ -1,0 +1,145 @@
+"""Work with labelled texts.
+
+B batch, L the longest text of it.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textdae.core.noise import Noise
+from textdae.downstream.encoder import Encoder, View
+from textdae.downstream.labelled import Labelled
+from textdae.downstream.task import LabelledTask, config_of
+from textdae.hub.locate import locate
+from textdae.report.card import Pipeline
+from textdae.text.classifier import TextClassifier
+from textdae.text.encoder import TextEncoder, tokenize
+from textdae.text.labelled import labelled_texts
+from textdae.text.noise import text_noise
+from textdae.text.settings import LabelledTextSettings
+from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
+
+_LONGEST = 512
+"""Tokens; a cut that most classification tasks do not feel."""
+_TOKENS_OF_A_CHARACTER = 8
+"""More than any tokenizer makes of one; the tokens around a text are in it too."""
+
+
+class LabelledTextTask(LabelledTask):
+    """Texts, as `LabelledTask` says."""
+
+    classifier_class = TextClassifier
+    pipeline = Pipeline("text-classification", '"some text"', "a text")
+
+    def __init__(self, checkpoint: str, data: LabelledTextSettings) -> None:
+        self.checkpoint = checkpoint
+        name = locate(checkpoint)
+        self.tokenizer: Any = load_tokenizer(name, needs=("pad_token",))
+        self.longest = longest_input(self.tokenizer, config_of(checkpoint))
+        self.max_length = min(data.max_length or _LONGEST, self.longest)
+        self.corpus = labelled_texts(data)
+        if cut := self._cut():
+            self.corpus.notes.append(f"texts cut off after {self.max_length} tokens: {cut:,}")
+
+    def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> TextEncoder:
+        """The frozen encoder, or one of its sizes with random weights."""
+        return TextEncoder(
+            self.checkpoint,
+            precision=precision,
+            max_length=self.max_length,
+            pretrained=pretrained,
+            seed=seed,
+        )
+
+    def rivals(self) -> dict[str, Encoder]:
+        """TF-IDF."""
+        return {"TF-IDF": TfIdf(self.corpus.train.examples)}
+
+    def batches(self, labelled: Labelled) -> "Texts":
+        """The texts as token ids."""
+        ids, _ = tokenize(self.tokenizer, labelled.examples, self.max_length)
+        pads = {"input_ids": self.tokenizer.pad_token_id}
+        return Texts(ids, labelled.labels, pads)
+
+    def _cut(self) -> int:
+        """How many texts are longer than the encoder takes."""
+        few = self.max_length // _TOKENS_OF_A_CHARACTER
+        sides = (self.corpus.train, self.corpus.held_out, self.corpus.test)
+        perhaps = [one for side in sides for one in side.examples if len("".join(one)) > few]
+        return tokenize(self.tokenizer, perhaps, self.max_length)[1]
+
+    def noise(self, settings: Any) -> Noise | None:
+        """Hidden tokens."""
+        return text_noise(settings, vocabulary_of(self.tokenizer)) if settings else None
+
+    def save_assets(self, folder: Path) -> None:
+        """The tokenizer."""
+        save_tokenizer(self.tokenizer, folder, self.longest)
+
+
+class Texts:
+    """Labelled texts as token ids, numbered from 0.
+
+    Attributes:
+        lengths: in tokens. *Shape:* (n,), int64.
+    """
+
+    def __init__(self, ids: dict[str, list[list[int]]], labels: np.ndarray, pads: dict[str, int]) -> None:
+        self.lengths = torch.tensor([len(one) for one in ids["input_ids"]])
+        self._starts = torch.cat([torch.zeros(1, dtype=torch.long), self.lengths.cumsum(0)])
+        self._flat = {
+            name: torch.tensor([value for one in values for value in one], dtype=torch.int32)
+            for name, values in ids.items()
+        }
+        self._pads, self._labels = pads, torch.from_numpy(labels)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, numbers: Iterable[int] | Tensor) -> dict[str, Tensor]:
+        """`input_ids`, `attention_mask` (B, L), and `labels` (B, ...), padded to the longest.
+
+        For the noises also `document` and `word_start`: each text is one document, each token a word.
+        """
+        rows = torch.as_tensor(numbers)
+        lengths = self.lengths[rows]
+        positions = torch.arange(int(lengths.max()))
+        real = positions < lengths[:, None]
+        places = (self._starts[rows][:, None] + positions).clamp(max=max(int(self._starts[-1]) - 1, 0))
+        batch = {
+            name: torch.where(real, flat[places].long(), self._pads.get(name, 0))
+            for name, flat in self._flat.items()
+        }
+        batch |= {"attention_mask": real.long(), "document": real.long() - 1, "word_start": real}
+        return {**batch, "labels": self._labels[rows]}
+
+
+class TfIdf(Encoder):
+    """Words and pairs of words, weighed by how rare they are among the texts that it is fitted on; not yet of length 1."""
+
+    view = View(None, "words")
+
+    def __init__(self, texts: Sequence[Any]) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        self._vectorizer = TfidfVectorizer(
+            ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", norm=None, dtype=np.float32
+        )
+        self._vectorizer.fit(_joined(texts))
+
+    def views(self) -> list[View]:
+        """The one."""
+        return [self.view]
+
+    def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, Any]:
+        """Sparse, one column a word or pair of words."""
+        return {self.view: self._vectorizer.transform(_joined(examples))}
+
+
+def _joined(examples: Sequence[Any]) -> list[str]:
+    return [example if isinstance(example, str) else "\n".join(example) for example in examples]

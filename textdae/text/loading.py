@@ -1,0 +1,44 @@
+"""Load what a run left: a checkpoint folder, or a Hub id, as a denoiser with what belongs to it."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerFast
+
+from textdae.core.errors import SettingsError
+from textdae.hub.locate import locate
+from textdae.text.model import TextDenoiser, load_masked_lm
+from textdae.text.tokenizer import load_tokenizer
+
+
+class LoadedText(NamedTuple):
+    """A trained text denoiser, ready to be asked."""
+
+    denoiser: TextDenoiser
+    tokenizer: PreTrainedTokenizerFast
+
+
+def load_text(checkpoint: str | Path) -> LoadedText:
+    """Load a masked language model of ours or anyone's, in evaluation mode.
+
+    Raises:
+        SettingsError: there is none, or its tokenizer does not fit.
+    """
+    name = locate(str(checkpoint))
+    tokenizer = load_tokenizer(name)
+    denoiser = TextDenoiser(load_masked_lm(name)[0]).eval()
+    rows = denoiser.model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise SettingsError(
+            f"{checkpoint}: the tokenizer has {len(tokenizer)} entries, the model {rows} embeddings"
+        )
+    return LoadedText(denoiser, tokenizer)
+
+
+def load_denoiser(checkpoint: str | Path) -> TextDenoiser:
+    """Load a masked language model without its tokenizer, in evaluation mode.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    return TextDenoiser(load_masked_lm(str(checkpoint))[0]).eval()

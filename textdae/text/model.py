@@ -1,0 +1,322 @@
+"""A masked language model as a denoiser: any stock `AutoModelForMaskedLM`, taken apart into encoder and decoder.
+
+B batch, L positions, M scored positions, D width, V vocabulary.
+"""
+
+import copy
+import inspect
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.modeling_outputs import BaseModelOutput
+
+from textdae.core.building import build_seeded
+from textdae.core.denoiser import Denoiser, DenoiserOutput
+from textdae.core.errors import SettingsError, first_line
+from textdae.core.noise import Corrupted
+from textdae.hub.locate import locate
+from textdae.text import fast as fast_path
+from textdae.text.model_config import text_config
+from textdae.text.settings import TextModelSettings, positions_of
+from textdae.training.sharding import put
+
+logger = logging.getLogger(__name__)
+FIRST_LOGITS = 1.6
+"""Deviation of the logits that embeddings which mean something from the start begin with, where the decoder shares them: at
+the usual 0.02 an entry a few steps of Adam would have wiped them out. 0.1 an entry was the best at a width of 256."""
+
+
+class _Given(nn.Module):
+    """Stands in the encoder's place and hands on the embedding that it is given."""
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["base"] = base  # not a submodule: its weights belong to the model
+
+    def __getattr__(self, name: str) -> Any:  # some decoders borrow the encoder's word embeddings
+        return getattr(self.__dict__["base"], name)
+
+    def forward(self, *args: Any, inputs_embeds: Tensor, **kwargs: Any) -> BaseModelOutput:
+        return BaseModelOutput(last_hidden_state=inputs_embeds)
+
+
+class TextDenoiser(Denoiser):
+    """Encoder and decoder of a stock masked language model; `decode(encode(x))` equals its logits.
+
+    Args:
+        model: any `AutoModelForMaskedLM`.
+    """
+
+    muon_block = 64
+    fresh: tuple[str, ...] = ()
+    """Weights of the head that the checkpoint lacked, and that begin at random."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self.encoder: nn.Module = getattr(model, model.base_model_prefix)
+        # The decoder is the stock forward with the embedding put in the encoder's place. A shallow copy shares every
+        # weight with the model; it is kept out of the module tree so that nothing is counted or saved twice.
+        head = copy.copy(model)
+        # One that accelerate has put there would run the model instead of its copy.
+        head.__dict__.pop("forward", None)
+        head._modules = {**model._modules, model.base_model_prefix: _Given(self.encoder)}
+        self.__dict__["head"] = head
+        parameters = inspect.signature(self.encoder.forward).parameters
+        self._takes_positions = "position_ids" in parameters
+        self._layers: Any = None  # FastLayers, imported where they are used: they lean on private names
+        self._position_offset = next(
+            (
+                m.padding_idx + 1
+                for m in self.encoder.modules()
+                if hasattr(m, "create_position_ids_from_input_ids")
+            ),
+            0,
+        )
+
+    @property
+    def embeddings(self) -> nn.Parameter:
+        """The table of the word embeddings. *Shape:* (V, D)."""
+        table = self.model.get_input_embeddings().weight
+        assert isinstance(table, nn.Parameter)
+        return table
+
+    @torch.no_grad()
+    def begin_at(self, embedding: Tensor) -> None:
+        """Put these in the place of the word embeddings.
+
+        Args:
+            embedding: rows of mean square 1; those of zeros leave what is there. *Shape:* (V, D).
+        """
+        known = embedding.any(1)
+        self.embeddings[known] = embedding[known] * (FIRST_LOGITS / embedding.shape[1] ** 0.5)
+
+    @property
+    def longest(self) -> int:
+        """Positions that the encoder takes."""
+        return positions_of(self.model.config)
+
+    def forward(self, corrupted: Corrupted) -> DenoiserOutput:
+        """Encode, decode where it is scored, compare with the original.
+
+        In training the last layer may compute the scored positions only, see `textdae.text.fast`.
+        """
+        # Before what is compiled, which would compute masks and positions anew for every use.
+        inputs = self._without_document(corrupted.inputs)
+        if self.training and self._layers and self._layers.selects:
+            from textdae.text.fast.modernbert import select_positions
+
+            selected = select_positions(corrupted.where, compiled=self._compiled is not None)
+            inputs |= {} if selected is None else {"selected": selected}
+        return super().forward(corrupted._replace(inputs=inputs))
+
+    def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
+        """The embedding and the target at the scored positions, (N, D) and (N,)."""
+        selected = corrupted.inputs.get("selected")
+        if selected is not None:
+            inputs, target, where = corrupted
+            corrupted = Corrupted(
+                inputs, target.take_along_dim(selected, 1), where.take_along_dim(selected, 1)
+            )
+        return super().select(embedding, corrupted)
+
+    def encode(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Token ids -> embedding (B, L, D).
+
+        Args:
+            inputs: `input_ids` (B, L), and either `document` (B, L), the number of the document that each position
+                belongs to (-1 on padding): documents do not see each other; or `attention_mask` (B, L); or neither.
+                With `selected` (B, M), which `forward` adds, the embedding is that of these positions, (B, M, D).
+        """
+        embedding = self.encoder(**self._without_document(inputs))[0]
+        assert isinstance(embedding, Tensor)
+        return embedding
+
+    def _without_document(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The encoder's own arguments, in which a mask and positions stand for the numbers of the documents."""
+        known = ("input_ids", "attention_mask", "position_ids", "selected")
+        arguments = {name: inputs[name] for name in known if name in inputs}
+        if "document" in inputs:
+            arguments["attention_mask"] = self._attention_mask(inputs["document"])
+            if self._takes_positions:
+                arguments["position_ids"] = _positions(inputs["document"]) + self._position_offset
+        return arguments
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """Embedding (..., D) -> logits (..., V)."""
+        flat = embedding.reshape(1, -1, embedding.shape[-1])
+        logits = self.__dict__["head"](inputs_embeds=flat).logits
+        return logits.reshape(*embedding.shape[:-1], logits.shape[-1])
+
+    def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
+        """Cross entropy, in nats, summed."""
+        return F.cross_entropy(reconstruction.float(), target, reduction="sum")
+
+    def measures(self, reconstruction: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """How many scored tokens the first guess gets right."""
+        return {"accuracy": (reconstruction.argmax(-1) == target).sum()}
+
+    def _attention_mask(self, document: Tensor) -> Any:
+        """Who sees whom, in the form that the family reads: same document, and within the window where there is one.
+
+        The stock models ignore `position_ids` and `cu_seqlens` where attention runs in both directions, so the mask
+        is spelt out. Padding sees padding, for a row of the softmax must not be empty.
+        """
+        config, layers = self.model.config, self._layers
+        if layers and (boundaries := layers.boundaries(document)) is not None:
+            return boundaries
+        same = document[:, :, None] == document[:, None, :]
+        full = self._as_mask(same[:, None])
+        if "sliding_attention" not in (getattr(config, "layer_types", None) or []):
+            return full
+        if layers and (within := layers.window_mask(document)) is not None:
+            return {"full_attention": full, "sliding_attention": self._as_mask(within)}
+        positions = torch.arange(document.shape[1], device=document.device)
+        near = (positions[:, None] - positions[None, :]).abs() <= config.sliding_window
+        return {"full_attention": full, "sliding_attention": self._as_mask((same & near)[:, None])}
+
+    def _as_mask(self, allowed: Tensor) -> Tensor:
+        """sdpa reads booleans; plain attention adds a number to the scores."""
+        if self.model.config._attn_implementation == "sdpa":
+            return allowed
+        dtype = (
+            torch.get_autocast_dtype(allowed.device.type)
+            if torch.is_autocast_enabled(allowed.device.type)
+            else self.dtype
+        )
+        return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, torch.finfo(dtype).min)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.model.parameters()).dtype
+
+    def optimize_for(self, device: torch.device, compile: bool, fast: bool = True) -> None:
+        """Use the fast layers where they are known to equal the stock ones with the installed packages."""
+        why = fast_path.unsupported() if fast else "train.fast=never"
+        if why is None:
+            from textdae.text.fast.layers import use_fast_layers
+
+            self._layers = use_fast_layers(self.model, self.encoder, device)
+        elif fast:
+            logger.warning("training with the stock layers, which is slower: %s", why)
+        super().optimize_for(device, compile)
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The matrices of the Transformer layers."""
+        tables = {id(module.weight) for module in self.model.modules() if isinstance(module, nn.Embedding)}
+        return [p for p in self.encoder.parameters() if p.ndim == 2 and id(p) not in tables]
+
+    def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+        """Write `config.json` and `model.safetensors` for `AutoModelForMaskedLM`."""
+        self.model.save_pretrained(str(folder), state_dict=weights)
+
+    def load_pretrained(self, folder: Path) -> None:
+        """Take the weights of a checkpoint that `save_pretrained` wrote."""
+        put(self.model, load_masked_lm(str(folder))[0].state_dict())
+
+
+def _positions(document: Tensor) -> Tensor:
+    """Positions counted from the start of each document. *Shape:* (B, L)."""
+    positions = torch.arange(document.shape[1], device=document.device).expand(document.shape)
+    starts = torch.ones_like(document, dtype=torch.bool)
+    starts[:, 1:] = document[:, 1:] != document[:, :-1]
+    return positions - torch.where(starts, positions, 0).cummax(1).values
+
+
+def build_text_denoiser(
+    settings: TextModelSettings,
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    check: Callable[[int], None] | None = None,
+) -> TextDenoiser:
+    """A denoiser with fresh weights (a pure function of the seed), or with those of `model.from_pretrained`.
+
+    Args:
+        check: see `build_seeded`.
+
+    Raises:
+        SettingsError: no such family or checkpoint, a key its config does not know, a vocabulary that does not fit, or
+            a family that cannot keep the documents of a block apart.
+    """
+    if settings.from_pretrained:
+        model, fresh = load_masked_lm(settings.from_pretrained, any_head=True)
+        denoiser = TextDenoiser(model)
+        denoiser.fresh = tuple(fresh)
+        rows = denoiser.embeddings.shape[0]
+        if len(tokenizer) > rows:
+            raise SettingsError(
+                f"model.from_pretrained: {settings.from_pretrained} has {rows} embeddings, the tokenizer has "
+                f"{len(tokenizer)} entries"
+            )
+    else:
+        config = text_config(settings, tokenizer)
+        try:
+            denoiser = TextDenoiser(
+                build_seeded(lambda: AutoModelForMaskedLM.from_config(config), seed, check)
+            )
+        except (ValueError, TypeError, RuntimeError, AssertionError, KeyError) as error:
+            raise SettingsError(
+                f"model: {settings.type} cannot be built so: {str(error).splitlines()[0]}"
+            ) from None
+    _check_documents_apart(denoiser, settings)
+    return denoiser
+
+
+def load_masked_lm(name: str, any_head: bool = False) -> tuple[PreTrainedModel, list[str]]:
+    """Load a stock masked language model from a folder or the Hub; safetensors only, no code from there is run.
+
+    Args:
+        any_head: take an encoder without a head too, which then gets a fresh one.
+
+    Returns:
+        The model, and the names of the weights that are fresh.
+
+    Raises:
+        SettingsError: there is none, it may not be opened, or weights are missing.
+    """
+    name = locate(name)
+    try:
+        model, info = AutoModelForMaskedLM.from_pretrained(
+            name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+        fresh = sorted(info["missing_keys"])
+        body = [key for key in fresh if key.startswith(f"{model.base_model_prefix}.")]
+        if body or (fresh and not any_head):
+            what = "encoder" if body else "masked language model, but perhaps an encoder"
+            raise ValueError(f"its weights lack {(body or fresh)[0]}, so it holds no such {what}")
+    except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
+        raise SettingsError(
+            f"no masked language model could be loaded from {name!r}: {first_line(error)}"
+        ) from None
+    return model, fresh
+
+
+@torch.no_grad()
+def _check_documents_apart(denoiser: TextDenoiser, settings: TextModelSettings) -> None:
+    """Put two short documents in one block and see whether the second one notices the first."""
+    rows, length = denoiser.embeddings.shape[0], min(16, denoiser.longest)
+    begin = length * 3 // 8
+    ids = (torch.arange(length) * 7 + 11) % rows
+    document = torch.arange(length).ge(begin).long()
+    was_training = denoiser.training
+    denoiser.eval()
+    try:
+        packed = denoiser.encode({"input_ids": ids[None], "document": document[None]})[0, begin:]
+        alone = denoiser.encode({"input_ids": ids[None, begin:], "document": document[None, begin:]})[0]
+        apart = torch.allclose(packed, alone, atol=1e-4)
+        why = "the documents of a block see each other"
+    except Exception as error:  # whatever a family does with a mask that it does not know
+        apart, why = False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    denoiser.train(was_training)
+    if not apart:
+        raise SettingsError(
+            f"model.type: {denoiser.model.config.model_type} cannot be trained on packed blocks ({why}); "
+            "modernbert, bert, roberta, distilbert, electra, albert and others can"
+        )

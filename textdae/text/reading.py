@@ -1,0 +1,287 @@
+"""Read the text out of files, a little at a time; every fault names the file and the place in it.
+
+Each reader is a generator of rows: of a table, or one a paragraph or a whole file.
+"""
+
+import codecs
+import csv
+import gzip
+import json
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+from textdae.core.errors import SettingsError, listed, reason
+from textdae.text.settings import TextReadingSettings
+
+SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".parquet")
+_CHUNK = 1 << 20
+_TRUSTED, _MOST_EXPANSION = 100_000_000, 200
+"""Unpacked bytes up to which a packed file may be anything, and the most that it may grow beyond; text grows some ten times."""
+_UNDECODABLE = "\udcff"  # a lone surrogate: no decoder gives it for good bytes
+
+
+class Columns(NamedTuple):
+    """What is read of each row, in this order."""
+
+    texts: tuple[str, ...]
+    """Columns that hold text."""
+    others: tuple[str, ...] = ()
+    """Columns that hold anything."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Both."""
+        return self.texts + self.others
+
+
+Row = tuple[Any, ...]
+"""The values of the columns that were asked for."""
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return _UNDECODABLE, error.end
+
+
+codecs.register_error("textdae.mark", _mark)
+
+
+def has_lone_surrogate(text: str) -> bool:
+    """Whether a text holds code points that no UTF-8 can carry."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def read_rows(
+    path: Path, settings: TextReadingSettings, notes: Counter[str], columns: Columns | None = None
+) -> Iterator[Row]:
+    """Yield the rows of one file; what is skipped is counted in `notes`.
+
+    Args:
+        columns: what to read of each row; default: the text alone.
+
+    Raises:
+        SettingsError: the file is not what its name says, or lacks a column; one line with the place.
+    """
+    columns = columns or Columns((settings.text_column,))
+    suffix = next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
+    if len(columns.all) > 1 and suffix.startswith(".txt"):
+        raise SettingsError(
+            f"{path}: a text file has no columns, so no {columns.all[1]!r}; give .jsonl, .csv or .parquet"
+        )
+    try:
+        if suffix == ".parquet":
+            rows = _parquet(path, columns)
+        else:
+            with open(path, "rb") as file, gzip.open(file) if suffix == ".txt.gz" else file as stream:
+                decoded = _decode(path, _no_bomb(path, file, cast(BinaryIO, stream)), settings)
+                if suffix == ".jsonl":
+                    rows = _jsonl(path, decoded, columns)
+                elif suffix == ".csv":
+                    rows = _csv(path, decoded, columns)
+                else:
+                    texts = iter(["".join(decoded)]) if settings.document == "file" else _paragraphs(decoded)
+                    rows = ((text,) for text in texts)
+                yield from _clean(path, rows, len(columns.texts), settings, notes)
+            return
+        yield from _clean(path, rows, len(columns.texts), settings, notes)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise SettingsError(f"{path}: not a whole gzip file: {error}") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {reason(error)}") from None
+
+
+def _clean(
+    path: Path, rows: Iterable[Row], texts: int, settings: TextReadingSettings, notes: Counter[str]
+) -> Iterator[Row]:
+    """Settle what does not decode in the first `texts` values of each row, as `data.errors` says."""
+    for row in rows:
+        if any(not text.isascii() and has_lone_surrogate(text) for text in row[:texts]):
+            if settings.errors == "strict":  # bytes were caught in _decode, so this came from an escape
+                raise SettingsError(
+                    f"{path}: a text holds half a surrogate pair (\\ud800..\\udfff); data.errors=replace or skip goes on"
+                )
+            if settings.errors == "skip":
+                notes["documents skipped, not decodable"] += 1
+                continue
+            mended = (
+                text.encode("utf-8", "surrogatepass").decode("utf-8", "replace") for text in row[:texts]
+            )
+            row = (*mended, *row[texts:])
+        yield row
+
+
+def _no_bomb(path: Path, file: BinaryIO, stream: BinaryIO) -> Iterator[bytes]:
+    """The bytes of a stream, chunk by chunk and an empty one at the end, unless they are far more than the file's."""
+    done = 0
+    while True:
+        chunk = stream.read(_CHUNK)
+        done += len(chunk)
+        if done > _TRUSTED and done > _MOST_EXPANSION * file.tell():
+            raise SettingsError(
+                f"{path}: unpacks to more than {_MOST_EXPANSION} times its size, {done:,} bytes and counting, which no text "
+                "does; unpack it yourself if you trust it"
+            )
+        yield chunk
+        if not chunk:
+            return
+
+
+def _decode(path: Path, chunks: Iterable[bytes], settings: TextReadingSettings) -> Iterator[str]:
+    errors = {"strict": "strict", "replace": "replace", "skip": "textdae.mark"}[settings.errors]
+    try:
+        "".encode(settings.encoding)  # fails for the codecs that are not of text, as base64
+        decoder = codecs.getincrementaldecoder(settings.encoding)(errors)
+    except (LookupError, ValueError):
+        raise SettingsError(
+            f"data.encoding: Python knows no encoding {settings.encoding!r}, e.g. utf-8"
+        ) from None
+    done, first = 0, True
+    for chunk in chunks:
+        pending = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            raise SettingsError(
+                f"{path}: not {settings.encoding} at byte {done - pending + error.start}; "
+                "set data.encoding, or data.errors=replace or skip"
+            ) from None
+        done += len(chunk)
+        if first and text:
+            text, first = text.removeprefix("\ufeff"), False
+        if text:
+            yield text
+
+
+def _lines(decoded: Iterable[str]) -> Iterator[str]:
+    """Lines without their ends, whatever the chunks; a line may be of any length."""
+    parts: list[str] = []
+    for chunk in decoded:
+        head, newline, tail = chunk.rpartition("\n")
+        if not newline:
+            parts.append(chunk)
+            continue
+        yield from "".join([*parts, head]).split("\n")
+        parts = [tail]
+    if last := "".join(parts):
+        yield last
+
+
+def _paragraphs(decoded: Iterable[str]) -> Iterator[str]:
+    lines: list[str] = []
+    for line in _lines(decoded):
+        if line and not line.isspace():
+            lines.append(line.removesuffix("\r"))
+        elif lines:
+            yield "\n".join(lines)
+            lines = []
+    if lines:
+        yield "\n".join(lines)
+
+
+def as_row(values: Iterable[Any], columns: Columns, where: str) -> Row:
+    """Values as a row: a text that is missing is empty, and what stands for text must be text."""
+    row = list(values)
+    for number, column in enumerate(columns.texts):
+        if row[number] is None:
+            row[number] = ""
+        elif not isinstance(row[number], str):
+            raise SettingsError(f"{where}: column {column!r} holds a {type(row[number]).__name__}, not text")
+    return tuple(row)
+
+
+def check_columns(where: object, columns: Columns, there: Iterable[object]) -> None:
+    """See that all columns are there.
+
+    Raises:
+        SettingsError: names the one that is not, and those that are.
+    """
+    names = [str(column) for column in there]
+    missing = [column for column in columns.all if column not in names]
+    if not missing:
+        return
+    setting = "text_column" if missing[0] == columns.texts[0] else "label_column"
+    if missing[0] in columns.texts[1:]:
+        setting = "text_pair_column"
+    images = ", or modality=image" if {"image", "img"} & set(names) and setting == "text_column" else ""
+    raise SettingsError(
+        f"{where}: no column {missing[0]!r}; it has: {listed(names)}; set data.{setting}{images}"
+    )
+
+
+def _jsonl(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:
+    for number, line in enumerate(_lines(decoded), 1):
+        if not line or line.isspace():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise SettingsError(f"{where}: not JSON: {error}") from None
+        if not isinstance(row, dict):
+            raise SettingsError(f"{where}: a {type(row).__name__}, not a JSON object")
+        check_columns(where, columns, row)
+        yield as_row((row[column] for column in columns.all), columns, where)
+
+
+def _csv(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:
+    csv.field_size_limit(1 << 30)
+    lines = (f"{line}\n" for line in _lines(decoded))
+    first = next(lines, "")
+    rows = csv.reader(
+        chain([first] if first else [], lines), delimiter=_delimiter(first, columns), strict=True
+    )
+    try:
+        header = next(rows, None)
+        if header is None:
+            raise SettingsError(f"{path}: empty; a CSV file begins with a line of column names")
+        check_columns(path, columns, header)
+        wanted = [header.index(column) for column in columns.all]
+        for row in rows:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise SettingsError(
+                    f"{path}, line {rows.line_num}: {len(row)} fields, the header names {len(header)}"
+                )
+            yield tuple(row[column] for column in wanted)
+    except csv.Error as error:
+        raise SettingsError(f"{path}, line {rows.line_num}: not CSV: {error}") from None
+
+
+def _delimiter(header: str, columns: Columns) -> str:
+    """What stands between the fields: a comma, unless only with another all columns are there."""
+    for delimiter in ",;\t":
+        with suppress(csv.Error):
+            if set(columns.all) <= set(next(csv.reader([header], delimiter=delimiter, strict=True), [])):
+                return delimiter
+    return max(",;\t", key=header.count)
+
+
+def _parquet(path: Path, columns: Columns) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            check_columns(path, columns, file.schema_arrow.names)
+            for column in columns.texts:
+                kind = file.schema_arrow.field(column).type
+                if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+                    raise SettingsError(f"{path}: column {column!r} holds {kind}, not text")
+            for batch in file.iter_batches(batch_size=1024, columns=list(columns.all)):
+                values = (batch.column(column).to_pylist() for column in columns.all)
+                for row in zip(*values, strict=True):
+                    yield as_row(row, columns, str(path))
+    except pa.ArrowException as error:
+        raise SettingsError(f"{path}: not a Parquet file: {str(error).splitlines()[0]}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: column {columns.texts[0]!r} is not UTF-8") from None

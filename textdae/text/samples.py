@@ -1,0 +1,80 @@
+"""Held-out sentences with words hidden, and what the model puts there: numbers convince, examples explain."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from textdae.core.denoiser import Denoiser
+from textdae.core.examples import Questions
+from textdae.text.packing import Blocks
+from textdae.training.evaluation import frozen, spread
+
+_WINDOW = 24
+_TRIED = 20
+"""Blocks that are looked at for a document of enough words."""
+
+
+@torch.no_grad()
+def text_samples(
+    denoiser: Denoiser, questions: Questions, tokenizer: PreTrainedTokenizerFast, count: int = 5
+) -> list[str]:
+    """`count` passages; a hidden word stands as [guess] where the model is right and as [guess|word] where not."""
+    numbers = questions.numbers[spread(len(questions.numbers), count)]
+    device = next(denoiser.parameters()).device
+    corrupted = frozen(questions.examples, questions.noise, numbers).to(device)
+    guesses = corrupted.target.clone()
+    guesses[corrupted.where] = denoiser(corrupted).reconstruction.argmax(-1)
+    passages = []
+    for target, guess, where in zip(corrupted.target, guesses, corrupted.where, strict=True):
+        # The window with the most hidden tokens shows the most.
+        hidden = where.float().unfold(0, min(_WINDOW, len(where)), 1).sum(1)
+        begin = int(hidden.argmax())
+        part = slice(begin, begin + _WINDOW)
+        passages.append(_show(target[part].tolist(), guess[part].tolist(), where[part].tolist(), tokenizer))
+    return passages
+
+
+def _show(
+    target: Sequence[int], guess: Sequence[int], where: Sequence[bool], tokenizer: PreTrainedTokenizerFast
+) -> str:
+    text, run = "", []
+    special = set(tokenizer.all_special_ids)
+    for wanted, given, hidden in zip(target, guess, where, strict=True):
+        if not hidden:
+            run.append(wanted)
+            continue
+        text += _decode(run, special, tokenizer)
+        right, wrong = (
+            _decode([wanted], special, tokenizer).strip(),
+            _decode([given], special, tokenizer).strip(),
+        )
+        text += f" [{right}] " if wanted == given else f" [{wrong}|{right}] "
+        run = []
+    return " ".join((text + _decode(run, special, tokenizer)).split())
+
+
+def _decode(ids: Sequence[int], special: set[int], tokenizer: PreTrainedTokenizerFast) -> str:
+    return str(tokenizer.decode([i for i in ids if i not in special], clean_up_tokenization_spaces=False))
+
+
+def passage_with_mask(held_out: Blocks, tokenizer: PreTrainedTokenizerFast, words: int = 9) -> str:
+    """The first few words of a held-out document, a mask in the place of the middle one: something to try a model on."""
+    special = torch.tensor(tokenizer.all_special_ids)
+    for number in spread(len(held_out), _TRIED):
+        block = held_out.batch(number[None])
+        ids, document = block["input_ids"][0], block["document"][0]
+        ordinary = ~torch.isin(ids, special)
+        for one in document.unique_consecutive().tolist():
+            # What stands first in a block may be the rest of a document, which does as well.
+            starts = (block["word_start"][0] & ordinary & (document == one)).nonzero().squeeze(1).tolist()
+            if len(starts) <= words:
+                continue
+            cut = starts[: words + 1]
+            middle = words // 2
+            parts = [ids[cut[0] : cut[middle]], ids[cut[middle + 1] : cut[-1]]]
+            before, after = (
+                "".join(c if c.isprintable() else " " for c in tokenizer.decode(part)) for part in parts
+            )
+            return " ".join(f"{before} {tokenizer.mask_token} {after}".split())
+    return str(tokenizer.mask_token)

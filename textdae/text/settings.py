@@ -1,0 +1,275 @@
+"""Settings of text."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from textdae.core.settings.base import Bytes, DataSettings, EvaluateSettings, Settings, Share, noise_list
+from textdae.core.settings.downstream import (
+    FinetuneSettings,
+    FinetuneTrainSettings,
+    LabelCurveSettings,
+    LabelledDataSettings,
+    ProbeSettings,
+)
+from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings
+
+
+class TextReadingSettings(DataSettings):
+    """Where text comes from, and how it is read."""
+
+    source: str = "docstrings"
+    """`docstrings` (of the installed packages), a file, folder or glob (.txt .txt.gz .jsonl .csv .parquet), or a Hub dataset id."""
+    document: Literal["auto", "row", "paragraph", "file"] = "auto"
+    """What one document is; auto: a row of a table, a blank-line-separated paragraph of a text file."""
+    text_column: str = "text"
+    """Column of a table that holds the text."""
+    encoding: str = "utf-8"
+    """Encoding of text files."""
+    errors: Literal["strict", "replace", "skip"] = "strict"
+    """Bytes that do not decode: stop and say where, put U+FFFD in their place, or skip and count the document."""
+    max_bytes: Bytes | None = None
+    """Stop reading after this much text, e.g. 40MB; docstrings stop at 25MB unless told otherwise."""
+
+
+class TextDataSettings(TextReadingSettings):
+    """Where the clean text comes from, and the blocks that it is packed into."""
+
+    block_size: Annotated[int, Field(ge=8, le=65536)] = 128
+    """Positions in a block, in tokens."""
+    num_proc: Annotated[int, Field(ge=1)] | None = None
+    """Processes that tokenize a corpus of more than some megabytes, each keeping what it has seen; default: one a core, at most 16."""
+
+
+class TokenizerSettings(Settings):
+    """The tokenizer: trained on the corpus, or loaded."""
+
+    algorithm: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
+    """WordPiece, byte-level BPE, or Unigram."""
+    vocab_size: Annotated[int, Field(ge=32, le=2**20)] = 8192
+    """Entries wanted, special tokens included; a small corpus may give fewer."""
+    lowercase: bool | None = None
+    """Lower-case and strip accents; default: true for wordpiece, false for the others."""
+    max_training_bytes: Bytes = 200_000_000
+    """Train the tokenizer on at most this much text, spread evenly over the corpus."""
+    from_pretrained: str | None = None
+    """A fast tokenizer to use instead of training one: a folder, or OWNER/NAME or OWNER/NAME@REVISION on the Hub."""
+
+
+COUNTED_FROM_PAD = (
+    "camembert",
+    "data2vec-text",
+    "esm",
+    "ibert",
+    "lilt",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
+"""Families that count positions from pad_token_id + 1, so that as many of their position embeddings are never reached."""
+
+
+def positions_of(config: Any) -> int:
+    """How many tokens a model of this config takes."""
+    positions: int = getattr(config, "max_position_embeddings", None) or 2**30
+    return positions - ((config.pad_token_id or 0) + 1 if config.model_type in COUNTED_FROM_PAD else 0)
+
+
+class _TextNoise(Settings):
+    rate: Share = 0.3
+    """Share of the ordinary tokens that is hidden."""
+    final_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Rate at the end of the run; default: 0.15 where `rate` is left alone, else `rate` throughout (uniform: 0)."""
+    schedule: Literal["linear", "cosine", "uniform"] = "linear"
+    """How the rate goes from `rate` to `final_rate`; uniform: each block draws its own rate between the two."""
+    mask_share: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Of the hidden tokens, the share that shows the mask token."""
+    random_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Of the hidden tokens, the share that shows a random ordinary token; the rest is left as it was."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fall_to_15_percent(cls, given: Any) -> Any:
+        if isinstance(given, dict) and not {"rate", "final_rate", "schedule"} & given.keys():
+            return {**given, "final_rate": 0.15}
+        return given
+
+    @model_validator(mode="after")
+    def _shares(self) -> "_TextNoise":
+        if self.mask_share + self.random_share > 1 + 1e-9:
+            raise ValueError(
+                f"mask_share + random_share must not pass 1, got {self.mask_share + self.random_share:g}"
+            )
+        return self
+
+
+class TokenNoise(_TextNoise):
+    """Hide tokens, each on its own."""
+
+    kind: Literal["tokens"] = "tokens"
+    """tokens, words or spans."""
+
+
+class WordNoise(_TextNoise):
+    """Hide whole words: all pieces of a word or none."""
+
+    kind: Literal["words"] = "words"
+    """tokens, words or spans."""
+
+
+class SpanNoise(_TextNoise):
+    """Hide runs of whole words (SpanBERT, Joshi et al. 2020, section 3.1)."""
+
+    kind: Literal["spans"] = "spans"
+    """tokens, words or spans."""
+    mean_length: Annotated[float, Field(ge=1)] = 5.0
+    """Mean of the geometric run length, in words, before it is clipped."""
+    max_length: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Longest run, in words."""
+
+
+TextNoises = Annotated[
+    tuple[Annotated[TokenNoise | WordNoise | SpanNoise, Field(discriminator="kind")], ...],
+    *noise_list("tokens"),
+]
+
+
+class TextModelSettings(Settings):
+    """The denoiser: a stock Hugging Face model."""
+
+    type: str = "modernbert"
+    """Any family with a masked language model: modernbert, bert, roberta, distilbert, electra, ..."""
+    hidden_size: Annotated[int, Field(ge=1, le=65536)] = 128
+    """Width D of the embedding."""
+    num_hidden_layers: Annotated[int, Field(ge=1, le=1024)] = 4
+    """Transformer layers."""
+    num_attention_heads: Annotated[int, Field(ge=1, le=1024)] = 2
+    """Attention heads; must divide `hidden_size`."""
+    intermediate_size: Annotated[int, Field(ge=1, le=2**20)] = 320
+    """Width of the feed-forward layer."""
+    max_position_embeddings: Annotated[int, Field(ge=8, le=2**20)] = 512
+    """Longest input that the model will take, in tokens."""
+    local_attention: Annotated[int, Field(ge=2)] | None = None
+    """Window of the local layers, in tokens, for families that have such layers; default 8: neighbours first teaches fastest."""
+    global_attn_every_n_layers: Annotated[int, Field(ge=1)] | None = None
+    """Every so many layers, the last of them sees the whole document, for families with local layers; default 4."""
+    embeddings: Literal["neighbours", "random"] = "neighbours"
+    """Where word embeddings begin: where counts of each token's neighbours in the corpus put it, or at random, as the family does; a checkpoint brings its own."""
+    config: dict[str, Any] = {}
+    """Further keys of the family's own config class, e.g. `model.config.hidden_dropout_prob=0`."""
+    from_pretrained: str | None = None
+    """Go on from this checkpoint (a folder, or OWNER/NAME@REVISION on the Hub); its sizes and its tokenizer are taken too."""
+
+    @model_validator(mode="after")
+    def _heads(self) -> "TextModelSettings":
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
+            )
+        return self
+
+
+class TextEvaluateSettings(EvaluateSettings):
+    """How a masked language model is scored."""
+
+    kind: Literal["words", "tokens"] = "words"
+    """words: whole words, chosen by the text, all masked, the same for every tokenizer; tokens: the old convention, 80% masked, 10% random, 10% shown."""
+    rate: Share = 0.15
+    """Share of the words (or tokens) hidden when evaluating."""
+    max_examples: Annotated[int, Field(ge=1)] = 1024
+    """Evaluate on at most this many stretches of 64 words of a held-out document, chosen by the text; of kind tokens: blocks, spread evenly."""
+
+
+class TextPretrainSettings(PretrainSettings):
+    """`textdae pretrain`, of text"""
+
+    modality: Literal["text"] = "text"
+    """text or image; default: what the source, the noise or the model is known to be of, else text."""
+    data: TextDataSettings = TextDataSettings()
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    noise: TextNoises = (TokenNoise(),)
+    """One noise, or a list of noises applied one after the other."""
+    model: TextModelSettings = TextModelSettings()
+    evaluate: TextEvaluateSettings = TextEvaluateSettings()
+
+    @model_validator(mode="after")
+    def _positions(self) -> "TextPretrainSettings":
+        if self.model.from_pretrained is None and self.data.block_size > self.model.max_position_embeddings:
+            raise ValueError(
+                f"data.block_size {self.data.block_size} is longer than "
+                f"model.max_position_embeddings {self.model.max_position_embeddings}"
+            )
+        return self
+
+
+class TextEvaluateRunSettings(EvaluateRunSettings):
+    """`textdae evaluate`, of text"""
+
+    modality: Literal["text"] = "text"
+    """text or image: that of the checkpoint."""
+    data: TextDataSettings = TextDataSettings()
+    evaluate: TextEvaluateSettings = TextEvaluateSettings()
+
+
+class TextEmbedSettings(EmbedSettings):
+    """`textdae embed`, of text"""
+
+    modality: Literal["text"] = "text"
+    """text or image: that of the checkpoint."""
+    data: TextDataSettings = TextDataSettings()
+    pooling: Literal["mean", "cls"] = "mean"
+    """What stands for a text: the mean over its tokens, or the first of them."""
+    batch_tokens: Annotated[int, Field(ge=1)] = 8192
+    """Positions in one forward pass, padding included."""
+
+
+class LabelledTextSettings(LabelledDataSettings, TextReadingSettings):
+    """Where labelled texts come from."""
+
+    document: Literal["row"] = "row"
+    """row: of a table, with its label."""
+    text_pair_column: str | None = None
+    """Column that holds a second text, for tasks about pairs."""
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    """Longest input in tokens, beyond which texts are cut off and counted; default: what the encoder takes, at most 512."""
+
+
+class TextFinetuneTrainSettings(FinetuneTrainSettings):
+    """The training loop, with what suits fine-tuning on texts."""
+
+    # As Devlin et al. 2019, A.2: rare words come back after hundreds of steps, and 0.98 has forgotten their gradients.
+    adam_beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    """AdamW's second-moment decay."""
+
+
+class TextFinetuneSettings(FinetuneSettings):
+    """`textdae finetune`, of text"""
+
+    modality: Literal["text"] = "text"
+    """text or image: that of the checkpoint."""
+    data: LabelledTextSettings = LabelledTextSettings()
+    noise: TextNoises | None = None
+    """Hide tokens of the inputs while fine-tuning; default: none."""
+    train: TextFinetuneTrainSettings = TextFinetuneTrainSettings()
+
+
+class TextProbeSettings(ProbeSettings):
+    """`textdae probe`, of text"""
+
+    modality: Literal["text"] = "text"
+    """text or image: that of the checkpoint."""
+    data: LabelledTextSettings = LabelledTextSettings()
+
+
+class TextLabelCurveSettings(LabelCurveSettings):
+    """`textdae label-curve`, of text"""
+
+    modality: Literal["text"] = "text"
+    """text or image: that of the checkpoint."""
+    data: LabelledTextSettings = LabelledTextSettings()
+    train: TextFinetuneTrainSettings = TextFinetuneTrainSettings()

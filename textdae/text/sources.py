@@ -1,0 +1,161 @@
+"""Where documents come from: docstrings, files, or a Hub dataset, all as one stream of texts."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from textdae.core.cache import digest
+from textdae.core.class_names import class_names_of
+from textdae.core.errors import SettingsError
+from textdae.core.source_files import Kinds, SourceFiles, digests_of, find_files
+from textdae.core.source_hub import HubRows
+from textdae.text.docstrings import DEFAULT_MAX_BYTES, docstrings_parquet
+from textdae.text.reading import SUFFIXES, Columns, Row, as_row, check_columns, has_lone_surrogate, read_rows
+from textdae.text.settings import TextReadingSettings
+from textdae.text.tokenizer import pieces
+
+TEXT_FILES = Kinds("text file", (SUFFIXES,), True, "text")
+_MOST_CHARACTERS = 1 << 20
+CUT = f"documents of more than {_MOST_CHARACTERS:,} characters, cut into several at white space"
+_PARAGRAPH_END = re.compile(r"\n[^\S\n]*(?:\n\s*)+")
+
+
+class Source:
+    """A stream of documents that can be read as often as one likes.
+
+    Attributes:
+        name: what a reader should call it.
+        fingerprint: the same for the same content and reading settings.
+        size: bytes of text that there are at most, or None where nobody knows.
+        is_plain: whether just so many there are.
+        class_names: names of the classes where the last column asked for holds their numbers and the table says so.
+        left_out: the files that were not even opened, by kind.
+        notes: what the last full reading left out, by reason.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        fingerprint: str,
+        size: int | None,
+        settings: TextReadingSettings,
+        rows: Callable[[Counter[str]], Iterator[Row]],
+        are_rows: bool,
+        class_names: list[str] | None = None,
+        left_out: Counter[str] | None = None,
+        is_plain: bool = False,
+    ) -> None:
+        self.name, self.fingerprint, self.size, self.class_names = name, fingerprint, size, class_names
+        self.is_plain = is_plain
+        self.left_out: Counter[str] = left_out or Counter()
+        self.settings, self._rows = settings, rows
+        self._split = settings.document == "paragraph" and are_rows
+        self.notes: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the documents; blank ones are counted and left out, very long ones cut."""
+        blank = 0
+        for text in self.texts():
+            if not text or text.isspace():
+                blank += 1
+            elif len(text) <= _MOST_CHARACTERS:
+                yield text
+            else:
+                self.notes[CUT] += 1
+                yield from (part for part in pieces(text, _MOST_CHARACTERS) if not part.isspace())
+        if blank:
+            self.notes["blank documents left out"] = blank
+
+    def texts(self) -> Iterator[str]:
+        """Yield the documents, blank ones too."""
+        self.notes = notes = Counter[str]()
+        pieces = (
+            (piece,)
+            for text, *_ in self._rows(notes)
+            for piece in (_PARAGRAPH_END.split(text) if self._split else (text,))
+        )
+        for (text,) in self._capped(pieces):
+            yield text
+
+    def rows(self) -> Iterator[Row]:
+        """Yield what was asked for, row by row, undivided."""
+        self.notes = notes = Counter[str]()
+        yield from self._capped(self._rows(notes))
+
+    def _capped(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Stop at `data.max_bytes` of the rows' first text."""
+        cap, read = self.settings.max_bytes, 0
+        for row in rows:
+            text = row[0]
+            if cap and read >= cap and not text.isspace():
+                self.notes[f"stopped at data.max_bytes = {cap:,} bytes"] = 1
+                return
+            read += len(text) if text.isascii() else len(text.encode())
+            yield row
+
+
+def open_source(settings: TextReadingSettings, cache: Path, columns: Columns | None = None) -> Source:
+    """Find what `data.source` names, without reading it yet.
+
+    Args:
+        columns: what to read of each row; default: the text alone.
+
+    Raises:
+        SettingsError: it is not there, is empty, or is of no kind that we read.
+    """
+    columns = columns or Columns((settings.text_column,))
+    if settings.source == "docstrings":
+        # The cap is met while the docstrings are gathered, by leaving out a little of every package.
+        gathered = docstrings_parquet(cache, settings.max_bytes)
+        inner = settings.model_copy(update={"max_bytes": None})
+        columns = Columns(("text", *columns.texts[1:]), columns.others)
+        only = SourceFiles([gathered], None, Counter())
+        found = _file_source("docstrings of the installed packages", only, inner, columns, cache)
+        found.size = settings.max_bytes or DEFAULT_MAX_BYTES
+        return found
+    if files := find_files(settings.source, TEXT_FILES):
+        if not any(file.stat().st_size for file in files.files):
+            raise SettingsError(f"data.source: {settings.source} is empty (0 bytes)")
+        return _file_source(settings.source, files, settings, columns, cache)
+    return _hub_source(settings, columns)
+
+
+def _file_source(
+    name: str, found: SourceFiles, settings: TextReadingSettings, columns: Columns, cache: Path
+) -> Source:
+    files = found.files
+    contents = list(zip((file.name for file in files), digests_of(files, cache), strict=True))
+    reading = settings.model_dump(include={"document", "encoding", "errors", "max_bytes"})
+    packed = any(file.name.lower().endswith((".gz", ".parquet")) for file in files)
+    size = None if packed else sum(file.stat().st_size for file in files)
+
+    def rows(notes: Counter[str]) -> Iterator[Row]:
+        for file in files:
+            yield from read_rows(file, settings, notes, columns)
+
+    are_rows = not all(file.name.lower().endswith((".txt", ".txt.gz")) for file in files)
+    names = class_names_of(files[0], columns.others[-1]) if columns.others else None
+    fingerprint = digest("files", contents, reading, columns)
+    is_plain = not packed and not are_rows
+    return Source(name, fingerprint, size, settings, rows, are_rows, names, found.left_out, is_plain)
+
+
+def _hub_source(settings: TextReadingSettings, columns: Columns) -> Source:
+    dataset = HubRows(settings)
+    name, commit = dataset.name, dataset.commit
+    check_columns(f"data.source: {name}", columns, dataset.columns)
+
+    def rows(notes: Counter[str]) -> Iterator[Row]:
+        for found in dataset.rows(columns.all):
+            row = as_row((found[column] for column in columns.all), columns, name)
+            if any(has_lone_surrogate(text) for text in row[: len(columns.texts)]):
+                mended = (text.encode("utf-8", "replace").decode() for text in row[: len(columns.texts)])
+                row = (*mended, *row[len(columns.texts) :])
+            yield row
+
+    reading = settings.model_dump(include={"document", "max_bytes", "subset", "split"})
+    label = dataset.features.get(columns.others[-1]) if columns.others else None
+    fingerprint = digest("hub", name, commit, reading, columns)
+    names = getattr(getattr(label, "feature", label), "names", None)
+    return Source(f"{name}@{commit[:12]}", fingerprint, None, settings, rows, True, names)

@@ -1,0 +1,24 @@
+"""What text is to the rest of textdae."""
+
+from textdae.core.registry import Modality
+
+TEXT = Modality(
+    name="text",
+    settings={
+        "pretrain": "textdae.text.settings:TextPretrainSettings",
+        "evaluate": "textdae.text.settings:TextEvaluateRunSettings",
+        "embed": "textdae.text.settings:TextEmbedSettings",
+        "finetune": "textdae.text.settings:TextFinetuneSettings",
+        "probe": "textdae.text.settings:TextProbeSettings",
+        "label-curve": "textdae.text.settings:TextLabelCurveSettings",
+    },
+    task="textdae.text.task:TextTask",
+    labelled_task="textdae.text.labelled_task:LabelledTextTask",
+    load="textdae.text.loading:load_denoiser",
+    embed="textdae.text.encoder:open_texts",
+    denoise="textdae.text.denoise:denoise_lines",
+    check="textdae.text.check:check_text_model",
+    suffixes=(".txt", ".txt.gz", ".jsonl", ".csv"),
+    embedded_sources=("docstrings",),
+    is_default=True,
+)

@@ -1,0 +1,165 @@
+"""Text: blocks of tokens, hidden tokens, a masked language model."""
+
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from transformers import PreTrainedTokenizerFast
+
+from textdae.core.errors import SettingsError
+from textdae.core.examples import Questions
+from textdae.core.names import public
+from textdae.core.task import Row, Task
+from textdae.report.scores import with_bits_per_byte
+from textdae.text.baselines import TextFloors
+from textdae.text.card import text_card
+from textdae.text.corpus import TextCorpus, prepare_text
+from textdae.text.embedding_init import neighbour_embedding
+from textdae.text.loading import load_text
+from textdae.text.model import TextDenoiser, build_text_denoiser
+from textdae.text.noise import ChosenNoise, TokenNoise, Vocabulary, text_noise
+from textdae.text.packing import Blocks
+from textdae.text.questions import WordQuestions
+from textdae.text.samples import passage_with_mask, text_samples
+from textdae.text.sentence_transformer import save_sentence_files
+from textdae.text.settings import (
+    TextEvaluateRunSettings,
+    TextEvaluateSettings,
+    TextPretrainSettings,
+    TokenizerSettings,
+)
+from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
+from textdae.training.evaluation import evaluate, spread
+
+
+def word_questions(held_out: Blocks, vocabulary: Vocabulary, rate: float, most: int) -> Questions:
+    """Whole words that the text chooses, see `WordQuestions`; for any model with this tokenizer."""
+    examples = WordQuestions(held_out, rate, most, vocabulary.special_ids)
+    return Questions(examples, ChosenNoise(vocabulary, rate), spread(len(examples), len(examples)))
+
+
+class TextTask(Task):
+    """Text, as `Task` says."""
+
+    unit = "tokens"
+    train: Blocks
+    held_out: Blocks
+    denoiser: TextDenoiser
+
+    def __init__(self, corpus: TextCorpus, evaluation: TextEvaluateSettings) -> None:
+        self.train, self.held_out = corpus.train, corpus.held_out
+        self.tokenizer: PreTrainedTokenizerFast = corpus.tokenizer
+        self.facts, self.notes = corpus.facts, corpus.notes
+        self.units_per_example = corpus.train.block_size
+        self.vocabulary = vocabulary_of(corpus.tokenizer)
+        self.evaluation = evaluation
+
+    @classmethod
+    def of_settings(
+        cls, settings: TextPretrainSettings, check: Callable[[int], None] | None = None
+    ) -> "TextTask":
+        """Prepare the corpus, and build the denoiser."""
+        tokenizer, start = None, settings.model.from_pretrained
+        if start:  # a checkpoint and its tokenizer belong together
+            tokenizer = load_tokenizer(start)
+        text = cls(prepare_text(settings.data, settings.tokenizer, tokenizer), settings.evaluate)
+        text.noise = text_noise(settings.noise, text.vocabulary)
+        text.model = settings.model
+        text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed, check)
+        if start and (fresh := text.denoiser.fresh):
+            text.notes.append(
+                f"{public(start)} has no head for masks: {len(fresh)} of its weights begin at random "
+                f"({fresh[0]}{', ...' if len(fresh) > 1 else ''})"
+            )
+        if settings.model.embeddings == "neighbours" and not start:
+            size, width = text.denoiser.embeddings.shape
+            text.denoiser.begin_at(neighbour_embedding(text.train, size, width))
+        return text
+
+    @classmethod
+    def of_checkpoint(
+        cls, checkpoint: str, settings: TextEvaluateRunSettings, say: Callable[[str], None]
+    ) -> "TextTask":
+        """Load the denoiser, and prepare the corpus with its tokenizer."""
+        denoiser, tokenizer = load_text(checkpoint)
+        data = settings.data
+        if data.block_size > denoiser.longest:
+            say(f"data.block_size {data.block_size} is more than the model takes; using {denoiser.longest}")
+            data = data.model_copy(update={"block_size": denoiser.longest})
+        text = cls(prepare_text(data, TokenizerSettings(), tokenizer), settings.evaluate)
+        text.denoiser = denoiser
+        return text
+
+    def questions(self, most: int, level: float | None = None) -> Questions:
+        """Whole words chosen by the text, or single tokens, whatever the training hid."""
+        rate = self.evaluation.rate if level is None else level
+        if rate > 1:
+            raise SettingsError(f"--levels: a share of the words is at most 1, got {rate:g}")
+        if self.evaluation.kind == "words":
+            return word_questions(self.held_out, self.vocabulary, rate, most)
+        return Questions(self.held_out, TokenNoise(self.vocabulary, rate), spread(len(self.held_out), most))
+
+    def describe(self, questions: Questions) -> dict[str, Any]:
+        """How many words are asked for, and their bytes."""
+        examples, rate = questions.examples, questions.noise.level.start
+        if not isinstance(examples, WordQuestions):
+            return {
+                "asked": f"{rate:.0%} of the tokens hidden, 80% of these masked, 10% random, 10% shown (evaluate.kind=tokens): "
+                "another tokenizer is asked for another thing"
+            }
+        unknown = f"; {examples.unknown:,} more that the tokenizer does not know are left out"
+        return {
+            "asked": f"{rate:.0%} of the words hidden, chosen by the text: {examples.words:,} words, {examples.bytes:,} bytes"
+            + (unknown if examples.unknown else ""),
+            "evaluated_words": examples.words,
+            "evaluated_bytes": examples.bytes,
+            "unknown_words": examples.unknown,
+        }
+
+    def score(
+        self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None
+    ) -> tuple[Row, int]:
+        """Loss in nats, accuracy and bits per byte."""
+        scores = evaluate(self.denoiser, *questions, batch_size, accelerator)
+        scored = int(scores["scored"])
+        return self._row(questions, scores["loss"], scores["accuracy"], scored), scored
+
+    def _row(self, questions: Questions, loss: float, accuracy: float, scored: int) -> Row:
+        examples, bytes_per_token = questions.examples, self.held_out.bytes_per_token
+        if isinstance(examples, WordQuestions):
+            bytes_per_token = examples.bytes / scored
+        return with_bits_per_byte(loss, accuracy, bytes_per_token)
+
+    def floors(self, *questions: Questions) -> list[dict[str, Row]]:
+        """Unigrams, and the neighbours to the left and right."""
+        baselines = TextFloors(self.train, self.vocabulary, questions)
+        return [
+            {name: self._row(each, *floor) for name, floor in baselines.score(each).items()}
+            for each in questions
+        ]
+
+    def samples(self, questions: Questions) -> list[str]:
+        """Passages with what was hidden and what was guessed."""
+        return text_samples(self.denoiser, questions, self.tokenizer)
+
+    def save_assets(self, folder: Path) -> None:
+        """The tokenizer, and what `SentenceTransformer` asks for."""
+        model = self.denoiser.model
+        longest = longest_input(self.tokenizer, model.config)
+        save_tokenizer(self.tokenizer, folder, longest)
+        save_sentence_files(folder, model, longest)
+
+    def report(
+        self, folder: Path, settings: TextPretrainSettings, metrics: Mapping[str, Any], samples: list[str]
+    ) -> list[str]:
+        """The model card, and the passages."""
+        passage = passage_with_mask(self.held_out, self.tokenizer)
+        card = text_card(settings, metrics, self.notes, samples, self.tokenizer, passage)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        return [
+            "held-out text, [right guess] and [wrong guess|right word]:",
+            *(f"  {sample}" for sample in samples),
+            f"try it: textdae denoise {folder} {shlex.quote(passage)}",
+        ]

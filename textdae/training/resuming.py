@@ -1,0 +1,169 @@
+"""Which checkpoint a run goes on from: decided once for all processes, whose hosts may have disks of their own."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from textdae.core.errors import SettingsError, TextdaeError, reason
+from textdae.core.layout import MANIFEST
+from textdae.training import checkpoint
+from textdae.training.processes import from_process, gather, place, send_files, together
+
+BEST, LOG = "best", "log.jsonl"
+"""What belongs to the checkpoints of a run beside them: the weights of the best evaluation, and the log."""
+
+
+class Offer(NamedTuple):
+    """The newest whole checkpoint that a process finds on its disk."""
+
+    place: str
+    name: str
+    identity: str | None
+    cursor: checkpoint.Cursor
+    facts: dict[str, Any]
+
+
+class Chosen(NamedTuple):
+    """The checkpoint that all processes go on from."""
+
+    path: Path
+    """On the disk of this process."""
+    cursor: checkpoint.Cursor
+    facts: dict[str, Any]
+
+
+def choose(
+    folder: Path,
+    fetch: Callable[[], None] | None,
+    check: Callable[[dict[str, Any]], None],
+    is_local_main: bool,
+    device: torch.device,
+    limit: int,
+    say: Callable[[str], None],
+) -> Chosen | None:
+    """Find the newest whole checkpoint of any process, and bring it to the hosts that lack it. Every process calls it.
+
+    Args:
+        folder: of the run.
+        fetch: brings one to the first process, where no process has any.
+        check: raises where the facts of a checkpoint are not those of this run.
+        is_local_main: whether this process looks and writes on behalf of its host.
+        device: what the processes send from.
+        limit: checkpoints that a host keeps where one is brought to it.
+        say: told of checkpoints that are passed over.
+
+    Returns:
+        None where there is none.
+
+    Raises:
+        SettingsError: the hosts have checkpoints of different runs, or the checkpoint is not of this run.
+        TextdaeError: it could not be brought to a host.
+    """
+    offers = _offers(folder, is_local_main, say)
+    if fetch and not any(offers):
+        from_process(fetch)
+        offers = _offers(folder, is_local_main, say)
+    there = [offer for offer in offers if offer]
+    if not there:
+        return None
+    _check_one_run(folder, there)
+    newest = max(there, key=lambda offer: offer.cursor.step)  # the first of them
+    check(newest.facts)
+    path = folder / "checkpoints" / newest.name
+    mine = offers[_rank()]
+    lacking = is_local_main and (mine is None or mine.identity != newest.identity)
+    if any(gather(lacking)):
+        say(f"bringing {path} from {newest.place} to the hosts that lack it")
+        _bring(folder, [LOG, BEST, f"checkpoints/{newest.name}"], offers.index(newest), lacking, device)
+        together(lambda: checkpoint.remove_old(path, limit), lacking)
+    together(lambda: _confirm(path, newest))
+    return Chosen(path, newest.cursor, newest.facts)
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+
+def _offers(folder: Path, is_local_main: bool, say: Callable[[str], None]) -> list[Offer | None]:
+    lines: list[str] = []
+
+    def look() -> Offer | None:
+        path = checkpoint.last_whole(folder / "checkpoints", lines.append)
+        if path is None:
+            return None
+        return Offer(place(), path.name, checkpoint.identity(path), *checkpoint.read_state(path))
+
+    offers = gather(together(look, is_local_main))
+    everywhere = gather((place(), lines))
+    for where, found in everywhere:
+        for line in found:
+            say(line if len(everywhere) == 1 else f"{where}: {line}")
+    return offers
+
+
+def _check_one_run(folder: Path, offers: list[Offer]) -> None:
+    """Refuse to choose between runs: the newest checkpoint may be a leftover on a host that took no part."""
+    known = [offer for offer in offers if offer.facts.get("run")]
+    for offer in known[1:]:
+        if offer.facts["run"] != known[0].facts["run"]:
+            one, two = (f"{each.name} on {each.place}" for each in (known[0], offer))
+            raise SettingsError(
+                f"--resume: {folder} holds checkpoints of different runs: {one}, {two}; remove those that are not meant"
+            )
+
+
+def share(folder: Path, is_local_main: bool, device: torch.device) -> None:
+    """Bring what `write_whole` wrote on the first process to the hosts that lack it. Every process calls it.
+
+    Raises:
+        TextdaeError: it could not be brought there.
+    """
+    wanted = from_process(lambda: checkpoint.identity(folder))
+    lacking = is_local_main and (
+        checkpoint.identity(folder) != wanted or checkpoint.fault(folder) is not None
+    )
+    if any(gather(lacking)):
+        _bring(folder.parent, [folder.name], 0, lacking, device)
+
+
+def _bring(folder: Path, parts: list[str], source: int, lacking: bool, device: torch.device) -> None:
+    """Copy parts of a run, files or folders with a manifest, from one process to those that lack them."""
+
+    def files() -> list[str]:
+        found = [path for part in parts for path in [folder / part, *sorted((folder / part).rglob("*"))]]
+        return [
+            path.relative_to(folder).as_posix() for path in found if path.is_file() and path.name != MANIFEST
+        ]
+
+    incoming = send_files(folder, from_process(files, source), source, lacking, device)
+    together(lambda: _put(folder, incoming, parts) if incoming else None)
+
+
+def _put(folder: Path, incoming: Path, parts: list[str]) -> None:
+    """Put what has arrived where it belongs, each part whole or not at all, the last one when the others are there."""
+    try:
+        for part in parts:
+            arrived = incoming / part
+            if arrived.is_file():
+                arrived.replace(folder / part)
+            elif arrived.is_dir():
+                checkpoint.write_whole(
+                    folder / part,
+                    lambda temporary, arrived=arrived: shutil.copytree(  # type: ignore[misc]
+                        arrived, temporary, dirs_exist_ok=True
+                    ),
+                )
+    except OSError as error:
+        raise TextdaeError(f"{folder}: cannot be written: {reason(error)}") from None
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _confirm(path: Path, newest: Offer) -> None:
+    if checkpoint.identity(path) != newest.identity:
+        raise TextdaeError(
+            f"{path} is not the checkpoint that {newest.place} has; output_dir must mean the same for all processes of a host"
+        )

@@ -1,9 +1,0 @@
-"""Whether a checkpoint folder may be opened, which may come from anyone: looked at before anything is allocated or run.
-
-Code that a checkpoint brings along is never run in any case: every loader is told `trust_remote_code=False` and
-`use_safetensors=True`.
-"""
-
-from textdae.vetting.folder import vet, vet_tokenizer
-
-__all__ = ["vet", "vet_tokenizer"]
