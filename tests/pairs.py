@@ -23,12 +23,12 @@ from torch.distributed.tensor import DTensor
 from transformers import ModernBertConfig, ModernBertForMaskedLM, ModernBertForSequenceClassification
 
 from textdae.core.settings.base import TrainSettings
-from textdae.downstream.classifier import Classifier
 from textdae.downstream.label_noise import LabelNoise
 from textdae.image.model import as_denoiser
 from textdae.image.noise import image_noise
 from textdae.image.settings import ImagePretrainSettings
 from textdae.image.unet import UNet, UNetConfig
+from textdae.text.classifier import TextClassifier
 from textdae.text.model import TextDenoiser
 from textdae.text.noise import Vocabulary, text_noise
 from textdae.text.settings import TextPretrainSettings
@@ -79,7 +79,7 @@ def build(case: dict[str, Any]) -> tuple[Any, ...]:
     settings = TextPretrainSettings.model_validate({"noise": noises}).noise
     noise = text_noise(settings, Vocabulary(100, 4, (0, 1, 2, 3, 4)))
     if case["kind"] == "finetune":
-        return Classifier(ModernBertForSequenceClassification(config)), Labelled(), LabelNoise(noise)
+        return TextClassifier(ModernBertForSequenceClassification(config)), Labelled(), LabelNoise(noise)
     return TextDenoiser(ModernBertForMaskedLM(config)), Texts(), noise
 
 

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from textdae.cli.app import main
-from textdae.cli.settings import KINDS, MODALITIES
+from textdae.cli.settings import COMMANDS
+from textdae.core.registry import modalities
 from textdae.text.settings import TextPretrainSettings
 
 
@@ -120,8 +121,8 @@ def test_settings_prints_every_key_with_its_meaning(run):
     assert run("settings", "pretrian")[0] == 2
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
-@pytest.mark.parametrize("command", KINDS)
+@pytest.mark.parametrize("modality", sorted(modalities()))
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_settings_of_every_modality(command, modality, run):
     code, out, _ = run("settings", command, "-m", modality)
     assert code == 0

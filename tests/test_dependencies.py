@@ -19,8 +19,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NAMES = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image"}
 """Where the name to import is not that of the package."""
 EXTRAS = {
-    "downstream/": "downstream", "report/label_curve.py": "downstream", "floors/image.py": "images", "demos/": "images",
-    "data/patterns.py": "images", "data/tokenizer.py": "unigram",
+    "downstream/": "downstream", "report/label_curve.py": "downstream", "image/baselines.py": "images", "demos/": "images",
+    "image/embedded.py": "images", "text/tokenizer.py": "unigram", "text/labelled_task.py": "downstream",
+    "image/labelled_task.py": "downstream",
 }  # fmt: skip
 """Modules that need an extra, and say so to whoever lacks it."""
 

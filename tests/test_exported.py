@@ -14,10 +14,11 @@ from textdae.core.draw import Draw
 from textdae.core.errors import TextdaeError
 from textdae.core.settings.downstream import FinetuneSettings
 from textdae.core.settings.reader import load
-from textdae.downstream.classifier import build_classifier
 from textdae.downstream.exported import check_answers, load_exported
 from textdae.downstream.label_noise import LabelNoise
 from textdae.downstream.task import labelled_task
+from textdae.image.classifier import ImageClassifier
+from textdae.text.classifier import TextClassifier
 from textdae.text.tokenizer import save_tokenizer
 
 QUICK = ["train.max_steps=12", "train.precision=fp32", "train.compile=never", "train.per_device_train_batch_size=16"]  # fmt: skip
@@ -106,7 +107,8 @@ def test_a_regression_that_was_stopped_goes_on_with_the_same_bits(tmp_path, enco
 @pytest.mark.parametrize("modality", ["text", "image"])
 def test_a_model_that_was_not_exported_as_it_was_trained_is_found_out(modality, tmp_path, encoder):
     checkpoint = encoder if modality == "text" else image_checkpoint(tmp_path / "vit", "vit")
-    classifier = build_classifier(checkpoint, "single_label_classification", ("a", "b"), 0)
+    build = (TextClassifier if modality == "text" else ImageClassifier).from_encoder
+    classifier = build(checkpoint, "single_label_classification", ("a", "b"), 0)
     classifier.export(tmp_path / "run")
     load_exported(tmp_path / "run", classifier)
     file = tmp_path / "run/model.safetensors"

@@ -21,11 +21,12 @@ from textdae.core.errors import SettingsError
 from textdae.core.settings.downstream import FinetuneSettings, FinetuneTrainSettings
 from textdae.core.settings.reader import load
 from textdae.downstream.best import Best
-from textdae.downstream.classifier import build_classifier
 from textdae.downstream.label_noise import LabelNoise
 from textdae.downstream.predict import predict
 from textdae.downstream.task import labelled_task
+from textdae.image.classifier import ImageClassifier
 from textdae.image.corpus import prepare_images
+from textdae.text.classifier import TextClassifier
 from textdae.training import checkpoint
 from textdae.training.log import read_log
 
@@ -333,7 +334,9 @@ def test_a_model_of_grey_images_sees_the_luminance_of_colour_ones(tmp_path):
     grey = (0.299 * red + 0.587 * green + 0.114 * blue)[:, None]
     for name in ("vit", "unet", "conv"):
         checkpoint = image_checkpoint(tmp_path / name, name)
-        classifier = build_classifier(checkpoint, "single_label_classification", ("a", "b", "c"), 0).eval()
+        classifier = ImageClassifier.from_encoder(
+            checkpoint, "single_label_classification", ("a", "b", "c"), 0
+        ).eval()
         with torch.no_grad():
             one, other = (classifier.encode({"pixel_values": pixels}) for pixels in (colour, grey))
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
@@ -349,7 +352,7 @@ def test_the_body_is_the_checkpoints_and_the_head_a_function_of_the_seed(encoder
     classes = ("a", "b")
 
     def build(seed, scratch=False):
-        return build_classifier(encoder, "single_label_classification", classes, seed, scratch)
+        return TextClassifier.from_encoder(encoder, "single_label_classification", classes, seed, scratch)
 
     stock = load_file(f"{encoder}/model.safetensors")
     first, again, other, scratch = build(1), build(1), build(2), build(1, True)

@@ -13,6 +13,7 @@ from sklearn.decomposition import PCA
 
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Corrupted, Noise
+from textdae.core.settings.reader import load
 from textdae.image import baselines as image
 from textdae.image import settings as s
 from textdae.image.baselines import Quality, image_floors, measure, require_images_extra
@@ -373,7 +374,7 @@ def test_what_can_be_expected_of_gaussian_noise():
 
 def test_the_settings_name_the_kinds_that_the_floors_know():
     for kind in ("gaussian", "speckle", "blur", "salt_and_pepper", "pixels", "patches", "blocks", "none"):
-        settings = s.load(s.ImagePretrainSettings, None, [f"noise.kind={kind}", "data.source=digits"])
+        settings = load(s.ImagePretrainSettings, None, [f"noise.kind={kind}", "data.source=digits"])
         if kind in ("patches", "blocks"):
             settings = settings.noise[0].model_copy(update={"patch_size": 1})
         else:
@@ -410,7 +411,7 @@ def test_the_linear_floors_hold_only_a_batch_of_images_in_memory():
     numbers = torch.arange(20_000)
     for count in (
         lambda: image._moments(_Many(), numbers),
-        lambda: image._least_squares(_Many(), image_noise((s.image.GaussianNoise(),)), numbers),
+        lambda: image._least_squares(_Many(), image_noise((s.GaussianNoise(),)), numbers),
     ):
         tracemalloc.start()
         count()

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from textdae.core.errors import SettingsError
-from textdae.core.settings.runs import modality_meant
+from textdae.core.registry import modality_of_settings
 from textdae.image.corpus import prepare_images
 from textdae.image.settings import ImageDataSettings
 
@@ -43,7 +43,7 @@ def test_the_labels_of_a_metadata_file_are_those_that_datasets_gives(tmp_path, k
     import datasets
 
     folder = write(tmp_path / "in", kind)
-    assert modality_meant({"data": {"source": str(folder)}}) == "image"
+    assert modality_of_settings({"data": {"source": str(folder)}}).name == "image"
     corpus = read(folder)
     theirs = datasets.load_dataset(
         "imagefolder", data_dir=str(folder), split="train", cache_dir=str(tmp_path)

@@ -18,7 +18,7 @@ _COMMAND = "import sys; from textdae.cli import main; sys.argv[0] = 'textdae'; m
 _HELD = """
 import importlib, pathlib, sys, time
 from textdae.text import packing
-from textdae.downstream import embed
+from textdae.commands import embed
 module, name, calls, marker = sys.argv.pop(1).split(":")
 home = importlib.import_module(module)
 *owner, name = name.split(".")

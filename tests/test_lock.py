@@ -26,7 +26,7 @@ from textdae.core.settings.runs import EmbedSettings
 
 HOLD = """
 import os, sys, time; from pathlib import Path
-from textdae.lock import sole
+from textdae.core.lock import sole
 with sole("it", Path(sys.argv[1]), "", print):
     if "fork" in sys.argv and not os.fork():
         time.sleep(60)
@@ -83,7 +83,7 @@ def test_whoever_waits_gets_the_lock_and_is_alone_with_it(tmp_path):
     """Also where the file is removed and made anew while they wait."""
     file, journal = tmp_path / ".lock", tmp_path / "journal"
     wait = (
-        "import sys, time; from pathlib import Path; from textdae.lock import turn\n"
+        "import sys, time; from pathlib import Path; from textdae.core.lock import turn\n"
         "for _ in range(3):\n"
         "    with turn(Path(sys.argv[1]), lambda who: None), open(sys.argv[2], 'a') as journal:\n"
         "        for word in ('in', 'out'):\n"

@@ -76,7 +76,7 @@ def test_nothing_is_chosen_on_the_test_examples(probed, encoder, monkeypatch):
     real.corpus = real.corpus._replace(test=test)
     import textdae.commands.probe as where
 
-    monkeypatch.setattr(where, "downstream", lambda *given: real)
+    monkeypatch.setattr(where, "labelled_task", lambda *given: real)
     again = probe(encoder, settings)
     assert again["choices"] == found["choices"]
     assert again["encoder"] != found["encoder"]

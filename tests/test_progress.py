@@ -13,7 +13,7 @@ from textdae.core import progress
 from textdae.core.progress import Progress
 
 _AT_ONCE = (
-    "import sys; from textdae import progress; progress.INTERVAL = progress.LONGEST_INTERVAL = 0.0\n"
+    "import sys; from textdae.core import progress; progress.INTERVAL = progress.LONGEST_INTERVAL = 0.0\n"
     "from textdae.cli import main; sys.argv[0] = 'textdae'; main()"
 )
 

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 import textdae
 from textdae.core.errors import SettingsError
-from textdae.downstream.classifier import build_classifier
 from textdae.hub.locate import locate
 from textdae.hub.vetting.folder import vet
+from textdae.text.classifier import TextClassifier
 from textdae.text.encoder import TextEncoder
 
 
@@ -267,7 +267,7 @@ def test_harm_is_refused_in_one_line_whoever_loads_it(harm, text):
     loaders = [
         textdae.load_text,
         lambda name: TextEncoder(name),
-        lambda name: build_classifier(locate(name), "single_label_classification", ("a", "b"), 0),
+        lambda name: TextClassifier.from_encoder(locate(name), "single_label_classification", ("a", "b"), 0),
         lambda name: textdae.load_image(name),
     ]
     for load in loaders:

@@ -23,7 +23,7 @@ def settings(
     from textdae.core import registry
     from textdae.core.settings.reader import explain
 
-    rows = list(explain(registry.modality(modality).settings_class(command)))
+    rows = list(explain(registry.modality(modality, "--modality").settings_class(command)))
     width = max(len(f"{key}={default}") for key, _, default, _ in rows if len(key) + len(default) < 60)
     for key, kind, default, meaning in rows:
         typer.echo(f"{f'{key}={default}':{width}}  {meaning} [{kind}]")

@@ -36,6 +36,7 @@ class Modality:
         check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
         recognizes: whether settings, as they were written, can only be meant for this modality.
         recognizes_config: whether the `config.json` of a checkpoint is that of one of its models.
+        files: what its files are called: "pictures".
         suffixes: endings of the names of its files.
         embedded_sources: values of `data.source` that need no file and no Hub.
         models: modules that register classes of models with transformers.
@@ -52,6 +53,7 @@ class Modality:
     check: str | None = None
     recognizes: Callable[[Mapping[str, Any]], bool] = lambda given: False
     recognizes_config: Callable[[Mapping[str, Any]], bool] = lambda config: False
+    files: str = "other files"
     suffixes: tuple[str, ...] = ()
     embedded_sources: tuple[str, ...] = ()
     models: tuple[str, ...] = field(default=())
@@ -101,7 +103,7 @@ def installed() -> dict[str, Modality]:
 
 
 def modalities() -> dict[str, Modality]:
-    """All that are installed or registered, by name.
+    """All that are installed or registered, by name, the default first.
 
     Raises:
         SettingsError: there is none, for textdae runs from a folder of its sources.
@@ -109,18 +111,21 @@ def modalities() -> dict[str, Modality]:
     found = {**installed(), **_registered}
     if not found:
         raise SettingsError("textdae is not installed, so that no modality is known; run: pip install -e .")
-    return found
+    return dict(sorted(found.items(), key=lambda item: not item[1].is_default))
 
 
-def modality(name: str) -> Modality:
+def modality(name: str, where: str = "modality") -> Modality:
     """The modality of this name.
+
+    Args:
+        where: the name was given, for the error.
 
     Raises:
         SettingsError: there is none.
     """
     known = modalities()
     if name not in known:
-        raise SettingsError(f"modality: {' or '.join(known)}, got {name!r}")
+        raise SettingsError(f"{where}: {' or '.join(known)}, got {name!r}")
     return known[name]
 
 

@@ -95,7 +95,7 @@ def _owner(files: Sequence[Path], kinds: Kinds) -> str | None:
     """What to set where files are those of another modality."""
     for name, modality in modalities().items():
         if name != kinds.modality and any(_ends(file, modality.suffixes) for file in files):
-            return f"for files of modality {name} set modality={name}"
+            return f"for {modality.files} set modality={name}"
     return None
 
 

@@ -68,6 +68,7 @@ IMAGE = Modality(
     denoise="textdae.image.denoise:denoise_lines",
     recognizes=recognizes,
     recognizes_config=recognizes_config,
+    files="pictures",
     suffixes=SUFFIXES,
     embedded_sources=EMBEDDED_SOURCES,
     models=("textdae.image.autoencoder", "textdae.image.unet", "textdae.image.own_classifiers"),

@@ -18,6 +18,7 @@ TEXT = Modality(
     embed="textdae.text.encoder:open_texts",
     denoise="textdae.text.denoise:denoise_lines",
     check="textdae.text.check:check_text_model",
+    files="text",
     suffixes=(".txt", ".txt.gz", ".jsonl", ".csv"),
     embedded_sources=("docstrings",),
     is_default=True,
