@@ -25,7 +25,7 @@ from textdae.text.noise import text_noise
 from textdae.text.settings import TextDataSettings
 from textdae.text.sources import open_source
 from textdae.text.tokenizer import vocabulary_of
-from textdae.training.batches import Batches, Ticket
+from textdae.training.batches import Batches, BatchSpec
 
 CONFIG = Path(__file__).parent.parent / "configs/text-mini.yaml"
 
@@ -85,7 +85,7 @@ def one(megabytes: str, name: str) -> None:
     batches, times = Batches(corpus.train, noise, settings.train.seed), []
     for number in range(300):
         began = time.perf_counter()
-        batches[Ticket(number * 32, 32, None, 0.5)]
+        batches[BatchSpec(number * 32, 32, None, 0.5)]
         times.append(time.perf_counter() - began)
     found["batch"] = 1000 * statistics.median(times)
     print(json.dumps(found))

@@ -14,7 +14,7 @@ from textdae.text.corpus import prepare_text
 from textdae.text.noise import TokenNoise
 from textdae.text.settings import TextDataSettings, TokenizerSettings
 from textdae.text.tokenizer import vocabulary_of
-from textdae.training.batches import Batches, Ticket
+from textdae.training.batches import Batches, BatchSpec
 
 BLOCKS = 6400
 
@@ -38,7 +38,7 @@ def compare(run: Run, size: int, batches: Batches, table: Dataset, at_hand: list
 
     def ours() -> float:
         for number in range(len(order)):
-            batches[Ticket(number * size, size, None, 0.5)]
+            batches[BatchSpec(number * size, size, None, 0.5)]
         return len(order) * size
 
     def stock() -> float:

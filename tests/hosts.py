@@ -40,7 +40,7 @@ from textdae.text.settings import TextPretrainSettings
 from textdae.training import checkpoint, hardware
 from textdae.training.hardware import join_processes
 from textdae.training.loop import Trainer
-from textdae.training.sharding import whole_weights
+from textdae.training.sharding import gather_weights
 
 _SECONDS = 240
 """After which a sitting hangs."""
@@ -142,7 +142,7 @@ def gather(say: Callable[[str], None], **how: Any) -> None:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
     writes = accelerator.is_main_process
-    weights = whole_weights(denoiser.model, writes)
+    weights = gather_weights(denoiser.model, writes)
     tensors = checkpoint._tensors(denoiser, [optimizer], writes)
     same = weights is not None and all(torch.equal(weights[name], whole[name]) for name in whole)
     print("gathered", json.dumps([same, len(weights or {}), len(tensors)]))

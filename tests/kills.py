@@ -141,7 +141,7 @@ def train(folder: Path, how: dict[str, Any], world: int, seen: Path) -> None:
         sys.audit("textdae.pass")
         batch = given[0]
         shown = [zlib.crc32(each.numpy().tobytes()) for each in batch.inputs[noise.field]]
-        scored = batch.where.flatten(1).any(1).tolist()  # what fills up the last batch is not
+        scored = batch.loss_mask.flatten(1).any(1).tolist()  # what fills up the last batch is not
         examples = [
             pair
             for pair, real in zip(zip(numbers(batch.target), shown, strict=True), scored, strict=True)

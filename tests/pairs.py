@@ -106,12 +106,14 @@ def train(folder: Path, case: dict[str, Any], sitting: dict[str, Any]) -> None:
     def recorded(self: Trainer, number: int, batches: list[Any]) -> Any:
         lines = []
         for batch in batches:
-            real = batch.inputs.get("attention_mask", torch.ones(len(batch.where), 1)).bool()  # no padding
+            real = batch.inputs.get(
+                "attention_mask", torch.ones(len(batch.loss_mask), 1)
+            ).bool()  # no padding
             fields = [
                 value[row][real[row]] if value.shape == real.shape else value[row]
-                for row in range(len(batch.where))
-                if batch.where[row].any()
-                for value in (*batch.inputs.values(), batch.where, batch.target)
+                for row in range(len(batch.loss_mask))
+                if batch.loss_mask[row].any()
+                for value in (*batch.inputs.values(), batch.loss_mask, batch.target)
             ]
             each = len(batch.inputs) + 2
             codes = [zlib.crc32(field.contiguous().numpy().tobytes()) for field in fields]

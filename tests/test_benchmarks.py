@@ -61,12 +61,12 @@ def test_readme_has_a_row_for_each_program():
     assert sorted(rows) == sorted([*PROGRAMS, "report.py"])
 
 
-def test_run_writes_every_rival_ratio_and_spread(compare, monkeypatch, tmp_path):
+def test_run_writes_every_baseline_ratio_and_spread(compare, monkeypatch, tmp_path):
     ours, theirs = iter([8.0, 10.0, 12.0]), iter([4.0, 5.0, 3.0])
     with started(compare, monkeypatch, "corpus", "--results", tmp_path / "kept", "3") as run:
         assert run.words == ["corpus", "3"]
-        rivals = {"textdae": lambda: next(ours), "stock": lambda: next(theirs)}
-        compare.take_turns(run, "speed", rivals, 3, "tokens/s")
+        baselines = {"textdae": lambda: next(ours), "stock": lambda: next(theirs)}
+        compare.take_turns(run, "speed", baselines, 3, "tokens/s")
     (path,) = (tmp_path / "kept").iterdir()
     entry = compare.Entry.read(path)
     assert entry.figures == [
@@ -84,8 +84,8 @@ def test_run_writes_every_rival_ratio_and_spread(compare, monkeypatch, tmp_path)
 
 def test_ratio_above_one_means_faster_where_less_is_better(compare, monkeypatch, tmp_path):
     with started(compare, monkeypatch, "--results", tmp_path) as run:
-        rivals = {"textdae": lambda: 2.0, "stock": lambda: 8.0}
-        compare.take_turns(run, "start", rivals, 2, "s", less_is_better=True)
+        baselines = {"textdae": lambda: 2.0, "stock": lambda: 8.0}
+        compare.take_turns(run, "start", baselines, 2, "s", less_is_better=True)
     assert run.figures[-1].value == 4.0
 
 

@@ -30,8 +30,8 @@ def blocks(document: str, language: str) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        ("text", ["floor: neighbours", "torch.Size([1, "]),
-        ("image", ["floor: linear denoiser", "torch.Size([1, 32])"]),
+        ("text", ["baseline: neighbours", "torch.Size([1, "]),
+        ("image", ["baseline: linear denoiser", "torch.Size([1, 32])"]),
         ("downstream", ["test accuracy 0.", "labels the pretrained encoder (probe"]),
     ],
 )
@@ -58,7 +58,7 @@ def test_the_noise_of_contributing_is_a_noise(wordpiece):
     }
     noise = scope["EndNoise"](vocabulary_of(wordpiece), rate=0.3)
     corrupted = noise(clean, Draw(0, torch.tensor([0]), torch.tensor([0])))
-    assert corrupted.where[0].tolist() == [False] * 7 + [True] * 3
+    assert corrupted.loss_mask[0].tolist() == [False] * 7 + [True] * 3
 
 
 def commands() -> list[str]:

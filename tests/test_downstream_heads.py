@@ -151,7 +151,7 @@ def test_a_fit_that_stops_early_says_nothing():
     assert (learner.predict(features) == labels).mean() > 0.5
 
 
-# The plainest rival
+# The plainest baseline
 
 
 def test_the_constant_answer_is_the_commonest_class():

@@ -70,7 +70,7 @@ def test_every_task_is_learnt(kind, measure, enough, finished):
     result, said, _ = finished(kind)
     table = result.metrics["test"]
     assert table["model"][measure] > enough
-    assert table["floor: majority"][measure] < table["model"][measure] - 0.1
+    assert table["baseline: majority"][measure] < table["model"][measure] - 0.1
     assert not any(line.startswith("warning") for line in result.closing)
     assert "test" in said[0]
     assert "train" in said[0]

@@ -122,7 +122,7 @@ def test_everything_promised_lies_in_the_output_folder(finished, name):
     assert metrics["steps"] == 40
     assert metrics["architecture"] == CLASSES[name]
     assert metrics["parameters"] == sum(tensor.numel() for tensor in weights(folder).values())
-    found = {row.removeprefix("floor: ") for row in metrics["held_out"] if row != "model"}
+    found = {row.removeprefix("baseline: ") for row in metrics["held_out"] if row != "model"}
     assert {row for row in found if not row.startswith("blur ")} == FLOORS[name]
     assert any(row.startswith("blur ") for row in found) == (name != "conv")
     for row in metrics["held_out"].values():
@@ -162,7 +162,7 @@ def test_it_learns(finished, name):
 
 def test_a_unet_soon_beats_its_input(finished):
     table = held_out(finished("unet")[0])
-    assert table["model"]["psnr"] > table["floor: clipped"]["psnr"] + 1
+    assert table["model"]["psnr"] > table["baseline: clipped"]["psnr"] + 1
 
 
 @each_model
@@ -259,7 +259,7 @@ def test_the_noisy_image_is_the_wrong_target(work):
     for target in ("clean", "noisy"):
         modality, _ = trained(work / f"target-{target}", "unet", f"train.target={target}")
         psnr[target] = modality.score(modality.questions(60), 32)[0]["psnr"]
-    clipped = modality.floors(modality.questions(60))[0]["clipped"]["psnr"]
+    clipped = modality.baselines(modality.questions(60))[0]["clipped"]["psnr"]
     assert psnr["noisy"] < clipped + 0.2 < psnr["clean"] - 0.8
 
 
@@ -316,7 +316,7 @@ def test_evaluate_sweeps_the_levels_of_the_noise(finished, command, tmp_path):
     assert found["levels"]["0.3"]["held_out"]["model"]["mse"] == pytest.approx(
         held_out(finished("unet")[0])["model"]["mse"], rel=1e-4
     )
-    noisy = [found["levels"][level]["held_out"]["floor: noisy"]["psnr"] for level in ("0.1", "0.3")]
+    noisy = [found["levels"][level]["held_out"]["baseline: noisy"]["psnr"] for level in ("0.1", "0.3")]
     assert noisy == pytest.approx([20, 10.46], abs=0.5)
     assert (tmp_path / "sweep/levels.png").stat().st_size > 0
 

@@ -87,7 +87,7 @@ def test_the_loss_is_the_squared_error_against_the_clean_image_where_it_is_score
     denoiser, batch = denoiser_of(kind, channels), corrupted_batch(channels)
     output = denoiser(batch)
     made = denoiser.decode(denoiser.encode(batch.inputs)).detach().numpy().astype(np.float64)
-    clean, noisy, where = batch.target.numpy(), batch.inputs["pixel_values"].numpy(), batch.where.numpy()
+    clean, noisy, where = batch.target.numpy(), batch.inputs["pixel_values"].numpy(), batch.loss_mask.numpy()
     expected = against_noisy = 0.0
     for place in zip(*np.nonzero(where), strict=True):
         expected += (made[place] - clean[place]) ** 2
@@ -106,7 +106,7 @@ def test_the_stock_vit_compares_with_its_own_noisy_input():
     noisy, masked = batch.inputs["pixel_values"], batch.inputs["hidden"][:, 0, ::2, ::2].flatten(1)
     stock = denoiser.model(noisy, bool_masked_pos=masked)
     absolute = {
-        name: (stock.reconstruction - target)[batch.where].abs().mean().item()
+        name: (stock.reconstruction - target)[batch.loss_mask].abs().mean().item()
         for name, target in (("noisy", noisy), ("clean", batch.target))
     }
     assert stock.loss.item() == pytest.approx(absolute["noisy"], rel=1e-4)
@@ -116,7 +116,7 @@ def test_the_stock_vit_compares_with_its_own_noisy_input():
 @each_kind
 def test_nothing_scored_is_no_loss_and_no_nan(kind):
     denoiser, batch = denoiser_of(kind), corrupted_batch()
-    output = denoiser(batch._replace(where=torch.zeros_like(batch.where)))
+    output = denoiser(batch._replace(loss_mask=torch.zeros_like(batch.loss_mask)))
     output.loss_sum.backward()
     assert output.loss_sum.item() == output.count.item() == 0
     assert all(p.grad is None or bool((p.grad == 0).all()) for p in denoiser.parameters())

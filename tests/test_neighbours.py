@@ -154,7 +154,7 @@ def test_every_family_can_begin_there(kind):
     given = torch.ones(30, 16)
     given[3] = 0
     before = denoiser.embeddings.detach().clone()
-    denoiser.begin_at(given)
+    denoiser.init_embeddings(given)
     assert torch.equal(denoiser.embeddings[3], before[3])
     torch.testing.assert_close(denoiser.embeddings[4].detach(), torch.full((16,), FIRST_LOGITS / 4))
     tied = denoiser.model.get_output_embeddings().weight

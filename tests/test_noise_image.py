@@ -64,7 +64,7 @@ def shown(corrupted: Corrupted) -> Tensor:
 
 def same(a: Corrupted, b: Corrupted) -> bool:
     return (
-        torch.equal(a.where, b.where)
+        torch.equal(a.loss_mask, b.loss_mask)
         and torch.equal(a.target, b.target)
         and a.inputs.keys() == b.inputs.keys()
         and all(torch.equal(a.inputs[name], b.inputs[name]) for name in a.inputs)
@@ -104,7 +104,7 @@ def test_gaussian_noise_adds_sigma_times_a_standard_normal_number(sigma):
     assert abs(noise.mean()) < 5 * sigma / len(noise) ** 0.5
     assert abs(noise.std() / sigma - 1) < 5 / (2 * len(noise)) ** 0.5
     assert stats.kstest(noise / sigma, "norm").pvalue > 1e-3
-    assert corrupted.where.all()
+    assert corrupted.loss_mask.all()
     assert "hidden" not in corrupted.inputs
 
 
@@ -132,7 +132,7 @@ def test_speckle_multiplies_by_one_plus_sigma_times_a_standard_normal_number():
     ratio = (shown(corrupted) / clean["pixel_values"])[:, :, 1:].double().flatten()
     assert abs(ratio.mean() - 1) < 5 * 0.4 / len(ratio) ** 0.5
     assert stats.kstest((ratio - 1) / 0.4, "norm").pvalue > 1e-3
-    assert corrupted.where.all()
+    assert corrupted.loss_mask.all()
 
 
 # Blur
@@ -157,7 +157,7 @@ def test_blur_is_that_of_scipy(sigma, shape):
     np.testing.assert_allclose(shown(corrupted), same_reach, atol=2e-6)
     far_reach = blurred_by_scipy(clean["pixel_values"], sigmas, truncate=10)
     np.testing.assert_allclose(shown(corrupted), far_reach, atol=2e-4)
-    assert corrupted.where.all()
+    assert corrupted.loss_mask.all()
 
 
 def test_blur_of_a_width_drawn_by_each_image_is_that_of_scipy():
@@ -194,7 +194,7 @@ def test_salt_and_pepper_turn_their_share_of_whole_pixels_half_of_them_white(rat
         assert abs(share - rate / 2) < 5 * (rate / 2 * (1 - rate / 2) / turned[:, 0].numel()) ** 0.5
     per_pixel = (salt | pepper)[:, 0].double().mean(0)
     assert ((per_pixel - rate).abs() <= 5 * (rate * (1 - rate) / 600) ** 0.5 + 1e-9).all()
-    assert corrupted.where.all()
+    assert corrupted.loss_mask.all()
 
 
 # Hiding
@@ -286,9 +286,9 @@ def test_scored_everywhere_hides_the_same_and_scores_all(hiding):
     clean = pictures(40, 3)
     everywhere = hiding(0.4, scored="everywhere")(clean, draw(40))
     only_hidden = hiding(0.4)(clean, draw(40))
-    assert everywhere.where.shape == clean["pixel_values"].shape
-    assert everywhere.where.all()
-    assert not only_hidden.where.all()
+    assert everywhere.loss_mask.shape == clean["pixel_values"].shape
+    assert everywhere.loss_mask.all()
+    assert not only_hidden.loss_mask.all()
     assert torch.equal(everywhere.inputs["hidden"], only_hidden.inputs["hidden"])
     assert torch.equal(shown(everywhere), shown(only_hidden))
 
@@ -333,8 +333,8 @@ def test_no_noise_leaves_the_image_and_scores_all_of_it():
     clean = pictures(5, 3)
     corrupted = NoNoise()(clean, draw(5))
     assert torch.equal(shown(corrupted), clean["pixel_values"])
-    assert corrupted.where.shape == clean["pixel_values"].shape
-    assert corrupted.where.all()
+    assert corrupted.loss_mask.shape == clean["pixel_values"].shape
+    assert corrupted.loss_mask.all()
     assert corrupted.inputs.keys() == clean.keys()
 
 
@@ -351,7 +351,7 @@ def test_the_target_is_the_original_and_nothing_is_changed_in_place(noise):
     assert all(torch.equal(clean[name], before[name]) for name in before)
     assert corrupted.inputs.keys() - {"hidden"} == clean.keys()
     assert corrupted.inputs["labels"] is clean["labels"]
-    assert shown(corrupted).shape == corrupted.where.shape == clean["pixel_values"].shape
+    assert shown(corrupted).shape == corrupted.loss_mask.shape == clean["pixel_values"].shape
     assert shown(corrupted).dtype == torch.float32
 
 
@@ -380,7 +380,7 @@ def test_what_becomes_of_an_image_does_not_depend_on_the_batch_it_is_in(
             {"pixel_values": clean["pixel_values"][rows]}, Draw(seed, epochs[rows], numbers[rows]), progress
         )
         taken = {field: value[rows] for field, value in whole.inputs.items()}
-        assert same(part, Corrupted(taken, whole.target[rows], whole.where[rows]))
+        assert same(part, Corrupted(taken, whole.target[rows], whole.loss_mask[rows]))
 
 
 @every_noise
@@ -416,18 +416,18 @@ def test_a_chain_applies_one_noise_after_the_other_and_scores_where_either_was()
     first = a(clean, draw(50).child(0))
     second = c(first.inputs, draw(50).child(1))
     both = (a | c)(clean, draw(50))
-    assert torch.equal(both.where, first.where | second.where)
+    assert torch.equal(both.loss_mask, first.loss_mask | second.loss_mask)
     assert torch.equal(shown(both), shown(second))
     assert both.target is clean["pixel_values"]
 
     hidden_first, hidden_second = a(clean, draw(50).child(0)), c(clean, draw(50).child(1))
     either = hidden_first.inputs["hidden"] | hidden_second.inputs["hidden"]
     assert torch.equal(both.inputs["hidden"], either)
-    assert torch.equal(both.where, either.expand_as(both.where))
+    assert torch.equal(both.loss_mask, either.expand_as(both.loss_mask))
     assert not torch.equal(either, hidden_first.inputs["hidden"])
 
     noisy = (a | b)(clean, draw(50))
-    assert noisy.where.all()  # the second changes every pixel
+    assert noisy.loss_mask.all()  # the second changes every pixel
     assert torch.equal(noisy.inputs["hidden"], hidden_first.inputs["hidden"])
     assert torch.equal(shown(noisy), shown(b(hidden_first.inputs, draw(50).child(1))))
 

@@ -139,19 +139,19 @@ def chosen_by_hand(noise: Noise, clean: dict[str, Tensor], drawn: Draw, rate: fl
 def test_what_is_hidden_is_what_the_definition_says(kind, rate):
     clean = prose(60)
     noise = kind(WIDE, rate)
-    assert torch.equal(noise(clean, draw(60)).where, chosen_by_hand(noise, clean, draw(60), rate))
+    assert torch.equal(noise(clean, draw(60)).loss_mask, chosen_by_hand(noise, clean, draw(60), rate))
 
 
 @every_kind
 @pytest.mark.parametrize("rate", [0.1, 0.15, 0.3, 0.5, 0.9])
 def test_the_expected_share_is_the_rate(kind, rate):
     clean = prose(800)
-    hidden = kind(WIDE, rate)(clean, draw(800)).where.sum(1)
+    hidden = kind(WIDE, rate)(clean, draw(800)).loss_mask.sum(1)
     off = (hidden - rate * maskable(clean).sum(1)).double()
-    enough = (
+    should_stop = (
         maskable(clean).sum(1) * rate > 4
     )  # the first unit is hidden even if it is longer than the rate allows
-    off = off[enough]
+    off = off[should_stop]
     assert len(off) > 600
     assert abs(off.mean()) < 5 * off.std() / len(off) ** 0.5 + 1e-6
 
@@ -160,7 +160,7 @@ def test_the_expected_share_is_the_rate(kind, rate):
 def test_the_number_of_hidden_tokens_is_the_rate_rounded_up_or_down(rate):
     clean = prose(300)
     exact = rate * maskable(clean).sum(1)
-    hidden = TokenNoise(WIDE, rate)(clean, draw(300)).where.sum(1)
+    hidden = TokenNoise(WIDE, rate)(clean, draw(300)).loss_mask.sum(1)
     assert (hidden >= exact.floor().clamp(min=1)).all()
     assert (hidden <= exact.ceil()).all()
     assert (hidden < exact).any()
@@ -169,20 +169,20 @@ def test_the_number_of_hidden_tokens_is_the_rate_rounded_up_or_down(rate):
 
 def test_every_token_is_hidden_equally_often():
     clean = plain(4000, 50)
-    shares = TokenNoise(WIDE, 0.3)(clean, draw(4000)).where.double().mean(0)
+    shares = TokenNoise(WIDE, 0.3)(clean, draw(4000)).loss_mask.double().mean(0)
     assert ((shares - 0.3).abs() < 5 * (0.21 / 4000) ** 0.5).all()
 
 
 @every_kind
 def test_a_rate_of_one_hides_everything_that_may_be_hidden(kind):
     clean = prose(50)
-    assert torch.equal(kind(WIDE, 1.0)(clean, draw(50)).where, maskable(clean))
+    assert torch.equal(kind(WIDE, 1.0)(clean, draw(50)).loss_mask, maskable(clean))
 
 
 @every_kind
 def test_every_block_with_something_to_hide_hides_something(kind):
     clean = prose(300)
-    hidden = kind(WIDE, 1e-6)(clean, draw(300)).where
+    hidden = kind(WIDE, 1e-6)(clean, draw(300)).loss_mask
     assert torch.equal(hidden.any(1), maskable(clean).any(1))
     if kind is not WordNoise:
         assert hidden.sum(1).max() <= 4
@@ -195,14 +195,14 @@ def test_a_block_of_one_token_hides_exactly_it(kind):
     places = torch.arange(20) * 2
     clean["input_ids"][torch.arange(20), places] = 77
     corrupted = kind(WIDE, 0.15)(clean, draw(20))
-    assert corrupted.where.sum(1).eq(1).all()
-    assert corrupted.where[torch.arange(20), places].all()
+    assert corrupted.loss_mask.sum(1).eq(1).all()
+    assert corrupted.loss_mask[torch.arange(20), places].all()
 
 
 @every_kind
 @pytest.mark.parametrize("length", [1, 2])
 def test_blocks_of_one_or_two_positions_work(kind, length):
-    assert kind(WIDE, 0.15)(plain(9, length), draw(9)).where.sum(1).eq(1).all()
+    assert kind(WIDE, 0.15)(plain(9, length), draw(9)).loss_mask.sum(1).eq(1).all()
 
 
 @every_kind
@@ -212,7 +212,7 @@ def test_a_block_of_special_tokens_or_padding_is_left_alone(kind):
     clean["document"][3:] = -1
     clean["input_ids"][5] = 999  # ordinary ids, but no document: padding all the same
     corrupted = kind(WIDE, 0.5)(clean, draw(6))
-    assert not corrupted.where.any()
+    assert not corrupted.loss_mask.any()
     assert torch.equal(corrupted.inputs["input_ids"], clean["input_ids"])
 
 
@@ -268,7 +268,7 @@ def test_random_replacements_are_ordinary_tokens_only_each_equally_often(kind):
     clean = plain(600, 64)
     clean["input_ids"][:] = 5
     shown = kind(vocabulary, 0.5, mask_share=0.0, random_share=1.0)(clean, draw(600))
-    drawn = shown.inputs["input_ids"][shown.where]
+    drawn = shown.inputs["input_ids"][shown.loss_mask]
     assert torch.isin(drawn, ordinary).all()
     shares = torch.bincount(drawn, minlength=12)[ordinary] / len(drawn)
     assert ((shares - 1 / 8).abs() < 5 * (7 / 64 / len(drawn)) ** 0.5).all()
@@ -280,7 +280,7 @@ def test_with_few_distinct_ids_and_much_padding_replacements_still_come_from_the
     clean["input_ids"][:, 6:] = PAD
     clean["document"][:, 6:] = -1
     corrupted = TokenNoise(WIDE, 0.5, mask_share=0.0, random_share=1.0)(clean, draw(400))
-    drawn = corrupted.inputs["input_ids"][corrupted.where].double()
+    drawn = corrupted.inputs["input_ids"][corrupted.loss_mask].double()
     assert abs(drawn.mean() - 25_000) < 5 * 50_000 / 12**0.5 / len(drawn) ** 0.5
     assert (corrupted.inputs["input_ids"][:, 6:] == PAD).all()
 
@@ -301,7 +301,7 @@ def test_the_special_tokens_of_the_text_stay_as_they_are():
     assert special.sum() > 500  # they do stand in the text
     for kind in KINDS:
         corrupted = kind(WIDE, 0.9)(clean, draw(300))
-        assert not (corrupted.where & special).any()
+        assert not (corrupted.loss_mask & special).any()
         assert torch.equal(corrupted.inputs["input_ids"][special], clean["input_ids"][special])
 
 
@@ -330,7 +330,7 @@ def words_by_the_tokenizer(tokenizer, texts: list[str], block_size: int) -> list
 def torn_words(tokenizer, texts, folder, noise: Noise) -> tuple[int, int]:
     """How many words of several tokens are hidden, and how many of these only in part."""
     clean = packed(tokenizer, texts, folder, 512)
-    where = noise(clean, draw(len(clean["input_ids"]))).where.flatten().tolist()
+    where = noise(clean, draw(len(clean["input_ids"]))).loss_mask.flatten().tolist()
     allowed = maskable(clean, vocabulary_of(tokenizer)).flatten().tolist()
     groups: dict[tuple[int, int, int], list[bool]] = {}
     for name, hidden, ok in zip(words_by_the_tokenizer(tokenizer, texts, 512), where, allowed, strict=False):
@@ -369,7 +369,7 @@ def test_an_unknown_piece_stays_but_does_not_cut_its_word_in_two():
     clean = plain(400, 30)
     clean["word_start"] = (torch.arange(30) % 3 == 0).expand(400, 30).clone()
     clean["input_ids"][:, 4] = UNK
-    where = WordNoise(WIDE, 0.3)(clean, draw(400)).where
+    where = WordNoise(WIDE, 0.3)(clean, draw(400)).loss_mask
     assert torch.equal(where[:, 3], where[:, 5])
     assert 0 < where[:, 3].sum() < 400
     assert not where[:, 4].any()
@@ -466,7 +466,7 @@ def test_runs_of_neighbouring_documents_have_fates_of_their_own():
 
 def same(a: Corrupted, b: Corrupted) -> bool:
     return (
-        torch.equal(a.where, b.where)
+        torch.equal(a.loss_mask, b.loss_mask)
         and torch.equal(a.target, b.target)
         and all(torch.equal(a.inputs[name], b.inputs[name]) for name in a.inputs)
     )
@@ -497,7 +497,7 @@ def test_what_a_block_hides_does_not_depend_on_the_batch_it_is_in(kind):
         part = noise(
             rows_of(clean, rows), Draw(0, torch.zeros(len(rows), dtype=torch.long), torch.tensor(rows)), 0.4
         )
-        assert torch.equal(part.where, whole.where[rows])
+        assert torch.equal(part.loss_mask, whole.loss_mask[rows])
         assert torch.equal(part.inputs["input_ids"], whole.inputs["input_ids"][rows])
 
 
@@ -522,7 +522,7 @@ def test_loader_workers_hide_the_same_as_the_main_process_epoch_after_epoch(work
     loader = DataLoader(data, batch_size=None, num_workers=workers)
     for _ in range(2):
         assert all(same(a, b) for a, b in zip(loader, expected, strict=True))
-    assert expected[0].where.sum() > 1.3 * expected[5].where.sum()  # the rate fell
+    assert expected[0].loss_mask.sum() > 1.3 * expected[5].loss_mask.sum()  # the rate fell
 
 
 @every_kind
@@ -530,7 +530,7 @@ def test_loader_workers_hide_the_same_as_the_main_process_epoch_after_epoch(work
 def test_another_epoch_seed_or_block_hides_independently(kind, other):
     clean = plain(1000, 100)
     noise = kind(WIDE, 0.2)
-    a, b = noise(clean, draw(1000)).where, noise(clean, draw(1000, **other)).where
+    a, b = noise(clean, draw(1000)).loss_mask, noise(clean, draw(1000, **other)).loss_mask
     overlap = (a & b).sum(1).double() / 100
     assert same(noise(clean, draw(1000)), noise(clean, draw(1000)))
     expected = (
@@ -542,7 +542,7 @@ def test_another_epoch_seed_or_block_hides_independently(kind, other):
 def test_corrupted_batches_move_as_a_whole():
     corrupted = TokenNoise(WIDE)(prose(4), draw(4))
     moved = corrupted.to(torch.device("meta"))
-    assert {t.device.type for t in (*moved.inputs.values(), moved.target, moved.where)} == {"meta"}
+    assert {t.device.type for t in (*moved.inputs.values(), moved.target, moved.loss_mask)} == {"meta"}
     assert same(corrupted, corrupted.to(torch.device("cpu")))
 
 
@@ -565,7 +565,7 @@ def test_a_chain_applies_one_noise_after_the_other_and_scores_where_either_was()
     first = a(clean, draw(50).child(0))
     second = b(first.inputs, draw(50).child(1))
     both = (a | b)(clean, draw(50))
-    assert torch.equal(both.where, first.where | second.where)
+    assert torch.equal(both.loss_mask, first.loss_mask | second.loss_mask)
     assert torch.equal(both.inputs["input_ids"], second.inputs["input_ids"])
     assert torch.equal(both.target, clean["input_ids"])
 
@@ -575,7 +575,7 @@ def test_the_parts_of_a_chain_draw_independently():
     noise = TokenNoise(
         WIDE, 0.3, mask_share=0.0, random_share=0.0
     )  # leaves the ids, so both see the same tokens
-    hidden = (noise | noise)(clean, draw(2000)).where.sum(1).double()
+    hidden = (noise | noise)(clean, draw(2000)).loss_mask.sum(1).double()
     assert abs(hidden.mean() - 100 * (1 - 0.7**2)) < 5 * hidden.std() / 2000**0.5
 
 
@@ -624,12 +624,14 @@ def test_a_uniform_level_is_drawn_per_block_and_does_not_move():
 def test_the_share_hidden_falls_with_the_run(kind):
     clean = plain(300, 100)
     noise = kind(WIDE, 0.4, 0.1)
-    shares = [noise(clean, draw(300), progress).where.double().mean().item() for progress in (0, 0.5, 1)]
+    shares = [noise(clean, draw(300), progress).loss_mask.double().mean().item() for progress in (0, 0.5, 1)]
     assert shares == pytest.approx([0.4, 0.25, 0.1], abs=1e-3)
 
 
 def test_a_uniform_rate_hides_from_almost_nothing_to_everything():
-    shares = TokenNoise(WIDE, 1.0, schedule="uniform")(plain(2000, 100), draw(2000)).where.double().mean(1)
+    shares = (
+        TokenNoise(WIDE, 1.0, schedule="uniform")(plain(2000, 100), draw(2000)).loss_mask.double().mean(1)
+    )
     assert shares.min() == pytest.approx(0.01)
     assert shares.max() == 1.0
     assert abs(shares.mean() - 0.5) < 5 * 12**-0.5 / 2000**0.5 + 1e-3

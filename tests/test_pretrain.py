@@ -61,8 +61,8 @@ def test_it_learns_something_and_says_so(run):
     result, said = run
     table = result.metrics["held_out"]
     # The words of this text are drawn one by one, so what stands beside them says nothing.
-    assert 4 < table["floor: unigram"]["loss"] < table["floor: neighbours"]["loss"] + 0.2 < 6
-    assert {"loss", "accuracy", "bits_per_byte"} == set(table["floor: neighbours"])
+    assert 4 < table["baseline: unigram"]["loss"] < table["baseline: neighbours"]["loss"] + 0.2 < 6
+    assert {"loss", "accuracy", "bits_per_byte"} == set(table["baseline: neighbours"])
     losses = [entry["loss"] for entry in read_log(result.output_dir / "log.jsonl") if "loss" in entry]
     assert losses[-1] < losses[0] - 0.1
     assert "400 documents" not in said[0]  # some are held out
@@ -84,7 +84,7 @@ def test_everything_promised_lies_in_the_output_folder(run):
     )
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: fill-mask\n")
-    assert "floor: neighbours" in card
+    assert "baseline: neighbours" in card
     assert (folder / "loss.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -273,12 +273,12 @@ def test_the_picture_ends_where_its_dots_do(run, corpus, monkeypatch):
     monkeypatch.setattr(pretraining, "loss_curve", lambda *given, **_: drawn.append(given))
     few = ["evaluate.max_examples_in_training=5", "train.max_steps=3", "train.eval_steps=1"]
     result = pretrain(tiny(corpus, corpus.parent / "picture", *few))
-    ((entries, final, floors, _),) = drawn
+    ((entries, final, baselines, _),) = drawn
     dots = [(entry["step"], entry["eval_loss"]) for entry in entries if "eval_loss" in entry]
     assert dots[-1] == pytest.approx(final, rel=1e-5)
     table = result.metrics["held_out"]
     assert final[1] != pytest.approx(table["model"]["loss"], rel=1e-5)
-    assert floors["unigram"] != pytest.approx(table["floor: unigram"]["loss"], rel=1e-5)
+    assert baselines["unigram"] != pytest.approx(table["baseline: unigram"]["loss"], rel=1e-5)
 
 
 def test_the_old_convention_is_said_wherever_its_figures_are(run, corpus):
@@ -293,7 +293,7 @@ def test_the_old_convention_is_said_wherever_its_figures_are(run, corpus):
     settings = load(EvaluateRunSettings, None, words)
     found = evaluate_checkpoint(str(result.output_dir), settings, say=said_too.append)
     assert said in found["levels"]["as set"]["asked"]
-    assert f"the floors learn from the other examples of {corpus}" in said_too[-1]
+    assert f"the baselines learn from the other examples of {corpus}" in said_too[-1]
 
 
 def test_a_stranger_is_asked_for_the_same_words(run, corpus, tmp_path, bpe):
@@ -326,7 +326,7 @@ def test_a_stranger_is_asked_for_the_same_words(run, corpus, tmp_path, bpe):
         assert found[key] == mine[key], key
     assert found["scored"] != mine["scored"]
     assert found["asked"] in done.stdout
-    assert "the floors learn from the other examples of" in done.stdout
+    assert "the baselines learn from the other examples of" in done.stdout
 
 
 def test_denoise_fills_the_surest_first(run):

@@ -1,4 +1,4 @@
-"""The probe and the label curve: figures that others can compute again, honest rivals, nothing lost by a stop."""
+"""The probe and the label curve: figures that others can compute again, honest baselines, nothing lost by a stop."""
 
 import csv
 import dataclasses
@@ -46,24 +46,24 @@ def probed(tmp_path_factory, encoder, table):
     return probe(encoder, settings, said.append), settings, said
 
 
-def test_the_rival_is_what_scikit_learn_makes_of_it(probed, encoder):
+def test_the_baseline_is_what_scikit_learn_makes_of_it(probed, encoder):
     found, settings, _ = probed
     corpus = labelled_task("text", encoder, settings.data).corpus
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
     learnt = words.fit_transform(corpus.train.examples)
     chosen = float(found["choices"]["TF-IDF, logistic"]["head"].rpartition(" ")[2])
-    rival = LogisticRegression(C=chosen, max_iter=1000).fit(learnt, corpus.train.labels)
-    accuracy = rival.score(words.transform(corpus.test.examples), corpus.test.labels)
-    assert found["rivals"]["TF-IDF, logistic"]["accuracy"] == pytest.approx(accuracy, abs=0.02)
+    baseline = LogisticRegression(C=chosen, max_iter=1000).fit(learnt, corpus.train.labels)
+    accuracy = baseline.score(words.transform(corpus.test.examples), corpus.test.labels)
+    assert found["baselines"]["TF-IDF, logistic"]["accuracy"] == pytest.approx(accuracy, abs=0.02)
     most = np.bincount(corpus.train.labels).argmax()
-    assert found["rivals"]["majority"]["accuracy"] == pytest.approx(np.mean(corpus.test.labels == most))
+    assert found["baselines"]["majority"]["accuracy"] == pytest.approx(np.mean(corpus.test.labels == most))
 
 
 def test_words_that_tell_are_found_in_the_frozen_encoder(probed):
     found, _, said = probed
     assert found["encoder"]["encoder, logistic"]["accuracy"] > 0.7
     assert set(found["encoder"]) == {"encoder, logistic", "encoder, kNN"}
-    assert set(found["rivals"]) == {"majority", "TF-IDF, logistic", "random encoder, logistic"}
+    assert set(found["baselines"]) == {"majority", "TF-IDF, logistic", "random encoder, logistic"}
     assert any(line.startswith("encoder, logistic: layer") for line in said)
 
 
@@ -162,14 +162,14 @@ def test_every_line_is_given_the_same_labels(encoder, table, tmp_path, monkeypat
         return {name: spy(name, line) for name, line in real(work, settings).items()}
 
     monkeypatch.setattr(module, "_lines", spied)
-    quick = ["lines=[finetuned,rivals]", "labels=[10]", "draws=3", "train.max_steps=1"]
+    quick = ["lines=[finetuned,baselines]", "labels=[10]", "draws=3", "train.max_steps=1"]
     label_curve(encoder, curve_settings(tmp_path / "run", table, *quick))
     assert seen["fine-tuned", 10] == seen["TF-IDF", 10]
     assert len(set(seen["TF-IDF", 10])) == 3
 
 
 def test_a_stopped_curve_goes_on_where_it_was(encoder, table, tmp_path, monkeypatch):
-    quick = ["lines=[finetuned,rivals]", "labels=[10,all]", "draws=2"]
+    quick = ["lines=[finetuned,baselines]", "labels=[10,all]", "draws=2"]
     whole = label_curve(encoder, curve_settings(tmp_path / "whole", table, *quick))
     folder, real, done = tmp_path / "run", module.measure, []
 
@@ -194,7 +194,7 @@ def test_another_curve_does_not_go_on_in_this_one(curve, encoder, table):
     with pytest.raises(SettingsError, match=r"holds another curve \(train differ\)"):
         label_curve(encoder, curve_settings(folder, table, "train.max_steps=9"))
     # More points are welcome.
-    more = label_curve(encoder, curve_settings(folder, table, "labels=[10,20]", "lines=[rivals]"))
+    more = label_curve(encoder, curve_settings(folder, table, "labels=[10,20]", "lines=[baselines]"))
     assert {p.labels for p in more} >= {10, 20}
 
 
@@ -203,7 +203,7 @@ def test_a_class_that_only_choices_are_made_on_is_no_class(encoder, tmp_path, co
         {"text": f"rare {n}", "label": f"rare{n}"} for n in range(30)
     ]
     source = write_table(tmp_path / "t.jsonl", rows)
-    settings = curve_settings(tmp_path / "run", source, "labels=[20]", "lines=[rivals]", "draws=1")
+    settings = curve_settings(tmp_path / "run", source, "labels=[20]", "lines=[baselines]", "draws=1")
     work = labelled_task("text", encoder, settings.data)
     assert (work.corpus.held_out.labels < 0).any()
     points = label_curve(encoder, settings)
@@ -214,7 +214,7 @@ def test_as_many_labels_as_there_are_is_all(encoder, table, tmp_path):
     work = labelled_task("text", encoder, curve_settings(tmp_path / "run", table).data)
     every = len(work.corpus.train) + len(work.corpus.held_out)
     said: list[str] = []
-    settings = curve_settings(tmp_path / "run", table, f"labels=[{every},{10 * every}]", "lines=[rivals]")
+    settings = curve_settings(tmp_path / "run", table, f"labels=[{every},{10 * every}]", "lines=[baselines]")
     assert {p.labels for p in label_curve(encoder, settings, said.append)} == {every}
     assert any("that is the last point" in line for line in said)
 

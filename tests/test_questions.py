@@ -21,7 +21,7 @@ from textdae.text.settings import TokenizerSettings
 from textdae.text.task import word_questions
 from textdae.text.tokenizer import train_tokenizer, vocabulary_of
 from textdae.text.words import STRETCH, words
-from textdae.training.evaluation import evaluate, frozen
+from textdae.training.evaluation import corrupt_for_evaluation, evaluate
 
 WILD = [
     "can't stop; the naïve café costs 1,000.50 today", "我昨天在北京看见了三只猫。 ok", "🙂👩‍👩‍👧 emoji here 🇩🇪🇫🇷 and there",
@@ -217,14 +217,14 @@ def test_the_mask_stands_for_every_piece_and_nothing_else_changes(tokenizer, tex
     blocks = pack(tokenizer, texts, tmp_path / "packed")
     vocabulary = vocabulary_of(tokenizer)
     questions = word_questions(blocks, vocabulary, 0.3, 20)
-    shown = frozen(*questions)
+    shown = corrupt_for_evaluation(*questions)
     examples = questions.examples
     clean = blocks.batch(examples.blocks)["input_ids"]
     assert torch.equal(shown.target, clean)
-    assert torch.equal(shown.where, examples.scored)
+    assert torch.equal(shown.loss_mask, examples.scored)
     assert (shown.inputs["input_ids"][examples.hidden] == vocabulary.mask_id).all()
     assert torch.equal(shown.inputs["input_ids"][~examples.hidden], clean[~examples.hidden])
-    assert not (shown.where & ~examples.hidden).any()
+    assert not (shown.loss_mask & ~examples.hidden).any()
     assert set(shown.inputs) == {"input_ids", "word_start", "document"}
 
 
@@ -308,13 +308,13 @@ def test_bits_per_byte_are_the_losses_over_the_bytes_of_the_words(wordpiece, tex
     found = evaluate(TextDenoiser(model).eval(), *questions, 4)
     total, count = 0.0, 0
     for row in range(len(questions.examples)):
-        shown = frozen(questions.examples, questions.noise, torch.tensor([row]))
+        shown = corrupt_for_evaluation(questions.examples, questions.noise, torch.tensor([row]))
         document = shown.inputs["document"][0]
         for number in document.unique().tolist():
             inside = document == number
             with torch.no_grad():
                 logits = model(shown.inputs["input_ids"][:, inside]).logits[0].log_softmax(-1)
-            for place in shown.where[0, inside].nonzero()[:, 0].tolist():
+            for place in shown.loss_mask[0, inside].nonzero()[:, 0].tolist():
                 total -= float(logits[place, shown.target[0, inside][place]])
                 count += 1
     assert found["scored"] == count == int(questions.examples.scored.sum())

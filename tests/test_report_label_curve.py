@@ -1,4 +1,4 @@
-"""What the curve of labels says: the labels a rival needs, beside brute force; the sentence; the table and the pictures."""
+"""What the curve of labels says: the labels a baseline needs, beside brute force; the sentence; the table and the pictures."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ from textdae.report.label_curve import (
 SIZES = (10, 30, 100, 300)
 
 
-def series(means, line: str = "rival", measure: str = "accuracy", sizes=SIZES, jitter=(0.0,)) -> list[Point]:
+def series(means, line: str = "baseline", measure: str = "accuracy", sizes=SIZES, jitter=(0.0,)) -> list[Point]:
     """A line with these means, its draws around them."""
     points = []
     for size, mean in zip(sizes, means, strict=True):
@@ -96,15 +96,15 @@ def test_of_a_single_draw_the_interval_is_itself():
 STEADY = (-0.01, 0.0, 0.01)
 
 
-def said(ours, rival, jitter=STEADY, rivals=STEADY, measure: str = "accuracy") -> str:
+def said(ours, baseline, jitter=STEADY, baselines=STEADY, measure: str = "accuracy") -> str:
     curve = [
         *series(ours, "probe", measure, jitter=jitter),
-        *series(rival, "tf-idf", measure, jitter=rivals),
+        *series(baseline, "tf-idf", measure, jitter=baselines),
     ]
     return equivalence(curve, ["probe"], ["tf-idf"])
 
 
-def test_where_pretraining_is_better_the_rival_needs_more():
+def test_where_pretraining_is_better_the_baseline_needs_more():
     # 0.8 lies halfway between 0.7 with 100 and 0.9 with 300 labels: 173, which is 170 in two figures.
     sentence = said([0.7, 0.8, 0.85, 0.9], [0.4, 0.5, 0.7, 0.9])
     assert sentence == (
@@ -129,9 +129,9 @@ def test_a_difference_is_clear_where_its_interval_leaves_out_zero():
     # Of three draws the 95% interval is 4.303 / sqrt(3) = 2.484 standard deviations either way.
     for deviation, clear in ((0.0200, True), (0.0203, False)):
         jitter = (-deviation, 0.0, deviation)
-        sentence = said([0.3, 0.55, 0.6, 0.7], [0.3, 0.5, 0.6, 0.7], jitter, rivals=(0.0, 0.0, 0.0))
+        sentence = said([0.3, 0.55, 0.6, 0.7], [0.3, 0.5, 0.6, 0.7], jitter, baselines=(0.0, 0.0, 0.0))
         assert sentence.endswith("0.500)" if clear else "no clear difference)")
-        sentence = said([0.3, 0.45, 0.6, 0.7], [0.3, 0.5, 0.6, 0.7], jitter, rivals=(0.0, 0.0, 0.0))
+        sentence = said([0.3, 0.45, 0.6, 0.7], [0.3, 0.5, 0.6, 0.7], jitter, baselines=(0.0, 0.0, 0.0))
         assert sentence.endswith("does worse here)" if clear else "no clear difference)")
 
 
@@ -188,15 +188,15 @@ def test_only_the_first_measure_is_spoken_of():
 
 
 @pytest.mark.parametrize(
-    ("curve", "ours", "rivals"),
+    ("curve", "ours", "baselines"),
     [
         ([], ["probe"], ["counts"]),
         (series([1, 1, 1, 1], "probe"), ["probe"], []),
-        (series([1] * 4), [], ["rival"]),
+        (series([1] * 4), [], ["baseline"]),
     ],
 )
-def test_with_nothing_to_compare_the_sentence_says_so(curve, ours, rivals):
-    assert equivalence(curve, ours, rivals).startswith("no rival was measured beside")
+def test_with_nothing_to_compare_the_sentence_says_so(curve, ours, baselines):
+    assert equivalence(curve, ours, baselines).startswith("no baseline was measured beside")
 
 
 # The table and the pictures
@@ -225,7 +225,7 @@ def drawn(path: Path) -> np.ndarray:
 
 
 def test_the_curve_is_drawn(tmp_path):
-    lines = ("fine-tuned", "probe", *(f"rival {n}" for n in range(7)))  # more than there are colours
+    lines = ("fine-tuned", "probe", *(f"baseline {n}" for n in range(7)))  # more than there are colours
     curve = [
         point
         for n, line in enumerate(lines)

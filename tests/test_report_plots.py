@@ -24,8 +24,8 @@ def drawn(monkeypatch):
 
 def curve(path, decibels=True):
     entries = [{"step": n, "loss": 0.1 / n, "eval_loss": 0.2 / n} for n in (1, 2, 3)]
-    floors = {name: 0.01 * (n + 1) for n, name in enumerate(BASELINES)}
-    loss_curve(entries, (3, 0.001), floors, path, decibels=decibels)
+    baselines = {name: 0.01 * (n + 1) for n, name in enumerate(BASELINES)}
+    loss_curve(entries, (3, 0.001), baselines, path, decibels=decibels)
 
 
 def sweep(path, decibels=True):
@@ -48,7 +48,7 @@ def test_lines_differ_and_the_legend_hides_none(draw, drawn, tmp_path):
             {
                 line.get_color()
                 for line in lines
-                if line.get_label().removeprefix("floor: ").split(" (")[0] in BASELINES
+                if line.get_label().removeprefix("baseline: ").split(" (")[0] in BASELINES
             }
         )
         == 6

@@ -37,7 +37,7 @@ def batch_of(length: int, rate: float = 0.25, rows: int = 3) -> Corrupted:
 def gradients(denoiser: TextDenoiser, batch: Corrupted) -> list[torch.Tensor]:
     output = denoiser.train()(batch)
     output.loss_sum.backward()
-    assert len(output.reconstruction) == int(batch.where.sum())
+    assert len(output.reconstruction) == int(batch.loss_mask.sum())
     assert not output.reconstruction.requires_grad
     return [output.loss_sum.detach(), *(p.grad for p in denoiser.parameters() if p.grad is not None)]
 
@@ -53,7 +53,7 @@ def test_loss_and_gradients_are_those_of_the_whole_layer(implementation, length,
     part.encoder.final_norm.register_forward_hook(lambda module, given, made: shapes.append(made.shape))
     for mine, theirs in zip(gradients(part, batch), gradients(whole, batch), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
-    assert shapes == [(3, -(-int(batch.where.sum(1).max()) // 4) * 4, 16)]
+    assert shapes == [(3, -(-int(batch.loss_mask.sum(1).max()) // 4) * 4, 16)]
 
 
 @pytest.mark.filterwarnings("ignore")  # dynamo's own, about itself
@@ -107,8 +107,8 @@ def test_evaluation_is_of_all_positions():
 
 
 def test_a_step_that_scores_everything_or_nothing():
-    everything = batch_of(24)._replace(where=torch.ones(3, 24, dtype=torch.bool))
-    nothing = everything._replace(where=torch.zeros(3, 24, dtype=torch.bool))
+    everything = batch_of(24)._replace(loss_mask=torch.ones(3, 24, dtype=torch.bool))
+    nothing = everything._replace(loss_mask=torch.zeros(3, 24, dtype=torch.bool))
     for batch in (everything, nothing):
         whole, part = made("eager"), made("eager")
         part._layers = FastLayers(part.model.config, prepare_for_training(part.encoder))

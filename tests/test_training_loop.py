@@ -22,7 +22,7 @@ from signals import GaussianNoise, SignalDenoiser, Sines
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.settings.base import TrainSettings
 from textdae.training import checkpoint
-from textdae.training.evaluation import evaluate, spread
+from textdae.training.evaluation import evaluate, subsample
 from textdae.training.log import read_log
 from textdae.training.loop import Trainer
 from textdae.training.step_plan import StepPlan
@@ -69,9 +69,9 @@ def test_a_third_modality_takes_less_than_sixty_lines():
 
 
 def test_it_learns(tmp_path):
-    before = evaluate(SignalDenoiser(), Sines(50), GaussianNoise(0.3), spread(50, 50), 16)["loss"]
+    before = evaluate(SignalDenoiser(), Sines(50), GaussianNoise(0.3), subsample(50, 50), 16)["loss"]
     denoiser, result = train(tmp_path, max_steps=300, save_steps=0)
-    after = evaluate(denoiser.eval(), Sines(50), GaussianNoise(0.3), spread(50, 50), 16)["loss"]
+    after = evaluate(denoiser.eval(), Sines(50), GaussianNoise(0.3), subsample(50, 50), 16)["loss"]
     assert result.cursor.step == 300
     assert after < 0.1 < 0.3 < before  # the signals have power 0.5, the noise 0.09
 
@@ -92,8 +92,8 @@ def test_the_loss_of_a_step_is_the_global_sum_over_the_global_count(tmp_path):
         **{**SETTINGS, "per_device_train_batch_size": 3, "gradient_accumulation_steps": 4, "max_steps": 1}
     )
     trainer = Trainer(denoiser, Sines(50), GaussianNoise(0.3, scored=0.3), settings, tmp_path)
-    tickets = trainer._tickets()
-    batches = [trainer.batches[next(tickets)] for _ in range(4)]
+    batch_specs = trainer._batch_specs()
+    batches = [trainer.batches[next(batch_specs)] for _ in range(4)]
     with torch.no_grad():
         parts = [(float(out.loss_sum), int(out.count)) for out in map(denoiser, batches)]
     trainer.fit()
@@ -307,7 +307,7 @@ def seen_in(folder, **options):
     step = Trainer._step
 
     def record(self, number, micro_batches):
-        batch = [(b.inputs["signal"], b.where) for b in micro_batches]
+        batch = [(b.inputs["signal"], b.loss_mask) for b in micro_batches]
         steps[number] = sorted(s.tolist() for inputs, where in batch for s in inputs[where.any(1)])
         return step(self, number, micro_batches)
 
@@ -371,12 +371,12 @@ def test_a_checkpoint_that_does_not_say_its_global_batch_is_gone_on_with(tmp_pat
 def test_the_examples_of_a_step_are_dealt_out_once_in_passes_alike_everywhere(world, batch, size):
     settings = TrainSettings(per_device_train_batch_size=size, global_batch_size=batch)
     plan = StepPlan.of(settings, world)
-    tickets = [plan.tickets(100, rank, None, 0.0) for rank in range(world)]
-    assert {len(each) for each in tickets} == {plan.passes}
+    batch_specs = [plan.batch_specs(100, rank, None, 0.0) for rank in range(world)]
+    assert {len(each) for each in batch_specs} == {plan.passes}
     assert plan.size <= size
     dealt = [
         place
-        for each in tickets
+        for each in batch_specs
         for ticket in each
         for place in range(ticket.start, ticket.start + ticket.size)
         if place < ticket.end

@@ -31,7 +31,7 @@ def finetune(
 
 @app.command()
 def probe(checkpoint: Checkpoint, words: Words = None) -> None:
-    """Measure what the frozen encoder's vectors know of the labels, beside its rivals."""
+    """Measure what the frozen encoder's vectors know of the labels, beside its baselines."""
     from textdae.core.settings.downstream import ProbeSettings
     from textdae.core.settings.reader import load
 
@@ -46,7 +46,7 @@ def probe(checkpoint: Checkpoint, words: Words = None) -> None:
     quiet()
     check_writable(settings.output_dir)
     found = run(checkpoint, settings, typer.echo)
-    for table in ("encoder", "rivals"):
+    for table in ("encoder", "baselines"):
         typer.echo(f"\n{print_table(found[table])}")
     output = settings.output_dir
     (output / "probe.json").write_text(json.dumps(found, indent=1))

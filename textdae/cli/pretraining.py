@@ -81,7 +81,7 @@ def evaluate(
         Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and levels.png.")
     ] = None,
 ) -> None:
-    """Score a checkpoint on held-out examples with frozen noise, beside its floors."""
+    """Score a checkpoint on held-out examples with frozen noise, beside its baselines."""
     from textdae.core.settings.reader import given, load
     from textdae.core.settings.runs import EvaluateRunSettings
 

@@ -1,4 +1,4 @@
-"""`textdae evaluate`: how good a checkpoint is on a corpus, with frozen noise, beside its floors."""
+"""`textdae evaluate`: how good a checkpoint is on a corpus, with frozen noise, beside its baselines."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,15 +19,15 @@ def evaluate_checkpoint(
     levels: Sequence[float] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Score a checkpoint on the held-out examples of a corpus; the floors count on its other examples.
+    """Score a checkpoint on the held-out examples of a corpus; the baselines count on its other examples.
 
     Args:
         checkpoint: a folder or Hub id.
         levels: score it with the noise turned to each of these, instead of as the settings have it.
 
     Returns:
-        `data`, `floors` (what they were counted on), and `levels`: for each level (or "as set") the number of examples and of
-        scored positions, what is asked, and the table of model and floors.
+        `data`, `baselines` (what they were counted on), and `levels`: for each level (or "as set") the number of examples and of
+        scored positions, what is asked, and the table of model and baselines.
 
     Raises:
         SettingsError: the checkpoint or the corpus cannot be used.
@@ -38,19 +38,19 @@ def evaluate_checkpoint(
     device = choose_device()
     task.denoiser.to(device)
     dtype = autocast_dtype(settings.precision, device)
-    counted = f"the floors learn from the other examples of {settings.data.source}, whatever the checkpoint was trained on"
+    counted = f"the baselines learn from the other examples of {settings.data.source}, whatever the checkpoint was trained on"
     say(counted)
-    results: dict[str, Any] = {"data": task.notes[0], "floors": counted, "levels": {}}
+    results: dict[str, Any] = {"data": task.notes[0], "baselines": counted, "levels": {}}
     dials: Sequence[float | None] = levels or [None]
     for level in dials:
         questions = task.questions(settings.evaluate.max_examples, level)
-        (floors,) = task.floors(questions)
+        (baselines,) = task.baselines(questions)
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
             row, scored = task.score(questions, settings.evaluate.batch_size)
         results["levels"]["as set" if level is None else f"{level:g}"] = {
             "examples": len(questions.numbers),
             "scored": scored,
             **task.describe(questions),
-            "held_out": score_table(row, floors),
+            "held_out": score_table(row, baselines),
         }
     return results

@@ -33,12 +33,12 @@ from textdae.report.confusion import confusion_picture
 from textdae.report.plots import loss_curve
 from textdae.report.scores import score_table
 from textdae.training import checkpoint as checkpoints
-from textdae.training.evaluation import spread
+from textdae.training.evaluation import subsample
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
 from textdae.training.processes import from_process, together
 from textdae.training.resuming import share
-from textdae.training.sharding import whole_weights
+from textdae.training.sharding import gather_weights
 from textdae.training.step_plan import StepPlan
 
 _LEAST_STEPS, _EPOCHS = 200, 5
@@ -133,7 +133,7 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         found = {"loss": loss, **measure(task, predictions, corpus.held_out.labels)}
         figures = from_process(lambda: found)  # or rounding parts the processes
         record = best.add(figures[main])
-        weights = whole_weights(classifier.model, is_main) if record else None
+        weights = gather_weights(classifier.model, is_main) if record else None
 
         def write(place: Path) -> None:
             classifier.save_pretrained(place, weights)
@@ -154,7 +154,7 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         evaluate=evaluate,
         save_assets=work.save_assets,
         saved=run.saved,
-        enough=best.enough,
+        should_stop=best.should_stop,
     )
     run.begin()
     fit = trainer.fit()
@@ -166,8 +166,8 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
     if kept:
         share(best.folder, accelerator.is_local_main_process, accelerator.device)
         classifier.load_pretrained(best.folder)
-    asked = work.batches(corpus.test.take(spread(len(corpus.test), ASKED).numpy()))
-    answers, weights = outputs(classifier, asked)[0], whole_weights(classifier.model, is_main)
+    asked = work.batches(corpus.test.take(subsample(len(corpus.test), ASKED).numpy()))
+    answers, weights = outputs(classifier, asked)[0], gather_weights(classifier.model, is_main)
 
     def export() -> dict[str, Any]:
         with writing(folder):
@@ -182,9 +182,9 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
             predictions, loss = predict(exported, examples[side], task)
             tables[side] = {"loss": loss, **measure(task, predictions, getattr(corpus, side).labels)}
         always = constant(task, corpus.train.labels, len(corpus.test))
-        floor = measure(task, always, corpus.test.labels)
+        baseline = measure(task, always, corpus.test.labels)
         metrics: dict[str, Any] = {
-            "test": score_table(tables["test"], {"majority": floor}),
+            "test": score_table(tables["test"], {"majority": baseline}),
             "held_out": tables["held_out"],
             "best_of": len(best.values),
             "steps": fit.cursor.step,
@@ -232,12 +232,12 @@ def _no_better(task: LabelSchema, metrics: dict[str, Any]) -> list[str]:
     if not metrics:
         return []
     name = measures_of(task.kind)[0]
-    ours, constant_one = (metrics["test"][row][name] for row in ("model", "floor: majority"))
+    ours, constant_one = (metrics["test"][row][name] for row in ("model", "baseline: majority"))
     if is_better(name, ours, constant_one):
         return []
     return [
         f"warning: on the test examples it does no better than one and the same answer to all of them ({name} {ours:.3f}, "
-        f"the floor {constant_one:.3f}); train longer, at another train.learning_rate, or on more labels"
+        f"the baseline {constant_one:.3f}); train longer, at another train.learning_rate, or on more labels"
     ]
 
 

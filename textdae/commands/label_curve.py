@@ -38,7 +38,7 @@ from textdae.report.label_curve import (
     within_range,
     write_csv,
 )
-from textdae.training.evaluation import spread
+from textdae.training.evaluation import subsample
 from textdae.training.loop import Trainer
 from textdae.training.step_plan import StepPlan
 
@@ -80,7 +80,7 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings, say: Callable[[s
     corpus = work.corpus
     for line in corpus.notes:
         say(line)
-    numbers = spread(len(corpus.test), settings.max_test_examples).numpy()
+    numbers = subsample(len(corpus.test), settings.max_test_examples).numpy()
     test = corpus.test.take(numbers)
     if len(test) < len(corpus.test):
         say(f"figures are taken on {len(test):,} of the test examples")
@@ -122,8 +122,8 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings, say: Callable[[s
                 say(point)
     curve = _gather(cells, folder / "cells", measures_of(corpus.task.kind)[:2])
     pretrained = [line for line in lines if line in ("fine-tuned", "probe")]
-    rivals = [line for line in lines if line not in (*pretrained, "from scratch", "random encoder")]
-    sentence = equivalence(curve, pretrained, rivals)
+    baselines = [line for line in lines if line not in (*pretrained, "from scratch", "random encoder")]
+    sentence = equivalence(curve, pretrained, baselines)
     write_csv(curve, folder / "curve.csv")
     label_curve_picture(curve, sentence, folder / "curve.png")
     (folder / "curve.json").write_text(json.dumps({"sentence": sentence, "labels": sizes}, indent=1))
@@ -154,7 +154,7 @@ def _lines(work: LabelledTask, settings: LabelCurveSettings) -> dict[str, Line]:
         "probe": lambda: {"probe": probed(work.encoder(settings.precision))},
         "scratch": lambda: {"from scratch": _Tuned(work, settings, True)},
         "random": lambda: {"random encoder": probed(work.encoder(settings.precision, False, settings.seed))},
-        "rivals": lambda: {name: probed(rival) for name, rival in work.rivals().items()},
+        "baselines": lambda: {name: probed(baseline) for name, baseline in work.baselines().items()},
     }
     return {name: line for asked in settings.lines for name, line in made[asked]().items()}
 

@@ -20,7 +20,7 @@ from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
 from textdae.training.memory import model_check
 from textdae.training.processes import together
-from textdae.training.sharding import whole_weights
+from textdae.training.sharding import gather_weights
 
 _LARGE, _FEW = 100_000_000, 1000
 """Parameters of a model, and examples to train it on: beyond the one and below the other it is told of."""
@@ -104,11 +104,11 @@ def _pretrain(run: Run) -> PretrainResult:
     row, scored = task.score(questions, size, accelerator)
     # The picture shows the questions of the training, from its first dot to its end.
     end = evaluate(denoiser, *in_training, size, accelerator)["loss"]
-    floors, drawn = task.floors(questions, in_training) if is_main else ({}, {})
+    baselines, drawn = task.baselines(questions, in_training) if is_main else ({}, {})
     losses = {"model": end} | {name: row["loss"] for name, row in drawn.items()}
     speed = round(fit.examples_per_second * task.units_per_example)
     metrics: dict[str, Any] = {
-        "held_out": score_table(row, floors),
+        "held_out": score_table(row, baselines),
         "scored": scored,
         **task.describe(questions),
         "steps": fit.cursor.step,
@@ -120,7 +120,7 @@ def _pretrain(run: Run) -> PretrainResult:
         "hardware": hardware(accelerator),
     }
     samples = task.samples(questions)
-    weights = whole_weights(denoiser.model, is_main)
+    weights = gather_weights(denoiser.model, is_main)
     export = partial(_export, settings, task, weights, metrics, losses, samples)
     lines = together(export, is_main) or []
     closing = [

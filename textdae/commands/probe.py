@@ -1,4 +1,4 @@
-"""`textdae probe`: what the frozen encoder's vectors know of the labels, beside rivals that need no pretraining.
+"""`textdae probe`: what the frozen encoder's vectors know of the labels, beside baselines that need no pretraining.
 
 Layer, pooling and the dial of each learner are chosen on the held-out examples; the figures are of the test examples.
 """
@@ -23,7 +23,7 @@ def probe(
     """Probe a checkpoint.
 
     Returns:
-        `encoder` and `rivals`: tables, row -> measure -> value, on the test examples; `choices`: what was chosen for each
+        `encoder` and `baselines`: tables, row -> measure -> value, on the test examples; `choices`: what was chosen for each
         row on the held-out examples, and its score there.
 
     Raises:
@@ -37,7 +37,7 @@ def probe(
     judged = corpus.held_out.take(stratified(corpus.held_out.labels, settings.max_examples, settings.seed))
     if len(drawn) < len(corpus.train):
         say(f"choices are made with {len(drawn):,} of the training examples, the figures with all of them")
-    found: dict[str, Any] = {"encoder": {}, "rivals": {}, "choices": {}}
+    found: dict[str, Any] = {"encoder": {}, "baselines": {}, "choices": {}}
 
     def measured(table: str, name: str, encoder: Scaled, learner: str, matrices: Mapping[Any, Any]) -> None:
         choice = _choose(work, matrices, drawn, judged, learner)
@@ -54,13 +54,13 @@ def probe(
     matrices = all_views(scaled)
     for learner in ("logistic", "kNN"):
         measured("encoder", "encoder", scaled, learner, matrices)
-    found["rivals"]["majority"] = measure(
+    found["baselines"]["majority"] = measure(
         corpus.task, constant(corpus.task, corpus.train.labels, len(corpus.test)), corpus.test.labels
     )
-    rivals = {**work.rivals(), "random encoder": work.encoder(settings.precision, False, settings.seed)}
-    for name, rival in rivals.items():
-        scaled = Scaled(rival, corpus.train)
-        measured("rivals", name, scaled, "logistic", all_views(scaled))
+    baselines = {**work.baselines(), "random encoder": work.encoder(settings.precision, False, settings.seed)}
+    for name, baseline in baselines.items():
+        scaled = Scaled(baseline, corpus.train)
+        measured("baselines", name, scaled, "logistic", all_views(scaled))
     return found
 
 

@@ -20,7 +20,7 @@ def priorities(draw: Draw, n: int) -> np.ndarray:
     return (draw.bits("priority", n) >> np.uint64(40)).view(np.int64)
 
 
-def take(priority: np.ndarray, size: np.ndarray, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
+def select_to_rate(priority: np.ndarray, size: np.ndarray, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Which units are taken, from the lowest priority number up, until the share `rate` is met. *Shape:* (B, N), bool.
 
     Args:

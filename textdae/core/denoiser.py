@@ -64,13 +64,13 @@ class Denoiser(nn.Module, ABC):
         encode, score = self._compiled if self._compiled and self.training else (self.encode, self.score)
         embedding = encode(corrupted.inputs)
         loss_sum, reconstruction = score(*self.select(embedding, corrupted))
-        return DenoiserOutput(loss_sum, corrupted.where.sum(), embedding, reconstruction)
+        return DenoiserOutput(loss_sum, corrupted.loss_mask.sum(), embedding, reconstruction)
 
     def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
         """What `score` is handed: the embedding and the target at the scored positions."""
         # Indices rather than a mask: the backward pass of a mask sorts, that of indices adds.
-        scored = corrupted.where.flatten().nonzero().squeeze(1)
-        last = corrupted.where.ndim - 1
+        scored = corrupted.loss_mask.flatten().nonzero().squeeze(1)
+        last = corrupted.loss_mask.ndim - 1
         return embedding.flatten(0, last)[scored], corrupted.target.flatten(0, last)[scored]
 
     def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,14 +23,14 @@ class Corrupted(NamedTuple):
     """What the encoder sees, named as the model's arguments."""
     target: Tensor
     """Always the clean original. *Shape:* (B, ...)."""
-    where: Tensor
+    loss_mask: Tensor
     """True where the reconstruction is scored. *Shape:* (B, ...), bool."""
 
     def to(self, device: torch.device) -> "Corrupted":
         """The same on another device; returns at once where the memory is pinned."""
         inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
         return Corrupted(
-            inputs, self.target.to(device, non_blocking=True), self.where.to(device, non_blocking=True)
+            inputs, self.target.to(device, non_blocking=True), self.loss_mask.to(device, non_blocking=True)
         )
 
     def pin_memory(self) -> "Corrupted":
@@ -39,7 +39,7 @@ class Corrupted(NamedTuple):
         return Corrupted(
             {name: value.contiguous().pin_memory() for name, value in self.inputs.items()},
             self.target.contiguous().pin_memory(),
-            self.where.contiguous().pin_memory(),
+            self.loss_mask.contiguous().pin_memory(),
         )
 
 
@@ -73,8 +73,8 @@ class Noise(ABC):
 
     def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
         """Corrupt a batch of clean examples when `progress` (0..1) of the run is done."""
-        inputs, where = self.corrupt(clean, draw, self.level.at(progress, draw))
-        return Corrupted(inputs, clean[self.field], where)
+        inputs, loss_mask = self.corrupt(clean, draw, self.level.at(progress, draw))
+        return Corrupted(inputs, clean[self.field], loss_mask)
 
     @abstractmethod
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
@@ -99,13 +99,13 @@ class Chain(Noise):
 
     def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
         """Corrupt with each noise in turn."""
-        inputs, where = clean, None
+        inputs, loss_mask = clean, None
         for index, noise in enumerate(self.noises):
             corrupted = noise(inputs, draw.child(index), progress)
             inputs = corrupted.inputs
-            where = corrupted.where if where is None else where | corrupted.where
-        assert where is not None
-        return Corrupted(inputs, clean[self.field], where)
+            loss_mask = corrupted.loss_mask if loss_mask is None else loss_mask | corrupted.loss_mask
+        assert loss_mask is not None
+        return Corrupted(inputs, clean[self.field], loss_mask)
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
         """A chain has no level of its own."""

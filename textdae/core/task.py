@@ -12,7 +12,7 @@ from textdae.core.examples import Examples, Questions
 from textdae.core.noise import Noise
 
 Row = dict[str, float]
-"""How the model, or a floor, does: `loss`, and the modality's other measures."""
+"""How the model, or a baseline, does: `loss`, and the modality's other measures."""
 
 
 class Task(ABC):
@@ -73,7 +73,7 @@ class Task(ABC):
         """How the denoiser does on the questions, and how many positions were scored."""
 
     @abstractmethod
-    def floors(self, *questions: Questions) -> list[dict[str, Row]]:
+    def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
         """How the baselines do on each of these sets of questions, under the same noise; they are fitted once."""
 
     @abstractmethod

@@ -27,7 +27,7 @@ from textdae.image.settings import (
     SaltAndPepperNoise,
 )
 from textdae.report.plots import new_figure
-from textdae.training.evaluation import frozen, spread
+from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 SETTINGS = ImagePretrainSettings
 BASE: dict[str, Any] = {
@@ -59,7 +59,7 @@ def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
         )
     psnr = np.zeros((len(NOISES), len(NOISES)))
     accuracy = np.zeros_like(psnr)
-    numbers = spread(len(corpus.held_out), settings.evaluate.max_examples)
+    numbers = subsample(len(corpus.held_out), settings.evaluate.max_examples)
     for row, (trained_on, noise) in enumerate(NOISES.items()):
         changes = {"noise": noise.model_dump(mode="json")}
         folder, _ = run_once(settings, trained_on.replace(" ", "-"), changes, say)
@@ -92,7 +92,10 @@ def _rebuild(denoiser: ImageDenoiser, corrupted: Corrupted) -> np.ndarray:
 
 @torch.no_grad()
 def _codes(denoiser: ImageDenoiser, images: Images, noise: Noise, numbers: torch.Tensor) -> np.ndarray:
-    parts = [denoiser.encode(frozen(images, noise, part).inputs).numpy() for part in numbers.split(512)]
+    parts = [
+        denoiser.encode(corrupt_for_evaluation(images, noise, part).inputs).numpy()
+        for part in numbers.split(512)
+    ]
     return np.concatenate(parts)
 
 
@@ -102,7 +105,7 @@ def _probe(denoiser: ImageDenoiser, train: Images) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    numbers = spread(len(train), _MOST)
+    numbers = subsample(len(train), _MOST)
     codes = _codes(denoiser, train, image_noise((NoNoise(),)), numbers)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     return probe.fit(codes, train.labels[numbers].numpy()).predict

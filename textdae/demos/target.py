@@ -11,9 +11,9 @@ from textdae.demos.runs import Say, run_once
 from textdae.image.corpus import prepare_images
 from textdae.image.loading import load_image
 from textdae.image.noise import image_noise
-from textdae.image.settings import ImagePretrainSettings, settled
+from textdae.image.settings import ImagePretrainSettings, at_final_level
 from textdae.report.grids import picture_grid
-from textdae.training.evaluation import frozen, spread
+from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 SETTINGS = ImagePretrainSettings
 BASE: dict[str, Any] = {
@@ -29,8 +29,8 @@ BASE: dict[str, Any] = {
 def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
     """Train both, draw `target.png`, and return what it shows in words."""
     corpus = prepare_images(settings.data)
-    asked = image_noise(settings.evaluate.noise or settled(settings.noise))
-    corrupted = frozen(corpus.held_out, asked, spread(len(corpus.held_out), 10))
+    asked = image_noise(settings.evaluate.noise or at_final_level(settings.noise))
+    corrupted = corrupt_for_evaluation(corpus.held_out, asked, subsample(len(corpus.held_out), 10))
     rows = {"clean": corrupted.target.numpy(), "noisy": corrupted.inputs["pixel_values"].numpy().clip(0, 1)}
     lines = []
     for target, name in (("clean", "right target"), ("noisy", "wrong target")):
@@ -40,7 +40,7 @@ def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
             rebuilt: np.ndarray = load_image(str(folder)).rebuild(corrupted.inputs).numpy()
         rows[f"{name}, {psnr:.1f} dB"] = rebuilt
         lines.append(f"trained towards the {target} image: {psnr:.2f} dB from the clean one")
-    noisy = metrics["held_out"].get("floor: noisy")
+    noisy = metrics["held_out"].get("baseline: noisy")
     if noisy:
         lines.append(f"the noisy image itself: {noisy['psnr']:.2f} dB")
     path = settings.output_dir / "target.png"

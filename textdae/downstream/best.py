@@ -38,7 +38,7 @@ class Best:
         beaten = any(is_better(self.name, other, value) for other in self.values)
         return checkpoint.fault(self.folder) is None and value in self.values and not beaten
 
-    def enough(self) -> bool:
+    def should_stop(self) -> bool:
         """Whether the last evaluations, as many as the patience, found nothing better."""
         best: int | None = None
         for number, value in enumerate(self.values):

@@ -17,7 +17,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from textdae.core.denoiser import Denoiser
 from textdae.core.errors import SettingsError, first_line
-from textdae.training.sharding import put
+from textdae.training.sharding import load_full_state
 
 HEAD = "trained_head.safetensors"
 """In a checkpoint of a regression: its head as it is trained, so that a resume finds the same bits."""
@@ -129,7 +129,7 @@ class Classifier(Denoiser):
         weights = self.load_stock(str(folder)).state_dict()
         if (folder / HEAD).is_file():
             weights |= load_file(folder / HEAD)
-        put(self.model, weights)
+        load_full_state(self.model, weights)
 
     def exported(self, folder: Path) -> Self:
         """What the stock class makes of the model that `export` wrote, on the same device."""

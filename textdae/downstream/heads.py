@@ -140,7 +140,7 @@ class _EachClass:
 
 
 def constant(task: LabelSchema, labels: np.ndarray, count: int) -> np.ndarray:
-    """The plainest rival: for each of `count` examples what is right most often among labels: a class, classes, a number."""
+    """The plainest baseline: for each of `count` examples what is right most often among labels: a class, classes, a number."""
     if task.is_regression:
         return np.full(count, labels.mean(), np.float32)
     if task.is_multi_label:

@@ -37,7 +37,7 @@ class LabelledTask(ABC):
         """The frozen encoder, or one of its sizes with random weights."""
 
     @abstractmethod
-    def rivals(self) -> dict[str, Encoder]:
+    def baselines(self) -> dict[str, Encoder]:
         """What needs no pretraining, by name; fitted on the training examples without their labels."""
 
     @abstractmethod

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.labelled import Labelled
-from textdae.training.evaluation import spread
+from textdae.training.evaluation import subsample
 
 _MOST = 2000
 """Examples that the scale is taken from."""
@@ -36,7 +36,7 @@ class Scaled:
 
     def __init__(self, encoder: Encoder, unlabelled: Labelled) -> None:
         self.encoder = encoder
-        sample = unlabelled.take(spread(len(unlabelled), _MOST).numpy()).examples
+        sample = unlabelled.take(subsample(len(unlabelled), _MOST).numpy()).examples
         self._moments: dict[View, tuple[np.ndarray, np.ndarray] | None] = {}
         for view, vectors in encoder.embed(sample, encoder.views()).items():
             moments = None if sparse.issparse(vectors) else (vectors.mean(0), vectors.std(0))

@@ -1,6 +1,6 @@
-"""Rivals of an image denoiser that learn no representation, and the measures that all are compared by.
+"""Baselines of an image denoiser that learn no representation, and the measures that all are compared by.
 
-Each rival is a function from a corrupted batch to images; what it has to know it counts on the training images.
+Each baseline is a function from a corrupted batch to images; what it has to know it counts on the training images.
 
 B batch, C channels, H, W pixels, D = C H W values of an image, M training images that were looked at.
 """
@@ -14,13 +14,13 @@ from torch import Tensor
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Examples
 from textdae.core.noise import Corrupted, Noise
-from textdae.training.evaluation import frozen, spread
+from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 Rebuild = Callable[[Corrupted], np.ndarray]
-"""A corrupted batch -> what a rival makes of it. (B, C, H, W)."""
+"""A corrupted batch -> what a baseline makes of it. (B, C, H, W)."""
 
 MOST_VALUES = 4096
-"""Images of more values than this have no linear floors: their covariance would not fit."""
+"""Images of more values than this have no linear baselines: their covariance would not fit."""
 _MOST_CONDITIONAL = 1024  # a system of equations for each image
 _MOST_IMAGES = 20_000
 _AT_ONCE = 1024  # images, of which a batch is held in memory
@@ -55,10 +55,10 @@ class Quality:
         """Compare images (B, C, H, W) with the clean ones."""
         from skimage.metrics import structural_similarity
 
-        clean, where = corrupted.target.numpy(), corrupted.where.numpy()
-        shown = np.where(where, rebuilt, corrupted.inputs["pixel_values"].numpy()).astype(np.float32)
-        self._error += float(np.square(np.where(where, rebuilt - clean, 0), dtype=np.float64).sum())
-        self._scored += int(where.sum())
+        clean, loss_mask = corrupted.target.numpy(), corrupted.loss_mask.numpy()
+        shown = np.where(loss_mask, rebuilt, corrupted.inputs["pixel_values"].numpy()).astype(np.float32)
+        self._error += float(np.square(np.where(loss_mask, rebuilt - clean, 0), dtype=np.float64).sum())
+        self._scored += int(loss_mask.sum())
         # The window is the usual one of 7 pixels, or the largest odd one that fits.
         window = min(7, (min(clean.shape[2:]) - 1) // 2 * 2 + 1)
         if window >= 3:
@@ -81,45 +81,45 @@ def measure(
     quality = {name: Quality() for name in rebuilds}
     scored = 0
     for batch in numbers.split(batch_size):
-        corrupted = frozen(examples, noise, batch)
-        scored += int(corrupted.where.sum())
+        corrupted = corrupt_for_evaluation(examples, noise, batch)
+        scored += int(corrupted.loss_mask.sum())
         for name, rebuild in rebuilds.items():
             quality[name].add(corrupted, rebuild(corrupted))
     return {name: each.row() for name, each in quality.items()}, scored
 
 
-def image_floors(
+def image_baselines(
     train: Examples, noise: Noise, kinds: Sequence[str], code_size: int | None
 ) -> dict[str, Rebuild]:
-    """The rivals for images corrupted by `noise`.
+    """The baselines for images corrupted by `noise`.
 
     Args:
         kinds: what the noise is, by the names of the settings.
         code_size: K of the bottleneck, which PCA is given too; None where there is none.
     """
-    numbers = spread(len(train), _MOST_IMAGES)
-    rivals: dict[str, Rebuild] = {}
+    numbers = subsample(len(train), _MOST_IMAGES)
+    baselines: dict[str, Rebuild] = {}
     kinds = list(kinds)
     if kinds == ["none"]:
-        rivals["mean image"] = _mean(train, numbers)
+        baselines["mean image"] = _mean(train, numbers)
     else:
-        rivals["noisy"] = _pixels
-        rivals["clipped"] = _clipped
-        rivals["median 3x3"] = _median
-        best = _best_blur(train, noise, spread(len(train), 256))
-        rivals[f"blur {best:g}"] = _blur(best)
+        baselines["noisy"] = _pixels
+        baselines["clipped"] = _clipped
+        baselines["median 3x3"] = _median
+        best = _best_blur(train, noise, subsample(len(train), 256))
+        baselines[f"blur {best:g}"] = _blur(best)
     values = math.prod(train.batch(numbers[:1])["pixel_values"].shape[1:])
     if values > MOST_VALUES:
-        return rivals
+        return baselines
     if kinds == ["gaussian"] and noise.level.start == noise.level.end:
-        rivals["linear denoiser"] = _linear_gaussian(train, numbers, noise.level.end)
+        baselines["linear denoiser"] = _linear_gaussian(train, numbers, noise.level.end)
     elif len(kinds) == 1 and kinds[0] in ("patches", "blocks", "pixels") and values <= _MOST_CONDITIONAL:
-        rivals["linear-Gaussian"] = _conditional(train, numbers)
+        baselines["linear-Gaussian"] = _conditional(train, numbers)
     elif kinds != ["none"]:
-        rivals["linear denoiser"] = _least_squares(train, noise, numbers)
+        baselines["linear denoiser"] = _least_squares(train, noise, numbers)
     if code_size is not None and code_size < values:
-        rivals[f"PCA {code_size}"] = _pca(train, numbers, code_size)
-    return rivals
+        baselines[f"PCA {code_size}"] = _pca(train, numbers, code_size)
+    return baselines
 
 
 def _pixels(corrupted: Corrupted) -> np.ndarray:
@@ -148,9 +148,11 @@ def _blur(sigma: float) -> Rebuild:
 
 
 def _best_blur(train: Examples, noise: Noise, numbers: Tensor) -> float:
-    corrupted = frozen(train, noise, numbers)
-    clean, where = corrupted.target.numpy(), corrupted.where.numpy()
-    errors = {sigma: float(np.square((_blur(sigma)(corrupted) - clean) * where).sum()) for sigma in _BLURS}
+    corrupted = corrupt_for_evaluation(train, noise, numbers)
+    clean, loss_mask = corrupted.target.numpy(), corrupted.loss_mask.numpy()
+    errors = {
+        sigma: float(np.square((_blur(sigma)(corrupted) - clean) * loss_mask).sum()) for sigma in _BLURS
+    }
     return min(errors, key=errors.__getitem__)
 
 
@@ -208,7 +210,7 @@ def _least_squares(train: Examples, noise: Noise, numbers: Tensor) -> Rebuild:
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for part in numbers.split(_AT_ONCE):
-            corrupted = frozen(train, noise, part)
+            corrupted = corrupt_for_evaluation(train, noise, part)
             noisy, clean = corrupted.inputs["pixel_values"], corrupted.target
             yield (
                 noisy.flatten(1).numpy().astype(np.float64),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from textdae.core.escape import for_markdown
-from textdae.image.settings import ImagePretrainSettings, settled
+from textdae.image.settings import ImagePretrainSettings, at_final_level
 from textdae.report.card import SELF, noise_in_words, run_card
 from textdae.report.card_data import front_matter
 
@@ -21,7 +21,7 @@ def image_card(
     ours = "" if stock else "import textdae  # makes AutoModel know this model\n"
     auto = "AutoModelForMaskedImageModeling" if stock else "AutoModel"
     noise = "; then ".join(
-        noise_in_words(each) for each in settings.evaluate.noise or settled(settings.noise)
+        noise_in_words(each) for each in settings.evaluate.noise or at_final_level(settings.noise)
     )
     base = settings.model.from_pretrained
     return run_card(
@@ -35,7 +35,7 @@ def image_card(
 {"a stock " if stock else "an " if settings.model.type == "autoencoder" else "a "}`{metrics["architecture"]}` of \
 {metrics["parameters"] / 1e6:.2f} M parameters.""",
         question=f"""Held-out images under the noise "{for_markdown(noise)}", the same at every evaluation ({metrics["scored"]:,} pixel values
-scored). PSNR is that of the pooled MSE, for pixels in [0, 1]. A floor is the score of a rival that learns no
+scored). PSNR is that of the pooled MSE, for pixels in [0, 1]. A baseline learns no
 representation.""",
         table=metrics["held_out"],
         noise="; then ".join(noise_in_words(each) for each in settings.noise),

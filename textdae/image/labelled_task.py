@@ -26,7 +26,7 @@ from textdae.report.card import Pipeline
 
 _PCA = 64
 _MOST_VALUES = 4096
-"""Images of more values than this are shrunk for the rivals, which look at single pixels."""
+"""Images of more values than this are shrunk for the baselines, which look at single pixels."""
 
 
 class LabelledImageTask(LabelledTask):
@@ -47,7 +47,7 @@ class LabelledImageTask(LabelledTask):
         """The frozen encoder, or one of its sizes with random weights."""
         return ImageEncoder(self.checkpoint, precision=precision, pretrained=pretrained, seed=seed)
 
-    def rivals(self) -> dict[str, Encoder]:
+    def baselines(self) -> dict[str, Encoder]:
         """Raw pixels, and their principal components."""
         return {"raw pixels": RawPixels(), f"PCA {_PCA}": PcaPixels(self.corpus.train.examples)}
 

@@ -24,7 +24,7 @@ from textdae.hub.locate import locate
 from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.image.spec import MODEL_TYPES
 from textdae.image.unet import UNet, UNetConfig
-from textdae.training.sharding import put
+from textdae.training.sharding import load_full_state
 
 _LOADERS = {
     "textdae_autoencoder": Autoencoder,
@@ -61,13 +61,13 @@ class ImageDenoiser(Denoiser):
 
     def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
         """Everything is decoded; where it is scored is settled afterwards."""
-        return embedding, corrupted.target, corrupted.where
+        return embedding, corrupted.target, corrupted.loss_mask
 
     def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:
         """Decode whole images (B, C, H, W), and compare them where they are scored."""
-        clean, where = target
+        clean, loss_mask = target
         reconstruction = self.decode(embedding)[..., : clean.shape[-2], : clean.shape[-1]]
-        return self.loss(reconstruction * where, clean * where), reconstruction.detach()
+        return self.loss(reconstruction * loss_mask, clean * loss_mask), reconstruction.detach()
 
     def rebuild(self, inputs: dict[str, Tensor]) -> Tensor:
         """What the model makes of noisy images, between black and white. (B, C, H, W), float32."""
@@ -104,7 +104,7 @@ class ImageDenoiser(Denoiser):
 
     def load_pretrained(self, folder: Path) -> None:
         """Take the weights of a checkpoint that `save_pretrained` wrote."""
-        put(self.model, load_image_model(str(folder)).state_dict())
+        load_full_state(self.model, load_image_model(str(folder)).state_dict())
 
 
 class PatchDenoiser(ImageDenoiser):

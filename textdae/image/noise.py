@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textdae.core.choice import priorities, take
+from textdae.core.choice import priorities, select_to_rate
 from textdae.core.draw import Draw
 from textdae.core.noise import Example, Level, Noise
 
@@ -148,7 +148,7 @@ class PatchNoise(ImageNoise):
         rows, columns = height // size, width // size
         priority = self.choose(rows, columns, draw)
         every = np.ones(priority.shape, bool)
-        taken = take(priority, every, level.numpy(), draw.uniform("last").numpy())
+        taken = select_to_rate(priority, every, level.numpy(), draw.uniform("last").numpy())
         hidden = torch.from_numpy(taken).view(batch, 1, rows, columns)
         hidden = hidden.repeat_interleave(size, 2).repeat_interleave(size, 3)
         shown = torch.where(hidden, self.fill, pixels)

@@ -209,7 +209,7 @@ class AutoencoderSettings(_ImageModel):
         return given
 
     def for_images(self, image_size: int, noisy: bool = True) -> "AutoencoderSettings":
-        """With all that was left open decided, so that ordinary images of this size beat their linear floors.
+        """With all that was left open decided, so that ordinary images of this size beat their linear baselines.
 
         Args:
             image_size: height and width in pixels.
@@ -289,7 +289,7 @@ class ImageEvaluateSettings(EvaluateSettings):
     """The noise of the evaluation; default: that of the training, as it is at the end of the run."""
 
 
-def settled(noises: Sequence[Any]) -> tuple[Any, ...]:
+def at_final_level(noises: Sequence[Any]) -> tuple[Any, ...]:
     """The noises as they are at the end of a run: at their final level, unless each image draws its own."""
     done = []
     for noise in noises:
@@ -321,7 +321,7 @@ class ImagePretrainSettings(PretrainSettings):
 
     def evaluation(self) -> dict[str, Any]:
         """What `textdae evaluate` goes by unless told otherwise: under the noise at the end of the run."""
-        noise = self.evaluate.noise or settled(self.noise)
+        noise = self.evaluate.noise or at_final_level(self.noise)
         own = self.model_copy(update={"evaluate": self.evaluate.model_copy(update={"noise": noise})})
         return super(ImagePretrainSettings, own).evaluation()
 

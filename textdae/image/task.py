@@ -13,7 +13,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.examples import Questions
 from textdae.core.noise import Corrupted, Noise
 from textdae.core.task import Row, Task
-from textdae.image.baselines import Rebuild, image_floors, measure, require_images_extra
+from textdae.image.baselines import Rebuild, image_baselines, measure, require_images_extra
 from textdae.image.card import image_card
 from textdae.image.corpus import ImageCorpus, Images, is_prepared, prepare_images
 from textdae.image.loading import load_image
@@ -23,11 +23,11 @@ from textdae.image.settings import (
     AutoencoderSettings,
     ImageEvaluateRunSettings,
     ImagePretrainSettings,
-    settled,
+    at_final_level,
 )
 from textdae.image.spec import EMBEDDED_SOURCES
 from textdae.report.grids import code_scatter, picture_grid, traversal
-from textdae.training.evaluation import frozen, spread
+from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 _PICTURES = 10
 """In the grid of samples."""
@@ -48,7 +48,7 @@ class ImageTask(Task):
         self.facts, self.notes = corpus.facts, corpus.notes
         self.asked_settings = tuple(asked)
         self.asked = image_noise(asked)
-        self._rivals: tuple[Noise, dict[str, Rebuild]] | None = None
+        self._fitted_baselines: tuple[Noise, dict[str, Rebuild]] | None = None
         check_patches(asked, corpus.train.image_size)
 
     @classmethod
@@ -56,7 +56,7 @@ class ImageTask(Task):
         cls, settings: ImagePretrainSettings, check: Callable[[int], None] | None = None
     ) -> "ImageTask":
         """Prepare the corpus, and build the denoiser."""
-        asked = settings.evaluate.noise or settled(settings.noise)
+        asked = settings.evaluate.noise or at_final_level(settings.noise)
         corpus = prepare_images(settings.data)
         images = cls(corpus, asked)
         check_patches(settings.noise, corpus.train.image_size)
@@ -97,7 +97,7 @@ class ImageTask(Task):
     def questions(self, most: int, level: float | None = None) -> Questions:
         """Held-out images, spread evenly."""
         noise = self.asked if level is None else self._at_level(level)
-        return Questions(self.held_out, noise, spread(len(self.held_out), most))
+        return Questions(self.held_out, noise, subsample(len(self.held_out), most))
 
     def _at_level(self, level: float) -> Noise:
         """The first noise of the evaluation, turned to `level`."""
@@ -130,20 +130,22 @@ class ImageTask(Task):
         rebuilt: np.ndarray = reconstruction.float().clamp(0, 1).cpu().numpy()
         return rebuilt
 
-    def _floors(self, asked: Noise) -> dict[str, Rebuild]:
-        if self._rivals is None or self._rivals[0] is not asked:
+    def _baselines(self, asked: Noise) -> dict[str, Rebuild]:
+        if self._fitted_baselines is None or self._fitted_baselines[0] is not asked:
             kinds = [noise.kind for noise in self.asked_settings]
             code_size = getattr(self.denoiser.model.config, "code_size", None)
-            self._rivals = asked, image_floors(self.train, asked, kinds, code_size)
-        return self._rivals[1]
+            self._fitted_baselines = asked, image_baselines(self.train, asked, kinds, code_size)
+        return self._fitted_baselines[1]
 
-    def floors(self, *questions: Questions) -> list[dict[str, Row]]:
+    def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
         """Filters and linear denoisers, and for a bottleneck PCA."""
-        return [measure(self._floors(each.noise), *each)[0] for each in questions]
+        return [measure(self._baselines(each.noise), *each)[0] for each in questions]
 
     def samples(self, questions: Questions) -> dict[str, Any]:
         """Held-out images: clean, as the encoder sees them, rebuilt."""
-        corrupted = frozen(self.held_out, questions.noise, spread(len(self.held_out), _PICTURES))
+        corrupted = corrupt_for_evaluation(
+            self.held_out, questions.noise, subsample(len(self.held_out), _PICTURES)
+        )
         return {"corrupted": corrupted, "rebuilt": self.rebuild(corrupted)}
 
     def save_assets(self, folder: Path) -> None:
@@ -165,10 +167,10 @@ class ImageTask(Task):
         if self.asked_settings[0].kind != "none":
             rows["noisy"] = corrupted.inputs["pixel_values"].numpy().clip(0, 1)
         rows[f"rebuilt, {table['model']['psnr']:.1f} dB"] = _composed(corrupted, samples["rebuilt"])
-        floors = {name: row for name, row in table.items() if name != "model"}
-        best = max(floors, key=lambda name: floors[name]["psnr"])
-        rebuild = self._floors(self.asked)[best.removeprefix("floor: ")]
-        rows[f"{best.removeprefix('floor: ')}, {floors[best]['psnr']:.1f} dB"] = _composed(
+        baselines = {name: row for name, row in table.items() if name != "model"}
+        best = max(baselines, key=lambda name: baselines[name]["psnr"])
+        rebuild = self._baselines(self.asked)[best.removeprefix("baseline: ")]
+        rows[f"{best.removeprefix('baseline: ')}, {baselines[best]['psnr']:.1f} dB"] = _composed(
             corrupted, rebuild(corrupted)
         )
         picture_grid(rows, folder / "samples.png")
@@ -209,5 +211,5 @@ def check_patches(noises: Sequence[Any], image_size: int) -> None:
 def _composed(corrupted: Corrupted, rebuilt: np.ndarray) -> np.ndarray:
     """The rebuilt pixels where they are scored, the seen ones elsewhere."""
     seen = corrupted.inputs["pixel_values"].numpy()
-    composed: np.ndarray = np.where(corrupted.where.numpy(), rebuilt, seen).clip(0, 1)
+    composed: np.ndarray = np.where(corrupted.loss_mask.numpy(), rebuilt, seen).clip(0, 1)
     return composed

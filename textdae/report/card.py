@@ -1,4 +1,4 @@
-"""The card of what a run left: what it is, how good beside its floors, how it was made, and how to load it."""
+"""The card of what a run left: what it is, how good beside its baselines, how it was made, and how to load it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ def classifier_card(
         title=f"{pipeline.noun.capitalize()} {'regression model' if metrics['task'] == 'regression' else 'classifier'}, fine-tuned with textdae",
         idea=f"""It gives {pipeline.noun} {learnt}. It is a {"stock " if stock else ""}`{metrics["architecture"]}` of \
 {metrics["parameters"] / 1e6:.2f} M parameters, fine-tuned from {start}.""",
-        question="""Test examples, on which nothing was chosen. The floor gives the same answer always, the one that is right most often.""",
+        question="""Test examples, on which nothing was chosen. The baseline gives the same answer always, the one that is right most often.""",
         table=metrics["test"],
         pictures="\n\n".join(
             f"![{name}]({name}.png)" for name in (["confusion"] if single else []) + ["loss"]

@@ -18,7 +18,7 @@ def front_matter(
     """The head of the card of a run.
 
     Args:
-        table: measures of the model and its floors.
+        table: measures of the model and its baselines.
         task: what the results are of, as the Hub calls it.
         base: the checkpoint that it started from.
     """

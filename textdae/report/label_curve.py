@@ -58,14 +58,14 @@ def labels_needed(series: Sequence[Point], value: float) -> float:
     return math.inf
 
 
-def equivalence(curve: Curve, pretrained: Sequence[str], rivals: Sequence[str]) -> str:
-    """One sentence: what labels a rival needs for what the pretrained encoder does with a few; also where it does worse.
+def equivalence(curve: Curve, pretrained: Sequence[str], baselines: Sequence[str]) -> str:
+    """One sentence: what labels a baseline needs for what the pretrained encoder does with a few; also where it does worse.
 
     Said of the best line of each, at the number of labels in the middle of the curve.
     """
     measures = list(dict.fromkeys(point.measure for point in curve))
-    if not (curve and pretrained and rivals):
-        return "no rival was measured beside the pretrained encoder, so there is nothing to compare"
+    if not (curve and pretrained and baselines):
+        return "no baseline was measured beside the pretrained encoder, so there is nothing to compare"
     measure = measures[0]
     sizes = sorted({point.labels for point in curve})
     size = sizes[(len(sizes) - 1) // 2]
@@ -75,10 +75,10 @@ def equivalence(curve: Curve, pretrained: Sequence[str], rivals: Sequence[str]) 
 
     # Of errors the smallest is the best.
     sign = -1 if measure in ("mse", "mae") else 1
-    ours, rival = (max(lines, key=lambda line: sign * at(line).mean) for lines in (pretrained, rivals))
-    value, other = at(ours).mean, at(rival).mean
+    ours, baseline = (max(lines, key=lambda line: sign * at(line).mean) for lines in (pretrained, baselines))
+    value, other = at(ours).mean, at(baseline).mean
     needed = labels_needed(
-        [p._replace(mean=sign * p.mean) for p in _series(curve, rival, measure)], sign * value
+        [p._replace(mean=sign * p.mean) for p in _series(curve, baseline, measure)], sign * value
     )
     if needed == 0:
         reach = f"with fewer than {sizes[0]:,}"
@@ -87,7 +87,7 @@ def equivalence(curve: Curve, pretrained: Sequence[str], rivals: Sequence[str]) 
     else:
         reach = f"with {_round(needed):,}"
     mean, low, high = interval(
-        [sign * (a - b) for a, b in zip(at(ours).values, at(rival).values, strict=True)]
+        [sign * (a - b) for a, b in zip(at(ours).values, at(baseline).values, strict=True)]
     )
     verdict = "" if mean > 0 else "; pretraining does worse here"
     draws = len(at(ours).values)
@@ -96,8 +96,8 @@ def equivalence(curve: Curve, pretrained: Sequence[str], rivals: Sequence[str]) 
     elif low <= 0 <= high:
         verdict = "; between the two there is no clear difference"
     return (
-        f"with {size:,} labels the pretrained encoder ({ours}, {measure} {value:.3f}) does what {rival} does "
-        f"{reach} ({rival} with {size:,}: {other:.3f}{verdict})"
+        f"with {size:,} labels the pretrained encoder ({ours}, {measure} {value:.3f}) does what {baseline} does "
+        f"{reach} ({baseline} with {size:,}: {other:.3f}{verdict})"
     )
 
 

@@ -32,17 +32,17 @@ def _figure(width: float = 7.0, height: float = 4.2) -> tuple[Figure, Any]:
 def loss_curve(
     entries: Sequence[Mapping[str, Any]],
     final: tuple[int, float],
-    floors: Mapping[str, float],
+    baselines: Mapping[str, float],
     path: Path,
     final_name: str = "held out",
     decibels: bool = False,
 ) -> None:
-    """Training and held-out loss against the step, with the floors as lines.
+    """Training and held-out loss against the step, with the baselines as lines.
 
     Args:
         entries: of the log, with its evaluations.
-        final: step and loss of the evaluation at the end, on the examples that the floors are measured on.
-        floors: name -> loss.
+        final: step and loss of the evaluation at the end, on the examples that the baselines are measured on.
+        baselines: name -> loss.
         final_name: what the evaluation at the end was on.
         decibels: the losses are squared errors of pixels in [0, 1], and shown as PSNR.
     """
@@ -70,8 +70,8 @@ def loss_curve(
     axes.plot(
         final[0], shown(final[1]), color=_BLUE, marker="*", markersize=13, linestyle="", label=at_the_end
     )
-    for (color, style), (name, loss) in zip(_looks(len(floors)), floors.items(), strict=True):
-        label = f"floor: {name} ({_said(shown(loss), decibels)})"
+    for (color, style), (name, loss) in zip(_looks(len(baselines)), baselines.items(), strict=True):
+        label = f"baseline: {name} ({_said(shown(loss), decibels)})"
         axes.axhline(shown(loss), color=color, linestyle=style, linewidth=1.2, label=label)
     axes.set_xlabel("optimizer step")
     _finish(figure, axes, decibels, path)
@@ -80,7 +80,7 @@ def loss_curve(
 def level_sweep(
     levels: Sequence[float], losses: Mapping[str, Sequence[float]], path: Path, decibels: bool = False
 ) -> None:
-    """Held-out loss against the level of the noise, for the model and its floors.
+    """Held-out loss against the level of the noise, for the model and its baselines.
 
     Args:
         decibels: the losses are squared errors of pixels in [0, 1], and shown as PSNR.

@@ -1,4 +1,4 @@
-"""The table of a model and its floors."""
+"""The table of a model and its baselines."""
 
 import math
 from collections.abc import Mapping
@@ -21,12 +21,12 @@ _FORMATS = {
 }
 
 Scores = dict[str, dict[str, float]]
-"""Row (the model, or a floor) -> measure -> value."""
+"""Row (the model, or a baseline) -> measure -> value."""
 
 
-def score_table(model: Mapping[str, float], floors: Mapping[str, Mapping[str, float]]) -> Scores:
-    """The model's row above those of its floors."""
-    return {"model": dict(model)} | {f"floor: {name}": dict(row) for name, row in floors.items()}
+def score_table(model: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> Scores:
+    """The model's row above those of its baselines."""
+    return {"model": dict(model)} | {f"baseline: {name}": dict(row) for name, row in baselines.items()}
 
 
 def with_bits_per_byte(loss: float, accuracy: float, bytes_per_token: float) -> dict[str, float]:

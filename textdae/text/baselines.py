@@ -14,15 +14,15 @@ import numpy as np
 from textdae.core.examples import Questions
 from textdae.text.noise import ChosenNoise, TextNoise, Vocabulary
 from textdae.text.packing import Blocks
-from textdae.training.evaluation import frozen
+from textdae.training.evaluation import corrupt_for_evaluation
 
 _CHUNK, _ROWS = 1 << 22, 256
 MOST_TOKENS = 20_000_000
 """The neighbour model counts at most this many training tokens; on more it would be a little stronger."""
 
 
-class Floor(NamedTuple):
-    """How a rival does."""
+class Baseline(NamedTuple):
+    """How a baseline does."""
 
     loss: float
     """Mean cross entropy over the scored positions, in nats."""
@@ -44,7 +44,7 @@ class _Shown(NamedTuple):
         return _Shown(*(column[part] for column in self))
 
 
-class TextFloors:
+class TextBaselines:
     """The baselines, fitted to the training stream where the questions need it.
 
     `unigram`: the frequency of each token in the training stream, one added to each count.
@@ -69,7 +69,7 @@ class TextFloors:
             self.right.add(ids[1:-1], ids[:-2])
             self.both.add(ids[:-2] * size + ids[2:], ids[1:-1])
 
-    def score(self, questions: Questions) -> dict[str, Floor]:
+    def score(self, questions: Questions) -> dict[str, Baseline]:
         """How each baseline does on one of the sets."""
         shown, noise = _shown(questions, self.vocabulary), questions.noise
         assert isinstance(noise, TextNoise | ChosenNoise)
@@ -87,7 +87,7 @@ class TextFloors:
             part = shown.part(slice(begin, begin + _ROWS))
             sums["unigram"] += _scored(unigram[: len(part.target)], part, chances)
             sums["neighbours"] += _scored(self._neighbours(part, best), part, chances)
-        return {name: Floor(float(loss) / n, float(hits) / n, n) for name, (loss, hits) in sums.items()}
+        return {name: Baseline(float(loss) / n, float(hits) / n, n) for name, (loss, hits) in sums.items()}
 
     def _neighbours(self, shown: _Shown, trust: tuple[float, float]) -> np.ndarray:
         """The probability of each token between its neighbours. (n, V)"""
@@ -132,14 +132,16 @@ def _shown(questions: Questions, vocabulary: Vocabulary) -> _Shown:
     """The scored positions of all questions, in their order."""
     parts = []
     for batch in questions.numbers.split(256):
-        corrupted = frozen(questions.examples, questions.noise, batch)
+        corrupted = corrupt_for_evaluation(questions.examples, questions.noise, batch)
         shown = corrupted.inputs["input_ids"].numpy().copy()
         shown[shown == vocabulary.mask_id] = -1
         edge = np.full((len(shown), 1), -1)
         left = np.concatenate([edge, shown[:, :-1]], 1)
         right = np.concatenate([shown[:, 1:], edge], 1)
-        where = corrupted.where.numpy()
-        parts.append((corrupted.target.numpy()[where], shown[where], left[where], right[where]))
+        loss_mask = corrupted.loss_mask.numpy()
+        parts.append(
+            (corrupted.target.numpy()[loss_mask], shown[loss_mask], left[loss_mask], right[loss_mask])
+        )
     return _Shown(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 

@@ -41,7 +41,7 @@ def text_card(
         idea=f"""A denoising autoencoder for text: words are hidden, the encoder reads what is left, one linear layer gives the words
 back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:.1f} M parameters.""",
         question=f"""Held-out text, {metrics["asked"]}. These are the same at every evaluation, and \
-{metrics["scored"]:,} tokens were scored. A floor is the score of a baseline that only counts, and that is shown what the model is shown.
+{metrics["scored"]:,} tokens were scored. A baseline only counts, and is shown what the model is shown.
 {_COMPARED if settings.evaluate.kind == "words" else ""}""",
         table=metrics["held_out"],
         noise="; then ".join(noise_in_words(each) for each in settings.noise),

@@ -56,7 +56,7 @@ class LabelledTextTask(LabelledTask):
             seed=seed,
         )
 
-    def rivals(self) -> dict[str, Encoder]:
+    def baselines(self) -> dict[str, Encoder]:
         """TF-IDF."""
         return {"TF-IDF": TfIdf(self.corpus.train.examples)}
 

@@ -24,7 +24,7 @@ from textdae.hub.locate import locate
 from textdae.text import fast as fast_path
 from textdae.text.model_config import text_config
 from textdae.text.settings import TextModelSettings, positions_of
-from textdae.training.sharding import put
+from textdae.training.sharding import load_full_state
 
 logger = logging.getLogger(__name__)
 FIRST_LOGITS = 1.6
@@ -88,7 +88,7 @@ class TextDenoiser(Denoiser):
         return table
 
     @torch.no_grad()
-    def begin_at(self, embedding: Tensor) -> None:
+    def init_embeddings(self, embedding: Tensor) -> None:
         """Put these in the place of the word embeddings.
 
         Args:
@@ -112,7 +112,7 @@ class TextDenoiser(Denoiser):
         if self.training and self._layers and self._layers.selects:
             from textdae.text.fast.modernbert import select_positions
 
-            selected = select_positions(corrupted.where, compiled=self._compiled is not None)
+            selected = select_positions(corrupted.loss_mask, compiled=self._compiled is not None)
             inputs |= {} if selected is None else {"selected": selected}
         return super().forward(corrupted._replace(inputs=inputs))
 
@@ -120,9 +120,9 @@ class TextDenoiser(Denoiser):
         """The embedding and the target at the scored positions, (N, D) and (N,)."""
         selected = corrupted.inputs.get("selected")
         if selected is not None:
-            inputs, target, where = corrupted
+            inputs, target, loss_mask = corrupted
             corrupted = Corrupted(
-                inputs, target.take_along_dim(selected, 1), where.take_along_dim(selected, 1)
+                inputs, target.take_along_dim(selected, 1), loss_mask.take_along_dim(selected, 1)
             )
         return super().select(embedding, corrupted)
 
@@ -219,7 +219,7 @@ class TextDenoiser(Denoiser):
 
     def load_pretrained(self, folder: Path) -> None:
         """Take the weights of a checkpoint that `save_pretrained` wrote."""
-        put(self.model, load_masked_lm(str(folder))[0].state_dict())
+        load_full_state(self.model, load_masked_lm(str(folder))[0].state_dict())
 
 
 def _positions(document: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from textdae.core.choice import priorities, take
+from textdae.core.choice import priorities, select_to_rate
 from textdae.core.draw import Draw, as_integers, as_uniform
 from textdae.core.noise import Example, Level, Noise
 
@@ -91,7 +91,7 @@ class TextNoise(Noise):
 
     @abstractmethod
     def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Which positions are hidden; `rate` and `u` as `take` has them. *Shape:* (B, L), bool."""
+        """Which positions are hidden; `rate` and `u` as `select_to_rate` has them. *Shape:* (B, L), bool."""
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
         """Hide the share `level` (B, 1) of each block's ordinary tokens."""
@@ -99,19 +99,19 @@ class TextNoise(Noise):
         maskable = self.is_ordinary[ids]
         maskable &= document >= 0
         block = Block(maskable, document, inputs["word_start"].numpy())
-        where = self.choose(block, draw, level.numpy(), draw.uniform("last").numpy())
+        loss_mask = self.choose(block, draw, level.numpy(), draw.uniform("last").numpy())
 
-        rows, places = np.nonzero(where)
-        u = as_uniform(draw.bits_at("replace", rows, self.deciders(where, document, rows, places)))
+        rows, places = np.nonzero(loss_mask)
+        u = as_uniform(draw.bits_at("replace", rows, self.deciders(loss_mask, document, rows, places)))
         drawn = self.ordinary[as_integers(draw.bits_at("random", rows, places), len(self.ordinary))]
         shown = np.where(u < self.mask_share + self.random_share, drawn, ids[rows, places])
         shown[u < self.mask_share] = self.mask_id
         corrupted = ids.copy()
         corrupted[rows, places] = shown
-        return {**inputs, "input_ids": torch.from_numpy(corrupted)}, torch.from_numpy(where)
+        return {**inputs, "input_ids": torch.from_numpy(corrupted)}, torch.from_numpy(loss_mask)
 
     def deciders(
-        self, where: np.ndarray, document: np.ndarray, rows: np.ndarray, places: np.ndarray
+        self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, places: np.ndarray
     ) -> np.ndarray:
         """The position whose random number decides what each hidden place shows: itself, unless places share one. *Shape:* (k,)."""
         return places
@@ -122,7 +122,7 @@ class TokenNoise(TextNoise):
 
     def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Every position is a unit."""
-        return take(priorities(draw, block.maskable.shape[1]), block.maskable, rate, u)
+        return select_to_rate(priorities(draw, block.maskable.shape[1]), block.maskable, rate, u)
 
 
 class WordNoise(TextNoise):
@@ -133,7 +133,7 @@ class WordNoise(TextNoise):
         maskable, unit = block.maskable, block.words()
         unit_of_all = unit + np.arange(len(unit))[:, None] * unit.shape[1]
         size = np.bincount(unit_of_all[maskable], minlength=unit.size).reshape(unit.shape)
-        taken = take(self.priority(block, unit, draw), size, rate, u)
+        taken = select_to_rate(self.priority(block, unit, draw), size, rate, u)
         hidden: np.ndarray = maskable & taken.ravel()[unit_of_all]
         return hidden
 
@@ -187,12 +187,12 @@ class SpanNoise(WordNoise):
         return lowest
 
     def deciders(
-        self, where: np.ndarray, document: np.ndarray, rows: np.ndarray, places: np.ndarray
+        self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, places: np.ndarray
     ) -> np.ndarray:
         """A hidden run shares the number of its first position."""
-        begins = where.copy()
-        begins[:, 1:] &= ~(where[:, :-1] & (document[:, 1:] == document[:, :-1]))
-        start = np.where(begins, np.arange(where.shape[1]), 0)
+        begins = loss_mask.copy()
+        begins[:, 1:] &= ~(loss_mask[:, :-1] & (document[:, 1:] == document[:, :-1]))
+        start = np.where(begins, np.arange(loss_mask.shape[1]), 0)
         found: np.ndarray = np.maximum.accumulate(start, axis=1)[rows, places]
         return found
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from textdae.core.denoiser import Denoiser
 from textdae.core.examples import Questions
 from textdae.text.packing import Blocks
-from textdae.training.evaluation import frozen, spread
+from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 _WINDOW = 24
 _TRIED = 20
@@ -20,27 +20,29 @@ def text_samples(
     denoiser: Denoiser, questions: Questions, tokenizer: PreTrainedTokenizerFast, count: int = 5
 ) -> list[str]:
     """`count` passages; a hidden word stands as [guess] where the model is right and as [guess|word] where not."""
-    numbers = questions.numbers[spread(len(questions.numbers), count)]
+    numbers = questions.numbers[subsample(len(questions.numbers), count)]
     device = next(denoiser.parameters()).device
-    corrupted = frozen(questions.examples, questions.noise, numbers).to(device)
+    corrupted = corrupt_for_evaluation(questions.examples, questions.noise, numbers).to(device)
     guesses = corrupted.target.clone()
-    guesses[corrupted.where] = denoiser(corrupted).reconstruction.argmax(-1)
+    guesses[corrupted.loss_mask] = denoiser(corrupted).reconstruction.argmax(-1)
     passages = []
-    for target, guess, where in zip(corrupted.target, guesses, corrupted.where, strict=True):
+    for target, guess, loss_mask in zip(corrupted.target, guesses, corrupted.loss_mask, strict=True):
         # The window with the most hidden tokens shows the most.
-        hidden = where.float().unfold(0, min(_WINDOW, len(where)), 1).sum(1)
+        hidden = loss_mask.float().unfold(0, min(_WINDOW, len(loss_mask)), 1).sum(1)
         begin = int(hidden.argmax())
         part = slice(begin, begin + _WINDOW)
-        passages.append(_show(target[part].tolist(), guess[part].tolist(), where[part].tolist(), tokenizer))
+        passages.append(
+            _show(target[part].tolist(), guess[part].tolist(), loss_mask[part].tolist(), tokenizer)
+        )
     return passages
 
 
 def _show(
-    target: Sequence[int], guess: Sequence[int], where: Sequence[bool], tokenizer: PreTrainedTokenizerFast
+    target: Sequence[int], guess: Sequence[int], loss_mask: Sequence[bool], tokenizer: PreTrainedTokenizerFast
 ) -> str:
     text, run = "", []
     special = set(tokenizer.all_special_ids)
-    for wanted, given, hidden in zip(target, guess, where, strict=True):
+    for wanted, given, hidden in zip(target, guess, loss_mask, strict=True):
         if not hidden:
             run.append(wanted)
             continue
@@ -61,7 +63,7 @@ def _decode(ids: Sequence[int], special: set[int], tokenizer: PreTrainedTokenize
 def passage_with_mask(held_out: Blocks, tokenizer: PreTrainedTokenizerFast, words: int = 9) -> str:
     """The first few words of a held-out document, a mask in the place of the middle one: something to try a model on."""
     special = torch.tensor(tokenizer.all_special_ids)
-    for number in spread(len(held_out), _TRIED):
+    for number in subsample(len(held_out), _TRIED):
         block = held_out.batch(number[None])
         ids, document = block["input_ids"][0], block["document"][0]
         ordinary = ~torch.isin(ids, special)

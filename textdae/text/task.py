@@ -13,7 +13,7 @@ from textdae.core.examples import Questions
 from textdae.core.names import public
 from textdae.core.task import Row, Task
 from textdae.report.scores import with_bits_per_byte
-from textdae.text.baselines import TextFloors
+from textdae.text.baselines import TextBaselines
 from textdae.text.card import text_card
 from textdae.text.corpus import TextCorpus, prepare_text
 from textdae.text.embedding_init import neighbour_embedding
@@ -31,13 +31,13 @@ from textdae.text.settings import (
     TokenizerSettings,
 )
 from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
-from textdae.training.evaluation import evaluate, spread
+from textdae.training.evaluation import evaluate, subsample
 
 
 def word_questions(held_out: Blocks, vocabulary: Vocabulary, rate: float, most: int) -> Questions:
     """Whole words that the text chooses, see `WordQuestions`; for any model with this tokenizer."""
     examples = WordQuestions(held_out, rate, most, vocabulary.special_ids)
-    return Questions(examples, ChosenNoise(vocabulary, rate), spread(len(examples), len(examples)))
+    return Questions(examples, ChosenNoise(vocabulary, rate), subsample(len(examples), len(examples)))
 
 
 class TextTask(Task):
@@ -75,7 +75,7 @@ class TextTask(Task):
             )
         if settings.model.embeddings == "neighbours" and not start:
             size, width = text.denoiser.embeddings.shape
-            text.denoiser.begin_at(neighbour_embedding(text.train, size, width))
+            text.denoiser.init_embeddings(neighbour_embedding(text.train, size, width))
         return text
 
     @classmethod
@@ -99,7 +99,9 @@ class TextTask(Task):
             raise SettingsError(f"--levels: a share of the words is at most 1, got {rate:g}")
         if self.evaluation.kind == "words":
             return word_questions(self.held_out, self.vocabulary, rate, most)
-        return Questions(self.held_out, TokenNoise(self.vocabulary, rate), spread(len(self.held_out), most))
+        return Questions(
+            self.held_out, TokenNoise(self.vocabulary, rate), subsample(len(self.held_out), most)
+        )
 
     def describe(self, questions: Questions) -> dict[str, Any]:
         """How many words are asked for, and their bytes."""
@@ -132,11 +134,11 @@ class TextTask(Task):
             bytes_per_token = examples.bytes / scored
         return with_bits_per_byte(loss, accuracy, bytes_per_token)
 
-    def floors(self, *questions: Questions) -> list[dict[str, Row]]:
+    def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
         """Unigrams, and the neighbours to the left and right."""
-        baselines = TextFloors(self.train, self.vocabulary, questions)
+        baselines = TextBaselines(self.train, self.vocabulary, questions)
         return [
-            {name: self._row(each, *floor) for name, floor in baselines.score(each).items()}
+            {name: self._row(each, *baseline) for name, baseline in baselines.score(each).items()}
             for each in questions
         ]
 

@@ -21,7 +21,7 @@ from textdae.core.examples import Examples
 from textdae.core.noise import Corrupted, Noise
 
 
-class Order:
+class EpochSampler:
     """The order of the examples in each epoch: a permutation that depends on (seed, epoch) only."""
 
     def __init__(self, seed: int, size: int) -> None:
@@ -47,7 +47,7 @@ class Order:
         return torch.cat(epochs), torch.cat(examples)
 
 
-class GroupedOrder(Order):
+class GroupedSampler(EpochSampler):
     """An order in which examples of like length come together, so that little is spent on padding.
 
     The examples of an epoch are shuffled, sorted by their length within stretches of many batches, and the batches are
@@ -89,7 +89,7 @@ def _shuffled(what: str, seed: int, epoch: int, size: int) -> Tensor:
     return torch.from_numpy(bits[:, 0].view(np.int64)).argsort(stable=True)
 
 
-class Ticket(NamedTuple):
+class BatchSpec(NamedTuple):
     """A stretch of the stream, and how far the run is: all that a batch depends on."""
 
     start: int
@@ -112,21 +112,21 @@ class Batches(Dataset[Corrupted]):
     ) -> None:
         self.examples, self.noise, self.seed, self.target = examples, noise, seed, target
         lengths = getattr(examples, "lengths", None)
-        self.order = Order(seed, len(examples))
+        self.order = EpochSampler(seed, len(examples))
         if lengths is not None:
-            self.order = GroupedOrder(seed, lengths, global_batch)
+            self.order = GroupedSampler(seed, lengths, global_batch)
 
-    def __getitem__(self, ticket: Ticket) -> Corrupted:
-        epochs, examples = self.order.at(ticket.start, ticket.size)
+    def __getitem__(self, spec: BatchSpec) -> Corrupted:
+        epochs, examples = self.order.at(spec.start, spec.size)
         corrupted = self.noise(
-            self.examples.batch(examples), Draw(self.seed, epochs, examples), ticket.progress
+            self.examples.batch(examples), Draw(self.seed, epochs, examples), spec.progress
         )
         if self.target == "noisy":  # the wrong target: what the encoder sees
             corrupted = corrupted._replace(target=corrupted.inputs[self.noise.field])
-        if ticket.end is not None and ticket.start + ticket.size > ticket.end:
-            where = corrupted.where.clone()
-            where[max(0, ticket.end - ticket.start) :] = False
-            corrupted = corrupted._replace(where=where)
+        if spec.end is not None and spec.start + spec.size > spec.end:
+            loss_mask = corrupted.loss_mask.clone()
+            loss_mask[max(0, spec.end - spec.start) :] = False
+            corrupted = corrupted._replace(loss_mask=loss_mask)
         return corrupted
 
 
@@ -135,7 +135,7 @@ def _itself(corrupted: Corrupted) -> Corrupted:
 
 
 def load(
-    batches: Batches, tickets: Iterable[Ticket], num_workers: int, pin_memory: bool
+    batches: Batches, batch_specs: Iterable[BatchSpec], num_workers: int, pin_memory: bool
 ) -> Iterator[Corrupted]:
     """The batches of these tickets in order, made by `num_workers` processes (0: this one).
 
@@ -146,7 +146,7 @@ def load(
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     loader = DataLoader(
         batches,
-        sampler=tickets,
+        sampler=batch_specs,
         batch_size=None,
         collate_fn=_itself,
         num_workers=num_workers,

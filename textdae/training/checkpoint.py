@@ -27,7 +27,7 @@ from textdae.core.denoiser import Denoiser
 from textdae.core.errors import TextdaeError, first_line, reason
 from textdae.core.layout import MANIFEST, follow_umask
 from textdae.core.untrusted import sha256
-from textdae.training.sharding import like, whole, whole_weights
+from textdae.training.sharding import gather_full, gather_weights, shard_like
 
 
 class Cursor(NamedTuple):
@@ -182,7 +182,7 @@ def save(
     Every process calls it, for sharded weights are gathered; the main one writes.
     """
 
-    weights, tensors = whole_weights(denoiser.model, is_main), _tensors(denoiser, optimizers, is_main)
+    weights, tensors = gather_weights(denoiser.model, is_main), _tensors(denoiser, optimizers, is_main)
 
     def write(temporary: Path) -> None:
         denoiser.save_pretrained(temporary, weights)
@@ -262,7 +262,7 @@ def restore(path: Path, denoiser: Denoiser, optimizers: list[Optimizer]) -> None
         optimizer = optimizers[int(number)]
         # A plain AdamW counts its steps on the CPU, a fused one where the weights are.
         on_device = tensor.ndim > 0 or optimizer.param_groups[0].get("fused")
-        placed = like(tensor, parameter) if tensor.ndim else tensor.to(parameter.device)
+        placed = shard_like(tensor, parameter) if tensor.ndim else tensor.to(parameter.device)
         optimizer.state[parameter][entry] = placed if on_device else tensor
 
 
@@ -270,7 +270,7 @@ def _tensors(denoiser: Denoiser, optimizers: list[Optimizer], keep: bool) -> dic
     """The optimizers' tensors, whole, for who keeps them. A collective."""
     names = {id(parameter): name for name, parameter in denoiser.named_parameters()}
     found = {
-        f"{number}/{names[id(parameter)]}/{entry}": whole(value, keep)
+        f"{number}/{names[id(parameter)]}/{entry}": gather_full(value, keep)
         for number, optimizer in enumerate(optimizers)
         for parameter, state in optimizer.state.items()
         for entry, value in state.items()

@@ -13,13 +13,13 @@ FROZEN_SEED = 20_240_229
 """Of the noise of every evaluation, whatever the seed of the run."""
 
 
-def spread(size: int, most: int) -> Tensor:
+def subsample(size: int, most: int) -> Tensor:
     """At most `most` of `size` examples, spread evenly. (n,), int64."""
     n = min(size, most)
     return torch.arange(n) * size // max(n, 1)
 
 
-def frozen(examples: Examples, noise: Noise, numbers: Tensor) -> Corrupted:
+def corrupt_for_evaluation(examples: Examples, noise: Noise, numbers: Tensor) -> Corrupted:
     """These examples (B,), corrupted as in every evaluation."""
     return noise(examples.batch(numbers), Draw(FROZEN_SEED, torch.zeros_like(numbers), numbers))
 
@@ -50,9 +50,9 @@ def evaluate(
     for first in range(0, len(batches), world):
         # A process for which no batch is left goes through the first one, which then counts nothing.
         weight = int(first + rank < len(batches))
-        corrupted = frozen(examples, noise, batches[first + rank if weight else 0]).to(device)
+        corrupted = corrupt_for_evaluation(examples, noise, batches[first + rank if weight else 0]).to(device)
         output = denoiser(corrupted)
-        target = corrupted.target[corrupted.where]
+        target = corrupted.target[corrupted.loss_mask]
         found = {"loss": output.loss_sum, "scored": output.count} | denoiser.measures(
             output.reconstruction, target
         )

@@ -28,7 +28,7 @@ from textdae.core.interrupts import SAME, ending
 from textdae.core.noise import Corrupted, Noise
 from textdae.core.settings.base import TrainSettings
 from textdae.training import checkpoint
-from textdae.training.batches import Batches, Ticket, load
+from textdae.training.batches import Batches, BatchSpec, load
 from textdae.training.checkpoint import Cursor
 from textdae.training.hardware import autocast_dtype, join_processes, keep_freed_memory, should_compile
 from textdae.training.log import Log, summary_writer
@@ -94,12 +94,12 @@ class Trainer:
         evaluate: Callable[[], dict[str, float]] | None = None,
         save_assets: Callable[[Path], None] = lambda folder: None,
         saved: Callable[[Path], None] = lambda checkpoint: None,
-        enough: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.denoiser, self.settings, self.output_dir = denoiser, settings, output_dir
         self.accelerator = accelerator or join_processes()
         self.facts, self.evaluate, self.save_assets = facts or {}, evaluate, save_assets
-        self.saved, self.enough = saved, enough
+        self.saved, self.should_stop = saved, should_stop
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         before = checkpoint.read_state(resume_from)[0] if resume_from else Cursor()
         self.plan = StepPlan.of(settings, self.world, before)
@@ -167,7 +167,7 @@ class Trainer:
         on_gpu, workers = self.device.type == "cuda", settings.dataloader_num_workers
         # On the CPU they would take from the training what they give to it.
         workers = (2 if on_gpu else 0) if workers is None else workers
-        batches = load(self.batches, self._tickets(), workers, on_gpu)
+        batches = load(self.batches, self._batch_specs(), workers, on_gpu)
         speeds: list[float] = []
         totals, since, since_examples = self._zeros(2), time.monotonic(), cursor.examples
         figures: dict[str, float] = {}
@@ -179,7 +179,7 @@ class Trainer:
         ):
             if self._plan_note:
                 log.say(self._plan_note)
-            progress, stopped_by = self._agree(1.0 if self.enough() else progress, stop())
+            progress, stopped_by = self._agree(1.0 if self.should_stop() else progress, stop())
             while progress < 1 and not stopped_by:
                 factor = self.schedule.factor(cursor.step, progress)
                 learning_rate = set_learning_rate(self.optimizers, factor)
@@ -221,7 +221,7 @@ class Trainer:
                         figures |= self._evaluate(log, cursor)
                         self._eval_cost, _ = self._agree(time.monotonic() - pause, 0)
                         cursor = cursor._replace(eval_seconds=cursor.eval_seconds + self._eval_cost)
-                        progress, _ = self._agree(1.0 if self.enough() else progress, 0)
+                        progress, _ = self._agree(1.0 if self.should_stop() else progress, 0)
                     else:
                         left_out += 1
                 if saving.due(cursor.step, progress) and progress < 1 and not stopped_by:
@@ -255,7 +255,7 @@ class Trainer:
             zlib.crc32(f"{self.settings.seed} {step} {self.accelerator.process_index}".encode())
         )
         on_device = [micro_batch.to(self.device) for micro_batch in micro_batches]
-        scored = torch.stack([micro_batch.where.sum() for micro_batch in on_device]).sum()
+        scored = torch.stack([micro_batch.loss_mask.sum() for micro_batch in on_device]).sum()
         everywhere = self.accelerator.reduce(scored, "sum") if self.world > 1 else scored
         # DDP averages the gradients over the processes; times their number that is the sum.
         scale = self.world / everywhere.clamp(min=1)
@@ -288,13 +288,13 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         return (loss_sum, scored, norm) if good else (self._zeros(()), self._zeros(()), norm)
 
-    def _tickets(self) -> Iterator[Ticket]:
+    def _batch_specs(self) -> Iterator[BatchSpec]:
         """The stretches of the stream that this process trains on, step after step, without end."""
         for step in count(self.start.step):
             first = self._examples(step)
             progress = min(1.0, self.schedule.progress(step, first, self._seconds()))
             rank, end = self.accelerator.process_index, self.schedule.last_example
-            yield from self.plan.tickets(first, rank, end, progress)
+            yield from self.plan.batch_specs(first, rank, end, progress)
 
     def _examples(self, step: int) -> int:
         """Where in the stream step `step` begins."""

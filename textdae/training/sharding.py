@@ -8,13 +8,13 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 
-def whole(tensor: Tensor, keep: bool = True) -> Tensor | None:
+def gather_full(tensor: Tensor, keep: bool = True) -> Tensor | None:
     """The whole tensor, on the CPU, for who keeps it. A collective: every process must ask."""
     gathered = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return gathered.detach().cpu().contiguous() if keep else None
 
 
-def like(tensor: Tensor, model: Tensor) -> Tensor:
+def shard_like(tensor: Tensor, model: Tensor) -> Tensor:
     """A whole tensor, placed as `model` is."""
     moved = tensor.to(model.device)
     return (
@@ -27,7 +27,7 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(tensor, DTensor) for tensor in model.state_dict().values())
 
 
-def whole_weights(model: nn.Module, keep: bool = True) -> dict[str, Tensor] | None:
+def gather_weights(model: nn.Module, keep: bool = True) -> dict[str, Tensor] | None:
     """The state dict with all weights whole, for who keeps it; None where they are anyway. A collective.
 
     Args:
@@ -35,7 +35,7 @@ def whole_weights(model: nn.Module, keep: bool = True) -> dict[str, Tensor] | No
     """
     if not is_sharded(model):
         return None
-    found = {name: whole(tensor, keep) for name, tensor in model.state_dict().items()}
+    found = {name: gather_full(tensor, keep) for name, tensor in model.state_dict().items()}
     return {name: tensor for name, tensor in found.items() if tensor is not None} if keep else None
 
 
@@ -49,10 +49,10 @@ def digest(tensors: Iterable[Tensor]) -> str:
 
 
 @torch.no_grad()
-def put(model: nn.Module, weights: dict[str, Tensor]) -> None:
+def load_full_state(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Copy whole weights into a model, sharded or not."""
     own = model.state_dict()
     if own.keys() != weights.keys():
         raise ValueError(f"weights that do not fit: {sorted(own.keys() ^ weights.keys())[:3]} ...")
     for name, tensor in own.items():
-        tensor.copy_(like(weights[name], tensor))
+        tensor.copy_(shard_like(weights[name], tensor))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from textdae.core.errors import SettingsError
 from textdae.core.settings.base import TrainSettings
-from textdae.training.batches import Ticket
+from textdae.training.batches import BatchSpec
 from textdae.training.checkpoint import Cursor
 
 _MOST_PASSES = 1 << 16
@@ -50,7 +50,7 @@ class StepPlan(NamedTuple):
             batch, cursor.first_batch or kept or batch, world, passes, math.ceil(batch / (world * passes))
         )
 
-    def tickets(self, start: int, rank: int, end: int | None, progress: float) -> list[Ticket]:
+    def batch_specs(self, start: int, rank: int, end: int | None, progress: float) -> list[BatchSpec]:
         """What one process is shown in the step that begins at `start` of the stream.
 
         Args:
@@ -59,7 +59,7 @@ class StepPlan(NamedTuple):
         step_end = start + self.global_batch if end is None else min(end, start + self.global_batch)
         # Dealt out so that 1 x 8, 2 x 4 and 8 x 1 see the same examples in a step.
         begins = (start + (number * self.world + rank) * self.size for number in range(self.passes))
-        return [Ticket(begin, self.size, step_end, progress) for begin in begins]
+        return [BatchSpec(begin, self.size, step_end, progress) for begin in begins]
 
     def note(self, settings: TrainSettings, cursor: Cursor) -> str | None:
         """What to tell people where the plan is not what the other settings say by themselves."""

@@ -16,6 +16,12 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, int | str) else value
 
 
+def _lines(value: Any) -> Any:
+    """The lines as they are called now: baselines were `rivals` before version 0.2."""
+    lines = _as_list(value)
+    return ["baselines" if line == "rivals" else line for line in lines] if isinstance(lines, list) else lines
+
+
 class LabelledDataSettings(Settings):
     """What every source of labelled examples is told."""
 
@@ -98,7 +104,7 @@ class ProbeSettings(RunSettings):
     """Decides what is drawn, and the weights of the random encoder."""
 
 
-CurveLine = Literal["finetuned", "probe", "scratch", "random", "rivals"]
+CurveLine = Literal["finetuned", "probe", "scratch", "random", "baselines"]
 
 
 class LabelCurveSettings(RunSettings):
@@ -117,14 +123,14 @@ class LabelCurveSettings(RunSettings):
     """Numbers of labels, e.g. [100,1000,all]; default: 10, 30, 100, 300 ... and all."""
     draws: Annotated[int, Field(ge=1, le=1000)] = 5
     """Sets of labels drawn at each number; every line is given the same ones. All labels are drawn once."""
-    lines: Annotated[tuple[CurveLine, ...], BeforeValidator(_as_list)] = (
+    lines: Annotated[tuple[CurveLine, ...], BeforeValidator(_lines)] = (
         "finetuned",
         "probe",
         "scratch",
         "random",
-        "rivals",
+        "baselines",
     )
-    """What is measured: fine-tuned, the frozen probe, fine-tuned from scratch, a random encoder's probe, the rivals."""
+    """What is measured: fine-tuned, the frozen probe, fine-tuned from scratch, a random encoder's probe, the baselines."""
     max_test_examples: Annotated[int, Field(ge=2)] = 10_000
     """Figures are taken on at most this many test examples, spread evenly."""
     train: FinetuneTrainSettings = FinetuneTrainSettings()

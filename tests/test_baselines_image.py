@@ -1,4 +1,4 @@
-"""The floors of images against other people's implementations, or against their formulas written out."""
+"""The baselines of images against other people's implementations, or against their formulas written out."""
 
 import builtins
 import math
@@ -16,9 +16,9 @@ from textdae.core.noise import Corrupted, Noise
 from textdae.core.settings.reader import load
 from textdae.image import baselines as image
 from textdae.image import settings as s
-from textdae.image.baselines import Quality, image_floors, measure, require_images_extra
+from textdae.image.baselines import Quality, image_baselines, measure, require_images_extra
 from textdae.image.noise import GaussianNoise, NoNoise, PatchNoise, SpeckleNoise, image_noise
-from textdae.training.evaluation import frozen, spread
+from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 SIZE = 4
 
@@ -51,24 +51,24 @@ TRAIN, HELD_OUT = Waves(300), Waves(40)
 
 
 def asked(noise: Noise, examples: Waves = HELD_OUT) -> Corrupted:
-    return frozen(examples, noise, torch.arange(len(examples)))
+    return corrupt_for_evaluation(examples, noise, torch.arange(len(examples)))
 
 
 def noisy_of(corrupted: Corrupted) -> np.ndarray:
     return corrupted.inputs["pixel_values"].flatten(1).double().numpy()
 
 
-def rival(name: str, noise: Noise, kind: str, code_size: int | None = None, train: Waves = TRAIN):
-    """A floor's images on the held-out ones, flat, in float64; and what was asked."""
+def baseline(name: str, noise: Noise, kind: str, code_size: int | None = None, train: Waves = TRAIN):
+    """A baseline's images on the held-out ones, flat, in float64; and what was asked."""
     corrupted = asked(noise, HELD_OUT if train is TRAIN else train)
-    rebuilt = image_floors(train, noise, [kind], code_size)[name](corrupted)
+    rebuilt = image_baselines(train, noise, [kind], code_size)[name](corrupted)
     assert rebuilt.shape == corrupted.target.shape
     return rebuilt.reshape(len(rebuilt), -1).astype(np.float64), corrupted
 
 
-def test_which_rivals_there_are():
+def test_which_baselines_there_are():
     def names(noise, *kinds, code_size=None):
-        return list(image_floors(TRAIN, noise, kinds, code_size))
+        return list(image_baselines(TRAIN, noise, kinds, code_size))
 
     always = ["noisy", "clipped", "median 3x3"]
     found = names(GaussianNoise(0.2), "gaussian", code_size=5)
@@ -90,7 +90,7 @@ def test_which_rivals_there_are():
 
 
 def test_the_mean_image():
-    rebuilt, corrupted = rival("mean image", NoNoise(), "none")
+    rebuilt, corrupted = baseline("mean image", NoNoise(), "none")
     assert len(rebuilt) == len(HELD_OUT)
     np.testing.assert_allclose(rebuilt, np.tile(TRAIN.flat.mean(0), (len(HELD_OUT), 1)), atol=1e-7)
     assert torch.equal(corrupted.target, corrupted.inputs["pixel_values"])
@@ -99,7 +99,7 @@ def test_the_mean_image():
 @pytest.mark.parametrize("sigma", [0.1, 0.5])
 def test_the_linear_denoiser_is_wieners(sigma):
     """In the eigenvectors of the covariance each coordinate shrinks by its variance over variance plus noise."""
-    rebuilt, corrupted = rival("linear denoiser", GaussianNoise(sigma), "gaussian")
+    rebuilt, corrupted = baseline("linear denoiser", GaussianNoise(sigma), "gaussian")
     mean = TRAIN.flat.mean(0)
     _, singular, directions = np.linalg.svd(TRAIN.flat - mean, full_matrices=False)
     variance = singular**2 / len(TRAIN)
@@ -113,7 +113,7 @@ def test_the_linear_denoiser_is_ridge_regression_of_the_images_on_themselves():
     """Averaged over the noise, least squares from x + n to x is ridge regression from x to x with penalty M sigma^2."""
     from sklearn.linear_model import Ridge
 
-    rebuilt, corrupted = rival("linear denoiser", GaussianNoise(0.3), "gaussian")
+    rebuilt, corrupted = baseline("linear denoiser", GaussianNoise(0.3), "gaussian")
     ridge = Ridge(alpha=len(TRAIN) * 0.3**2).fit(TRAIN.flat, TRAIN.flat)
     np.testing.assert_allclose(rebuilt, ridge.predict(noisy_of(corrupted)).clip(0, 1), atol=1e-6)
 
@@ -140,7 +140,7 @@ def test_no_affine_map_is_better_on_the_training_images():
     inner = Waves(300)
     inner.pixels = 0.4 + 0.2 * inner.pixels  # so that nothing is clipped
     matrix, offset = affine_of(
-        image_floors(inner, GaussianNoise(sigma), ["gaussian"], None)["linear denoiser"]
+        image_baselines(inner, GaussianNoise(sigma), ["gaussian"], None)["linear denoiser"]
     )
 
     def error(matrix, offset):
@@ -162,7 +162,7 @@ def test_least_squares():
     """Exactly ridge regression with the tiny penalty, hence numpy's least squares where pixels vary."""
     noise = SpeckleNoise(0.4) | GaussianNoise(0.1)
     corrupted, learned = asked(noise), asked(noise, TRAIN)
-    rebuild = image_floors(TRAIN, noise, ["speckle", "gaussian"], None)["linear denoiser"]
+    rebuild = image_baselines(TRAIN, noise, ["speckle", "gaussian"], None)["linear denoiser"]
     rebuilt = rebuild(corrupted).reshape(len(HELD_OUT), -1)
     seen, clean = noisy_of(learned), TRAIN.flat
     ones = np.ones((len(seen), 1))
@@ -179,11 +179,11 @@ def test_least_squares():
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("rate", [0.25, 0.75, 1.0])
-def test_the_linear_gaussian_floor_is_the_conditional_mean(channels, rate):
+def test_the_linear_gaussian_baseline_is_the_conditional_mean(channels, rate):
     """By the precision matrix instead of the covariance: E[h | s] = m_h - P_hh^-1 P_hs (s - m_s)."""
     train = Waves(200, channels=channels)
     noise = PatchNoise(rate, patch_size=2)
-    rebuilt, corrupted = rival("linear-Gaussian", noise, "patches", train=train)
+    rebuilt, corrupted = baseline("linear-Gaussian", noise, "patches", train=train)
     mean = train.flat.mean(0)
     precision = np.linalg.inv(np.cov(train.flat.T, bias=True) + 1e-4 * np.eye(len(mean)))
     hidden = corrupted.inputs["hidden"].expand(corrupted.target.shape).flatten(1).numpy()
@@ -202,7 +202,7 @@ def test_the_linear_gaussian_floor_is_the_conditional_mean(channels, rate):
 @pytest.mark.parametrize("noise", [NoNoise(), GaussianNoise(0.2)])
 def test_pca_is_that_of_scikit_learn(size, noise):
     kind = "none" if isinstance(noise, NoNoise) else "gaussian"
-    rebuilt, corrupted = rival(f"PCA {size}", noise, kind, size)
+    rebuilt, corrupted = baseline(f"PCA {size}", noise, kind, size)
     pca = PCA(n_components=size, svd_solver="full").fit(TRAIN.flat)
     expected = pca.inverse_transform(pca.transform(noisy_of(corrupted)))
     np.testing.assert_allclose(rebuilt, expected.clip(0, 1), atol=1e-6)
@@ -216,14 +216,14 @@ def test_the_filters_take_each_channel_of_each_image_by_itself(channels):
     train = Waves(30, size=6, channels=channels)
     noise = GaussianNoise(0.3)
     corrupted = asked(noise, train)
-    rivals = image_floors(train, noise, ["gaussian"], None)
-    blur = next(name for name in rivals if name.startswith("blur "))
+    baselines = image_baselines(train, noise, ["gaussian"], None)
+    blur = next(name for name in baselines if name.startswith("blur "))
     sigma = float(blur.split()[1])
     noisy = corrupted.inputs["pixel_values"].numpy()
-    np.testing.assert_array_equal(rivals["noisy"](corrupted), noisy)
-    np.testing.assert_array_equal(rivals["clipped"](corrupted), np.clip(noisy, 0, 1))
+    np.testing.assert_array_equal(baselines["noisy"](corrupted), noisy)
+    np.testing.assert_array_equal(baselines["clipped"](corrupted), np.clip(noisy, 0, 1))
     assert noisy.min() < 0 < 1 < noisy.max()
-    median, blurred = rivals["median 3x3"](corrupted), rivals[blur](corrupted)
+    median, blurred = baselines["median 3x3"](corrupted), baselines[blur](corrupted)
     for number in range(len(train)):
         for channel in range(channels):
             plane = np.clip(noisy[number, channel], 0, 1)
@@ -239,8 +239,8 @@ def test_the_filters_take_each_channel_of_each_image_by_itself(channels):
 )  # fmt: skip
 def test_the_blur_is_the_best_of_several_on_the_training_images(noise):
     kind = "pixels" if isinstance(noise, PatchNoise) else "gaussian"
-    corrupted = frozen(TRAIN, noise, spread(len(TRAIN), 256))
-    clean, where = corrupted.target.numpy(), corrupted.where.numpy()
+    corrupted = corrupt_for_evaluation(TRAIN, noise, subsample(len(TRAIN), 256))
+    clean, where = corrupted.target.numpy(), corrupted.loss_mask.numpy()
     errors = {}
     for sigma in image._BLURS:
         made = [
@@ -249,12 +249,12 @@ def test_the_blur_is_the_best_of_several_on_the_training_images(noise):
         ]
         errors[sigma] = np.square((np.stack(made)[:, None] - clean)[where]).mean()
     best = min(errors, key=errors.__getitem__)
-    assert f"blur {best:g}" in image_floors(TRAIN, noise, [kind], None)
+    assert f"blur {best:g}" in image_baselines(TRAIN, noise, [kind], None)
 
 
 def test_stronger_noise_takes_a_wider_blur():
     def width(sigma):
-        names = image_floors(TRAIN, GaussianNoise(sigma), ["gaussian"], None)
+        names = image_baselines(TRAIN, GaussianNoise(sigma), ["gaussian"], None)
         return next(float(name.split()[1]) for name in names if name.startswith("blur "))
 
     assert width(0.02) < width(0.15) < width(0.8)
@@ -263,20 +263,20 @@ def test_stronger_noise_takes_a_wider_blur():
 # The ends of the scale.
 
 
-def test_images_of_many_values_have_no_linear_floors(monkeypatch):
+def test_images_of_many_values_have_no_linear_baselines(monkeypatch):
     monkeypatch.setattr(image, "MOST_VALUES", 15)
-    assert len(image_floors(TRAIN, GaussianNoise(0.2), ["gaussian"], 5)) == 4
-    assert list(image_floors(TRAIN, NoNoise(), ["none"], 5)) == ["mean image"]
+    assert len(image_baselines(TRAIN, GaussianNoise(0.2), ["gaussian"], 5)) == 4
+    assert list(image_baselines(TRAIN, NoNoise(), ["none"], 5)) == ["mean image"]
     monkeypatch.setattr(image, "MOST_VALUES", 16)
-    assert len(image_floors(TRAIN, GaussianNoise(0.2), ["gaussian"], 5)) == 6
+    assert len(image_baselines(TRAIN, GaussianNoise(0.2), ["gaussian"], 5)) == 6
 
 
 def test_only_so_many_training_images_are_looked_at(monkeypatch):
     monkeypatch.setattr(image, "_MOST_IMAGES", 50)
     few = Waves(300)
-    few.pixels = few.pixels[spread(300, 50)]
-    looked = affine_of(image_floors(TRAIN, GaussianNoise(0.3), ["gaussian"], None)["linear denoiser"])
-    given = affine_of(image_floors(few, GaussianNoise(0.3), ["gaussian"], None)["linear denoiser"])
+    few.pixels = few.pixels[subsample(300, 50)]
+    looked = affine_of(image_baselines(TRAIN, GaussianNoise(0.3), ["gaussian"], None)["linear denoiser"])
+    given = affine_of(image_baselines(few, GaussianNoise(0.3), ["gaussian"], None)["linear denoiser"])
     for mine, theirs in zip(looked, given, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-9)
 
@@ -313,7 +313,7 @@ def test_quality_is_that_of_scikit_image(size, window, channels):
 def test_what_is_not_scored_is_left_as_it_is_seen():
     examples = Waves(20, 8)
     row, scored, corrupted, made = rows_of(PatchNoise(0.5, patch_size=2, fill=0.3), examples)
-    clean, where = corrupted.target.numpy(), corrupted.where.numpy()
+    clean, where = corrupted.target.numpy(), corrupted.loss_mask.numpy()
     assert scored == where.sum() < where.size
     assert row["mse"] == pytest.approx(np.square(clean[where].astype(float) - made[where]).mean(), rel=1e-6)
     shown = np.where(where, made, clean)
@@ -325,10 +325,10 @@ def test_what_is_not_scored_is_left_as_it_is_seen():
 
 def test_unscored_pixels_that_are_noisy_stay_noisy_in_ssim():
     corrupted = asked(GaussianNoise(0.3), Waves(20, 8))
-    where = torch.zeros_like(corrupted.where)
+    where = torch.zeros_like(corrupted.loss_mask)
     where[..., :4] = True
     quality = Quality()
-    quality.add(corrupted._replace(where=where), corrupted.target.numpy())
+    quality.add(corrupted._replace(loss_mask=where), corrupted.target.numpy())
     clean, noisy = corrupted.target.numpy(), corrupted.inputs["pixel_values"].numpy()
     shown = np.where(where.numpy(), clean, noisy)
     similar = [
@@ -349,7 +349,7 @@ def test_a_perfect_rebuilder():
 def test_nothing_scored_is_no_nan():
     corrupted = asked(GaussianNoise(0.2))
     quality = Quality()
-    quality.add(corrupted._replace(where=torch.zeros_like(corrupted.where)), corrupted.target.numpy())
+    quality.add(corrupted._replace(loss_mask=torch.zeros_like(corrupted.loss_mask)), corrupted.target.numpy())
     assert quality.row()["mse"] == 0
 
 
@@ -365,22 +365,22 @@ def test_batches_change_nothing():
 def test_what_can_be_expected_of_gaussian_noise():
     """Noise of standard deviation 0.1 is an MSE of 0.01, hence 20 dB."""
     examples = Waves(500)
-    rivals = image_floors(TRAIN, GaussianNoise(0.1), ["gaussian"], None)
-    rows, _ = measure(rivals, examples, GaussianNoise(0.1), torch.arange(500))
+    baselines = image_baselines(TRAIN, GaussianNoise(0.1), ["gaussian"], None)
+    rows, _ = measure(baselines, examples, GaussianNoise(0.1), torch.arange(500))
     assert rows["noisy"]["psnr"] == pytest.approx(20, abs=0.3)
     order = ["noisy", "clipped", "linear denoiser"]
     assert sorted(order, key=lambda name: rows[name]["psnr"]) == order
 
 
-def test_the_settings_name_the_kinds_that_the_floors_know():
+def test_the_settings_name_the_kinds_that_the_baselines_know():
     for kind in ("gaussian", "speckle", "blur", "salt_and_pepper", "pixels", "patches", "blocks", "none"):
         settings = load(s.ImagePretrainSettings, None, [f"noise.kind={kind}", "data.source=digits"])
         if kind in ("patches", "blocks"):
             settings = settings.noise[0].model_copy(update={"patch_size": 1})
         else:
             settings = settings.noise[0]
-        rivals = image_floors(TRAIN, image_noise([settings]), [settings.kind], 4)
-        rows, _ = measure(rivals, HELD_OUT, image_noise([settings]), torch.arange(8))
+        baselines = image_baselines(TRAIN, image_noise([settings]), [settings.kind], 4)
+        rows, _ = measure(baselines, HELD_OUT, image_noise([settings]), torch.arange(8))
         assert all(np.isfinite(value) for row in rows.values() for value in row.values())
 
 
@@ -407,7 +407,7 @@ class _Many:
         return {"pixel_values": torch.rand(len(numbers), 1, 16, 16, generator=draw)}
 
 
-def test_the_linear_floors_hold_only_a_batch_of_images_in_memory():
+def test_the_linear_baselines_hold_only_a_batch_of_images_in_memory():
     numbers = torch.arange(20_000)
     for count in (
         lambda: image._moments(_Many(), numbers),

@@ -1,4 +1,4 @@
-"""The floors against brute force: dictionaries of counts, one question at a time."""
+"""The baselines against brute force: dictionaries of counts, one question at a time."""
 
 from collections import Counter, defaultdict
 
@@ -9,12 +9,12 @@ import torch
 from textdae.core.examples import Questions
 from textdae.core.in_order import InOrder
 from textdae.text import baselines as text
-from textdae.text.baselines import TextFloors
+from textdae.text.baselines import TextBaselines
 from textdae.text.noise import TokenNoise
 from textdae.text.packing import Blocks, Packer, StreamWriter
 from textdae.text.task import word_questions
 from textdae.text.tokenizer import vocabulary_of
-from textdae.training.evaluation import frozen, spread
+from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def sides(tmp_path, wordpiece, corpus_texts):
 
 def one_by_one(questions: Questions, mask_id):
     """Target, what is shown there, and its neighbours; -1 is a mask."""
-    batch = frozen(*questions)
+    batch = corrupt_for_evaluation(*questions)
     for shown, target, where in zip(
-        batch.inputs["input_ids"].tolist(), batch.target.tolist(), batch.where.tolist(), strict=True
+        batch.inputs["input_ids"].tolist(), batch.target.tolist(), batch.loss_mask.tolist(), strict=True
     ):
         seen = [-1] + [-1 if token == mask_id else token for token in shown] + [-1]
         for place, hidden in enumerate(where):
@@ -40,13 +40,13 @@ def one_by_one(questions: Questions, mask_id):
 
 
 @pytest.fixture(params=["words", "tokens"])
-def floors(request, sides, wordpiece):
+def baselines(request, sides, wordpiece):
     vocabulary = vocabulary_of(wordpiece)
     if request.param == "words":
         questions = word_questions(sides[1], vocabulary, 0.15, 10)
     else:
-        questions = Questions(sides[1], TokenNoise(vocabulary, 0.15), spread(len(sides[1]), 10))
-    found = TextFloors(sides[0], vocabulary, [questions]).score(questions)
+        questions = Questions(sides[1], TokenNoise(vocabulary, 0.15), subsample(len(sides[1]), 10))
+    found = TextBaselines(sides[0], vocabulary, [questions]).score(questions)
     asked = list(one_by_one(questions, vocabulary.mask_id))
     shown = sum(here >= 0 for _, here, _, _ in asked)
     assert (shown > 0) == (request.param == "tokens")
@@ -62,8 +62,8 @@ def after_seeing(p: np.ndarray, here: int, ordinary: list[int], kind: float = 0.
     return p * likelihood / (p * likelihood).sum()
 
 
-def test_unigram(floors, sides):
-    found, asked, vocabulary, _ = floors
+def test_unigram(baselines, sides):
+    found, asked, vocabulary, _ = baselines
     counts = Counter(sides[0].ids.tolist())
     ordinary = [i for i in range(vocabulary.size) if i not in vocabulary.special_ids]
     total = sum(counts[i] + 1 for i in ordinary)
@@ -77,8 +77,8 @@ def test_unigram(floors, sides):
     assert found["unigram"].accuracy == pytest.approx(np.mean(hits))
 
 
-def test_neighbours(floors, sides):
-    found, asked, vocabulary, _ = floors
+def test_neighbours(baselines, sides):
+    found, asked, vocabulary, _ = baselines
     stream = sides[0].ids.tolist()
     ordinary = [i for i in range(vocabulary.size) if i not in vocabulary.special_ids]
     unigram = Counter(stream)
@@ -116,29 +116,29 @@ def test_neighbours(floors, sides):
         assert found["neighbours"].loss < found["unigram"].loss
 
 
-def test_chunks_and_other_questions_change_nothing(floors, sides, wordpiece, monkeypatch):
-    found, _, vocabulary, questions = floors
+def test_chunks_and_other_questions_change_nothing(baselines, sides, wordpiece, monkeypatch):
+    found, _, vocabulary, questions = baselines
     monkeypatch.setattr(text, "_CHUNK", 97)
     monkeypatch.setattr(text, "_ROWS", 7)
     few = Questions(questions.examples, questions.noise, questions.numbers[:3])
-    again = TextFloors(sides[0], vocabulary, [few, questions])
-    for name, floor in again.score(questions).items():
-        assert floor == pytest.approx(found[name]), name
-    alone = TextFloors(sides[0], vocabulary, [few]).score(few)
-    for name, floor in again.score(few).items():
-        assert floor == pytest.approx(alone[name]), name
+    again = TextBaselines(sides[0], vocabulary, [few, questions])
+    for name, baseline in again.score(questions).items():
+        assert baseline == pytest.approx(found[name]), name
+    alone = TextBaselines(sides[0], vocabulary, [few]).score(few)
+    for name, baseline in again.score(few).items():
+        assert baseline == pytest.approx(alone[name]), name
     assert alone["unigram"].scored < found["unigram"].scored
 
 
-def test_a_token_that_is_shown_helps_the_floors_too(sides, wordpiece):
+def test_a_token_that_is_shown_helps_the_baselines_too(sides, wordpiece):
     """The tenth of the answers that the old convention shows."""
     vocabulary = vocabulary_of(wordpiece)
-    numbers = spread(len(sides[1]), 10)
+    numbers = subsample(len(sides[1]), 10)
     losses = {}
     for kept in (0.1, 0.3):
         noise = TokenNoise(vocabulary, 0.15, mask_share=0.9 - kept, random_share=0.1)
         questions = Questions(sides[1], noise, numbers)
-        losses[kept] = TextFloors(sides[0], vocabulary, [questions]).score(questions)
+        losses[kept] = TextBaselines(sides[0], vocabulary, [questions]).score(questions)
     for name in ("unigram", "neighbours"):
         assert losses[0.3][name].loss < losses[0.1][name].loss - 0.3
         assert losses[0.3][name].accuracy > losses[0.1][name].accuracy + 0.1
@@ -147,8 +147,8 @@ def test_a_token_that_is_shown_helps_the_floors_too(sides, wordpiece):
 def test_the_questions_are_always_the_same(sides, wordpiece):
     noise = TokenNoise(vocabulary_of(wordpiece), 0.15)
     numbers = torch.arange(8)
-    whole = frozen(sides[1], noise, numbers)
+    whole = corrupt_for_evaluation(sides[1], noise, numbers)
     for start in (0, 3, 7):
-        part = frozen(sides[1], noise, numbers[start:])
-        assert torch.equal(part.where, whole.where[start:])
+        part = corrupt_for_evaluation(sides[1], noise, numbers[start:])
+        assert torch.equal(part.loss_mask, whole.loss_mask[start:])
         assert torch.equal(part.inputs["input_ids"], whole.inputs["input_ids"][start:])
