@@ -26,7 +26,9 @@ from textdae.report.label_curve import (
 SIZES = (10, 30, 100, 300)
 
 
-def series(means, line: str = "baseline", measure: str = "accuracy", sizes=SIZES, jitter=(0.0,)) -> list[Point]:
+def series(
+    means, line: str = "baseline", measure: str = "accuracy", sizes=SIZES, jitter=(0.0,)
+) -> list[Point]:
     """A line with these means, its draws around them."""
     points = []
     for size, mean in zip(sizes, means, strict=True):
