@@ -111,7 +111,7 @@ def train(say: Callable[[str], None], **how: Any) -> None:
         torch.nn.init.ones_(next(denoiser.parameters()))
         checkpoint.restore = lambda *_: None
     trainer = Trainer(
-        denoiser, examples, noise, run.settings.train, run.folder, accelerator=run.accelerator, resume_from=start, facts=run.facts
+        denoiser, examples, noise, run.settings.train, run.folder, accelerator=run.accelerator, resume_from=start, fingerprint=run.fingerprint
     )  # fmt: skip
     trainer.fit()
 

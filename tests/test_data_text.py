@@ -86,11 +86,11 @@ def test_a_second_run_reads_nothing_again(corpus, monkeypatch):
     monkeypatch.setattr(text, "_pack", None)
     monkeypatch.setattr(text, "train_tokenizer", None)
     second = prepare_text(settings(corpus), TOKENIZER)
-    assert second.facts == first.facts
+    assert second.fingerprint == first.fingerprint
     assert second.notes == first.notes
     assert (second.train.ids == first.train.ids).all()
     other = prepare_text(settings(corpus, block_size=64), TOKENIZER)  # the stream is cut anew, not made anew
-    assert other.facts != first.facts
+    assert other.fingerprint != first.fingerprint
     assert (other.train.ids == first.train.ids).all()
 
 
@@ -104,7 +104,7 @@ def test_whatever_changes_the_stream_makes_another(corpus, change):
         tokenizer = TokenizerSettings(vocab_size=200)
     else:
         data = settings(corpus, **{change: {"held_out": 0.3, "errors": "skip"}[change]})
-    assert prepare_text(data, tokenizer).facts != first.facts
+    assert prepare_text(data, tokenizer).fingerprint != first.fingerprint
 
 
 def test_the_tokenizer_is_trained_on_the_training_side_only(corpus, corpus_texts):
@@ -223,10 +223,10 @@ def test_a_line_without_an_end_is_cut_at_white_space_and_said(tmp_path, corpus_t
     assert any(note.endswith("cut into several at white space: 1") for note in corpus.notes)
     assert list(open_source(settings(path), tmp_path / "cache").texts()) == [line]  # rows stay rows
     # A run from before such documents were cut is not gone on with; any other is.
-    assert corpus.facts["data.source"] != open_source(settings(path), tmp_path / "cache").fingerprint
+    assert corpus.fingerprint["data.source"] != open_source(settings(path), tmp_path / "cache").fingerprint
     path.write_text("\n\n".join(corpus_texts))
     short = prepare_text(settings(path), TOKENIZER)
-    assert short.facts["data.source"] == open_source(settings(path), tmp_path / "cache").fingerprint
+    assert short.fingerprint["data.source"] == open_source(settings(path), tmp_path / "cache").fingerprint
 
 
 def test_words_without_an_end_are_named(tmp_path):

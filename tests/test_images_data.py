@@ -286,11 +286,11 @@ def test_a_corpus_is_read_once(folder, monkeypatch):
 
     monkeypatch.setattr(images_module, "_write", never)
     again = prepared(folder, held_out=0.3)
-    assert again.facts == first.facts
+    assert again.fingerprint == first.fingerprint
     assert again.notes == first.notes
     assert everything(again) == everything(first)
     folder = folder.rename(folder.parent / "moved")
-    assert prepared(folder, held_out=0.3).facts == first.facts
+    assert prepared(folder, held_out=0.3).fingerprint == first.fingerprint
     for change in (
         {"held_out": 0.4},
         {"image_size": 4},

@@ -120,8 +120,8 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         + (", from scratch" if settings.from_scratch else "")
     )
 
-    facts = _facts(checkpoint, settings, corpus.fingerprint, main)
-    start = run.resume_from(facts)
+    fingerprint = _fingerprint(checkpoint, settings, corpus.fingerprint, main)
+    start = run.resume_from(fingerprint)
     cursor = checkpoints.read_state(start)[0] if start else checkpoints.Cursor()
     plan = StepPlan.of(settings.train, accelerator.num_processes, cursor)
     train = with_length(settings.train, len(corpus.train), plan.first_batch)
@@ -150,7 +150,7 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         folder,
         accelerator=accelerator,
         resume_from=start,
-        facts=run.facts,
+        fingerprint=run.fingerprint,
         evaluate=evaluate,
         save_assets=work.save_assets,
         saved=run.saved,
@@ -264,11 +264,11 @@ def _report(
     save_eval_results(folder, settings, table["model"])
 
 
-def _facts(checkpoint: str, settings: FinetuneSettings, fingerprint: str, main: str) -> dict[str, Any]:
+def _fingerprint(checkpoint: str, settings: FinetuneSettings, corpus: str, main: str) -> dict[str, Any]:
     """What must be the same when a run is resumed, for otherwise it would be another run."""
     noise, train = settings.noise, settings.train
     return {
-        "data": fingerprint,
+        "data": corpus,
         "data.max_length": getattr(settings.data, "max_length", None),
         "checkpoint": digests(checkpoint),
         "from_scratch": settings.from_scratch,

@@ -77,7 +77,7 @@ def _pretrain(run: Run) -> PretrainResult:
             "a smaller model.hidden_size is the safer choice"
         )
 
-    start = run.resume_from(_facts(settings, task))
+    start = run.resume_from(_fingerprint(settings, task))
     questions = task.questions(settings.evaluate.max_examples)
     in_training = task.questions(settings.evaluate.max_examples_in_training)
     size = settings.evaluate.batch_size
@@ -90,7 +90,7 @@ def _pretrain(run: Run) -> PretrainResult:
         folder,
         accelerator=accelerator,
         resume_from=start,
-        facts=run.facts,
+        fingerprint=run.fingerprint,
         evaluate=lambda: evaluate(denoiser, *in_training, size, accelerator),
         save_assets=task.save_assets,
         saved=run.saved,
@@ -133,7 +133,7 @@ def _pretrain(run: Run) -> PretrainResult:
     return PretrainResult(folder, fit, metrics, samples, closing)
 
 
-def _facts(settings: PretrainSettings, task: Task) -> dict[str, Any]:
+def _fingerprint(settings: PretrainSettings, task: Task) -> dict[str, Any]:
     """What must be the same when a run is resumed, for otherwise it would be another run."""
     model = task.model.model_dump(mode="json")
     if start := model.pop("from_pretrained", None):
@@ -141,7 +141,7 @@ def _facts(settings: PretrainSettings, task: Task) -> dict[str, Any]:
     if start or model.get("embeddings") == "random":  # the only way there was, before there were two
         model.pop("embeddings", None)
     return {
-        **task.facts,
+        **task.fingerprint,
         "noise": [noise.model_dump(mode="json") for noise in settings.noise],
         "model": model,
         "train.seed": settings.train.seed,

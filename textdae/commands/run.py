@@ -80,7 +80,7 @@ class Run:
 
     Attributes:
         settings: with what comes from the Hub pinned to its commit.
-        facts: what each checkpoint keeps for whoever resumes it; known after `resume_from`.
+        fingerprint: what each checkpoint keeps for whoever resumes it; known after `resume_from`.
     """
 
     def __init__(
@@ -145,11 +145,11 @@ class Run:
         except TextdaeError as error:
             self.say(f"{error}; the run begins all the same")
 
-    def resume_from(self, facts: dict[str, Any]) -> Path | None:
+    def resume_from(self, fingerprint: dict[str, Any]) -> Path | None:
         """The last whole checkpoint of any process, on the disk of this one; None where there is none or none is wanted.
 
         Args:
-            facts: what must be as it was then, and in all processes.
+            fingerprint: what must be as it was then, and in all processes.
 
         Raises:
             SettingsError: it is not; names what differs.
@@ -157,17 +157,18 @@ class Run:
         """
         precision = autocast_dtype(self.settings.train.precision, self.accelerator.device)
         check_same(
-            facts | {"train.precision": str(precision), "textdae": importlib.metadata.version("textdae")},
+            fingerprint
+            | {"train.precision": str(precision), "textdae": importlib.metadata.version("textdae")},
             "all hosts need the same corpus, tokenizer, settings and textdae",
         )
-        self.facts = facts | {"run": from_process(lambda: uuid.uuid4().hex)}
+        self.fingerprint = fingerprint | {"run": from_process(lambda: uuid.uuid4().hex)}
         if not self._resume:
             return None
         name = self._resume
         found = choose(
             self.folder,
-            (lambda: take_over(name, self.folder, facts)) if isinstance(name, str) else None,
-            lambda before: check_facts(facts, before, self.folder),
+            (lambda: take_over(name, self.folder, fingerprint)) if isinstance(name, str) else None,
+            lambda before: check_fingerprint(fingerprint, before, self.folder),
             self.accelerator.is_local_main_process,
             self.accelerator.device,
             self.settings.train.save_total_limit,
@@ -176,7 +177,7 @@ class Run:
         if found is None:
             self.say(f"{self.folder}: no whole checkpoint to resume from; starting afresh")
             return None
-        self.facts["run"] = found.facts.get("run", self.facts["run"])
+        self.fingerprint["run"] = found.fingerprint.get("run", self.fingerprint["run"])
         self.say(f"resuming from {found.path} (step {found.cursor.step:,})")
         return found.path
 
@@ -270,13 +271,13 @@ def _with_checkpoints(settings: Any, change: Callable[[str], str]) -> Any:
     return settings.model_copy(update=update)
 
 
-def check_facts(facts: dict[str, Any], before: dict[str, Any], place: object) -> None:
+def check_fingerprint(fingerprint: dict[str, Any], before: dict[str, Any], place: object) -> None:
     """Refuse to go on with something else.
 
     Raises:
         SettingsError: names what differs from what it was `before`.
     """
-    changed = [name for name, value in facts.items() if before.get(name, value) != value]
+    changed = [name for name, value in fingerprint.items() if before.get(name, value) != value]
     if changed:
         raise SettingsError(
             f"--resume: {', '.join(changed)} differ from the run in {place}; resume with the settings in the "
@@ -284,11 +285,11 @@ def check_facts(facts: dict[str, Any], before: dict[str, Any], place: object) ->
         )
 
 
-def take_over(name: str, folder: Path, facts: dict[str, Any]) -> None:
+def take_over(name: str, folder: Path, fingerprint: dict[str, Any]) -> None:
     """Put a checkpoint from the Hub among those of a run, proven to be what was saved.
 
     Args:
-        facts: what must be as it was then.
+        fingerprint: what must be as it was then.
 
     Raises:
         SettingsError: it cannot be resumed from.
@@ -301,7 +302,7 @@ def take_over(name: str, folder: Path, facts: dict[str, Any]) -> None:
             f"model.from_pretrained={name.removeprefix(PREFIX)} starts a new run from its weights"
         )
     cursor, before = checkpoint.read_state(snapshot)
-    check_facts(facts, {**dict.fromkeys(facts), **before}, name)
+    check_fingerprint(fingerprint, {**dict.fromkeys(fingerprint), **before}, name)
     place = folder / "checkpoints" / f"step-{cursor.step:08d}"
     checkpoint.copy_whole(snapshot, place, (*MODEL, *TRAINING_STATE))
 

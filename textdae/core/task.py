@@ -22,7 +22,7 @@ class Task(ABC):
         train, held_out: the clean examples of either side.
         model: the settings of the denoiser, with what they leave open decided; of a run only.
         noise: that of the training.
-        facts: what makes the examples of either side, by the setting that says so.
+        fingerprint: what makes the examples of either side, by the setting that says so.
         notes: what was read, and what was left out.
         unit, units_per_example: what its speed is counted in.
     """
@@ -32,7 +32,7 @@ class Task(ABC):
     denoiser: Denoiser
     model: Any
     noise: Noise
-    facts: dict[str, Any]
+    fingerprint: dict[str, Any]
     notes: list[str]
     unit: str
     units_per_example: int

@@ -67,7 +67,7 @@ class ImageCorpus(NamedTuple):
 
     train: Images
     held_out: Images
-    facts: dict[str, Any]
+    fingerprint: dict[str, Any]
     """What makes these images, by the setting that says so; the same for the same pixels on the same sides."""
     notes: list[str]
     """What was read, and what was changed or left out."""
@@ -83,8 +83,8 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
         SettingsError: the corpus cannot be read, or one side of it is empty.
     """
     source, other, share = (open_images(data), None, 0.0) if whole else _sources(data)
-    facts = _facts(data, source, other, share)
-    folder = _folder(data, facts)
+    fingerprint = _fingerprint(data, source, other, share)
+    folder = _folder(data, fingerprint)
     cached(folder, lambda temporary: _write(temporary, source, other, share, data))
 
     train, held_out = (Images(folder / side) for side in ("train", "held_out"))
@@ -102,7 +102,7 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
     return ImageCorpus(
         train,
         held_out,
-        facts | {"data.image_size": train.image_size, "data.channels": train.channels},
+        fingerprint | {"data.image_size": train.image_size, "data.channels": train.channels},
         [
             f"{source.name}: {len(train):,} images, {size}{labels}; held out {len(held_out):,}"
             + (f" of {other.name}" if other else ""),
@@ -113,7 +113,7 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
 
 def is_prepared(data: ImageDataSettings) -> bool:
     """Whether just this corpus has been prepared before."""
-    return _folder(data, _facts(data, *_sources(data))).is_dir()
+    return _folder(data, _fingerprint(data, *_sources(data))).is_dir()
 
 
 def _sources(data: ImageDataSettings) -> tuple[ImageSource, ImageSource | None, float]:
@@ -125,7 +125,7 @@ def _sources(data: ImageDataSettings) -> tuple[ImageSource, ImageSource | None, 
     return source, other, 0.0 if other else data.held_out
 
 
-def _facts(
+def _fingerprint(
     data: ImageDataSettings, source: ImageSource, other: ImageSource | None, share: float
 ) -> dict[str, Any]:
     reading = data.model_dump(include={"image_size", "channels", "background", "on_error", "max_images"})
@@ -136,9 +136,9 @@ def _facts(
     }
 
 
-def _folder(data: ImageDataSettings, facts: dict[str, Any]) -> Path:
+def _folder(data: ImageDataSettings, fingerprint: dict[str, Any]) -> Path:
     """Where the prepared corpus lies."""
-    return cache_root(data.cache_dir) / f"images-{digest('images', _VERSION, facts)}"
+    return cache_root(data.cache_dir) / f"images-{digest('images', _VERSION, fingerprint)}"
 
 
 def _write(

@@ -20,7 +20,7 @@ def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:
     """
     corpus = prepare_images(data)
     sides: dict[str, list[Images]] = {"train": [corpus.train], "held_out": [corpus.held_out], "test": []}
-    tests, fingerprints = other_source(data, "test"), [corpus.facts]
+    tests, fingerprints = other_source(data, "test"), [corpus.fingerprint]
     if tests:
         apart = {"train": data, "held_out": other_source(data, "held_out"), "test": tests}
         with named_as("test"):  # the other two have been opened before
@@ -30,7 +30,7 @@ def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:
         with named_as("test"):
             found = prepare_images(tests.model_copy(update=size), whole=True)
         sides["test"] = [found.train]
-        fingerprints.append(found.facts)
+        fingerprints.append(found.fingerprint)
     entries: dict[str, list[Entry]] = {side: [] for side in SIDES}
     for side, parts in sides.items():
         for images in parts:

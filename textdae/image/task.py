@@ -45,7 +45,7 @@ class ImageTask(Task):
     def __init__(self, corpus: ImageCorpus, asked: Sequence[Any]) -> None:
         require_images_extra()
         self.train, self.held_out = corpus.train, corpus.held_out
-        self.facts, self.notes = corpus.facts, corpus.notes
+        self.fingerprint, self.notes = corpus.fingerprint, corpus.notes
         self.asked_settings = tuple(asked)
         self.asked = image_noise(asked)
         self._fitted_baselines: tuple[Noise, dict[str, Rebuild]] | None = None

@@ -32,7 +32,7 @@ class TextCorpus(NamedTuple):
     tokenizer: PreTrainedTokenizerFast
     train: Blocks
     held_out: Blocks
-    facts: dict[str, Any]
+    fingerprint: dict[str, Any]
     """What makes these blocks, by the setting that says so; the same for the same blocks."""
     notes: list[str]
     """What was read, and what was left out."""

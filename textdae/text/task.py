@@ -51,7 +51,7 @@ class TextTask(Task):
     def __init__(self, corpus: TextCorpus, evaluation: TextEvaluateSettings) -> None:
         self.train, self.held_out = corpus.train, corpus.held_out
         self.tokenizer: PreTrainedTokenizerFast = corpus.tokenizer
-        self.facts, self.notes = corpus.facts, corpus.notes
+        self.fingerprint, self.notes = corpus.fingerprint, corpus.notes
         self.units_per_example = corpus.train.block_size
         self.vocabulary = vocabulary_of(corpus.tokenizer)
         self.evaluation = evaluation

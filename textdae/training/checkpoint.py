@@ -172,7 +172,7 @@ def save(
     denoiser: Denoiser,
     optimizers: list[Optimizer],
     cursor: Cursor,
-    facts: dict[str, Any],
+    fingerprint: dict[str, Any],
     save_assets: Callable[[Path], None],
     limit: int,
     is_main: bool = True,
@@ -188,7 +188,7 @@ def save(
         denoiser.save_pretrained(temporary, weights)
         save_assets(temporary)
         save_file(tensors, temporary / "training_state.safetensors")
-        state = {"cursor": cursor._asdict(), "facts": facts}
+        state = {"cursor": cursor._asdict(), "facts": fingerprint}
         (temporary / "training_state.json").write_text(json.dumps(state, indent=1))
 
     path = folder / f"step-{cursor.step:08d}"
@@ -226,7 +226,7 @@ def _written_at(checkpoint: Path) -> int:
 
 
 def read_state(path: Path) -> tuple[Cursor, dict[str, Any]]:
-    """The cursor and the facts of a checkpoint.
+    """Return the cursor and the fingerprint of a checkpoint.
 
     Raises:
         TextdaeError: they are not there, or are something else.

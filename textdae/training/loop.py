@@ -73,7 +73,7 @@ class Trainer:
     Args:
         denoiser: trained in place.
         resume_from: a checkpoint of this run; training goes on from it exactly.
-        facts: stored in each checkpoint, for whoever resumes it.
+        fingerprint: stored in each checkpoint, for whoever resumes it.
         evaluate: called on every process when an evaluation is due; its figures go to the log.
         save_assets: adds files to a checkpoint, for instance the tokenizer.
         saved: told of each checkpoint on the main process, once it is proven whole.
@@ -90,7 +90,7 @@ class Trainer:
         *,
         accelerator: Accelerator | None = None,
         resume_from: Path | None = None,
-        facts: dict[str, Any] | None = None,
+        fingerprint: dict[str, Any] | None = None,
         evaluate: Callable[[], dict[str, float]] | None = None,
         save_assets: Callable[[Path], None] = lambda folder: None,
         saved: Callable[[Path], None] = lambda checkpoint: None,
@@ -98,7 +98,7 @@ class Trainer:
     ) -> None:
         self.denoiser, self.settings, self.output_dir = denoiser, settings, output_dir
         self.accelerator = accelerator or join_processes()
-        self.facts, self.evaluate, self.save_assets = facts or {}, evaluate, save_assets
+        self.fingerprint, self.evaluate, self.save_assets = fingerprint or {}, evaluate, save_assets
         self.saved, self.should_stop = saved, should_stop
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         before = checkpoint.read_state(resume_from)[0] if resume_from else Cursor()
@@ -330,7 +330,7 @@ class Trainer:
             checkpoint.save, self.output_dir / "checkpoints", self.denoiser, self.optimizers, cursor
         )
         limit = self.settings.save_total_limit
-        self.last_saved = together(lambda: save(self.facts, self.save_assets, limit, is_main))
+        self.last_saved = together(lambda: save(self.fingerprint, self.save_assets, limit, is_main))
         if is_main and self.last_saved:
             self.saved(self.last_saved)
 

@@ -23,7 +23,7 @@ class Offer(NamedTuple):
     name: str
     identity: str | None
     cursor: checkpoint.Cursor
-    facts: dict[str, Any]
+    fingerprint: dict[str, Any]
 
 
 class Chosen(NamedTuple):
@@ -32,7 +32,7 @@ class Chosen(NamedTuple):
     path: Path
     """On the disk of this process."""
     cursor: checkpoint.Cursor
-    facts: dict[str, Any]
+    fingerprint: dict[str, Any]
 
 
 def choose(
@@ -49,7 +49,7 @@ def choose(
     Args:
         folder: of the run.
         fetch: brings one to the first process, where no process has any.
-        check: raises where the facts of a checkpoint are not those of this run.
+        check: raises where the fingerprint of a checkpoint is not that of this run.
         is_local_main: whether this process looks and writes on behalf of its host.
         device: what the processes send from.
         limit: checkpoints that a host keeps where one is brought to it.
@@ -71,7 +71,7 @@ def choose(
         return None
     _check_one_run(folder, there)
     newest = max(there, key=lambda offer: offer.cursor.step)  # the first of them
-    check(newest.facts)
+    check(newest.fingerprint)
     path = folder / "checkpoints" / newest.name
     mine = offers[_rank()]
     lacking = is_local_main and (mine is None or mine.identity != newest.identity)
@@ -80,7 +80,7 @@ def choose(
         _bring(folder, [LOG, BEST, f"checkpoints/{newest.name}"], offers.index(newest), lacking, device)
         together(lambda: checkpoint.remove_old(path, limit), lacking)
     together(lambda: _confirm(path, newest))
-    return Chosen(path, newest.cursor, newest.facts)
+    return Chosen(path, newest.cursor, newest.fingerprint)
 
 
 def _rank() -> int:
@@ -106,9 +106,9 @@ def _offers(folder: Path, is_local_main: bool, say: Callable[[str], None]) -> li
 
 def _check_one_run(folder: Path, offers: list[Offer]) -> None:
     """Refuse to choose between runs: the newest checkpoint may be a leftover on a host that took no part."""
-    known = [offer for offer in offers if offer.facts.get("run")]
+    known = [offer for offer in offers if offer.fingerprint.get("run")]
     for offer in known[1:]:
-        if offer.facts["run"] != known[0].facts["run"]:
+        if offer.fingerprint["run"] != known[0].fingerprint["run"]:
             one, two = (f"{each.name} on {each.place}" for each in (known[0], offer))
             raise SettingsError(
                 f"--resume: {folder} holds checkpoints of different runs: {one}, {two}; remove those that are not meant"
