@@ -23,14 +23,14 @@ MULTI = LabelSchema("multi_label_classification", ("a", "b", "c"))
 NUMBER = LabelSchema("regression", ("value",))
 
 
-def problem(task: LabelSchema, rows: int = 150, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def problem(schema: LabelSchema, rows: int = 150, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Features (rows, 4), and labels that follow from them with some noise."""
     chance = np.random.default_rng(seed)
     features = chance.normal(size=(rows, 4)).astype(np.float32)
     scores = features[:, :3] + 0.5 * chance.normal(size=(rows, 3))
-    if task.is_regression:
+    if schema.is_regression:
         return features, scores.sum(1).astype(np.float32)
-    if task.is_multi_label:
+    if schema.is_multi_label:
         return features, (scores > 0).astype(np.float32)
     return features, scores.argmax(1).astype(np.int64)
 
@@ -67,14 +67,14 @@ def test_ridge_has_its_closed_form(alpha):
 
 @pytest.mark.parametrize("k", [1, 3, 15])
 def test_neighbours_are_those_of_the_smallest_angle(k):
-    task = LabelSchema(
+    schema = LabelSchema(
         "single_label_classification", ("a", "b")
     )  # an odd number of neighbours is never undecided
     features, labels = problem(SINGLE)
     labels = labels % 2
     other = problem(SINGLE, seed=1)[0] * np.float32(7)
     votes = labels[nearest(other, features, k)]
-    found = fit(task, Head("kNN", k), features, labels).predict(other)
+    found = fit(schema, Head("kNN", k), features, labels).predict(other)
     assert found.tolist() == (votes.mean(1) > 0.5).astype(int).tolist()
 
 
@@ -126,21 +126,21 @@ def test_where_one_class_was_drawn_it_is_the_answer(kind, rows):
 
 
 @pytest.mark.parametrize(
-    ("task", "head"),
+    ("schema", "head"),
     [
-        (task, Head(kind, 3))
-        for task, kinds in ((SINGLE, ("logistic", "kNN")), (MULTI, ("logistic", "kNN")), (NUMBER, ("kNN",)))
+        (schema, Head(kind, 3))
+        for schema, kinds in ((SINGLE, ("logistic", "kNN")), (MULTI, ("logistic", "kNN")), (NUMBER, ("kNN",)))
         for kind in kinds
     ],
     ids=str,
 )
-def test_sparse_features_teach_what_dense_ones_do(task, head):
-    features, labels = problem(task)
-    other, _ = problem(task, seed=1)
+def test_sparse_features_teach_what_dense_ones_do(schema, head):
+    features, labels = problem(schema)
+    other, _ = problem(schema, seed=1)
     # Rows of sparse features are brought to length 1.
     features, other = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (features, other))
-    dense = fit(task, head, features, labels).predict(other)
-    found = fit(task, head, sparse.csr_array(features), labels).predict(sparse.csr_array(other))
+    dense = fit(schema, head, features, labels).predict(other)
+    found = fit(schema, head, sparse.csr_array(features), labels).predict(sparse.csr_array(other))
     assert np.isclose(found, dense, atol=1e-3).mean() > 0.98
 
 
@@ -181,25 +181,25 @@ def parts_of(labels: np.ndarray) -> list:
     return folds(labels, 5, 0)
 
 
-def score(task: LabelSchema, head: Head, features, labels: np.ndarray) -> float:
+def score(schema: LabelSchema, head: Head, features, labels: np.ndarray) -> float:
     """Cross-validation, written out."""
     each = []
     for learn, judge in parts_of(labels):
-        learner = fit(task, head, features[learn], labels[learn])
-        each.append(main_measure(task, learner.predict(features[judge]), labels[judge]))
+        learner = fit(schema, head, features[learn], labels[learn])
+        each.append(main_measure(schema, learner.predict(features[judge]), labels[judge]))
     return sum(each) / len(each)
 
 
-@pytest.mark.parametrize("task", [SINGLE, MULTI, NUMBER], ids=lambda task: task.kind)
+@pytest.mark.parametrize("schema", [SINGLE, MULTI, NUMBER], ids=lambda schema: schema.kind)
 @pytest.mark.parametrize("kind", ["logistic", "kNN"])
-def test_features_that_tell_are_chosen_before_noise_and_then_the_best_dial(task, kind):
-    features, labels = problem(task, rows=60)
+def test_features_that_tell_are_chosen_before_noise_and_then_the_best_dial(schema, kind):
+    features, labels = problem(schema, rows=60)
     noise = np.random.default_rng(9).normal(size=features.shape)
-    choice = choose(task, {"noise": noise, "signal": features}, labels, parts_of(labels), kind)
+    choice = choose(schema, {"noise": noise, "signal": features}, labels, parts_of(labels), kind)
     assert choice.name == "signal"
-    scores = {head: score(task, head, features, labels) for head in heads(task, kind, False, len(labels))}
+    scores = {head: score(schema, head, features, labels) for head in heads(schema, kind, False, len(labels))}
     usual = next(iter(scores))
-    gain = (scores[choice.head] - scores[usual]) * (-1 if task.is_regression else 1)
+    gain = (scores[choice.head] - scores[usual]) * (-1 if schema.is_regression else 1)
     assert gain > 0 or choice.head == usual
     assert math.isclose(choice.score, scores[choice.head])
 
@@ -240,12 +240,12 @@ def test_the_usual_dial_is_kept_unless_another_is_better():
     assert choice == ("first", first, 1.0)
 
 
-@pytest.mark.parametrize("task", [SINGLE, NUMBER], ids=lambda task: task.kind)
-def test_with_too_few_rows_to_judge_by_the_first_is_taken(task):
-    features, labels = problem(task, rows=3)
-    choice = choose(task, {"first": features[:, 3:], "second": features}, labels, [], "logistic")
+@pytest.mark.parametrize("schema", [SINGLE, NUMBER], ids=lambda schema: schema.kind)
+def test_with_too_few_rows_to_judge_by_the_first_is_taken(schema):
+    features, labels = problem(schema, rows=3)
+    choice = choose(schema, {"first": features[:, 3:], "second": features}, labels, [], "logistic")
     assert choice.name == "first"
-    assert choice.head == heads(task, "logistic", False, len(labels))[0]
+    assert choice.head == heads(schema, "logistic", False, len(labels))[0]
     assert math.isnan(choice.score)
 
 
@@ -257,8 +257,8 @@ def test_folds_that_lack_a_class_are_judged_all_the_same():
 
 @pytest.mark.parametrize("is_sparse", [False, True])
 def test_dials_differ_and_have_names(is_sparse):
-    for task, kind, shown in ((SINGLE, "logistic", "C"), (NUMBER, "ridge", "alpha"), (MULTI, "kNN", "k")):
-        found = heads(task, kind, is_sparse, 70)
+    for schema, kind, shown in ((SINGLE, "logistic", "C"), (NUMBER, "ridge", "alpha"), (MULTI, "kNN", "k")):
+        found = heads(schema, kind, is_sparse, 70)
         assert len(set(found)) == len(found) > 1
         assert all(str(head) == f"{kind}, {shown} = {head.value:g}" for head in found)
 
@@ -426,10 +426,10 @@ def test_columns_that_training_never_sees_count_for_nothing():
 @pytest.mark.parametrize("kind", ["logistic", "kNN", "sparse"])
 def test_classes_of_hardly_more_than_one_label_are_learnt_without_a_warning(kind):
     """Warnings are errors here; 932 of scikit-learn's stood in the log of three label curves."""
-    task = LabelSchema("single_label_classification", tuple(map(str, range(30))))
+    schema = LabelSchema("single_label_classification", tuple(map(str, range(30))))
     labels = np.arange(40) % 30
     features: Any = np.eye(30, dtype=np.float32)[labels]
     if kind == "sparse":
         features = sparse.csr_array(features)
     head = Head("kNN", 1) if kind == "kNN" else Head("logistic", 10)
-    assert fit(task, head, features, labels).predict(features).tolist() == labels.tolist()
+    assert fit(schema, head, features, labels).predict(features).tolist() == labels.tolist()

@@ -28,14 +28,14 @@ NUMBER = LabelSchema("regression", ("value",))
 TASKS = [SINGLE, MULTI, NUMBER]
 
 
-def answers(task: LabelSchema, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def answers(schema: LabelSchema, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Predictions, and labels that two thirds of them agree with."""
     chance = np.random.default_rng(seed)
-    if task.is_regression:
+    if schema.is_regression:
         labels = chance.normal(size=rows).astype(np.float32)
         return (labels + chance.normal(size=rows)).astype(np.float32), labels
-    shape = (rows, 3) if task.is_multi_label else rows
-    most, kind = (2, np.float32) if task.is_multi_label else (3, np.int64)
+    shape = (rows, 3) if schema.is_multi_label else rows
+    most, kind = (2, np.float32) if schema.is_multi_label else (3, np.int64)
     labels, other = (chance.integers(0, most, shape).astype(kind) for _ in range(2))
     return np.where(chance.random(shape) < 0.5, labels, other), labels
 
@@ -132,21 +132,21 @@ def test_accuracy_is_the_share_that_is_right_whatever_the_labels(predictions, la
     assert main_measure(SINGLE, predictions, labels) == right / 8
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
-def test_the_first_measure_is_the_main_one(task):
-    predictions, labels = answers(task, 40)
-    names = measures_of(task.kind)
-    found = measure(task, predictions, labels)
+@pytest.mark.parametrize("schema", TASKS, ids=lambda schema: schema.kind)
+def test_the_first_measure_is_the_main_one(schema):
+    predictions, labels = answers(schema, 40)
+    names = measures_of(schema.kind)
+    found = measure(schema, predictions, labels)
     assert tuple(found) == names
-    assert main_measure(task, predictions, labels) == pytest.approx(found[names[0]])
-    typed = (predictions, labels) if task is NUMBER else (predictions.astype(int), labels.astype(int))
-    assert combined(task.kind).compute(predictions=typed[0], references=typed[1]) == found
+    assert main_measure(schema, predictions, labels) == pytest.approx(found[names[0]])
+    typed = (predictions, labels) if schema is NUMBER else (predictions.astype(int), labels.astype(int))
+    assert combined(schema.kind).compute(predictions=typed[0], references=typed[1]) == found
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
-def test_what_is_all_right_is_perfect(task):
-    _, labels = answers(task, 40)
-    found = measure(task, labels, labels)
+@pytest.mark.parametrize("schema", TASKS, ids=lambda schema: schema.kind)
+def test_what_is_all_right_is_perfect(schema):
+    _, labels = answers(schema, 40)
+    found = measure(schema, labels, labels)
     assert found == pytest.approx({name: 0 if name in LOWER_IS_BETTER else 1 for name in found}, abs=1e-6)
 
 
@@ -196,16 +196,16 @@ def test_one_example_can_be_measured():
 # Class by class
 
 
-@pytest.mark.parametrize("task", [SINGLE, MULTI], ids=lambda task: task.kind)
-def test_each_class_has_its_precision_recall_and_f1(task):
-    predictions, labels = answers(task, 60)
-    if task is SINGLE:
+@pytest.mark.parametrize("schema", [SINGLE, MULTI], ids=lambda schema: schema.kind)
+def test_each_class_has_its_precision_recall_and_f1(schema):
+    predictions, labels = answers(schema, 60)
+    if schema is SINGLE:
         labels[:10] = -1
-    rows = per_class(task, predictions, labels)
+    rows = per_class(schema, predictions, labels)
     assert [row["class"] for row in rows] == ["a", "b", "c"]
     for number, row in enumerate(rows):
         guess, truth = (
-            values[:, number] > 0 if task is MULTI else values == number for values in (predictions, labels)
+            values[:, number] > 0 if schema is MULTI else values == number for values in (predictions, labels)
         )
         assert row["examples"] == truth.sum()
         assert row["precision"] == pytest.approx((guess & truth).sum() / guess.sum())
@@ -221,11 +221,11 @@ def test_a_class_that_never_comes_up_has_a_row_of_zeros():
 # Intervals
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
-def test_intervals_hold_the_measure_and_shrink_with_more_examples(task):
-    few, many = (intervals(task, *answers(task, rows), resamples=80) for rows in (60, 960))
-    point = measure(task, *answers(task, 960))
-    assert tuple(many) == measures_of(task.kind)[:2]
+@pytest.mark.parametrize("schema", TASKS, ids=lambda schema: schema.kind)
+def test_intervals_hold_the_measure_and_shrink_with_more_examples(schema):
+    few, many = (intervals(schema, *answers(schema, rows), resamples=80) for rows in (60, 960))
+    point = measure(schema, *answers(schema, 960))
+    assert tuple(many) == measures_of(schema.kind)[:2]
     for name, (low, high) in many.items():
         assert low < point[name] < high
         # Of sixteen times the examples the interval is a quarter as wide.
@@ -241,17 +241,17 @@ def test_the_interval_of_a_share_is_that_of_the_binomial():
     assert (high - low) / 2 == pytest.approx(half, rel=0.1)
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
-def test_the_same_predictions_have_the_same_interval(task):
-    predictions, labels = answers(task, 30)
-    assert intervals(task, predictions, labels, 20) == intervals(task, predictions, labels, 20)
+@pytest.mark.parametrize("schema", TASKS, ids=lambda schema: schema.kind)
+def test_the_same_predictions_have_the_same_interval(schema):
+    predictions, labels = answers(schema, 30)
+    assert intervals(schema, predictions, labels, 20) == intervals(schema, predictions, labels, 20)
 
 
 # Comparisons
 
 
 def test_of_errors_the_smaller_is_better_and_of_the_rest_the_larger():
-    for kind in (task.kind for task in TASKS):
+    for kind in (schema.kind for schema in TASKS):
         for name in measures_of(kind):
             assert is_better(name, 0.4, 0.5) == (name in ("mse", "mae"))
             assert is_better(name, 0.5, 0.4) == (name not in ("mse", "mae"))

@@ -380,7 +380,7 @@ def test_batches_change_nothing_but_rounding(encoder, tmp_path, corpus_texts):
     torch.testing.assert_close(
         together.embedding, torch.cat([one.embedding for one in alone]), atol=1e-5, rtol=1e-4
     )
-    guesses, loss = predict(classifier, examples, work.corpus.task)
+    guesses, loss = predict(classifier, examples, work.corpus.schema)
     assert guesses.tolist() == together.embedding.argmax(1).tolist()
     assert loss == pytest.approx(float(together.loss_sum) / len(examples), rel=1e-4)
 

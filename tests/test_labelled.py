@@ -78,7 +78,7 @@ def side_of(corpus: LabelledCorpus) -> dict[str, str]:
 def everything(corpus: LabelledCorpus) -> list[tuple]:
     """All examples and the names of their classes, in an order of their own."""
     return sorted(
-        (example, corpus.task.classes[number])
+        (example, corpus.schema.classes[number])
         for name in SIDES
         for example, number in zip(
             getattr(corpus, name).examples, getattr(corpus, name).labels.tolist(), strict=True
@@ -94,8 +94,8 @@ def test_every_row_arrives_once_with_its_label(tmp_path, read, name):
     rows = reviews(200)
     corpus = read(written(tmp_path / name, rows))
     assert everything(corpus) == sorted((row["text"], row["label"]) for row in rows)
-    assert corpus.task.kind == "single_label_classification"
-    assert corpus.task.classes == ("bad", "good")
+    assert corpus.schema.kind == "single_label_classification"
+    assert corpus.schema.classes == ("bad", "good")
     sizes = [len(getattr(corpus, side)) for side in SIDES]
     source = tmp_path / name
     assert corpus.notes == [f"{source}: 2 classes; {sizes[0]} train, {sizes[1]} held out, {sizes[2]} test"]
@@ -144,7 +144,7 @@ def test_the_second_of_a_pair_may_be_missing(tmp_path, read):
 def test_other_columns_are_read_when_named(tmp_path, read):
     rows = [{"label": n, "body": f"text {n}", "stars": str(n % 5 + 8)} for n in range(100)]
     corpus = read(written(tmp_path / "a.csv", rows), text_column="body", label_column="stars")
-    assert corpus.task.classes == ("8", "9", "10", "11", "12")
+    assert corpus.schema.classes == ("8", "9", "10", "11", "12")
     assert everything(corpus) == sorted((row["body"], row["stars"]) for row in rows)
 
 
@@ -152,7 +152,7 @@ def test_lists_of_labels_make_a_task_of_several(tmp_path, read):
     rows = [{"text": f"text {n}", "label": ["ab"[k] for k in range(2) if n >> k & 1]} for n in range(100)]
     for name in ("a.jsonl", "a.parquet"):
         corpus = read(written(tmp_path / name, rows))
-        assert corpus.task.is_multi_label
+        assert corpus.schema.is_multi_label
         for side in SIDES:
             found = getattr(corpus, side)
             numbers = [int(text.removeprefix("text ")) for text in found.examples]
@@ -192,7 +192,7 @@ CLASS = datasets.ClassLabel(names=NAMES)
 def test_numbers_of_classes_get_the_names_that_datasets_wrote(tmp_path, read):
     labels = [n % 3 for n in range(90)]
     corpus = read(hub_table(tmp_path / "a.parquet", labels, CLASS))
-    assert corpus.task.classes == tuple(NAMES)
+    assert corpus.schema.classes == tuple(NAMES)
     assert everything(corpus) == sorted((f"text {n}", NAMES[label]) for n, label in enumerate(labels))
     assert "classes with no training example: 1 (never)" in corpus.notes
 
@@ -200,8 +200,8 @@ def test_numbers_of_classes_get_the_names_that_datasets_wrote(tmp_path, read):
 def test_lists_of_such_numbers_get_their_names_too(tmp_path, read):
     labels = [[n % 3, 3] if n % 2 else [] for n in range(90)]
     corpus = read(hub_table(tmp_path / "a.parquet", labels, datasets.List(CLASS)))
-    assert corpus.task.is_multi_label
-    assert corpus.task.classes == tuple(NAMES)
+    assert corpus.schema.is_multi_label
+    assert corpus.schema.classes == tuple(NAMES)
     assert sum(getattr(corpus, side).labels.sum(0) for side in SIDES).tolist() == [15, 15, 15, 45]
 
 
@@ -300,7 +300,7 @@ def test_classes_of_the_test_source_alone_are_counted_and_have_no_number(tmp_pat
     corpus = read(
         written(tmp_path / "a.csv", reviews(100)), test_source=str(written(tmp_path / "b.csv", theirs))
     )
-    assert corpus.task.classes == ("bad", "good")
+    assert corpus.schema.classes == ("bad", "good")
     assert corpus.test.labels.tolist() == [-1, 1, -1]
     assert corpus.notes[-1].startswith("test: 2 labels of classes unseen in training (odd)")
 
@@ -433,7 +433,7 @@ def folder_of(root: Path, numbers, kinds=("dog", "cat", "eel")) -> Path:
 def seen(corpus: LabelledCorpus, *sides: str) -> list[tuple[bytes, str]]:
     """Pixels and class of the pictures of these sides, in an order of their own."""
     return sorted(
-        (pixels.tobytes(), corpus.task.classes[number])
+        (pixels.tobytes(), corpus.schema.classes[number])
         for side in sides
         for pixels, number in zip(
             getattr(corpus, side).examples, getattr(corpus, side).labels.tolist(), strict=True
@@ -448,7 +448,7 @@ def test_digits_arrive_with_their_classes(see):
         for image, label in zip(found.images, found.target, strict=True)
     )
     assert seen(corpus, *SIDES) == expected
-    assert corpus.task.classes == tuple(str(digit) for digit in range(10))
+    assert corpus.schema.classes == tuple(str(digit) for digit in range(10))
     assert corpus.train.examples[0].shape == (1, 8, 8)
     assert corpus.train.examples[0].dtype == np.uint8
     share = len(corpus.test) / len(expected)
@@ -460,7 +460,7 @@ def test_digits_arrive_with_their_classes(see):
 def test_pictures_have_the_class_of_their_folder(tmp_path, see):
     kinds = ("dog", "cat", "eel")
     corpus = see(folder_of(tmp_path / "ours", range(90)))
-    assert corpus.task.classes == ("cat", "dog", "eel")
+    assert corpus.schema.classes == ("cat", "dog", "eel")
     assert seen(corpus, *SIDES) == sorted((picture(n).tobytes(), kinds[n % 3]) for n in range(90))
     assert corpus.notes[0].startswith(f"{tmp_path / 'ours'}: 3 classes; ")
     assert see(tmp_path / "ours").fingerprint == corpus.fingerprint

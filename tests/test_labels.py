@@ -7,18 +7,18 @@ from hypothesis import strategies as st
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from textdae.core.errors import SettingsError
-from textdae.downstream.labels import LabelSchema, find_task, is_missing, named, remarks
+from textdae.downstream.labels import LabelSchema, find_schema, is_missing, named, summarize_labels
 
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 
 
-def task_of(raw, asked: str = "auto", names=None, most: int = 1000) -> LabelSchema:
-    return find_task(asked, raw, names, "stars", most)
+def schema_of(raw, kind: str = "auto", names=None, most: int = 1000) -> LabelSchema:
+    return find_schema(kind, raw, names, "stars", most)
 
 
-def complaint(raw, asked: str = "auto", **given) -> str:
+def complaint(raw, kind: str = "auto", **given) -> str:
     with pytest.raises(SettingsError) as caught:
-        task_of(raw, asked, **given)
+        schema_of(raw, kind, **given)
     assert "\n" not in str(caught.value)
     return str(caught.value).removeprefix("data.label_column: stars ")
 
@@ -42,31 +42,31 @@ def complaint(raw, asked: str = "auto", **given) -> str:
     ],
 )
 def test_the_kind_and_the_order_of_the_classes_follow_from_the_labels(raw, kind, classes):
-    assert task_of(raw) == LabelSchema(kind, classes)
+    assert schema_of(raw) == LabelSchema(kind, classes)
 
 
-@pytest.mark.parametrize(("asked", "raw"), [("single_label", ["a", "b"]), ("multi_label", [["a"], ["b"]])])
-def test_asking_for_what_the_labels_are_changes_nothing(asked, raw):
-    assert task_of(raw, asked) == task_of(raw)
+@pytest.mark.parametrize(("kind", "raw"), [("single_label", ["a", "b"]), ("multi_label", [["a"], ["b"]])])
+def test_asking_for_what_the_labels_are_changes_nothing(kind, raw):
+    assert schema_of(raw, kind) == schema_of(raw)
 
 
 def test_class_names_keep_their_order_also_where_a_class_has_no_example():
     names = ["negative", "positive", "neutral"]
-    assert task_of(["positive", "negative"], names=names).classes == tuple(names)
-    assert task_of([["positive"], []], names=names).classes == tuple(names)
+    assert schema_of(["positive", "negative"], names=names).classes == tuple(names)
+    assert schema_of([["positive"], []], names=names).classes == tuple(names)
 
 
 def test_class_names_that_are_not_those_of_the_labels_are_left_aside():
-    assert task_of(["b", "z"], names=["b", "a"]).classes == ("b", "z")
+    assert schema_of(["b", "z"], names=["b", "a"]).classes == ("b", "z")
 
 
 @pytest.mark.parametrize("raw", [[1, 2, 3], ["1", "2.5", " -3e2 "], [True, False], [0.5, 7]])
 def test_regression_takes_numbers_however_they_are_written(raw):
-    task = task_of(raw, "regression")
-    assert task.is_regression
-    assert not task.is_multi_label
-    assert len(task.classes) == 1
-    found = task.numbers(raw)
+    schema = schema_of(raw, "regression")
+    assert schema.is_regression
+    assert not schema.is_multi_label
+    assert len(schema.classes) == 1
+    found = schema.encode(raw)
     assert found.dtype == np.float32
     assert found.tolist() == [np.float32(float(label)) for label in raw]
 
@@ -75,7 +75,7 @@ def test_regression_takes_numbers_however_they_are_written(raw):
 
 
 @pytest.mark.parametrize(
-    ("asked", "raw", "says"),
+    ("kind", "raw", "says"),
     [
         ("auto", [0.5, 1.0], "holds fractions such as 0.5, which are no classes; data.task=regression"),
         ("single_label", [1, 2.5], "holds fractions such as 2.5"),
@@ -96,8 +96,8 @@ def test_regression_takes_numbers_however_they_are_written(raw):
         ("auto", [["a"], [], ["a"]], "has one class only, 'a'"),
     ],
 )
-def test_labels_that_make_no_task_are_refused_with_the_reason(asked, raw, says):
-    assert complaint(raw, asked).startswith(says)
+def test_labels_that_make_no_task_are_refused_with_the_reason(kind, raw, says):
+    assert complaint(raw, kind).startswith(says)
 
 
 @pytest.mark.parametrize("raw", [list(range(12)), [str(n) for n in range(12)], [list(range(12))]])
@@ -106,7 +106,7 @@ def test_too_many_numbers_are_taken_for_a_regression_that_was_not_asked_for(raw)
     assert said.startswith(f"has 12 different values in {len(raw)} examples, which are hardly classes")
     assert "data.task=regression learns them as numbers" in said
     assert said.endswith("data.max_classes=12")
-    assert len(task_of(raw, most=12).classes) == 12
+    assert len(schema_of(raw, most=12).classes) == 12
 
 
 def test_of_too_many_names_regression_is_not_spoken_of():
@@ -124,10 +124,10 @@ SEVERAL_INTEGERS = st.lists(st.integers(-30, 30), min_size=2).filter(lambda raw:
 
 @given(raw=SEVERAL_NAMES | SEVERAL_INTEGERS)
 def test_the_number_of_a_label_stands_for_it(raw):
-    task = task_of(raw)
-    numbers = task.numbers(raw)
+    schema = schema_of(raw)
+    numbers = schema.encode(raw)
     assert numbers.dtype == np.int64
-    assert [task.classes[number] for number in numbers] == [str(label) for label in raw]
+    assert [schema.classes[number] for number in numbers] == [str(label) for label in raw]
     assert set(numbers.tolist()) == set(range(len(set(raw))))
 
 
@@ -135,7 +135,7 @@ def test_the_number_of_a_label_stands_for_it(raw):
 def test_integers_are_numbered_in_their_own_order_also_as_a_csv_has_them(raw):
     rank = {label: index for index, label in enumerate(sorted(set(raw)))}
     for labels in (raw, [str(label) for label in raw]):
-        assert task_of(labels).numbers(labels).tolist() == [rank[label] for label in raw]
+        assert schema_of(labels).encode(labels).tolist() == [rank[label] for label in raw]
 
 
 @given(raw=st.lists(st.lists(st.sampled_from("abcde"), max_size=6), min_size=1))
@@ -144,16 +144,16 @@ def test_several_labels_are_what_scikit_learn_makes_of_them(raw):
     raw = [*raw, sorted(seen | {"a", "z"})]
     reference = MultiLabelBinarizer()
     expected = reference.fit_transform(raw)
-    task = task_of(raw)
-    assert task.classes == tuple(reference.classes_)
-    found = task.numbers(raw)
+    schema = schema_of(raw)
+    assert schema.classes == tuple(reference.classes_)
+    found = schema.encode(raw)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, expected)
 
 
 def test_a_class_that_training_never_saw_has_no_number():
-    assert task_of(["a", "b"]).numbers(["b", "z", "a"]).tolist() == [1, -1, 0]
-    assert task_of([["a"], ["b"]]).numbers([["z"], ["b", "z"]]).tolist() == [[0, 0], [0, 1]]
+    assert schema_of(["a", "b"]).encode(["b", "z", "a"]).tolist() == [1, -1, 0]
+    assert schema_of([["a"], ["b"]]).encode([["z"], ["b", "z"]]).tolist() == [[0, 0], [0, 1]]
 
 
 # Names and missing labels
@@ -198,9 +198,9 @@ def test_nothing_and_blanks_and_not_a_number_are_no_labels(label, missing):
 
 
 def remarks_on(raw, classes=None, **others) -> list[str]:
-    task = task_of(raw, names=classes)
-    return remarks(
-        task, task.numbers(raw), {side: (seen, task.numbers(seen)) for side, seen in others.items()}
+    schema = schema_of(raw, names=classes)
+    return summarize_labels(
+        schema, schema.encode(raw), {side: (seen, schema.encode(seen)) for side, seen in others.items()}
     )
 
 
@@ -239,8 +239,8 @@ def test_of_lists_each_unseen_label_counts():
 
 
 def test_numbers_to_predict_have_no_rare_classes():
-    task = task_of([1, 2], "regression")
-    assert remarks(task, task.numbers([1, 2]), {"test": ([3], task.numbers([3]))}) == []
+    schema = schema_of([1, 2], "regression")
+    assert summarize_labels(schema, schema.encode([1, 2]), {"test": ([3], schema.encode([3]))}) == []
 
 
 @pytest.mark.parametrize(
@@ -254,19 +254,19 @@ def test_numbers_to_predict_have_no_rare_classes():
 )
 def test_what_is_no_class_is_said(raw, problem):
     with pytest.raises(SettingsError, match=problem):
-        find_task("auto", raw, None, "label", 1000)
+        find_schema("auto", raw, None, "label", 1000)
 
 
 def test_huge_numbers_are_classes_but_nothing_to_predict():
-    assert find_task("auto", [10**400, 1], None, "label", 1000).classes == ("1", str(10**400))
+    assert find_schema("auto", [10**400, 1], None, "label", 1000).classes == ("1", str(10**400))
     for huge in (10**400, 1e300):
         with pytest.raises(SettingsError, match="needs a finite number"):
-            find_task("regression", [huge, 1], None, "label", 1000)
+            find_schema("regression", [huge, 1], None, "label", 1000)
 
 
 def test_the_order_of_classes_depends_on_nothing_else():
-    assert find_task("auto", ["1.0", "01", "1"], None, "label", 1000).classes == ("01", "1", "1.0")
-    assert find_task("auto", [1, "1", "2"], None, "label", 1000).classes == ("1", "2")
+    assert find_schema("auto", ["1.0", "01", "1"], None, "label", 1000).classes == ("01", "1", "1.0")
+    assert find_schema("auto", [1, "1", "2"], None, "label", 1000).classes == ("1", "2")
 
 
 def test_nothing_in_a_list_is_no_class():
@@ -274,15 +274,15 @@ def test_nothing_in_a_list_is_no_class():
     assert named(["a", None, " "], None) == ["a"]
 
 
-@pytest.mark.parametrize("asked", ["auto", "single_label"])
-def test_whole_numbers_written_as_floats_are_classes(asked):
+@pytest.mark.parametrize("kind", ["auto", "single_label"])
+def test_whole_numbers_written_as_floats_are_classes(kind):
     raw = [named(label, None) for label in (0.0, 1.0, 10.0, 2.0)]
-    task = find_task(asked, raw, None, "label", 1000)
-    assert task == LabelSchema(SINGLE, ("0", "1", "2", "10"))
-    assert task.numbers(raw).tolist() == [0, 1, 3, 2]
+    schema = find_schema(kind, raw, None, "label", 1000)
+    assert schema == LabelSchema(SINGLE, ("0", "1", "2", "10"))
+    assert schema.encode(raw).tolist() == [0, 1, 3, 2]
     several = [named(label, None) for label in ([0.0], [1.0, 0.0])]
-    assert find_task("auto", several, None, "label", 1000).classes == ("0", "1")
+    assert find_schema("auto", several, None, "label", 1000).classes == ("0", "1")
     assert named(1.0, ["no", "yes"]) == "yes"
     with pytest.raises(SettingsError, match=r"fractions such as 0\.5"):
-        find_task(asked, [named(label, None) for label in (0.0, 0.5)], None, "label", 1000)
-    assert find_task("regression", raw, None, "label", 1000).numbers(raw).tolist() == [0, 1, 10, 2]
+        find_schema(kind, [named(label, None) for label in (0.0, 0.5)], None, "label", 1000)
+    assert find_schema("regression", raw, None, "label", 1000).encode(raw).tolist() == [0, 1, 10, 2]

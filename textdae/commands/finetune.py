@@ -98,12 +98,12 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
     settings: FinetuneSettings = run.settings
     accelerator, folder, is_main = run.accelerator, run.folder, run.is_main
     work = run.prepared(lambda: labelled_task(settings.modality, checkpoint, settings.data))
-    task, corpus = work.corpus.task, work.corpus
+    schema, corpus = work.corpus.schema, work.corpus
     main = settings.metric_for_best_model
-    main = measures_of(task.kind)[0] if main == "auto" else main
-    if main not in ("loss", *measures_of(task.kind)):
-        known = ", ".join(("auto", "loss", *measures_of(task.kind)))
-        raise SettingsError(f"metric_for_best_model: a {task.kind} task has {known}; got {main!r}")
+    main = measures_of(schema.kind)[0] if main == "auto" else main
+    if main not in ("loss", *measures_of(schema.kind)):
+        known = ", ".join(("auto", "loss", *measures_of(schema.kind)))
+        raise SettingsError(f"metric_for_best_model: a {schema.kind} task has {known}; got {main!r}")
     classifier = work.classifier(corpus.train.labels, settings.train.seed, settings.from_scratch)
     examples = {side: work.batches(getattr(corpus, side)) for side in ("train", "held_out", "test")}
     for line in corpus.notes:
@@ -129,8 +129,8 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
     best.values = from_process(lambda: best.values)  # the log lies with the first process
 
     def evaluate() -> dict[str, float]:
-        predictions, loss = predict(classifier, examples["held_out"], task)
-        found = {"loss": loss, **measure(task, predictions, corpus.held_out.labels)}
+        predictions, loss = predict(classifier, examples["held_out"], schema)
+        found = {"loss": loss, **measure(schema, predictions, corpus.held_out.labels)}
         figures = from_process(lambda: found)  # or rounding parts the processes
         record = best.add(figures[main])
         weights = gather_weights(classifier.model, is_main) if record else None
@@ -175,14 +175,14 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
             work.save_assets(folder)
         # From here on only what others will load is asked.
         exported = load_exported(folder, classifier, weights)
-        unit = classifier.unit if task.is_regression else None
+        unit = classifier.unit if schema.is_regression else None
         check_answers(folder, answers, outputs(exported, asked)[0], unit)
         tables, predictions = {}, np.empty(0)
         for side in ("held_out", "test"):  # last the test, whose predictions are drawn
-            predictions, loss = predict(exported, examples[side], task)
-            tables[side] = {"loss": loss, **measure(task, predictions, getattr(corpus, side).labels)}
-        always = constant(task, corpus.train.labels, len(corpus.test))
-        baseline = measure(task, always, corpus.test.labels)
+            predictions, loss = predict(exported, examples[side], schema)
+            tables[side] = {"loss": loss, **measure(schema, predictions, getattr(corpus, side).labels)}
+        always = constant(schema, corpus.train.labels, len(corpus.test))
+        baseline = measure(schema, always, corpus.test.labels)
         metrics: dict[str, Any] = {
             "test": score_table(tables["test"], {"majority": baseline}),
             "held_out": tables["held_out"],
@@ -195,14 +195,14 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
             "parameters": parameters,
             "hardware": hardware(accelerator),
             "encoder": public(checkpoint),
-            "task": task.kind,
-            "classes": list(task.classes),
+            "task": schema.kind,
+            "classes": list(schema.classes),
         }
         with writing(folder):
             package = type(classifier.model).__module__.split(".")[0]
             card = classifier_card(checkpoint, settings, metrics, corpus.notes, work.pipeline, package)
             (folder / "README.md").write_text(card, encoding="utf-8")
-            _report(folder, settings, task, corpus, predictions, metrics)
+            _report(folder, settings, schema, corpus, predictions, metrics)
         return metrics
 
     metrics = together(export, is_main) or {}
@@ -212,13 +212,13 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         else "the last weights are kept"
     )
     pictures = ["loss.png", "README.md"]
-    if not task.is_regression:
+    if not schema.is_regression:
         pictures.append("classes.csv")
-    if task.kind == "single_label_classification":
+    if schema.kind == "single_label_classification":
         pictures.append("confusion.png")
     speed = round(fit.examples_per_second)
     closing = [
-        *_no_better(task, metrics),
+        *_no_better(schema, metrics),
         f"{fit.cursor.step:,} steps in {fit.cursor.seconds / 60:.1f} min"
         + (f", {speed:,} examples/s; {which}" if speed else f"; {which}"),
         f"model, card and pictures: {folder} ({', '.join(pictures)})",
@@ -227,11 +227,11 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
     return FinetuneResult(folder, fit, metrics, closing)
 
 
-def _no_better(task: LabelSchema, metrics: dict[str, Any]) -> list[str]:
+def _no_better(schema: LabelSchema, metrics: dict[str, Any]) -> list[str]:
     """A warning where one and the same answer to everything does as well."""
     if not metrics:
         return []
-    name = measures_of(task.kind)[0]
+    name = measures_of(schema.kind)[0]
     ours, constant_one = (metrics["test"][row][name] for row in ("model", "baseline: majority"))
     if is_better(name, ours, constant_one):
         return []
@@ -244,7 +244,7 @@ def _no_better(task: LabelSchema, metrics: dict[str, Any]) -> list[str]:
 def _report(
     folder: Path,
     settings: FinetuneSettings,
-    task: LabelSchema,
+    schema: LabelSchema,
     corpus: LabelledCorpus,
     predictions: np.ndarray,
     metrics: dict[str, Any],
@@ -253,14 +253,14 @@ def _report(
     table = metrics["test"]
     final = (metrics["steps"], table["model"]["loss"])
     loss_curve(read_log(folder / "log.jsonl"), final, {}, folder / "loss.png", "test")
-    if not task.is_regression:
-        rows = per_class(task, predictions, corpus.test.labels)
+    if not schema.is_regression:
+        rows = per_class(schema, predictions, corpus.test.labels)
         with open(folder / "classes.csv", "w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, list(rows[0]))
             writer.writeheader()
             writer.writerows({key: for_csv(value) for key, value in row.items()} for row in rows)
-    if task.kind == "single_label_classification":
-        confusion_picture(predictions, corpus.test.labels, task.classes, folder / "confusion.png")
+    if schema.kind == "single_label_classification":
+        confusion_picture(predictions, corpus.test.labels, schema.classes, folder / "confusion.png")
     save_eval_results(folder, settings, table["model"])
 
 

@@ -103,14 +103,14 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings, say: Callable[[s
     missing = [cell for cell in cells if not (folder / "cells" / cell.file).exists()]
     if len(missing) < len(cells):
         say(f"{len(cells) - len(missing):,} of {len(cells):,} points are there already")
-    main = measures_of(corpus.task.kind)[0]
+    main = measures_of(corpus.schema.kind)[0]
     with Progress("measuring", len(missing), "points") as progress:
         for cell in progress.over(missing):
             rows = stratified(pool.labels, cell.labels, settings.seed + 1000 * cell.draw + cell.labels)
             predictions, how = lines[cell.line](pool.take(rows), test, settings.seed + cell.draw)
-            figures = measure(corpus.task, predictions, test.labels)
+            figures = measure(corpus.schema, predictions, test.labels)
             # Where there is one draw, there is nothing to compare but the test examples.
-            spans = intervals(corpus.task, predictions, test.labels)
+            spans = intervals(corpus.schema, predictions, test.labels)
             found = {**cell._asdict(), "measures": figures, "intervals": spans, "how": how}
             path = folder / "cells" / cell.file
             path.with_suffix(".writing").write_text(json.dumps(found, indent=1))
@@ -120,7 +120,7 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings, say: Callable[[s
                 progress.note(point)
             else:  # a line a point, so that a log has them all
                 say(point)
-    curve = _gather(cells, folder / "cells", measures_of(corpus.task.kind)[:2])
+    curve = _gather(cells, folder / "cells", measures_of(corpus.schema.kind)[:2])
     pretrained = [line for line in lines if line in ("fine-tuned", "probe")]
     baselines = [line for line in lines if line not in (*pretrained, "from scratch", "random encoder")]
     sentence = equivalence(curve, pretrained, baselines)
@@ -163,19 +163,19 @@ class _Probed:
     """Logistic regression on the vectors of an encoder; those of the test examples are made once a view."""
 
     def __init__(self, work: LabelledTask, encoder: Scaled) -> None:
-        self.task, self.encoder = work.corpus.task, encoder
+        self.schema, self.encoder = work.corpus.schema, encoder
         self._of_test: dict[Any, Any] = {}
 
     def __call__(self, drawn: Labelled, test: Labelled, seed: int) -> tuple[np.ndarray, str]:
         few = drawn.take(stratified(drawn.labels, _MOST_TO_CHOOSE, seed))
         parts = folds(few.labels, _FOLDS, seed) if len(few) >= 2 * _FOLDS else []
         vectors = self.encoder.embed(few.examples, self.encoder.kinds())
-        choice = choose(self.task, vectors, few.labels, parts, "logistic")
+        choice = choose(self.schema, vectors, few.labels, parts, "logistic")
         kind = choice.name
         if kind not in self._of_test:
             self._of_test = {kind: self.encoder.embed(test.examples, [kind])[kind]}
         learnt = self.encoder.embed(drawn.examples, [kind])[kind]
-        learner = fit(self.task, choice.head, learnt, drawn.labels)
+        learner = fit(self.schema, choice.head, learnt, drawn.labels)
         return learner.predict(self._of_test[kind]), f"{kind}; {choice.head}"
 
 
@@ -198,7 +198,7 @@ class _Tuned:
         classifier.eval()
         if self._asked is None or self._asked[0] is not test:
             self._asked = (test, self.work.batches(test))
-        guesses, _ = predict(classifier, self._asked[1], self.work.corpus.task)
+        guesses, _ = predict(classifier, self._asked[1], self.work.corpus.schema)
         return guesses, f"{fit.cursor.step} steps"
 
 

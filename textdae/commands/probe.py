@@ -55,7 +55,7 @@ def probe(
     for learner in ("logistic", "kNN"):
         measured("encoder", "encoder", scaled, learner, matrices)
     found["baselines"]["majority"] = measure(
-        corpus.task, constant(corpus.task, corpus.train.labels, len(corpus.test)), corpus.test.labels
+        corpus.schema, constant(corpus.schema, corpus.train.labels, len(corpus.test)), corpus.test.labels
     )
     baselines = {**work.baselines(), "random encoder": work.encoder(settings.precision, False, settings.seed)}
     for name, baseline in baselines.items():
@@ -70,7 +70,7 @@ def _choose(
     """The view and the dial that do best on the held-out examples, which lie behind those drawn from the training."""
     labels = np.concatenate([work.corpus.train.labels[drawn], judged.labels])
     rows = np.arange(len(labels))
-    return choose(work.corpus.task, matrices, labels, [(rows[: len(drawn)], rows[len(drawn) :])], learner)
+    return choose(work.corpus.schema, matrices, labels, [(rows[: len(drawn)], rows[len(drawn) :])], learner)
 
 
 def _figures(work: LabelledTask, encoder: Scaled, choice: Choice) -> Measures:
@@ -79,5 +79,5 @@ def _figures(work: LabelledTask, encoder: Scaled, choice: Choice) -> Measures:
     learnt, asked = (
         encoder.embed(side.examples, [choice.name])[choice.name] for side in (corpus.train, corpus.test)
     )
-    learner = fit(corpus.task, choice.head, learnt, corpus.train.labels)
-    return measure(corpus.task, learner.predict(asked), corpus.test.labels)
+    learner = fit(corpus.schema, choice.head, learnt, corpus.train.labels)
+    return measure(corpus.schema, learner.predict(asked), corpus.test.labels)

@@ -42,7 +42,7 @@ class Choice(NamedTuple):
     """The main measure of the task, where it was chosen."""
 
 
-def heads(task: LabelSchema, kind: str, is_sparse: bool, count: int) -> list[Head]:
+def heads(schema: LabelSchema, kind: str, is_sparse: bool, count: int) -> list[Head]:
     """The dials that are tried, the usual one first. Dense features are `Scaled`, so theirs are of another size.
 
     C multiplies a sum over the examples, so on dense features it begins where C times their number is the same.
@@ -52,14 +52,14 @@ def heads(task: LabelSchema, kind: str, is_sparse: bool, count: int) -> list[Hea
     """
     if kind == "kNN":
         return [Head("kNN", k) for k in (10, 1, 3, 30)]
-    if task.is_regression:
+    if schema.is_regression:
         return [Head("ridge", alpha) for alpha in ((1, 0.1, 10) if is_sparse else (100, 1, 10, 1e3, 1e4))]
     usual = 10 / count
     values = (10, 1, 100, 1000) if is_sparse else (usual, usual / 10, usual * 10, usual / 100, usual * 100)
     return [Head("logistic", value) for value in values]
 
 
-def fit(task: LabelSchema, head: Head, features: Any, labels: np.ndarray) -> Any:
+def fit(schema: LabelSchema, head: Head, features: Any, labels: np.ndarray) -> Any:
     """A learner with `predict`, trained on features (n, D)."""
     from sklearn.exceptions import ConvergenceWarning
 
@@ -68,28 +68,30 @@ def fit(task: LabelSchema, head: Head, features: Any, labels: np.ndarray) -> Any
         warnings.simplefilter("ignore", ConvergenceWarning)
         # Of few labels most may be the only one of their class; that they are classes has been settled before.
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
-        return _fit(task, head, features, labels)
+        return _fit(schema, head, features, labels)
 
 
-def _fit(task: LabelSchema, head: Head, features: Any, labels: np.ndarray) -> Any:
+def _fit(schema: LabelSchema, head: Head, features: Any, labels: np.ndarray) -> Any:
     from sklearn.dummy import DummyClassifier
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import Normalizer
 
-    if not task.is_regression and not task.is_multi_label and len(np.unique(labels)) < 2:
+    if not schema.is_regression and not schema.is_multi_label and len(np.unique(labels)) < 2:
         return DummyClassifier().fit(features, labels)  # only one class was drawn
     if head.kind == "kNN":
-        neighbours = KNeighborsRegressor if task.is_regression else KNeighborsClassifier
+        neighbours = KNeighborsRegressor if schema.is_regression else KNeighborsClassifier
         # Of vectors of length 1 the nearest are those of the smallest angle.
         return make_pipeline(Normalizer(), neighbours(min(int(head.value), len(labels)))).fit(
             features, labels
         )
     learner: Any = (
-        Ridge(head.value) if task.is_regression else LogisticRegression(C=head.value, max_iter=300, tol=1e-3)
+        Ridge(head.value)
+        if schema.is_regression
+        else LogisticRegression(C=head.value, max_iter=300, tol=1e-3)
     )
-    if task.is_multi_label:
+    if schema.is_multi_label:
         learner = _EachClass(learner)
     return (_SeenColumns(learner) if sparse.issparse(features) else learner).fit(features, labels)
 
@@ -139,17 +141,17 @@ class _EachClass:
         return np.stack([learner.predict(features) for learner in self.learners], 1)
 
 
-def constant(task: LabelSchema, labels: np.ndarray, count: int) -> np.ndarray:
+def constant(schema: LabelSchema, labels: np.ndarray, count: int) -> np.ndarray:
     """The plainest baseline: for each of `count` examples what is right most often among labels: a class, classes, a number."""
-    if task.is_regression:
+    if schema.is_regression:
         return np.full(count, labels.mean(), np.float32)
-    if task.is_multi_label:
+    if schema.is_multi_label:
         return np.tile((labels.mean(0) > 0.5).astype(np.float32), (count, 1))
     return np.full(count, np.bincount(labels).argmax())
 
 
 def choose(
-    task: LabelSchema, features: Mapping[Any, Any], labels: np.ndarray, parts: Sequence[Fold], kind: str
+    schema: LabelSchema, features: Mapping[Any, Any], labels: np.ndarray, parts: Sequence[Fold], kind: str
 ) -> Choice:
     """The features, then the dial, that do best on the rows to judge by.
 
@@ -160,13 +162,13 @@ def choose(
         features: by name. *Shape* of each: (n, D).
         kind: logistic or kNN.
     """
-    main = measures_of(task.kind)[0]
+    main = measures_of(schema.kind)[0]
 
     def judged(name: Any, head: Head) -> tuple[Choice, np.ndarray]:
         found = features[name]
         scores = [
             main_measure(
-                task, fit(task, head, found[learn], labels[learn]).predict(found[judge]), labels[judge]
+                schema, fit(schema, head, found[learn], labels[learn]).predict(found[judge]), labels[judge]
             )
             for learn, judge in parts
         ]
@@ -184,7 +186,7 @@ def choose(
     count = (
         len(parts[0][0]) if len(parts) == 1 else len(labels)
     )  # folds are for what is learnt of all of them
-    usual = {name: heads(task, kind, sparse.issparse(found), count) for name, found in features.items()}
+    usual = {name: heads(schema, kind, sparse.issparse(found), count) for name, found in features.items()}
     if not parts:  # too few to judge by: the first, as it usually is
         name = next(iter(features))
         return Choice(name, usual[name][0], float("nan"))

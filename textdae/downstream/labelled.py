@@ -12,7 +12,7 @@ from textdae.core.cache import digest
 from textdae.core.errors import SettingsError
 from textdae.core.settings.downstream import LabelledDataSettings
 from textdae.core.split import is_held_out, settled_share
-from textdae.downstream.labels import LabelSchema, check_labels, find_task, is_missing, remarks
+from textdae.downstream.labels import LabelSchema, check_labels, find_schema, is_missing, summarize_labels
 
 SIDES = ("train", "held_out", "test")
 
@@ -23,7 +23,7 @@ class Labelled:
 
     Attributes:
         examples: a text or a pair of texts each, or pixels (C, H, W) uint8.
-        labels: see `LabelSchema.numbers`.
+        labels: see `LabelSchema.encode`.
     """
 
     examples: Sequence[Any]
@@ -38,9 +38,9 @@ class Labelled:
 
 
 class LabelledCorpus(NamedTuple):
-    """A task, and the examples of its three sides."""
+    """A label schema, and the examples of three sides."""
 
-    task: LabelSchema
+    schema: LabelSchema
     train: Labelled
     held_out: Labelled
     test: Labelled
@@ -88,7 +88,7 @@ def labelled_corpus(
     fingerprint: str,
     notes: Counter[str],
 ) -> LabelledCorpus:
-    """The task that labels make, and the examples of its three sides; what has no label is left out and counted.
+    """The schema that labels make, and the examples of its three sides; what has no label is left out and counted.
 
     Args:
         data: the settings of the source.
@@ -109,19 +109,19 @@ def labelled_corpus(
                 f"{key}: {name} has no labelled example for the {side} side: {why}; give more, or see data.label_column"
             )
     raw = {side: [label for _, label in found] for side, found in kept.items()}
-    task = find_task(data.task, raw["train"], class_names, data.label_column, data.max_classes)
+    schema = find_schema(data.task, raw["train"], class_names, data.label_column, data.max_classes)
     for side in SIDES[1:]:
-        check_labels(task, raw[side], f"{side}: data.label_column: {data.label_column}")
+        check_labels(schema, raw[side], f"{side}: data.label_column: {data.label_column}")
     sides = {
-        side: Labelled([example for example, _ in kept[side]], task.numbers(raw[side])) for side in SIDES
+        side: Labelled([example for example, _ in kept[side]], schema.encode(raw[side])) for side in SIDES
     }
     others = {side: (raw[side], sides[side].labels) for side in ("held_out", "test")}
-    what = "numbers to predict" if task.is_regression else f"{len(task.classes)} classes"
+    what = "numbers to predict" if schema.is_regression else f"{len(schema.classes)} classes"
     counts = ", ".join(f"{len(sides[side]):,} {side.replace('_', ' ')}" for side in SIDES)
     lines = [f"{name}: {what}; {counts}", *(f"{what}: {count:,}" for what, count in notes.items())]
-    lines += remarks(task, sides["train"].labels, others)
-    how = digest(fingerprint, data.label_column, data.held_out, data.test, task.kind, task.classes)
-    return LabelledCorpus(task, sides["train"], sides["held_out"], sides["test"], how, lines)
+    lines += summarize_labels(schema, sides["train"].labels, others)
+    how = digest(fingerprint, data.label_column, data.held_out, data.test, schema.kind, schema.classes)
+    return LabelledCorpus(schema, sides["train"], sides["held_out"], sides["test"], how, lines)
 
 
 def _with_label(entries: Sequence[Entry], notes: Counter[str]) -> Iterator[Entry]:

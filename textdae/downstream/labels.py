@@ -41,7 +41,7 @@ class LabelSchema:
         """Whether an example may have several classes, or none."""
         return self.kind == "multi_label_classification"
 
-    def numbers(self, raw: Raw) -> np.ndarray:
+    def encode(self, raw: Raw) -> np.ndarray:
         """Labels as numbers.
 
         *Shape:* (n,) int64, -1 where the class is not known; (n, C) float32 of 0 and 1; or (n,) float32.
@@ -59,11 +59,13 @@ class LabelSchema:
         return np.array([number.get(str(label), -1) for label in raw], np.int64)
 
 
-def find_task(asked: str, raw: Raw, class_names: Sequence[str] | None, column: str, most: int) -> LabelSchema:
+def find_schema(
+    kind: str, raw: Raw, class_names: Sequence[str] | None, column: str, most: int
+) -> LabelSchema:
     """The task that training labels make.
 
     Args:
-        asked: `data.task`.
+        kind: `data.task`.
         raw: labels of the training examples, `named`, none missing.
         class_names: names of the classes in their order, where the table gives it.
         most: `data.max_classes`.
@@ -74,22 +76,23 @@ def find_task(asked: str, raw: Raw, class_names: Sequence[str] | None, column: s
     where = f"data.label_column: {column}"
     kinds = {type(label) for label in raw}
     lists = bool(kinds & {list, tuple})
-    task = asked if asked != "auto" else "multi_label" if lists else "single_label"
-    if task == "regression":
-        numbers_to_learn = LabelSchema("regression", ("value",))
-        check_labels(numbers_to_learn, raw, where)
-        return numbers_to_learn
+    if kind == "auto":
+        kind = "multi_label" if lists else "single_label"
+    if kind == "regression":
+        schema = LabelSchema("regression", ("value",))
+        check_labels(schema, raw, where)
+        return schema
     fraction = None if lists else _fraction(raw)
     if fraction is not None:
         raise SettingsError(
             f"{where} holds fractions such as {fraction!r}, which are no classes; data.task=regression learns them "
             "as numbers"
         )
-    if lists and (task != "multi_label" or kinds - {list, tuple}):
+    if lists and (kind != "multi_label" or kinds - {list, tuple}):
         raise SettingsError(
             f"{where} holds lists; data.task=multi_label needs a list in every row, and is their only task"
         )
-    if task == "multi_label" and not lists:
+    if kind == "multi_label" and not lists:
         raise SettingsError(
             f"{where} holds {raw[0]!r}, but data.task=multi_label needs a list of classes in every row"
         )
@@ -149,18 +152,18 @@ def _fraction(raw: Raw) -> Any:
     return next((n for n in raw if isinstance(n, float) or (of_numbers and float(n) % 1)), None)
 
 
-def check_labels(task: LabelSchema, raw: Raw, where: str) -> None:
+def check_labels(schema: LabelSchema, raw: Raw, where: str) -> None:
     """See that the labels of another side are of the kind that the training's are.
 
     Raises:
         SettingsError: one is not.
     """
     for label in raw:
-        if task.is_regression and not _is_number(label):
+        if schema.is_regression and not _is_number(label):
             raise SettingsError(f"{where} holds {label!r}, but data.task=regression needs a finite number")
-        if not task.is_regression and task.is_multi_label != isinstance(label, list | tuple):
+        if not schema.is_regression and schema.is_multi_label != isinstance(label, list | tuple):
             raise SettingsError(
-                f"{where} holds {label!r}, but in training labels are {'lists' if task.is_multi_label else 'single'}"
+                f"{where} holds {label!r}, but in training labels are {'lists' if schema.is_multi_label else 'single'}"
             )
 
 
@@ -172,26 +175,30 @@ def _is_number(label: Any) -> bool:
         return False
 
 
-def remarks(task: LabelSchema, train: np.ndarray, others: Mapping[str, tuple[Raw, np.ndarray]]) -> list[str]:
+def summarize_labels(
+    schema: LabelSchema, train: np.ndarray, others: Mapping[str, tuple[Raw, np.ndarray]]
+) -> list[str]:
     """What a reader should know of the labels: classes with hardly an example, labels that training never saw."""
-    if task.is_regression:
+    if schema.is_regression:
         return []
     counts = (
-        train.sum(0).astype(int) if task.is_multi_label else np.bincount(train, minlength=len(task.classes))
+        train.sum(0).astype(int)
+        if schema.is_multi_label
+        else np.bincount(train, minlength=len(schema.classes))
     )
     lines = []
     for count, what in ((0, "no training example"), (1, "one training example")):
-        rare = [task.classes[number] for number in np.flatnonzero(counts == count)]
+        rare = [schema.classes[number] for number in np.flatnonzero(counts == count)]
         if rare:
             lines.append(f"classes with {what}: {len(rare):,} ({_some(rare)})")
     for side, (raw, numbers) in others.items():
-        if task.is_multi_label:
-            known = set(task.classes)
+        if schema.is_multi_label:
+            known = set(schema.classes)
             unseen = Counter(str(label) for labels in raw for label in labels if str(label) not in known)
         else:
             unseen = Counter(str(raw[row]) for row in np.flatnonzero(numbers < 0).tolist())
         if unseen:
-            fate = "they are left out" if task.is_multi_label else "they count as wrong"
+            fate = "they are left out" if schema.is_multi_label else "they count as wrong"
             lines.append(
                 f"{side}: {sum(unseen.values()):,} labels of classes unseen in training ({_some(list(unseen))}); {fate}"
             )

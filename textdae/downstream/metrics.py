@@ -104,40 +104,40 @@ def combined(kind: str) -> evaluate.CombinedEvaluations:
     return evaluate.combine([Measure(kind, measure) for measure in _FUNCTIONS[kind]])
 
 
-def _as_classes(task: LabelSchema, *several: np.ndarray) -> list[np.ndarray]:
+def _as_classes(schema: LabelSchema, *several: np.ndarray) -> list[np.ndarray]:
     """The zeros and ones of a multi-label task as scikit-learn wants them."""
-    return [each.astype(np.int64) if task.is_multi_label else each for each in several]
+    return [each.astype(np.int64) if schema.is_multi_label else each for each in several]
 
 
-def measure(task: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> Measures:
-    """All measures of predictions, shaped and typed as labels are, see `LabelSchema.numbers`."""
-    predictions, labels = _as_classes(task, predictions, labels)
-    return dict(combined(task.kind).compute(predictions=predictions, references=labels))
+def measure(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> Measures:
+    """All measures of predictions, shaped and typed as labels are, see `LabelSchema.encode`."""
+    predictions, labels = _as_classes(schema, predictions, labels)
+    return dict(combined(schema.kind).compute(predictions=predictions, references=labels))
 
 
 def intervals(
-    task: LabelSchema, predictions: np.ndarray, labels: np.ndarray, resamples: int = 200
+    schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray, resamples: int = 200
 ) -> dict[str, list[float]]:
     """95% intervals of the first two measures over the examples: the bootstrap's percentiles (Efron 1979)."""
-    predictions, labels = _as_classes(task, predictions, labels)
+    predictions, labels = _as_classes(schema, predictions, labels)
     generator = np.random.default_rng(0)
     found: dict[str, list[float]] = {}
     rows = [generator.integers(0, len(labels), len(labels)) for _ in range(resamples)]
-    for name, function in list(_FUNCTIONS[task.kind].items())[:2]:
+    for name, function in list(_FUNCTIONS[schema.kind].items())[:2]:
         values = [float(function(labels[each], predictions[each])) for each in rows]
         found[name] = np.percentile(values, [2.5, 97.5]).tolist()
     return found
 
 
-def main_measure(task: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> float:
+def main_measure(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> float:
     """The first of the measures alone, for the many comparisons of a choice."""
-    predictions, labels = _as_classes(task, predictions, labels)
-    return float(next(iter(_FUNCTIONS[task.kind].values()))(labels, predictions))
+    predictions, labels = _as_classes(schema, predictions, labels)
+    return float(next(iter(_FUNCTIONS[schema.kind].values()))(labels, predictions))
 
 
-def per_class(task: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
+def per_class(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
     """Precision, recall, F1 and number of examples of each class."""
-    numbers = range(len(task.classes))
+    numbers = range(len(schema.classes))
     columns = metrics.precision_recall_fscore_support(
         labels, predictions, labels=list(numbers), zero_division=0
     )
@@ -149,7 +149,7 @@ def per_class(task: LabelSchema, predictions: np.ndarray, labels: np.ndarray) ->
             "f1": float(f1),
             "examples": int(support),
         }
-        for name, precision, recall, f1, support in zip(task.classes, *columns, strict=True)
+        for name, precision, recall, f1, support in zip(schema.classes, *columns, strict=True)
     ]
 
 

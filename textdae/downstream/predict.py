@@ -39,9 +39,9 @@ def outputs(classifier: Classifier, examples: Examples) -> tuple[Tensor, float]:
     return logits, total / max(known, 1)
 
 
-def predict(classifier: Classifier, examples: Examples, task: LabelSchema) -> tuple[np.ndarray, float]:
-    """What a classifier makes of examples, as labels are written (see `LabelSchema.numbers`); and the mean loss."""
+def predict(classifier: Classifier, examples: Examples, schema: LabelSchema) -> tuple[np.ndarray, float]:
+    """What a classifier makes of examples, as labels are written (see `LabelSchema.encode`); and the mean loss."""
     logits, loss = outputs(classifier, examples)
-    if task.is_regression:
+    if schema.is_regression:
         return logits.numpy(), loss
-    return ((logits > 0).float() if task.is_multi_label else logits.argmax(1)).numpy(), loss
+    return ((logits > 0).float() if schema.is_multi_label else logits.argmax(1)).numpy(), loss

@@ -56,12 +56,14 @@ class LabelledTask(ABC):
         """The encoder with a fresh head, all of it to be trained.
 
         Args:
-            labels: those it will be trained on, see `LabelSchema.numbers`; a regression is scaled by them.
+            labels: those it will be trained on, see `LabelSchema.encode`; a regression is scaled by them.
         """
-        task = self.corpus.task
-        moments = (float(labels.mean()), float(labels.std()) or 1.0) if task.is_regression else (0.0, 1.0)
+        schema = self.corpus.schema
+        moments = (float(labels.mean()), float(labels.std()) or 1.0) if schema.is_regression else (0.0, 1.0)
         name = locate(self.checkpoint)
-        return self.classifier_class.from_encoder(name, task.kind, task.classes, seed, from_scratch, moments)
+        return self.classifier_class.from_encoder(
+            name, schema.kind, schema.classes, seed, from_scratch, moments
+        )
 
 
 def config_of(checkpoint: str) -> Any:
