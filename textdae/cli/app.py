@@ -100,7 +100,7 @@ def main() -> None:
     """Entry point: an error that a person can mend is one line, not a traceback."""
     try:
         screen = redirect_stdout(cast(IO[str], Screen(sys.stdout)))
-        memory = memory_refused("set a smaller batch, model or data.image_size")
+        memory = memory_refused("set a smaller batch, model or example")
         with screen, panics_refused("a library"), memory:
             app()
     except TextdaeError as error:

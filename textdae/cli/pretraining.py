@@ -2,6 +2,7 @@
 
 import json
 import math
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -101,7 +102,7 @@ def evaluate(
 
     from textdae.commands.evaluate import evaluate_checkpoint
     from textdae.report.plots import level_sweep
-    from textdae.report.scores import print_table
+    from textdae.report.scores import is_in_decibels, print_table
 
     quiet()
     results = evaluate_checkpoint(checkpoint, settings, turned, typer.echo)
@@ -119,9 +120,8 @@ def evaluate(
             points = sorted((float(level), result["held_out"]) for level, result in results["levels"].items())
             names = [name for name in points[0][1] if all(name in table for _, table in points)]
             losses = {name: [table[name]["loss"] for _, table in points] for name in names}
-            level_sweep(
-                [level for level, _ in points], losses, output / "levels.png", "psnr" in points[0][1]["model"]
-            )
+            in_decibels = is_in_decibels(points[0][1])
+            level_sweep([level for level, _ in points], losses, output / "levels.png", in_decibels)
             written.append(output / "levels.png")
         typer.echo(f"\nwritten: {', '.join(map(str, written))}")
 
@@ -144,22 +144,38 @@ def denoise(
     what: Annotated[
         str,
         typer.Argument(
-            help='Text with masks, e.g. "the [MASK] sat"; or a picture, or a folder of them.',
+            help='What is corrupted: text with masks, e.g. "the [MASK] sat", or a file or folder of the modality.',
             show_default=False,
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Picture or folder to write; needed for pictures.")
+        Path | None, typer.Option("--output", "-o", help="File or folder to write, where it is no text.")
     ] = None,
     steps: Annotated[
-        int, typer.Option("--steps", min=1, help="Text: fill the masks in so many rounds, the surest first.")
-    ] = 1,
-    top: Annotated[int, typer.Option("--top", min=1, help="Text: candidates shown for each mask.")] = 5,
+        int | None,
+        typer.Option(
+            "--steps",
+            min=1,
+            help="Text: fill the masks in so many rounds, the surest first; default: 1.",
+            show_default=False,
+        ),
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            "--top", min=1, help="Text: candidates shown for each mask; default: 5.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Give back what the masks of a text hide, or the clean picture behind a noisy one."""
-    denoise_lines = modality(modality_of(checkpoint)).part("denoise")
+    """Give back the original behind something corrupted: what masks hide, what lies behind noise."""
+    kind = modality_of(checkpoint)
+    denoise_lines = modality(kind).part("denoise")
+    options = {name: value for name, value in (("steps", steps), ("top", top)) if value is not None}
+    for name in options:
+        if name not in signature(denoise_lines).parameters:
+            raise SettingsError(f"denoise: --{name} means nothing for modality {kind}; leave it out")
     quiet()
-    for line in denoise_lines(checkpoint, what, output, steps, top):
+    for line in denoise_lines(checkpoint, what, output, **options):
         typer.echo(line)
 
 
@@ -173,7 +189,7 @@ def embed(
     words: Words = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A .npy or .parquet file.")] = None,
 ) -> None:
-    """Write one vector for every text or image of a source."""
+    """Write one vector for every example of a source."""
     if output is None:
         raise SettingsError(
             "embed: say where to write the vectors, e.g. -o vectors.npy or -o vectors.parquet"

@@ -6,6 +6,8 @@ import typer
 
 from textdae.cli.app import Words, app, split
 from textdae.core.errors import SettingsError
+from textdae.core.registry import modalities
+from textdae.core.registry import modality as named
 
 COMMANDS = ("pretrain", "evaluate", "embed", "finetune", "probe", "label-curve")
 
@@ -14,16 +16,22 @@ COMMANDS = ("pretrain", "evaluate", "embed", "finetune", "probe", "label-curve")
 def settings(
     command: Annotated[str, typer.Argument(help=f"One of: {', '.join(COMMANDS)}")] = "pretrain",
     modality: Annotated[
-        str, typer.Option("--modality", "-m", help="text, image, or another that is installed.")
-    ] = "text",
+        str | None,
+        typer.Option(
+            "--modality",
+            "-m",
+            help="One that is installed; default: text. A name that there is not lists them.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Print every setting of a command with its type, default and meaning."""
     if command not in COMMANDS:
         raise SettingsError(f"no settings for `{command}`; known: {', '.join(COMMANDS)}")
-    from textdae.core import registry
     from textdae.core.settings.reader import explain
 
-    rows = list(explain(registry.modality(modality, "--modality").settings_class(command)))
+    chosen = named(modality or next(iter(modalities())), "--modality")
+    rows = list(explain(chosen.settings_class(command)))
     width = max(len(f"{key}={default}") for key, _, default, _ in rows if len(key) + len(default) < 60)
     for key, kind, default, meaning in rows:
         typer.echo(f"{f'{key}={default}':{width}}  {meaning} [{kind}]")

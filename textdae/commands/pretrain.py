@@ -14,7 +14,7 @@ from textdae.core.settings.runs import PretrainSettings
 from textdae.core.task import Task
 from textdae.hub.locate import digests
 from textdae.report.plots import loss_curve
-from textdae.report.scores import score_table
+from textdae.report.scores import is_in_decibels, score_table
 from textdae.training.evaluation import evaluate
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
@@ -164,6 +164,6 @@ def _export(
         task.denoiser.save_pretrained(folder, weights)
         task.save_assets(folder)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
-        final, decibels = (metrics["steps"], losses.pop("model")), "psnr" in metrics["held_out"]["model"]
+        final, decibels = (metrics["steps"], losses.pop("model")), is_in_decibels(metrics["held_out"])
         loss_curve(read_log(folder / "log.jsonl"), final, losses, folder / "loss.png", decibels=decibels)
         return task.report(folder, settings, metrics, samples)

@@ -6,12 +6,12 @@ A package adds a modality with an entry point of the group `textdae.modalities`,
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
-from textdae.core.errors import SettingsError
+from textdae.core.errors import SettingsError, first_line
 from textdae.core.names import is_local
 
 GROUP = "textdae.modalities"
@@ -32,7 +32,7 @@ class Modality:
         labelled_task: a `LabelledTask`.
         load: checkpoint -> its `Denoiser`.
         embed: (checkpoint, settings) -> a frozen encoder, and the `Rows` of the source to embed.
-        denoise: (checkpoint, what, output, steps, top) -> lines to print.
+        denoise: (checkpoint, what, output) -> lines to print; it may take options of `textdae denoise` by name.
         check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
         recognizes: whether settings, as they were written, can only be meant for this modality.
         recognizes_config: whether the `config.json` of a checkpoint is that of one of its models.
@@ -40,6 +40,7 @@ class Modality:
         suffixes: endings of the names of its files.
         embedded_sources: values of `data.source` that need no file and no Hub.
         models: modules that register classes of models with transformers.
+        model_types: `model_type` of these classes, which transformers by itself does not know.
         is_default: taken where no modality recognizes the settings or the checkpoint.
     """
 
@@ -56,7 +57,8 @@ class Modality:
     files: str = "other files"
     suffixes: tuple[str, ...] = ()
     embedded_sources: tuple[str, ...] = ()
-    models: tuple[str, ...] = field(default=())
+    models: tuple[str, ...] = ()
+    model_types: tuple[str, ...] = ()
     is_default: bool = False
 
     def part(self, name: str) -> Any:
@@ -98,8 +100,21 @@ def register(modality: Modality) -> None:
 
 @functools.cache
 def installed() -> dict[str, Modality]:
-    """Those of the packages that are installed, by name."""
-    return {found.name: found for found in (point.load() for point in entry_points(group=GROUP))}
+    """Those of the packages that are installed, by name.
+
+    Raises:
+        SettingsError: one cannot be imported; names its entry point.
+    """
+    found = {}
+    for point in entry_points(group=GROUP):
+        try:
+            each: Modality = point.load()
+        except Exception as error:  # whatever another package does wrong
+            raise SettingsError(
+                f"modality {point.name}: {point.value} cannot be loaded: {first_line(error)}; mend or uninstall its package"
+            ) from error
+        found[each.name] = each
+    return found
 
 
 def modalities() -> dict[str, Modality]:

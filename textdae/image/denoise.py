@@ -53,7 +53,7 @@ def denoise_pictures(
     return lines
 
 
-def denoise_lines(checkpoint: str, source: str, output: Path | None, steps: int, top: int) -> Iterator[str]:
+def denoise_lines(checkpoint: str, source: str, output: Path | None) -> Iterator[str]:
     """The lines of `textdae denoise`: one for each picture that is written.
 
     Raises:

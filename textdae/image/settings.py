@@ -10,6 +10,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.settings.base import (
     DataSettings,
     EvaluateSettings,
+    Seconds,
     Settings,
     Share,
     TrainSettings,
@@ -276,6 +277,8 @@ class ImageTrainSettings(TrainSettings):
     """The training loop, with what suits small images."""
 
     _unlimited: ClassVar[float | None] = 90.0
+    time_budget: Seconds | None = None
+    """Stop after this much training time, e.g. 10m; the schedule follows the clock. With none of the three: 90s."""
     per_device_train_batch_size: Annotated[int, Field(ge=1)] = 64
     """Examples per process per forward pass."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -309,7 +312,7 @@ class ImagePretrainSettings(PretrainSettings):
     """`textdae pretrain`, of images"""
 
     modality: Literal["image"] = "image"
-    """text or image; default: what the source, the noise or the model is known to be of, else text."""
+    """What kind of examples; default: what the source, the noise or the model is known to be of."""
     output_dir: Path = Path("runs/images")
     """Everything the run writes lies here."""
     data: ImageDataSettings = ImageDataSettings()
@@ -330,7 +333,7 @@ class ImageEvaluateRunSettings(EvaluateRunSettings):
     """`textdae evaluate`, of images"""
 
     modality: Literal["image"] = "image"
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     data: ImageDataSettings = ImageDataSettings()
     evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
 
@@ -339,8 +342,10 @@ class ImageEmbedSettings(EmbedSettings):
     """`textdae embed`, of images"""
 
     modality: Literal["image"] = "image"
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     data: ImageDataSettings = ImageDataSettings()
+    pooling: Literal["mean", "cls", "grid"] = "mean"
+    """What stands for an image: the mean over its places, the first one, or 4 x 4 means; an autoencoder has its code."""
     batch_size: Annotated[int, Field(ge=1)] = 256
     """Images in one forward pass."""
 
@@ -348,6 +353,8 @@ class ImageEmbedSettings(EmbedSettings):
 class LabelledImageSettings(LabelledDataSettings, ImageDataSettings):
     """Where labelled images come from."""
 
+    label_column: str = "label"
+    """Column of a table that holds the label; pictures in folders have their subfolder."""
     task: Literal["auto", "single_label", "regression"] = "auto"
     """regression has to be asked for; an image has one label."""
 
@@ -356,7 +363,7 @@ class ImageFinetuneSettings(FinetuneSettings):
     """`textdae finetune`, of images"""
 
     modality: Literal["image"] = "image"
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     data: LabelledImageSettings = LabelledImageSettings()
     noise: ImageNoises | None = None
     """Corrupt the inputs while fine-tuning; default: not."""
@@ -366,7 +373,7 @@ class ImageProbeSettings(ProbeSettings):
     """`textdae probe`, of images"""
 
     modality: Literal["image"] = "image"
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     data: LabelledImageSettings = LabelledImageSettings()
 
 
@@ -374,5 +381,5 @@ class ImageLabelCurveSettings(LabelCurveSettings):
     """`textdae label-curve`, of images"""
 
     modality: Literal["image"] = "image"
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     data: LabelledImageSettings = LabelledImageSettings()

@@ -11,7 +11,8 @@ METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Tables of labels that may lie beside picture files, as `datasets` reads them."""
 EMBEDDED_SOURCES = ("digits", "patterns")
 MODELS = ("autoencoder", "unet", "vit")
-MODEL_TYPES = ("textdae_autoencoder", "textdae_unet", "vit")
+OWN_MODEL_TYPES = ("textdae_autoencoder", "textdae_unet")
+MODEL_TYPES = (*OWN_MODEL_TYPES, "vit")
 """`model_type` of the families of denoisers, as their `config.json` has it."""
 NOISES = ("gaussian", "speckle", "blur", "salt_and_pepper", "pixels", "patches", "blocks", "none")
 
@@ -72,4 +73,5 @@ IMAGE = Modality(
     suffixes=SUFFIXES,
     embedded_sources=EMBEDDED_SOURCES,
     models=("textdae.image.autoencoder", "textdae.image.unet", "textdae.image.own_classifiers"),
+    model_types=OWN_MODEL_TYPES,
 )

@@ -9,6 +9,7 @@ import yaml
 
 from textdae.core.escape import for_markdown
 from textdae.core.names import public
+from textdae.core.registry import modalities
 from textdae.core.settings.downstream import FinetuneSettings
 from textdae.report.card_data import front_matter, head
 from textdae.report.scores import Scores, markdown_table
@@ -20,14 +21,23 @@ NAME = "OWNER/NAME@REVISION"
 
 
 class Pipeline(NamedTuple):
-    """How transformers uses a classifier, in the words of its card."""
+    """How a classifier is used, in the words of its card."""
 
     task: str
-    """What `pipeline` calls it, e.g. text-classification."""
+    """What `pipeline` and the Hub call it, e.g. text-classification."""
     example_input: str
     """An argument of it, as Python writes it."""
     noun: str
     """An example in words: "a text"."""
+    load: str = """from transformers import pipeline
+
+classify = pipeline("{task}", model="{folder}")
+print(classify({example_input}))"""
+    """How it is loaded and asked in Python, where `pipeline` cannot do it."""
+
+    def usage(self, folder: str) -> str:
+        """The lines that load the classifier in a folder, and ask it."""
+        return self.load.format(task=self.task, example_input=self.example_input, folder=folder)
 
 
 def classifier_card(
@@ -68,10 +78,7 @@ def classifier_card(
         ),
         noise="none" if settings.noise is None else "; then ".join(noise_in_words(each) for each in settings.noise),
         example="examples",
-        load=f"""{ours}from transformers import pipeline
-
-classify = pipeline("{task}", model="{SELF}")
-print(classify({pipeline.example_input}))""",
+        load=ours + pipeline.usage(SELF),
         limits="""It knows the classes above and no others, and gives one of them whatever it is asked. It was not checked for bias.""",
     )  # fmt: skip
 
@@ -83,7 +90,7 @@ def checkpoint_card(config: Mapping[str, Any], step: int | None, training_state:
     masked = architecture.endswith("ForMaskedLM")
     ours = (
         "import textdae  # makes AutoModel know this model\n"
-        if config.get("model_type", "").startswith("textdae")
+        if any(config.get("model_type") in each.model_types for each in modalities().values())
         else ""
     )
     title = "A checkpoint" if step is None else f"A run of textdae at step {step:,}"

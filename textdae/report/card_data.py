@@ -29,7 +29,7 @@ def front_matter(
             task_type=task,
             dataset_type=source,
             dataset_name=source,
-            dataset_split=getattr(data, "test_split", None) or data.held_out_split,
+            dataset_split=getattr(data, "test_split", None) or getattr(data, "held_out_split", None),
             metric_type=measure,
             metric_value=value,
         )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-_FORMATS = {
+_FORMATS = {  # of other measures the name, and four digits
     "loss": ("loss", ".3f"),
     "accuracy": ("accuracy", ".1%"),
     "bits_per_byte": ("bits/byte", ".3f"),
@@ -39,18 +39,26 @@ def with_bits_per_byte(loss: float, accuracy: float, bytes_per_token: float) -> 
 
 
 def _cells(table: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of a table; the loss of images is their MSE, and stands there once."""
-    measures = [m for m in next(iter(table.values())) if m in _FORMATS]
+    """Headings and rows of a table; a loss that is the MSE stands there once."""
+    measures = list(next(iter(table.values())))
     if "mse" in measures and "loss" in measures:
         measures.remove("loss")
-    headings = [_FORMATS[measure][0] for measure in measures]
-    return headings, [
+    looks = [_FORMATS.get(measure, (measure, ".4g")) for measure in measures]
+    return [heading for heading, _ in looks], [
         [
             name,
-            *(format(row[measure], _FORMATS[measure][1]) if measure in row else "" for measure in measures),
+            *(
+                format(row[measure], form) if measure in row else ""
+                for measure, (_, form) in zip(measures, looks, strict=True)
+            ),
         ]
         for name, row in table.items()
     ]
+
+
+def is_in_decibels(table: Mapping[str, Mapping[str, float]]) -> bool:
+    """Whether the losses of a table are squared errors of values in [0, 1], which its measure `psnr` tells."""
+    return "psnr" in table["model"]
 
 
 def print_table(table: Mapping[str, Mapping[str, float]]) -> str:

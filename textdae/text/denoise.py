@@ -89,7 +89,9 @@ def _text(tokenizer: object, token: int) -> str:
     return str(tokenizer.decode([token])).strip()  # type: ignore[attr-defined]
 
 
-def denoise_lines(checkpoint: str, text: str, output: Path | None, steps: int, top: int) -> Iterator[str]:
+def denoise_lines(
+    checkpoint: str, text: str, output: Path | None, steps: int = 1, top: int = 5
+) -> Iterator[str]:
     """The lines of `textdae denoise`: candidates for each mask, what each round filled, and the text.
 
     Raises:

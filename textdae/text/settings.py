@@ -189,7 +189,7 @@ class TextPretrainSettings(PretrainSettings):
     """`textdae pretrain`, of text"""
 
     modality: Literal["text"] = "text"
-    """text or image; default: what the source, the noise or the model is known to be of, else text."""
+    """What kind of examples; default: what the source, the noise or the model is known to be of."""
     data: TextDataSettings = TextDataSettings()
     tokenizer: TokenizerSettings = TokenizerSettings()
     noise: TextNoises = (TokenNoise(),)
@@ -211,7 +211,7 @@ class TextEvaluateRunSettings(EvaluateRunSettings):
     """`textdae evaluate`, of text"""
 
     modality: Literal["text"] = "text"
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     data: TextDataSettings = TextDataSettings()
     evaluate: TextEvaluateSettings = TextEvaluateSettings()
 
@@ -220,7 +220,7 @@ class TextEmbedSettings(EmbedSettings):
     """`textdae embed`, of text"""
 
     modality: Literal["text"] = "text"
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     data: TextDataSettings = TextDataSettings()
     pooling: Literal["mean", "cls"] = "mean"
     """What stands for a text: the mean over its tokens, or the first of them."""
@@ -233,6 +233,8 @@ class LabelledTextSettings(LabelledDataSettings, TextReadingSettings):
 
     document: Literal["row"] = "row"
     """row: of a table, with its label."""
+    label_column: str = "label"
+    """Column of a table that holds the label; docstrings have their package."""
     text_pair_column: str | None = None
     """Column that holds a second text, for tasks about pairs."""
     max_length: Annotated[int, Field(ge=8)] | None = None
@@ -251,7 +253,7 @@ class TextFinetuneSettings(FinetuneSettings):
     """`textdae finetune`, of text"""
 
     modality: Literal["text"] = "text"
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     data: LabelledTextSettings = LabelledTextSettings()
     noise: TextNoises | None = None
     """Hide tokens of the inputs while fine-tuning; default: none."""
@@ -262,7 +264,7 @@ class TextProbeSettings(ProbeSettings):
     """`textdae probe`, of text"""
 
     modality: Literal["text"] = "text"
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     data: LabelledTextSettings = LabelledTextSettings()
 
 
@@ -270,6 +272,6 @@ class TextLabelCurveSettings(LabelCurveSettings):
     """`textdae label-curve`, of text"""
 
     modality: Literal["text"] = "text"
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     data: LabelledTextSettings = LabelledTextSettings()
     train: TextFinetuneTrainSettings = TextFinetuneTrainSettings()

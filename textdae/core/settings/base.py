@@ -94,7 +94,7 @@ class TrainSettings(Settings):
     num_train_epochs: Annotated[float, Field(gt=0)] | None = None
     """Stop after this many passes over the training examples."""
     time_budget: Seconds | None = None
-    """Stop after this much training time, e.g. 10m; the schedule follows the clock. With none of the three: 215s of text, 90s of images."""
+    """Stop after this much training time, e.g. 10m; the schedule follows the clock. With none of the three: 215s."""
     per_device_train_batch_size: Annotated[int, Field(ge=1)] = 16
     """Examples per process per forward pass."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1

@@ -26,7 +26,7 @@ class LabelledDataSettings(Settings):
     """What every source of labelled examples is told."""
 
     label_column: str = "label"
-    """Column of a table that holds the label; docstrings have their package, pictures in folders their subfolder."""
+    """Column of a table that holds the label."""
     task: Literal["auto", "single_label", "multi_label", "regression"] = "auto"
     """auto: by the labels, where a list of them is multi_label; regression has to be asked for."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -73,7 +73,7 @@ class FinetuneSettings(RunSettings):
     command = "finetune"
 
     modality: str
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     output_dir: Path = Path("runs/finetuned")
     """Everything the run writes lies here."""
     data: Any
@@ -92,7 +92,7 @@ class ProbeSettings(RunSettings):
     command = "probe"
 
     modality: str
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     output_dir: Path = Path("runs/probe")
     """Everything the run writes lies here."""
     data: Any
@@ -113,7 +113,7 @@ class LabelCurveSettings(RunSettings):
     command = "label-curve"
 
     modality: str
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     output_dir: Path = Path("runs/label-curve")
     """Everything the run writes lies here, each point as soon as it is measured."""
     data: Any

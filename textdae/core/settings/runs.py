@@ -31,7 +31,7 @@ class PretrainSettings(RunSettings):
     command = "pretrain"
 
     modality: str
-    """text or image; default: what the source, the noise or the model is known to be of, else text."""
+    """What kind of examples; default: what the source, the noise or the model is known to be of."""
     output_dir: Path = Path("runs/quickstart")
     """Everything the run writes lies here."""
     data: DataSettings
@@ -53,7 +53,7 @@ class EvaluateRunSettings(RunSettings):
     command = "evaluate"
 
     modality: str
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     data: DataSettings
     evaluate: EvaluateSettings
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -66,10 +66,10 @@ class EmbedSettings(RunSettings):
     command = "embed"
 
     modality: str
-    """text or image: that of the checkpoint."""
+    """What kind of examples: that of the checkpoint."""
     data: DataSettings
     pooling: Literal["mean", "cls", "grid"] = "mean"
-    """What stands for an example: the mean over its places, its first one, or of images 4 x 4 means; an autoencoder has its code."""
+    """What stands for an example: the mean over its places, its first one, or the means of a grid of cells."""
     layer: Annotated[int, Field(ge=0)] | None = None
     """Hidden layer to read, 0 the first; default: the last."""
     normalize: bool = False
