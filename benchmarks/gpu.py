@@ -24,8 +24,8 @@ def gradients(device: str, dtype: torch.dtype | None, compile: bool) -> dict[str
         denoiser.optimize_for(torch.device(device), compile)
     noise = TokenNoise(Vocabulary(SMALL.vocabulary, 4, (0, 1, 2, 3, 4)), 0.3)
     examples = Random(SMALL, SMALL.batch)
-    numbers = torch.arange(SMALL.batch)
-    corrupted = noise(examples.batch(numbers), Draw(0, torch.zeros_like(numbers), numbers))
+    indices = torch.arange(SMALL.batch)
+    corrupted = noise(examples.batch(indices), Draw(0, torch.zeros_like(indices), indices))
     with torch.autocast(device, dtype or torch.bfloat16, enabled=dtype is not None):
         output = denoiser(corrupted.to(torch.device(device)))
     loss = output.loss_sum / output.count

@@ -42,13 +42,13 @@ def compare(run: Run, size: int, batches: Batches, table: Dataset, at_hand: list
         return len(order) * size
 
     def stock() -> float:
-        for numbers in order:
-            collator(table.__getitems__(numbers))
+        for indices in order:
+            collator(table.__getitems__(indices))
         return len(order) * size
 
     def collator_alone() -> float:
-        for numbers in order:
-            collator([at_hand[number] for number in numbers])
+        for indices in order:
+            collator([at_hand[number] for number in indices])
         return len(order) * size
 
     ours()

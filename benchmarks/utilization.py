@@ -84,17 +84,17 @@ class Random:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def batch(self, examples: torch.Tensor) -> dict[str, torch.Tensor]:
+    def batch(self, indices: torch.Tensor) -> dict[str, torch.Tensor]:
         given = {"input_ids": self.ids, "document": self.document, "word_start": self.starts}
-        return {name: values[examples] for name, values in given.items()}
+        return {name: values[indices] for name, values in given.items()}
 
 
 def seen(document: torch.Tensor, window: int | None) -> float:
     """How many positions each one sees, on average."""
-    places = torch.arange(document.shape[1])
+    positions = torch.arange(document.shape[1])
     together = document[:, :, None] == document[:, None]
     if window is not None:
-        together &= (places[:, None] - places).abs() <= window
+        together &= (positions[:, None] - positions).abs() <= window
     return float(together.sum(-1).float().mean())
 
 
@@ -170,8 +170,8 @@ def stock(size: Size, examples: Random, device: torch.device, compile: bool) -> 
     optimizer = torch.optim.AdamW(net.parameters(), 1e-3, fused=True)
 
     def step() -> None:
-        numbers = torch.randint(0, len(examples), (size.batch,))
-        ids = examples.ids[numbers].to(device, non_blocking=True)
+        indices = torch.randint(0, len(examples), (size.batch,))
+        ids = examples.ids[indices].to(device, non_blocking=True)
         where = torch.rand(ids.shape, device=device) < RATE
         labels = torch.where(where, ids, -100)
         with torch.autocast(device.type, torch.bfloat16):

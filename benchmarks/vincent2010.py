@@ -40,8 +40,8 @@ class Vectors:
     def __len__(self):
         return len(self.rows)
 
-    def batch(self, examples):
-        return {"pixel_values": self.rows[examples][:, None, None, :]}
+    def batch(self, indices):
+        return {"pixel_values": self.rows[indices][:, None, None, :]}
 
 
 class Layer(Denoiser):
@@ -141,8 +141,8 @@ def main(run):
     corpus = prepare_images(ImageDataSettings(source=options.train, held_out_source=options.test))
 
     def take(images, begin, end):
-        numbers = torch.arange(begin, end)
-        return images.batch(numbers)["pixel_values"].flatten(1), images.labels[begin:end]
+        indices = torch.arange(begin, end)
+        return images.batch(indices)["pixel_values"].flatten(1), images.labels[begin:end]
 
     test = take(corpus.held_out, 0, len(corpus.held_out))
     errors: dict[str, list[float]] = {}

@@ -70,10 +70,10 @@ class Texts:
     def __len__(self):
         return SIZE
 
-    def batch(self, numbers):
-        numbers = torch.as_tensor(numbers)
-        ids = 50 + (numbers[:, None] * 7 + torch.arange(12) * 3) % 40
-        ids[:, 0] = 10 + numbers
+    def batch(self, indices):
+        indices = torch.as_tensor(indices)
+        ids = 50 + (indices[:, None] * 7 + torch.arange(12) * 3) % 40
+        ids[:, 0] = 10 + indices
         return {
             "input_ids": ids,
             "document": torch.zeros_like(ids),
@@ -87,10 +87,10 @@ class Pictures:
     def __len__(self):
         return SIZE
 
-    def batch(self, numbers):
-        numbers = torch.as_tensor(numbers)
-        pixels = torch.sin(numbers[:, None] + torch.arange(64) / 9).view(-1, 1, 8, 8) / 2 + 0.5
-        pixels[:, 0, 0, 0] = numbers / 32
+    def batch(self, indices):
+        indices = torch.as_tensor(indices)
+        pixels = torch.sin(indices[:, None] + torch.arange(64) / 9).view(-1, 1, 8, 8) / 2 + 0.5
+        pixels[:, 0, 0, 0] = indices / 32
         return {"pixel_values": pixels}
 
 

@@ -55,11 +55,11 @@ class Labelled(Texts):
 
     lengths = 4 + torch.arange(SIZE) * 7 % 9
 
-    def batch(self, numbers):
-        ids = super().batch(numbers)["input_ids"][:, : int(self.lengths[numbers].max())]
-        mask = torch.arange(ids.shape[1]) < self.lengths[numbers][:, None]
+    def batch(self, indices):
+        ids = super().batch(indices)["input_ids"][:, : int(self.lengths[indices].max())]
+        mask = torch.arange(ids.shape[1]) < self.lengths[indices][:, None]
         marks = {"document": torch.zeros_like(ids), "word_start": torch.ones_like(ids).bool()}
-        return {"input_ids": ids * mask, "attention_mask": mask.long(), **marks, "labels": numbers % 3}
+        return {"input_ids": ids * mask, "attention_mask": mask.long(), **marks, "labels": indices % 3}
 
 
 def build(case: dict[str, Any]) -> tuple[Any, ...]:

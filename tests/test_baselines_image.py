@@ -402,16 +402,16 @@ def test_without_scikit_image_it_is_said_at_once(monkeypatch):
 class _Many:
     """Images that are made when they are asked for."""
 
-    def batch(self, numbers):
-        draw = torch.Generator().manual_seed(int(numbers[0]))
-        return {"pixel_values": torch.rand(len(numbers), 1, 16, 16, generator=draw)}
+    def batch(self, indices):
+        draw = torch.Generator().manual_seed(int(indices[0]))
+        return {"pixel_values": torch.rand(len(indices), 1, 16, 16, generator=draw)}
 
 
 def test_the_linear_baselines_hold_only_a_batch_of_images_in_memory():
-    numbers = torch.arange(20_000)
+    indices = torch.arange(20_000)
     for count in (
-        lambda: image._moments(_Many(), numbers),
-        lambda: image._least_squares(_Many(), image_noise((s.GaussianNoise(),)), numbers),
+        lambda: image._moments(_Many(), indices),
+        lambda: image._least_squares(_Many(), image_noise((s.GaussianNoise(),)), indices),
     ):
         tracemalloc.start()
         count()

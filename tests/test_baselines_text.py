@@ -120,7 +120,7 @@ def test_chunks_and_other_questions_change_nothing(baselines, sides, wordpiece, 
     found, _, vocabulary, questions = baselines
     monkeypatch.setattr(text, "_CHUNK", 97)
     monkeypatch.setattr(text, "_ROWS", 7)
-    few = Questions(questions.examples, questions.noise, questions.numbers[:3])
+    few = Questions(questions.examples, questions.noise, questions.indices[:3])
     again = TextBaselines(sides[0], vocabulary, [few, questions])
     for name, baseline in again.score(questions).items():
         assert baseline == pytest.approx(found[name]), name
@@ -133,11 +133,11 @@ def test_chunks_and_other_questions_change_nothing(baselines, sides, wordpiece, 
 def test_a_token_that_is_shown_helps_the_baselines_too(sides, wordpiece):
     """The tenth of the answers that the old convention shows."""
     vocabulary = vocabulary_of(wordpiece)
-    numbers = subsample(len(sides[1]), 10)
+    indices = subsample(len(sides[1]), 10)
     losses = {}
     for kept in (0.1, 0.3):
         noise = TokenNoise(vocabulary, 0.15, mask_share=0.9 - kept, random_share=0.1)
-        questions = Questions(sides[1], noise, numbers)
+        questions = Questions(sides[1], noise, indices)
         losses[kept] = TextBaselines(sides[0], vocabulary, [questions]).score(questions)
     for name in ("unigram", "neighbours"):
         assert losses[0.3][name].loss < losses[0.1][name].loss - 0.3
@@ -146,9 +146,9 @@ def test_a_token_that_is_shown_helps_the_baselines_too(sides, wordpiece):
 
 def test_the_questions_are_always_the_same(sides, wordpiece):
     noise = TokenNoise(vocabulary_of(wordpiece), 0.15)
-    numbers = torch.arange(8)
-    whole = corrupt_for_evaluation(sides[1], noise, numbers)
+    indices = torch.arange(8)
+    whole = corrupt_for_evaluation(sides[1], noise, indices)
     for start in (0, 3, 7):
-        part = corrupt_for_evaluation(sides[1], noise, numbers[start:])
+        part = corrupt_for_evaluation(sides[1], noise, indices[start:])
         assert torch.equal(part.loss_mask, whole.loss_mask[start:])
         assert torch.equal(part.inputs["input_ids"], whole.inputs["input_ids"][start:])

@@ -160,9 +160,9 @@ def test_several_noises_corrupt_the_inputs_and_never_the_labels(kind, tmp_path, 
         checkpoint, source, modality = encoder, write_table(tmp_path / "t.jsonl", rows), "text"
     pairs = ["data.text_pair_column=other"] if kind == "pairs" else []
     settings = settings_of(tmp_path / "run", source, modality, NOISES[modality], "train.max_steps=2", *pairs)
-    work, numbers = labelled_task(modality, checkpoint, settings.data), torch.arange(9)
-    clean = work.batches(work.corpus.train).batch(numbers)
-    corrupted = LabelNoise(work.noise(settings.noise))(clean, Draw(0, torch.zeros_like(numbers), numbers))
+    work, indices = labelled_task(modality, checkpoint, settings.data), torch.arange(9)
+    clean = work.batches(work.corpus.train).batch(indices)
+    corrupted = LabelNoise(work.noise(settings.noise))(clean, Draw(0, torch.zeros_like(indices), indices))
     name = "pixel_values" if kind == "image" else "input_ids"
     assert not torch.equal(corrupted.inputs[name], clean[name])
     assert torch.equal(corrupted.target, clean["labels"])

@@ -420,8 +420,8 @@ def test_noise_may_corrupt_the_inputs_and_never_the_labels(tmp_path, encoder, co
     )
     work = labelled_task("text", encoder, settings.data)
     clean = work.batches(work.corpus.train).batch(torch.arange(20))
-    numbers = torch.arange(20)
-    corrupted = LabelNoise(work.noise(settings.noise))(clean, Draw(0, torch.zeros_like(numbers), numbers))
+    indices = torch.arange(20)
+    corrupted = LabelNoise(work.noise(settings.noise))(clean, Draw(0, torch.zeros_like(indices), indices))
     hidden = corrupted.inputs["input_ids"] == work.tokenizer.mask_token_id
     share = hidden.sum() / (clean["attention_mask"].sum() - 2 * 20)
     assert 0.4 < share < 0.6

@@ -98,8 +98,8 @@ def test_the_outermost_normal_numbers_are_finite_and_mirror_each_other():
 def test_gaussian_noise_adds_sigma_times_a_standard_normal_number(sigma):
     clean = pictures(500, 3)
     corrupted = GaussianNoise(sigma)(clean, draw(500))
-    numbers = normal(draw(500), "normal", clean["pixel_values"].shape)
-    assert torch.equal(shown(corrupted), clean["pixel_values"] + sigma * numbers)
+    normals = normal(draw(500), "normal", clean["pixel_values"].shape)
+    assert torch.equal(shown(corrupted), clean["pixel_values"] + sigma * normals)
     noise = (shown(corrupted) - clean["pixel_values"]).double().flatten()
     assert abs(noise.mean()) < 5 * sigma / len(noise) ** 0.5
     assert abs(noise.std() / sigma - 1) < 5 / (2 * len(noise)) ** 0.5
@@ -109,10 +109,10 @@ def test_gaussian_noise_adds_sigma_times_a_standard_normal_number(sigma):
 
 
 def test_the_noise_of_pixels_channels_and_examples_is_independent():
-    numbers = normal(draw(4000), "normal", torch.Size([4000, 3, 4, 4])).flatten(1).double()
-    among_values = torch.corrcoef(numbers.T) - torch.eye(48)
+    normals = normal(draw(4000), "normal", torch.Size([4000, 3, 4, 4])).flatten(1).double()
+    among_values = torch.corrcoef(normals.T) - torch.eye(48)
     assert among_values.abs().max() < 5 / 4000**0.5
-    neighbours = (numbers[1:] * numbers[:-1]).flatten()
+    neighbours = (normals[1:] * normals[:-1]).flatten()
     assert abs(neighbours.mean()) < 5 / len(neighbours) ** 0.5
 
 
@@ -371,13 +371,13 @@ def test_what_becomes_of_an_image_does_not_depend_on_the_batch_it_is_in(
     name, channels, height, width, examples, seed, epoch, progress, order
 ):
     noise, clean = NOISES[name], pictures(len(examples), channels, height, width)
-    epochs, numbers = torch.full((len(examples),), epoch), torch.tensor(examples)
-    whole = noise(clean, Draw(seed, epochs, numbers), progress)
+    epochs, indices = torch.full((len(examples),), epoch), torch.tensor(examples)
+    whole = noise(clean, Draw(seed, epochs, indices), progress)
     shuffled = list(range(len(examples)))
     order.shuffle(shuffled)
     for rows in ([order.choice(shuffled)], shuffled, shuffled[: len(examples) // 2 + 1]):
         part = noise(
-            {"pixel_values": clean["pixel_values"][rows]}, Draw(seed, epochs[rows], numbers[rows]), progress
+            {"pixel_values": clean["pixel_values"][rows]}, Draw(seed, epochs[rows], indices[rows]), progress
         )
         taken = {field: value[rows] for field, value in whole.inputs.items()}
         assert same(part, Corrupted(taken, whole.target[rows], whole.loss_mask[rows]))

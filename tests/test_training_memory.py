@@ -26,8 +26,8 @@ class Grey:
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def batch(self, numbers: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"pixel_values": torch.rand(len(numbers), 1, self.size, self.size)}
+    def batch(self, indices: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"pixel_values": torch.rand(len(indices), 1, self.size, self.size)}
 
 
 def test_what_one_more_example_takes_is_what_a_step_keeps():

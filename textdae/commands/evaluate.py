@@ -48,7 +48,7 @@ def evaluate_checkpoint(
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
             row, scored = task.score(questions, settings.evaluate.batch_size)
         results["levels"]["as set" if level is None else f"{level:g}"] = {
-            "examples": len(questions.numbers),
+            "examples": len(questions.indices),
             "scored": scored,
             **task.describe(questions),
             "held_out": score_table(row, baselines),

@@ -80,8 +80,8 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings, say: Callable[[s
     corpus = work.corpus
     for line in corpus.notes:
         say(line)
-    numbers = subsample(len(corpus.test), settings.max_test_examples).numpy()
-    test = corpus.test.take(numbers)
+    indices = subsample(len(corpus.test), settings.max_test_examples).numpy()
+    test = corpus.test.take(indices)
     if len(test) < len(corpus.test):
         say(f"figures are taken on {len(test):,} of the test examples")
     pool = _pool(work)

@@ -14,15 +14,15 @@ class Examples(Protocol):
         """How many there are."""
         ...
 
-    def batch(self, examples: Tensor) -> dict[str, Tensor]:
+    def batch(self, indices: Tensor) -> dict[str, Tensor]:
         """The clean examples of these numbers (B,), named as the model's arguments. *Shapes:* (B, ...)."""
         ...
 
 
 class Questions(NamedTuple):
-    """What an evaluation asks; `frozen(*questions)` is what the model is shown, and where it is scored."""
+    """What an evaluation asks; `corrupt_for_evaluation(*questions)` gives what the model is shown and its loss mask."""
 
     examples: Examples
     noise: Noise
-    numbers: Tensor
+    indices: Tensor
     """Of the examples. *Shape:* (n,), int64."""

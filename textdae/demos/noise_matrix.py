@@ -59,7 +59,7 @@ def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
         )
     psnr = np.zeros((len(NOISES), len(NOISES)))
     accuracy = np.zeros_like(psnr)
-    numbers = subsample(len(corpus.held_out), settings.evaluate.max_examples)
+    indices = subsample(len(corpus.held_out), settings.evaluate.max_examples)
     for row, (trained_on, noise) in enumerate(NOISES.items()):
         changes = {"noise": noise.model_dump(mode="json")}
         folder, _ = run_once(settings, trained_on.replace(" ", "-"), changes, say)
@@ -68,10 +68,10 @@ def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
         for column, other in enumerate(NOISES.values()):
             asked = image_noise((other,))
             model = functools.partial(_rebuild, denoiser)
-            rows, _ = measure({"model": model}, corpus.held_out, asked, numbers)
+            rows, _ = measure({"model": model}, corpus.held_out, asked, indices)
             psnr[row, column] = rows["model"]["psnr"]
-            codes = _codes(denoiser, corpus.held_out, asked, numbers)
-            accuracy[row, column] = (read(codes) == corpus.held_out.labels[numbers].numpy()).mean()
+            codes = _codes(denoiser, corpus.held_out, asked, indices)
+            accuracy[row, column] = (read(codes) == corpus.held_out.labels[indices].numpy()).mean()
     path = settings.output_dir / "noise-matrix.png"
     _draw(
         {"PSNR of the rebuilt image (dB)": psnr, "accuracy of reading the class from the code": accuracy},
@@ -91,10 +91,10 @@ def _rebuild(denoiser: ImageDenoiser, corrupted: Corrupted) -> np.ndarray:
 
 
 @torch.no_grad()
-def _codes(denoiser: ImageDenoiser, images: Images, noise: Noise, numbers: torch.Tensor) -> np.ndarray:
+def _codes(denoiser: ImageDenoiser, images: Images, noise: Noise, indices: torch.Tensor) -> np.ndarray:
     parts = [
         denoiser.encode(corrupt_for_evaluation(images, noise, part).inputs).numpy()
-        for part in numbers.split(512)
+        for part in indices.split(512)
     ]
     return np.concatenate(parts)
 
@@ -105,10 +105,10 @@ def _probe(denoiser: ImageDenoiser, train: Images) -> Any:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    numbers = subsample(len(train), _MOST)
-    codes = _codes(denoiser, train, image_noise((NoNoise(),)), numbers)
+    indices = subsample(len(train), _MOST)
+    codes = _codes(denoiser, train, image_noise((NoNoise(),)), indices)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    return probe.fit(codes, train.labels[numbers].numpy()).predict
+    return probe.fit(codes, train.labels[indices].numpy()).predict
 
 
 def _draw(matrices: dict[str, np.ndarray], path: Any) -> None:

@@ -32,9 +32,9 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def take(self, numbers: np.ndarray) -> "Labelled":
+    def take(self, indices: np.ndarray) -> "Labelled":
         """Those of these numbers (k,), in this order."""
-        return Labelled([self.examples[number] for number in numbers], self.labels[numbers])
+        return Labelled([self.examples[number] for number in indices], self.labels[indices])
 
 
 class LabelledCorpus(NamedTuple):

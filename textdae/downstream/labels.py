@@ -191,12 +191,12 @@ def summarize_labels(
         rare = [schema.classes[number] for number in np.flatnonzero(counts == count)]
         if rare:
             lines.append(f"classes with {what}: {len(rare):,} ({_some(rare)})")
-    for side, (raw, numbers) in others.items():
+    for side, (raw, encoded) in others.items():
         if schema.is_multi_label:
             known = set(schema.classes)
             unseen = Counter(str(label) for labels in raw for label in labels if str(label) not in known)
         else:
-            unseen = Counter(str(raw[row]) for row in np.flatnonzero(numbers < 0).tolist())
+            unseen = Counter(str(raw[row]) for row in np.flatnonzero(encoded < 0).tolist())
         if unseen:
             fate = "they are left out" if schema.is_multi_label else "they count as wrong"
             lines.append(

@@ -29,9 +29,9 @@ def outputs(classifier: Classifier, examples: Examples) -> tuple[Tensor, float]:
     size = max(1, min(_BATCH, _MOST_POSITIONS // longest))
     noise, none = LabelNoise(), Draw(0, *torch.zeros(2, 1, dtype=torch.long))
     parts, total, known = [], 0.0, 0
-    for numbers in order.split(size):
+    for indices in order.split(size):
         # Through `forward`, which is where sharded weights come together.
-        output = classifier(noise(examples.batch(numbers), none).to(device))
+        output = classifier(noise(examples.batch(indices), none).to(device))
         parts.append(output.embedding.float().cpu())
         total, known = total + float(output.loss_sum), known + int(output.count)
     logits = torch.empty_like(torch.cat(parts))

@@ -75,12 +75,12 @@ class Quality:
 
 
 def measure(
-    rebuilds: Mapping[str, Rebuild], examples: Examples, noise: Noise, numbers: Tensor, batch_size: int = 128
+    rebuilds: Mapping[str, Rebuild], examples: Examples, noise: Noise, indices: Tensor, batch_size: int = 128
 ) -> tuple[dict[str, dict[str, float]], int]:
     """The row of each rebuilder on the examples of these numbers (n,), and how many pixels were scored."""
     quality = {name: Quality() for name in rebuilds}
     scored = 0
-    for batch in numbers.split(batch_size):
+    for batch in indices.split(batch_size):
         corrupted = corrupt_for_evaluation(examples, noise, batch)
         scored += int(corrupted.loss_mask.sum())
         for name, rebuild in rebuilds.items():
@@ -97,28 +97,28 @@ def image_baselines(
         kinds: what the noise is, by the names of the settings.
         code_size: K of the bottleneck, which PCA is given too; None where there is none.
     """
-    numbers = subsample(len(train), _MOST_IMAGES)
+    indices = subsample(len(train), _MOST_IMAGES)
     baselines: dict[str, Rebuild] = {}
     kinds = list(kinds)
     if kinds == ["none"]:
-        baselines["mean image"] = _mean(train, numbers)
+        baselines["mean image"] = _mean(train, indices)
     else:
         baselines["noisy"] = _pixels
         baselines["clipped"] = _clipped
         baselines["median 3x3"] = _median
         best = _best_blur(train, noise, subsample(len(train), 256))
         baselines[f"blur {best:g}"] = _blur(best)
-    values = math.prod(train.batch(numbers[:1])["pixel_values"].shape[1:])
+    values = math.prod(train.batch(indices[:1])["pixel_values"].shape[1:])
     if values > MOST_VALUES:
         return baselines
     if kinds == ["gaussian"] and noise.level.start == noise.level.end:
-        baselines["linear denoiser"] = _linear_gaussian(train, numbers, noise.level.end)
+        baselines["linear denoiser"] = _linear_gaussian(train, indices, noise.level.end)
     elif len(kinds) == 1 and kinds[0] in ("patches", "blocks", "pixels") and values <= _MOST_CONDITIONAL:
-        baselines["linear-Gaussian"] = _conditional(train, numbers)
+        baselines["linear-Gaussian"] = _conditional(train, indices)
     elif kinds != ["none"]:
-        baselines["linear denoiser"] = _least_squares(train, noise, numbers)
+        baselines["linear denoiser"] = _least_squares(train, noise, indices)
     if code_size is not None and code_size < values:
-        baselines[f"PCA {code_size}"] = _pca(train, numbers, code_size)
+        baselines[f"PCA {code_size}"] = _pca(train, indices, code_size)
     return baselines
 
 
@@ -147,8 +147,8 @@ def _blur(sigma: float) -> Rebuild:
     return rebuild
 
 
-def _best_blur(train: Examples, noise: Noise, numbers: Tensor) -> float:
-    corrupted = corrupt_for_evaluation(train, noise, numbers)
+def _best_blur(train: Examples, noise: Noise, indices: Tensor) -> float:
+    corrupted = corrupt_for_evaluation(train, noise, indices)
     clean, loss_mask = corrupted.target.numpy(), corrupted.loss_mask.numpy()
     errors = {
         sigma: float(np.square((_blur(sigma)(corrupted) - clean) * loss_mask).sum()) for sigma in _BLURS
@@ -156,28 +156,28 @@ def _best_blur(train: Examples, noise: Noise, numbers: Tensor) -> float:
     return min(errors, key=errors.__getitem__)
 
 
-def _flat(train: Examples, numbers: Tensor) -> Iterator[np.ndarray]:
+def _flat(train: Examples, indices: Tensor) -> Iterator[np.ndarray]:
     """Training images in batches, one a row. (at most 1,024, D), float64."""
-    for part in numbers.split(_AT_ONCE):
+    for part in indices.split(_AT_ONCE):
         yield train.batch(part)["pixel_values"].flatten(1).numpy().astype(np.float64)
 
 
-def _moments(train: Examples, numbers: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _moments(train: Examples, indices: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Mean (D,) and covariance (D, D) of the training images, in float64."""
-    mean = _mean_of(train, numbers)
+    mean = _mean_of(train, indices)
     covariance = np.zeros((len(mean), len(mean)))
-    for images in _flat(train, numbers):
+    for images in _flat(train, indices):
         images -= mean
         covariance += images.T @ images
-    return mean, covariance / len(numbers)
+    return mean, covariance / len(indices)
 
 
-def _mean_of(train: Examples, numbers: Tensor) -> np.ndarray:
-    return np.sum([images.sum(0) for images in _flat(train, numbers)], 0) / len(numbers)
+def _mean_of(train: Examples, indices: Tensor) -> np.ndarray:
+    return np.sum([images.sum(0) for images in _flat(train, indices)], 0) / len(indices)
 
 
-def _mean(train: Examples, numbers: Tensor) -> Rebuild:
-    mean = _mean_of(train, numbers)
+def _mean(train: Examples, indices: Tensor) -> Rebuild:
+    mean = _mean_of(train, indices)
 
     def rebuild(corrupted: Corrupted) -> np.ndarray:
         shape = corrupted.target.shape
@@ -198,18 +198,18 @@ def _affine(weight: np.ndarray, mean_in: np.ndarray, mean_out: np.ndarray) -> Re
     return rebuild
 
 
-def _linear_gaussian(train: Examples, numbers: Tensor, sigma: float) -> Rebuild:
+def _linear_gaussian(train: Examples, indices: Tensor, sigma: float) -> Rebuild:
     """The best linear denoiser of Gaussian noise, C (C + sigma^2 I)^-1 around the mean (Wiener 1949), clipped."""
-    mean, covariance = _moments(train, numbers)
+    mean, covariance = _moments(train, indices)
     noisy = covariance + sigma**2 * np.eye(len(mean))
     return _affine(np.linalg.solve(noisy, covariance), mean, mean)
 
 
-def _least_squares(train: Examples, noise: Noise, numbers: Tensor) -> Rebuild:
+def _least_squares(train: Examples, noise: Noise, indices: Tensor) -> Rebuild:
     """The best affine map from noisy to clean training images, for noises without a closed form; clipped."""
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for part in numbers.split(_AT_ONCE):
+        for part in indices.split(_AT_ONCE):
             corrupted = corrupt_for_evaluation(train, noise, part)
             noisy, clean = corrupted.inputs["pixel_values"], corrupted.target
             yield (
@@ -218,19 +218,19 @@ def _least_squares(train: Examples, noise: Noise, numbers: Tensor) -> Rebuild:
             )
 
     sums = [(noisy.sum(0), clean.sum(0)) for noisy, clean in pairs()]
-    mean_in, mean_out = (np.sum(side, 0) / len(numbers) for side in zip(*sums, strict=True))
+    mean_in, mean_out = (np.sum(side, 0) / len(indices) for side in zip(*sums, strict=True))
     covariance = 1e-4 * np.eye(len(mean_in))  # pixels that never change
     cross = np.zeros_like(covariance)
     for noisy, clean in pairs():
         noisy -= mean_in
-        covariance += noisy.T @ noisy / len(numbers)
-        cross += noisy.T @ (clean - mean_out) / len(numbers)
+        covariance += noisy.T @ noisy / len(indices)
+        cross += noisy.T @ (clean - mean_out) / len(indices)
     return _affine(np.linalg.solve(covariance, cross), mean_in, mean_out)
 
 
-def _conditional(train: Examples, numbers: Tensor) -> Rebuild:
+def _conditional(train: Examples, indices: Tensor) -> Rebuild:
     """Hidden pixels as the mean of a Gaussian with the training images' moments, given those that are seen; clipped."""
-    mean, covariance = _moments(train, numbers)
+    mean, covariance = _moments(train, indices)
     covariance += 1e-4 * np.eye(len(mean))  # pixels that never change
 
     def rebuild(corrupted: Corrupted) -> np.ndarray:
@@ -247,8 +247,8 @@ def _conditional(train: Examples, numbers: Tensor) -> Rebuild:
     return rebuild
 
 
-def _pca(train: Examples, numbers: Tensor, size: int) -> Rebuild:
+def _pca(train: Examples, indices: Tensor, size: int) -> Rebuild:
     """The noisy image on the K directions in which the training images vary most: the best linear autoencoder."""
-    mean, covariance = _moments(train, numbers)
+    mean, covariance = _moments(train, indices)
     directions = np.linalg.eigh(covariance)[1][:, -size:]
     return _affine(directions @ directions.T, mean, mean)

@@ -56,9 +56,9 @@ class Images:
         """Whether any image has a class."""
         return bool((self.labels >= 0).any())
 
-    def batch(self, images: Iterable[int] | Tensor) -> dict[str, Tensor]:
+    def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
         """The clean images of these numbers: `pixel_values` in [0, 1]. *Shape:* (B, C, H, W), float32."""
-        rows = self.pixels[np.asarray(images, dtype=np.int64)]
+        rows = self.pixels[np.asarray(indices, dtype=np.int64)]
         return {"pixel_values": torch.from_numpy(rows).float() / 255}
 
 

@@ -39,7 +39,7 @@ def patterns(count: int = PATTERNS) -> tuple[np.ndarray, np.ndarray]:
     # The additive recurrence of the plastic number covers the square evenly (Roberts 2018); nothing is random.
     plastic = 1.324717957244746
     steps = np.arange(1, count + 1)[:, None] * np.array([1 / plastic, 1 / plastic**2])
-    places = 2 * ((steps + 0.5) % 1.0)
-    bars = np.clip(1 - np.abs(places[:, :, None] - np.arange(3)), 0, 1)
+    positions = 2 * ((steps + 0.5) % 1.0)
+    bars = np.clip(1 - np.abs(positions[:, :, None] - np.arange(3)), 0, 1)
     pixels = np.maximum(bars[:, 0, None, :], bars[:, 1, :, None])
-    return np.rint(pixels[:, None] * 255).astype(np.uint8), places.astype(np.float32)
+    return np.rint(pixels[:, None] * 255).astype(np.uint8), positions.astype(np.float32)

@@ -161,8 +161,8 @@ def _places(layer: Tensor) -> Tensor:
 
 
 def _grid(layer: Tensor) -> Tensor:
-    places = _places(layer)
-    return F.adaptive_avg_pool2d(places.float(), min(_GRID, *places.shape[2:])).flatten(1)
+    feature_map = _places(layer)
+    return F.adaptive_avg_pool2d(feature_map.float(), min(_GRID, *feature_map.shape[2:])).flatten(1)
 
 
 _POOL = {

@@ -84,9 +84,9 @@ class Pictures:
     def __len__(self) -> int:
         return len(self._images)
 
-    def batch(self, numbers: Iterable[int] | Tensor) -> dict[str, Tensor]:
+    def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
         """`pixel_values` (B, C, H, W) in [0, 1], and `labels` (B, ...)."""
-        rows = torch.as_tensor(numbers)
+        rows = torch.as_tensor(indices)
         pixels = torch.from_numpy(np.stack([self._images[row] for row in rows.tolist()])).float() / 255
         return {"pixel_values": pixels, "labels": self._labels[rows]}
 

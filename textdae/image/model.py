@@ -80,8 +80,8 @@ class ImageDenoiser(Denoiser):
         """The codes of the first clean images, at most so many. (n, K)."""
         device = next(self.parameters()).device
         parts = []
-        for numbers in torch.arange(min(len(images), most)).split(256):
-            pixels = images.batch(numbers)["pixel_values"].to(device)
+        for indices in torch.arange(min(len(images), most)).split(256):
+            pixels = images.batch(indices)["pixel_values"].to(device)
             parts.append(self.encode({"pixel_values": pixels}).float().cpu().numpy())
         return np.concatenate(parts)
 

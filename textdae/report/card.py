@@ -224,8 +224,8 @@ def _time(seconds: float) -> str:
 
 def _without_place(note: str, data: Any) -> str:
     """A note without the folders that the data lies in here."""
-    places = [getattr(data, key, None) or "" for key in ("source", "held_out_source", "test_source")]
-    for place in sorted(places, key=len, reverse=True):
+    folders = [getattr(data, key, None) or "" for key in ("source", "held_out_source", "test_source")]
+    for place in sorted(folders, key=len, reverse=True):
         if "/" in place or place.startswith("~"):
             note = note.replace(place, public(place))
     return note

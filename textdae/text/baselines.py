@@ -131,7 +131,7 @@ def _scored(p: np.ndarray, shown: _Shown, chances: tuple[float, float]) -> tuple
 def _shown(questions: Questions, vocabulary: Vocabulary) -> _Shown:
     """The scored positions of all questions, in their order."""
     parts = []
-    for batch in questions.numbers.split(256):
+    for batch in questions.indices.split(256):
         corrupted = corrupt_for_evaluation(questions.examples, questions.noise, batch)
         shown = corrupted.inputs["input_ids"].numpy().copy()
         shown[shown == vocabulary.mask_id] = -1

@@ -101,18 +101,20 @@ class Texts:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def batch(self, numbers: Iterable[int] | Tensor) -> dict[str, Tensor]:
+    def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask` (B, L), and `labels` (B, ...), padded to the longest.
 
         For the noises also `document` and `word_start`: each text is one document, each token a word.
         """
-        rows = torch.as_tensor(numbers)
+        rows = torch.as_tensor(indices)
         lengths = self.lengths[rows]
         positions = torch.arange(int(lengths.max()))
         real = positions < lengths[:, None]
-        places = (self._starts[rows][:, None] + positions).clamp(max=max(int(self._starts[-1]) - 1, 0))
+        flat_positions = (self._starts[rows][:, None] + positions).clamp(
+            max=max(int(self._starts[-1]) - 1, 0)
+        )
         batch = {
-            name: torch.where(real, flat[places].long(), self._pads.get(name, 0))
+            name: torch.where(real, flat[flat_positions].long(), self._pads.get(name, 0))
             for name, flat in self._flat.items()
         }
         batch |= {"attention_mask": real.long(), "document": real.long() - 1, "word_start": real}

@@ -177,18 +177,18 @@ def _assemble(
     starts, ends = edges.T
     lengths = tokens.lengths
     framed = starts * len(prefix) + lengths + ends * len(suffix)
-    places = np.cumsum(framed) - framed  # where each piece, with its special tokens, begins
+    positions = np.cumsum(framed) - framed  # where each piece, with its special tokens, begins
     ids = np.zeros(int(framed.sum()), np.int64)
     flags = np.zeros(len(ids), np.uint8)
-    texts = places + starts * len(prefix)
+    texts = positions + starts * len(prefix)
     inside = np.arange(len(tokens.ids)) + np.repeat(texts - (np.cumsum(lengths) - lengths), lengths)
     ids[inside] = tokens.ids
     flags[inside] = tokens.word_start * np.uint8(WORD_START)
     for offset, token in enumerate(prefix):
-        ids[places[starts] + offset] = token
+        ids[positions[starts] + offset] = token
     for offset, token in enumerate(suffix):
         ids[(texts + lengths)[ends] + offset] = token
-    flags[places[starts & (framed > 0)]] |= DOCUMENT_START
+    flags[positions[starts & (framed > 0)]] |= DOCUMENT_START
     return ids, flags, inside
 
 
@@ -225,22 +225,22 @@ class Blocks:
         """UTF-8 bytes of text that a token stands for, on average, framing tokens not counted."""
         return self.info.bytes / max(1, self.info.tokens - self.info.special)
 
-    def batch(self, blocks: Iterable[int] | Tensor) -> dict[str, Tensor]:
+    def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
         """The clean blocks of these numbers.
 
         Returns:
             `input_ids` int64, `word_start` bool and `document` int64 (from 0 within the block, -1 on padding).
             *Shapes:* (B, L).
         """
-        rows = np.asarray(blocks, dtype=np.int64)
+        rows = np.asarray(indices, dtype=np.int64)
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"blocks {rows.min()} to {rows.max()} of {len(self)}")
-        places = rows[:, None] * self.block_size + np.arange(self.block_size)
-        padding = places >= self.info.tokens
+        positions = rows[:, None] * self.block_size + np.arange(self.block_size)
+        padding = positions >= self.info.tokens
         padded = padding[:, -1].any()
         if padded:
-            places[padding] = 0
-        ids, flags = self.ids[places].astype(np.int64), self.flags[places]
+            positions[padding] = 0
+        ids, flags = self.ids[positions].astype(np.int64), self.flags[positions]
         if padded:
             ids[padding], flags[padding] = self.pad_id, 0
         starts = np.cumsum(flags & DOCUMENT_START > 0, axis=1)

@@ -79,9 +79,9 @@ class WordQuestions:
     def __len__(self) -> int:
         return len(self.blocks)
 
-    def batch(self, examples: Iterable[int] | Tensor) -> dict[str, Tensor]:
+    def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
         """The blocks of these numbers, as `Blocks.batch` has them, and `hidden` and `scored`. *Shapes:* (B, L)."""
-        rows = torch.as_tensor(examples)
+        rows = torch.as_tensor(indices)
         blocks = self.held_out.batch(self.blocks[rows.numpy()])
         return {**blocks, "hidden": self.hidden[rows], "scored": self.scored[rows]}
 

@@ -20,9 +20,9 @@ def text_samples(
     denoiser: Denoiser, questions: Questions, tokenizer: PreTrainedTokenizerFast, count: int = 5
 ) -> list[str]:
     """`count` passages; a hidden word stands as [guess] where the model is right and as [guess|word] where not."""
-    numbers = questions.numbers[subsample(len(questions.numbers), count)]
+    indices = questions.indices[subsample(len(questions.indices), count)]
     device = next(denoiser.parameters()).device
-    corrupted = corrupt_for_evaluation(questions.examples, questions.noise, numbers).to(device)
+    corrupted = corrupt_for_evaluation(questions.examples, questions.noise, indices).to(device)
     guesses = corrupted.target.clone()
     guesses[corrupted.loss_mask] = denoiser(corrupted).reconstruction.argmax(-1)
     passages = []

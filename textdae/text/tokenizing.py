@@ -95,9 +95,9 @@ class TextTokenizer:
         found = np.bincount(np.repeat(np.arange(len(groups)), lengths)[ends], minlength=len(groups))
         if found.tolist() != list(map(len, groups)):  # one was lost in, or made of, what is beside it
             return zip(parts, self._tokenize(parts), strict=True)
-        places = np.flatnonzero(ends)
+        positions = np.flatnonzero(ends)
         alone = [part for part in parts if text in part]
-        tokens = _cut(both[~ends], np.diff(places, prepend=-1) - 1) + self._tokenize(alone)
+        tokens = _cut(both[~ends], np.diff(positions, prepend=-1) - 1) + self._tokenize(alone)
         return zip(whole + alone, tokens, strict=True)
 
     def _tokenize(self, texts: Sequence[str]) -> list[bytes]:

@@ -139,9 +139,9 @@ def find_words(texts: list[str], tokens: Tokens, offsets: np.ndarray, inside: np
     ]
     counts = np.array([len(found) for found in spans], np.int64)
     # All texts at once: each is moved behind the one before it.
-    places = np.cumsum([0, *(len(text) + 1 for text in texts[:-1])])
-    begin, end = (np.concatenate(spans) + np.repeat(places, counts)[:, None]).T
-    token_begin, token_end = (offsets + np.repeat(places, tokens.lengths)[:, None]).T
+    starts = np.cumsum([0, *(len(text) + 1 for text in texts[:-1])])
+    begin, end = (np.concatenate(spans) + np.repeat(starts, counts)[:, None]).T
+    token_begin, token_end = (offsets + np.repeat(starts, tokens.lengths)[:, None]).T
     # Normalizers may change the order of marks; what lies between two tokens of a word belongs to it.
     first = np.searchsorted(np.maximum.accumulate(token_end), begin, "right")
     last = np.searchsorted(np.minimum.accumulate(token_begin[::-1])[::-1], end, "left")

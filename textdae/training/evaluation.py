@@ -19,9 +19,9 @@ def subsample(size: int, most: int) -> Tensor:
     return torch.arange(n) * size // max(n, 1)
 
 
-def corrupt_for_evaluation(examples: Examples, noise: Noise, numbers: Tensor) -> Corrupted:
+def corrupt_for_evaluation(examples: Examples, noise: Noise, indices: Tensor) -> Corrupted:
     """These examples (B,), corrupted as in every evaluation."""
-    return noise(examples.batch(numbers), Draw(FROZEN_SEED, torch.zeros_like(numbers), numbers))
+    return noise(examples.batch(indices), Draw(FROZEN_SEED, torch.zeros_like(indices), indices))
 
 
 @torch.no_grad()
@@ -29,14 +29,14 @@ def evaluate(
     denoiser: Denoiser,
     examples: Examples,
     noise: Noise,
-    numbers: Tensor,
+    indices: Tensor,
     batch_size: int,
     accelerator: Accelerator | None = None,
 ) -> dict[str, float]:
     """Mean loss and measures over all scored positions of the given examples.
 
     Args:
-        numbers: of the examples (n,); with several processes each takes its share of the batches, and all of them make
+        indices: of the examples (n,); with several processes each takes its share of the batches, and all of them make
             the same number of forward passes, in each of which sharded weights (FSDP) come together.
 
     Returns:
@@ -46,7 +46,7 @@ def evaluate(
     device = next(denoiser.parameters()).device
     world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
     sums: dict[str, Tensor] = {}
-    batches = numbers.split(batch_size)
+    batches = indices.split(batch_size)
     for first in range(0, len(batches), world):
         # A process for which no batch is left goes through the first one, which then counts nothing.
         weight = int(first + rank < len(batches))

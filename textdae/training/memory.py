@@ -134,8 +134,8 @@ def _kept(denoiser: Denoiser, examples: Examples, noise: Noise, dtype: torch.dty
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    numbers = torch.zeros(count, dtype=torch.long)
-    corrupted = noise(examples.batch(numbers), Draw(0, numbers, numbers)).to(device)
+    indices = torch.zeros(count, dtype=torch.long)
+    corrupted = noise(examples.batch(indices), Draw(0, indices, indices)).to(device)
     hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor)
     with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None), hooks:
         output = denoiser(corrupted)  # holds the graph, so that no storage is used twice
