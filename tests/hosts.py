@@ -11,6 +11,7 @@ that torch is imported once and processes are forked:
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import random
 import shutil
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -77,7 +78,7 @@ def make_corpus(disk: Path, seed: int = 0) -> None:
     (disk / "corpus.txt").write_text(text)
 
 
-def pretrain(say: Callable[[str], None], **how: Any) -> None:
+def pretrain(**how: Any) -> None:
     """`textdae pretrain` in the current folder."""
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     given = {
@@ -85,24 +86,22 @@ def pretrain(say: Callable[[str], None], **how: Any) -> None:
         "model": sizes, "train": _TRAIN | how.get("train", {}),
     }  # fmt: skip
     settings = TextPretrainSettings.model_validate(given)
-    run_pretrain(settings, resume=how.get("resume", True), overwrite=how.get("overwrite", False), say=say)
+    run_pretrain(settings, resume=how.get("resume", True), overwrite=how.get("overwrite", False))
 
 
-def finetune(say: Callable[[str], None], **how: Any) -> None:
+def finetune(**how: Any) -> None:
     """`textdae finetune` of an encoder in the current folder."""
     kills.build("image", 0)[0].save_pretrained(Path("encoder"))
     train = {**_TRAIN, "eval_steps": 2, "learning_rate": 0.01, "early_stopping_patience": 3}
     given = {"output_dir": "run", "data": {"source": "digits"}, "train": train}
-    run_finetune(
-        "encoder", ImageFinetuneSettings.model_validate(given), resume=how.get("resume", True), say=say
-    )
+    run_finetune("encoder", ImageFinetuneSettings.model_validate(given), resume=how.get("resume", True))
 
 
-def train(say: Callable[[str], None], **how: Any) -> None:
+def train(**how: Any) -> None:
     """The resume and the loop of a run, without a corpus and a report."""
     given = {"output_dir": "run", "train": _TRAIN | {"eval_steps": 0} | how.get("train", {})}
     run = Run(
-        TextPretrainSettings.model_validate(given), how.get("resume", True), how.get("overwrite", False), say
+        TextPretrainSettings.model_validate(given), how.get("resume", True), how.get("overwrite", False)
     )
     denoiser, examples, noise, _ = run.prepared(lambda: kills.build("text", 0.1))
     start = run.resume_from({"data.source": how.get("corpus", "one")})
@@ -116,9 +115,9 @@ def train(say: Callable[[str], None], **how: Any) -> None:
     trainer.fit()
 
 
-def prepare(say: Callable[[str], None], **how: Any) -> None:
+def prepare(**how: Any) -> None:
     """Prepare something that takes a while, and tell how long this process would wait for the others."""
-    run = Run(TextPretrainSettings.model_validate({"output_dir": "run"}), True, False, say)
+    run = Run(TextPretrainSettings.model_validate({"output_dir": "run"}), True, False)
     print("patience", _patience())
     began = run.prepared(lambda: (time.time(), time.sleep(0.3), time.time()))
     print("prepared", json.dumps(began))
@@ -129,7 +128,7 @@ def _patience() -> float:
     return group._get_backend(torch.device("cpu")).options._timeout.total_seconds()
 
 
-def gather(say: Callable[[str], None], **how: Any) -> None:
+def gather(**how: Any) -> None:
     """Shard a model over the processes, train a step, and gather what a checkpoint needs."""
     from torch.distributed.fsdp import fully_shard
 
@@ -183,7 +182,8 @@ def _child(
         host.enter()
         hardware.MEETING = timedelta(seconds=30)  # one may be killed before they meet
         kills.die_at(moment, Path("run"), host.disk / f"moments.{rank}")  # its paths are relative
-        JOBS[job](lambda line: print(line, flush=True), **how)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+        JOBS[job](**how)
         os._exit(0)
     except TextdaeError as error:
         print(f"textdae: {error}", flush=True)
@@ -246,7 +246,7 @@ def sitting(
 
 def result(host: Host) -> dict[str, Any]:
     """What a run left at the end, by digest."""
-    last = checkpoint.last_whole(host.disk / "run/checkpoints", lambda line: None)
+    last = checkpoint.last_whole(host.disk / "run/checkpoints")
     assert last
     files = [
         last / "model.safetensors",

@@ -133,7 +133,7 @@ def train(folder: Path, how: dict[str, Any], world: int, seen: Path) -> None:
         gradient_accumulation_steps=accumulation, precision="fp32", compile="never", eval_steps=0, save_steps=3,
         save_total_limit=2, warmup_steps=2, logging_steps=2, dataloader_num_workers=workers,
     )  # fmt: skip
-    start = checkpoint.last_whole(folder / "checkpoints", lambda line: None)
+    start = checkpoint.last_whole(folder / "checkpoints")
     trainer = Trainer(denoiser, examples, noise, settings, folder, resume_from=start)
     passes = iter(range(10**9))
 
@@ -325,7 +325,7 @@ RUNS: dict[str, Callable[[Path, dict[str, Any], int, Path], None]] = {
 
 def fingerprint(folder: Path) -> dict[str, Any]:
     """SHA-256 of the model and the optimizers' tensors at the end, where the run stands, and what it exported."""
-    last = checkpoint.last_whole(folder / "checkpoints", lambda line: None)
+    last = checkpoint.last_whole(folder / "checkpoints")
     assert last is not None
     files = [last / name for name in ("model.safetensors", "training_state.safetensors")]
     files += [folder / name for name in ("model.safetensors", "config.json") if (folder / name).exists()]

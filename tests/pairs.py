@@ -126,7 +126,7 @@ def train(folder: Path, case: dict[str, Any], sitting: dict[str, Any]) -> None:
     Trainer._step = recorded  # type: ignore[method-assign]
     # Five batches, which neither two nor three processes share evenly.
     asked = torch.arange(9)
-    last = checkpoint.last_whole(folder / "checkpoints", lambda line: None)
+    last = checkpoint.last_whole(folder / "checkpoints")
     trainer = Trainer(
         denoiser, examples, noise, settings, folder, accelerator=accelerator, resume_from=last,
         evaluate=lambda: evaluate(denoiser, examples, noise, asked, 2, accelerator),
@@ -187,7 +187,7 @@ def carried_out(folder: Path, case: dict[str, Any], sittings: list[dict[str, Any
         parts = [json.loads(path.read_text()) for path in sorted(folder.glob(f"shown.{number}.*"))]
         assert len({tuple(part) for part in parts}) == 1
         shown |= {step: sorted(each for part in parts for each in part[step]) for step in parts[0]}
-    last = checkpoint.last_whole(folder / "checkpoints", print)
+    last = checkpoint.last_whole(folder / "checkpoints")
     assert last
     log = read_log(folder / "log.jsonl")
     cursor = checkpoint.read_state(last)[0]

@@ -67,31 +67,31 @@ def prepared(request, tmp_path, corpus_texts):
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_whatever_is_damaged_is_prepared_again_and_said_in_one_line(damage, prepared, tmp_path, capsys):
+def test_whatever_is_damaged_is_prepared_again_and_said_in_one_line(damage, prepared, tmp_path, caplog):
     wanted = prepared()
     root = tmp_path / "cache"
     files = sorted(path for path in root.rglob("*") if path.is_file())
     assert len(files) >= 2
     assert prepared() == wanted
-    assert capsys.readouterr().err.count("again") == 0
+    assert "again" not in caplog.text
     for path in files[:: max(1, len(files) // 6)]:
         if not path.stat().st_size or (damage == "flipped" and path.name == "contents.json"):
             continue  # another time of writing is no damage
         DAMAGE[damage](path)
         assert prepared() == wanted, path
-        said = capsys.readouterr().err
-        assert said.count("; preparing it again") == 1
+        (said,) = [line for line in caplog.messages if "; preparing it again" in line]
         assert path.name in said
+        caplog.clear()
     assert sorted(path for path in root.rglob("*") if path.is_file()) == files
 
 
 @pytest.mark.slow
-def test_damaged_docstrings_are_gathered_again(tmp_path, capsys):
+def test_damaged_docstrings_are_gathered_again(tmp_path, caplog):
     parquet = docstrings_parquet(tmp_path, 20_000)
     wanted = parquet.read_bytes()
     flip(parquet)
     assert docstrings_parquet(tmp_path, 20_000).read_bytes() == wanted
-    assert capsys.readouterr().err.endswith("docstrings.parquet is damaged; preparing it again\n")
+    assert caplog.messages[-1].endswith("docstrings.parquet is damaged; preparing it again")
 
 
 def test_much_data_is_read_again_only_where_its_time_changed(tmp_path, monkeypatch):

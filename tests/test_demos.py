@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from records import heard
 
 from textdae.cli.pretraining import DEMOS
 from textdae.core.errors import SettingsError
@@ -18,8 +19,9 @@ def settings_of(demo, tmp_path, *overrides):
 
 
 def run(demo, tmp_path, *overrides):
-    said: list[str] = []
-    return demo.run(settings_of(demo, tmp_path, *overrides), said.append), said
+    with heard() as said:
+        lines = demo.run(settings_of(demo, tmp_path, *overrides))
+    return lines, said
 
 
 def test_every_demo_is_listed():

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from records import heard
 from transformers import AutoModel, AutoTokenizer
 
 from textdae.commands import embed as module
@@ -75,9 +76,9 @@ def stock(checkpoint, text, pooling="mean", layer=None):
 @pytest.mark.parametrize(("pooling", "layer"), [("mean", None), ("cls", None), ("mean", 1)])
 def test_texts_get_the_vectors_of_the_stock_model(pooling, layer, text_checkpoint, texts, tmp_path):
     overrides = [f"pooling={pooling}", *([f"layer={layer}"] if layer is not None else []), "batch_tokens=100"]
-    said: list[str] = []
     settings = settings_of(tmp_path, "text", "texts.parquet", *overrides)
-    assert embed(text_checkpoint, settings, tmp_path / "v.npy", said.append) == (40, 16)
+    with heard() as said:
+        assert embed(text_checkpoint, settings, tmp_path / "v.npy") == (40, 16)
     vectors = np.load(tmp_path / "v.npy")
     for number in (0, 3, 8, 17, 39):
         wanted = stock(text_checkpoint, texts[number], pooling, layer)
@@ -116,8 +117,8 @@ def test_a_stopped_run_goes_on_behind_its_last_chunk(text_checkpoint, texts, tmp
     with pytest.raises(KeyboardInterrupt):
         embed(text_checkpoint, settings_of(tmp_path), tmp_path / "v.npy")
     assert not (tmp_path / "v.npy").exists()
-    said: list[str] = []
-    embed(text_checkpoint, settings_of(tmp_path), tmp_path / "v.npy", said.append)
+    with heard() as said:
+        embed(text_checkpoint, settings_of(tmp_path), tmp_path / "v.npy")
     assert said[0] == "going on behind the first 24 rows"
     assert sum(seen) == 40 + 8  # the chunk that was stopped, twice; none of the others
     np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), np.load(tmp_path / "whole.npy"))
@@ -127,8 +128,8 @@ def test_chunks_of_another_question_are_not_used(text_checkpoint, texts, tmp_pat
     (tmp_path / "v.npy.parts").mkdir()
     (tmp_path / "v.npy.parts/question.json").write_text(json.dumps({"rows": "others"}))
     np.savez(tmp_path / "v.npy.parts/00000000.npz", row=np.arange(5), embedding=np.zeros((5, 16)))
-    said: list[str] = []
-    embed(text_checkpoint, settings_of(tmp_path), tmp_path / "v.npy", said.append)
+    with heard() as said:
+        embed(text_checkpoint, settings_of(tmp_path), tmp_path / "v.npy")
     assert said[0].endswith("of another question; starting anew")
     assert len(np.load(tmp_path / "v.npy")) == 40
 
@@ -142,9 +143,9 @@ def test_images_get_their_codes(image_checkpoint, tmp_path):
     (folder / "2.png").write_bytes(b"no picture")
     with pytest.raises(SettingsError, match=r"2\.png: not a picture .* or set data\.on_error=skip"):
         embed(image_checkpoint, settings_of(tmp_path, "image", "pictures"), tmp_path / "v.parquet")
-    said: list[str] = []
     settings = settings_of(tmp_path, "image", "pictures", "data.on_error=skip")
-    assert embed(image_checkpoint, settings, tmp_path / "v.parquet", said.append) == (4, 3)
+    with heard() as said:
+        assert embed(image_checkpoint, settings, tmp_path / "v.parquet") == (4, 3)
     assert "pictures skipped, not usable: 1" in said
     table = pq.read_table(tmp_path / "v.parquet")
     rows = table["row"].to_pylist()

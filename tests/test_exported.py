@@ -1,11 +1,13 @@
 """What a fine-tuning leaves behind is what was measured: loaded by the stock classes, it gives the same answers."""
 
 import math
+from logging import WARNING
 
 import numpy as np
 import pytest
 import torch
 from labelled import image_checkpoint, rows_of, text_checkpoint, write_table
+from records import heard
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2Model
 
@@ -64,12 +66,13 @@ def squared_error(folder, settings, checkpoint):
 
 @pytest.mark.parametrize("which", ["encoder", "without_bias"])
 def test_the_figures_of_a_regression_are_those_of_the_exported_model(which, request, tmp_path, corpus_texts):
-    checkpoint, said = request.getfixturevalue(which), []
+    checkpoint = request.getfixturevalue(which)
     source = far_from_zero(corpus_texts[:100], tmp_path)
     settings = settings_of(
         tmp_path / "run", source, "text", "data.task=regression", "train.save_steps=6", "train.save_total_limit=9"
     )  # fmt: skip
-    result = finetune(checkpoint, settings, say=said.append)
+    with heard() as said:
+        result = finetune(checkpoint, settings)
     row = result.metrics["test"]["model"]
     assert row["mse"] == pytest.approx(squared_error(tmp_path / "run", settings, checkpoint), rel=1e-3)
     # Every checkpoint on the way, and the best evaluation, are stock models that give the labels themselves.
@@ -176,7 +179,6 @@ def test_a_model_that_is_no_better_than_one_answer_is_warned_of(tmp_path, encode
         row["label"] = "noun.plant"
     source = write_table(tmp_path / "t.jsonl", rows)
     overrides = ["train.learning_rate=1e-12", "train.max_steps=2"]
-    result = finetune(encoder, settings_of(tmp_path / "run", source, "text", *overrides))
-    assert result.closing[0].startswith(
-        "warning: on the test examples it does no better than one and the same answer"
-    )
+    with heard(WARNING) as said:
+        finetune(encoder, settings_of(tmp_path / "run", source, "text", *overrides))
+    assert said[-1].startswith("warning: on the test examples it does no better than one and the same answer")

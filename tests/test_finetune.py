@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from labelled import image_checkpoint, rows_of, text_checkpoint, write_table
+from records import heard
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification, AutoTokenizer
@@ -54,9 +55,9 @@ def finished(tmp_path_factory, encoder, corpus_texts):
         if kind not in kept:
             source = write_table(work / f"{kind}.jsonl", rows_of(corpus_texts, kind))
             extra = {"pairs": ["data.text_pair_column=other"], "regression": ["data.task=regression"]}
-            said: list[str] = []
             settings = settings_of(work / kind, source, "text", *extra.get(kind, []))
-            kept[kind] = (finetune(encoder, settings, say=said.append), said, source)
+            with heard() as said:
+                kept[kind] = (finetune(encoder, settings), said, source)
         return kept[kind]
 
     return run
@@ -442,9 +443,9 @@ def test_long_texts_are_cut_and_counted(tmp_path, encoder, corpus_texts):
     rows = rows_of(corpus_texts[:60], "single")
     for row in rows[:7]:
         row["text"] = " ".join([row["text"]] * 30)
-    said: list[str] = []
     source = write_table(tmp_path / "t.jsonl", rows)
-    finetune(encoder, settings_of(tmp_path / "run", source, "text", "train.max_steps=1"), say=said.append)
+    with heard() as said:
+        finetune(encoder, settings_of(tmp_path / "run", source, "text", "train.max_steps=1"))
     cut = next(line for line in said if "cut off" in line)
     assert cut.startswith("texts cut off after 64 tokens")
     assert int(cut.rpartition(" ")[2]) == 7

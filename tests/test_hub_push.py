@@ -11,6 +11,7 @@ from huggingface_hub import CommitOperationAdd, HfApi, constants
 from hypothesis import given
 from hypothesis import strategies as st
 from labelled import image_checkpoint, text_checkpoint
+from records import heard
 
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.names import HubName, is_local, parse
@@ -414,8 +415,8 @@ def test_a_repository_that_was_made_anew_is_not_one_that_moved(hub, run):
 
 def test_a_private_repository_stays_private_and_that_is_said(hub, run):
     push(run, NAME)
-    said: list[str] = []
-    push(run, NAME, public=True, say=said.append)
+    with heard() as said:
+        push(run, NAME, public=True)
     assert said == ["tester/small is private and stays so; the settings on its page change that"]
     assert hub.repositories["models", "tester/small"].private
 

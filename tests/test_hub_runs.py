@@ -13,6 +13,7 @@ import pytest
 import yaml
 from hub_server import TOKEN, Fault, regular
 from huggingface_hub import HfApi, parse_eval_result_entries
+from records import heard
 from safetensors.torch import load_file
 
 from textdae.cli.app import app
@@ -49,8 +50,8 @@ def settings(corpus: Path, folder: Path, *more: str) -> PretrainSettings:
 @pytest.fixture
 def run(hub, corpus, tmp_path):
     """A run that pushed as it went."""
-    said: list[str] = []
-    result = pretrain(settings(corpus, tmp_path / "run", *PUSHED), say=said.append)
+    with heard() as said:
+        result = pretrain(settings(corpus, tmp_path / "run", *PUSHED))
     return result, said
 
 
@@ -77,9 +78,9 @@ def test_every_checkpoint_is_a_branch_and_the_result_is_main(hub, run, tmp_path)
 
 @pytest.mark.parametrize("branch", ["step-3", "step-6"])
 def test_a_run_goes_on_from_the_hub_to_the_same_bits(hub, run, corpus, tmp_path, branch):
-    told: list[str] = []
     name = f"hub:tester/run@{branch}"
-    result = pretrain(settings(corpus, tmp_path / "other"), resume=name, say=told.append)
+    with heard() as told:
+        result = pretrain(settings(corpus, tmp_path / "other"), resume=name)
     assert result.fit.cursor.step == 9
     assert any(f"(step {branch[-1]})" in line for line in told)
     for file in ("model.safetensors", "training_state.safetensors"):
@@ -166,17 +167,17 @@ def test_the_same_command_again_goes_on_with_what_it_has(hub, run, corpus, tmp_p
     """As after a preemption: what came from the Hub is behind what was trained since."""
     given = settings(corpus, tmp_path / "other")
     pretrain(given, resume="hub:tester/run@step-3")
-    told: list[str] = []
-    pretrain(given, resume="hub:tester/run@step-3", say=told.append)
+    with heard() as told:
+        pretrain(given, resume="hub:tester/run@step-3")
     assert any("step-00000009 (step 9)" in line for line in told)
     with pytest.raises(SettingsError, match="noise differ from the run in"):
         pretrain(settings(corpus, tmp_path / "other", "noise.rate=0.5"), resume="hub:tester/run@step-3")
 
 
 def test_a_hub_that_fails_stops_no_run_and_is_asked_again_at_the_end(hub, corpus, tmp_path):
-    said: list[str] = []
     hub.faults = [Fault("POST", "/commit/", "status", times=14)]
-    result = pretrain(settings(corpus, tmp_path / "run", *PUSHED), say=said.append)
+    with heard() as said:
+        result = pretrain(settings(corpus, tmp_path / "run", *PUSHED))
     assert result.fit.cursor.step == 9
     assert any("the run goes on, and step-0000000" in line for line in said)
     assert set(hub.repositories["models", "tester/run"].branches) == {"main", "step-3", "step-6", "step-9"}
@@ -188,9 +189,9 @@ def test_a_hub_that_fails_stops_no_run_and_is_asked_again_at_the_end(hub, corpus
 
 
 def test_a_hub_that_is_gone_leaves_the_run_whole_and_the_next_sitting_sends_it(hub, corpus, tmp_path):
-    said: list[str] = []
     hub.faults = [Fault("POST", "/commit/", "refuse", times=10**6)]
-    result = pretrain(settings(corpus, tmp_path / "run", *PUSHED), say=said.append)
+    with heard() as said:
+        result = pretrain(settings(corpus, tmp_path / "run", *PUSHED))
     assert (tmp_path / "run" / "model.safetensors").exists()
     assert re.match(
         "not pushed: .*step-00000006, step-00000009; --resume, or textdae push, ", result.closing[-3]
@@ -215,8 +216,8 @@ def test_a_hub_that_is_away_from_the_start_stops_no_run(hub, corpus, tmp_path, m
         time, "sleep", lambda seconds: sleep(seconds) if seconds < 0.5 else waited.append(seconds)
     )
     hub.faults = [Fault(method, "", "refuse", times=10**6) for method in ("GET", "POST", "PUT")]
-    said: list[str] = []
-    result = pretrain(settings(corpus, tmp_path / "run", *PUSHED), say=said.append)
+    with heard() as said:
+        result = pretrain(settings(corpus, tmp_path / "run", *PUSHED))
     assert any(line.endswith("the run begins all the same") for line in said)
     assert result.fit.cursor.step == 9
     # Of a run of seconds: at its start, and a tenth of it at most for each try.
@@ -228,17 +229,17 @@ def test_a_hub_that_is_away_from_the_start_stops_no_run(hub, corpus, tmp_path, m
 def test_what_waits_too_long_is_given_up_and_said(hub, tmp_path):
     """So that a Hub that stays away does not fill the disk."""
     hub.faults = [Fault("POST", "/api/repos/create", "status", times=10**6)]
-    said: list[str] = []
     (tmp_path / "settings.yaml").write_text("{}")
     (tmp_path / "versions.json").write_text("{}")
-    pushes = Pushes(tmp_path, HubSettings(repo_id="tester/run"), 2, said.append)
-    for step in range(1, 5):
-        folder = tmp_path / "checkpoints" / f"step-{step:08d}"
-        folder.mkdir(parents=True)
-        (folder / "config.json").write_text("{}")
-        pushes.add(folder)
-        while pushes._done < pushes._asked:
-            threading.Event().wait(0.01)
+    pushes = Pushes(tmp_path, HubSettings(repo_id="tester/run"), 2)
+    with heard() as said:
+        for step in range(1, 5):
+            folder = tmp_path / "checkpoints" / f"step-{step:08d}"
+            folder.mkdir(parents=True)
+            (folder / "config.json").write_text("{}")
+            pushes.add(folder)
+            while pushes._done < pushes._asked:
+                threading.Event().wait(0.01)
     assert [line for line in said if "will not" in line] == [
         f"step-0000000{step} will not be pushed: 2 others are waiting since" for step in (1, 2)
     ]
@@ -252,8 +253,8 @@ def test_a_refusal_holds_up_no_other_checkpoint(hub, corpus, tmp_path):
     HfApi().create_repo("tester/run", private=True)
     HfApi().create_branch("tester/run", branch="step-3")
     hub.commit("models", "tester/run", "step-3", {"config.json": regular(b"theirs")})
-    said: list[str] = []
-    result = pretrain(settings(corpus, tmp_path / "run", *PUSHED), say=said.append)
+    with heard() as said:
+        result = pretrain(settings(corpus, tmp_path / "run", *PUSHED))
     assert any("tester/run@step-3 is taken: it holds config.json" in line for line in said)
     assert content(hub, "step-3", "config.json") == b"theirs"
     assert hub.commits_of("tester/run", "step-9") == 1

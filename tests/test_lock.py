@@ -1,16 +1,19 @@
 """Two runs never write into one folder, and a lock never outlives its process."""
 
+import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from labelled import rows_of, text_checkpoint, write_table
+from records import heard
 from test_pretrain import tiny
 
 from textdae.commands.embed import embed
@@ -27,7 +30,7 @@ from textdae.core.settings.runs import EmbedSettings
 HOLD = """
 import os, sys, time; from pathlib import Path
 from textdae.core.lock import sole
-with sole("it", Path(sys.argv[1]), "", print):
+with sole("it", Path(sys.argv[1]), ""):
     if "fork" in sys.argv and not os.fork():
         time.sleep(60)
     print("held", flush=True)
@@ -56,7 +59,7 @@ def _hurry(monkeypatch):
 def test_a_lock_names_its_holder_and_ends_with_it(tmp_path):
     file = tmp_path / ".lock"
     with held(file, "fork") as process:
-        with pytest.raises(SettingsError) as refused, sole("output_dir: x", file, "set another", print):
+        with pytest.raises(SettingsError) as refused, sole("output_dir: x", file, "set another"):
             pass
         said = str(refused.value)
         assert said.startswith(
@@ -66,7 +69,7 @@ def test_a_lock_names_its_holder_and_ends_with_it(tmp_path):
         process.kill()  # not its child, which it forked while it held the lock
         process.wait()
         assert file.exists()
-        with sole("output_dir: x", file, "", print):
+        with sole("output_dir: x", file, ""):
             pass
     assert not file.exists()
 
@@ -75,7 +78,7 @@ def test_a_damaged_note_is_no_traceback(tmp_path):
     file = tmp_path / ".lock"
     with held(file):
         file.write_bytes(b"\xff{")
-        with pytest.raises(SettingsError, match="in use by another process"), sole("x", file, "", print):
+        with pytest.raises(SettingsError, match="in use by another process"), sole("x", file, ""):
             pass
 
 
@@ -85,7 +88,7 @@ def test_whoever_waits_gets_the_lock_and_is_alone_with_it(tmp_path):
     wait = (
         "import sys, time; from pathlib import Path; from textdae.core.lock import turn\n"
         "for _ in range(3):\n"
-        "    with turn(Path(sys.argv[1]), lambda who: None), open(sys.argv[2], 'a') as journal:\n"
+        "    with turn(Path(sys.argv[1]), 'waits'), open(sys.argv[2], 'a') as journal:\n"
         "        for word in ('in', 'out'):\n"
         "            print(word, file=journal, flush=True); time.sleep(0.02)\n"
     )
@@ -95,17 +98,16 @@ def test_whoever_waits_gets_the_lock_and_is_alone_with_it(tmp_path):
 
 
 def test_who_is_waited_for_is_said(tmp_path):
-    file, said = tmp_path / ".lock", list[str]()
-    with held(file) as process:
-
-        def waiting(who: str) -> None:
-            said.append(who)
-            process.kill()
-
-        with turn(file, waiting):
+    file = tmp_path / ".lock"
+    with held(file) as process, heard(logging.WARNING) as said:
+        end = threading.Timer(0.5, process.kill)
+        end.start()
+        with turn(file, "reads the source"):
             pass
-        assert said == [f"process {process.pid} on {socket.gethostname()} since {said[0][-19:]}"]
-    assert abs(time.mktime(time.strptime(said[0][-19:], "%Y-%m-%d %H:%M:%S")) - time.time()) < 60
+    (line,) = said
+    start, _, since = line.removesuffix(", which reads the source").rpartition(" since ")
+    assert start == f"waiting for process {process.pid} on {socket.gethostname()}"
+    assert abs(time.mktime(time.strptime(since, "%Y-%m-%d %H:%M:%S")) - time.time()) < 60
 
 
 def test_every_command_that_writes_a_result_is_refused_while_another_does(tmp_path, wordpiece, corpus_texts):

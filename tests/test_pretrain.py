@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from records import heard
 from safetensors.torch import load_file
 
 from textdae.commands.evaluate import evaluate_checkpoint
@@ -53,8 +54,8 @@ def corpus(tmp_path_factory, corpus_texts) -> Path:
 @pytest.fixture(scope="module")
 def run(corpus):
     """A finished run: its result and what it said."""
-    said: list[str] = []
-    return pretrain(tiny(corpus, corpus.parent / "run"), say=said.append), said
+    with heard() as said:
+        return pretrain(tiny(corpus, corpus.parent / "run")), said
 
 
 def test_it_learns_something_and_says_so(run):
@@ -289,9 +290,9 @@ def test_the_old_convention_is_said_wherever_its_figures_are(run, corpus):
     assert said in result.metrics["asked"]
     assert said in (result.output_dir / "README.md").read_text()
     words = [f"data.source={corpus}", "data.held_out=0.1", "data.block_size=32", *words[:1]]
-    said_too: list[str] = []
     settings = load(EvaluateRunSettings, None, words)
-    found = evaluate_checkpoint(str(result.output_dir), settings, say=said_too.append)
+    with heard() as said_too:
+        found = evaluate_checkpoint(str(result.output_dir), settings)
     assert said in found["levels"]["as set"]["asked"]
     assert f"the baselines learn from the other examples of {corpus}" in said_too[-1]
 

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 from labelled import image_checkpoint, rows_of, text_checkpoint, write_table
+from records import heard
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -42,8 +43,9 @@ def _rough_intervals():
 def probed(tmp_path_factory, encoder, table):
     folder = tmp_path_factory.mktemp("probe")
     given = [f"data.source={table}", f"data.cache_dir={folder / 'cache'}", "precision=fp32", "modality=text"]
-    settings, said = load(ProbeSettings, None, given), []
-    return probe(encoder, settings, said.append), settings, said
+    settings = load(ProbeSettings, None, given)
+    with heard() as said:
+        return probe(encoder, settings), settings, said
 
 
 def test_the_baseline_is_what_scikit_learn_makes_of_it(probed, encoder):
@@ -127,8 +129,8 @@ def curve_settings(folder, table, *overrides):
 @pytest.fixture(scope="module")
 def curve(tmp_path_factory, encoder, table):
     folder = tmp_path_factory.mktemp("curve") / "run"
-    said: list[str] = []
-    return label_curve(encoder, curve_settings(folder, table), said.append), folder, said
+    with heard() as said:
+        return label_curve(encoder, curve_settings(folder, table)), folder, said
 
 
 def test_every_line_has_every_point_and_its_interval(curve):
@@ -184,8 +186,8 @@ def test_a_stopped_curve_goes_on_where_it_was(encoder, table, tmp_path, monkeypa
         label_curve(encoder, curve_settings(folder, table, *quick))
     assert len(list((folder / "cells").glob("*.json"))) == 3
     monkeypatch.setattr(module, "measure", real)
-    said: list[str] = []
-    assert label_curve(encoder, curve_settings(folder, table, *quick), said.append) == whole
+    with heard() as said:
+        assert label_curve(encoder, curve_settings(folder, table, *quick)) == whole
     assert any(line.startswith("3 of 6") for line in said)
 
 
@@ -213,9 +215,9 @@ def test_a_class_that_only_choices_are_made_on_is_no_class(encoder, tmp_path, co
 def test_as_many_labels_as_there_are_is_all(encoder, table, tmp_path):
     work = labelled_task("text", encoder, curve_settings(tmp_path / "run", table).data)
     every = len(work.corpus.train) + len(work.corpus.held_out)
-    said: list[str] = []
     settings = curve_settings(tmp_path / "run", table, f"labels=[{every},{10 * every}]", "lines=[baselines]")
-    assert {p.labels for p in label_curve(encoder, settings, said.append)} == {every}
+    with heard() as said:
+        assert {p.labels for p in label_curve(encoder, settings)} == {every}
     assert any("that is the last point" in line for line in said)
 
 

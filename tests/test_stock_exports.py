@@ -7,6 +7,7 @@ import stat
 import pytest
 import torch
 from labelled import rows_of, text_checkpoint, write_table
+from records import heard
 from transformers import (
     AutoTokenizer,
     BertConfig,
@@ -43,11 +44,12 @@ def runs(tmp_path_factory, corpus_texts):
     folder = tmp_path_factory.mktemp("runs")
     (folder / "a.txt").write_text("\n\n".join(corpus_texts))
     source = write_table(folder / "t.jsonl", rows_of(corpus_texts[:80], "single"))
-    cache, said = f"data.cache_dir={folder / 'cache'}", []
+    cache = f"data.cache_dir={folder / 'cache'}"
     before = os.umask(0o027)
     try:
         given = [f"data.source={folder / 'a.txt'}", cache, f"output_dir={folder / 'run'}", *SMALL]
-        result = pretrain(load(PretrainSettings, None, given), say=said.append)
+        with heard() as said:
+            result = pretrain(load(PretrainSettings, None, given))
         given = ["modality=text", f"data.source={source}", cache, f"output_dir={folder / 'tuned'}", "train.max_steps=2",
                  "train.precision=fp32", "train.compile=never", "data.max_length=16"]  # fmt: skip
         finetune(str(folder / "run"), load(FinetuneSettings, None, given))
@@ -106,20 +108,20 @@ def test_a_checkpoint_without_a_head_gets_a_fresh_one_and_it_is_said(tmp_path, w
         tmp_path / "bert"
     )
     save_tokenizer(wordpiece, tmp_path / "bert")
-    said = []
     given = [f"data.source={runs[0] / 'a.txt'}", f"data.cache_dir={tmp_path / 'cache'}", "data.block_size=64", "train.max_steps=1",
              "train.precision=fp32", "train.compile=never"]  # fmt: skip
     start = [f"model.from_pretrained={tmp_path / 'bert'}", f"output_dir={tmp_path / 'run'}"]
-    pretrain(load(PretrainSettings, None, [*given, *start]), say=said.append)
+    with heard() as said:
+        pretrain(load(PretrainSettings, None, [*given, *start]))
     (line,) = [line for line in said if "begin at random" in line]
     assert line.startswith("bert has no head for masks: ")
     assert "begin at random" in (tmp_path / "run/README.md").read_text()
     # Asked as it is it would give back chance.
     with pytest.raises(SettingsError, match="its weights lack cls"):
         load_text(str(tmp_path / "bert"))
-    said.clear()
     start = [f"model.from_pretrained={tmp_path / 'run'}", f"output_dir={tmp_path / 'again'}"]
-    pretrain(load(PretrainSettings, None, [*given, *start]), say=said.append)
+    with heard() as said:
+        pretrain(load(PretrainSettings, None, [*given, *start]))
     assert not [line for line in said if "begin at random" in line]
 
 

@@ -99,7 +99,7 @@ def test_damage_is_found_said_and_passed_over(tmp_path, damage, name):
     harm, message = DAMAGE[damage]
     harm(bad / name)
     said: list[str] = []
-    assert checkpoint.last_whole(tmp_path, said.append) == good
+    assert checkpoint.last_whole(tmp_path, said) == good
     assert len(said) == 1
     assert name in said[0]
     assert message in said[0]
@@ -112,7 +112,7 @@ def test_a_bad_manifest_is_a_fault_and_no_traceback(tmp_path, content):
     path = save(tmp_path, 5)
     (path / "manifest.json").write_bytes(content)
     assert checkpoint.fault(path) is not None
-    assert checkpoint.last_whole(tmp_path, lambda line: None) is None
+    assert checkpoint.last_whole(tmp_path) is None
 
 
 def test_old_checkpoints_go_only_once_the_new_one_is_whole(tmp_path, monkeypatch):
@@ -129,7 +129,7 @@ def test_a_resume_past_damaged_checkpoints_keeps_what_it_writes(tmp_path):
     damaged_twice(tmp_path)
     new = save(tmp_path, 12, limit=2)
     assert checkpoint.checkpoints(tmp_path) == [tmp_path / "step-00000010", new]  # the damaged ones went
-    assert checkpoint.last_whole(tmp_path, lambda line: None) == new
+    assert checkpoint.last_whole(tmp_path) == new
 
 
 def test_what_was_written_later_outlives_a_higher_step(tmp_path):
@@ -164,7 +164,7 @@ def test_killed_while_old_checkpoints_are_removed_the_new_one_is_left(tmp_path, 
     command = [sys.executable, "-c", KILLED_WHILE_REMOVING, str(Path(__file__).parent), str(tmp_path)]
     done = subprocess.run([*command, str(moment)], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert checkpoint.last_whole(tmp_path, lambda line: None) == tmp_path / "step-00000012"
+    assert checkpoint.last_whole(tmp_path) == tmp_path / "step-00000012"
 
 
 def test_a_half_written_one_is_not_there(tmp_path):
@@ -200,7 +200,7 @@ def test_a_full_disk_costs_nothing_that_was_there(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
     assert done.stdout.count("could not be written") == 2
     assert done.stdout.count("earlier checkpoints are untouched") == 2
-    assert checkpoint.last_whole(tmp_path, print) == good
+    assert checkpoint.last_whole(tmp_path) == good
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

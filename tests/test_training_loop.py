@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 import signals
 import torch
+from records import heard
 from safetensors.torch import load_file
 from signals import GaussianNoise, SignalDenoiser, Sines
 
@@ -52,7 +53,7 @@ def train(
     torch.manual_seed(1)
     denoiser = build(dropout=dropout)
     folder.mkdir(exist_ok=True)
-    last = checkpoint.last_whole(folder / "checkpoints", print) if resume else None
+    last = checkpoint.last_whole(folder / "checkpoints") if resume else None
     settings = TrainSettings(**{**SETTINGS, **changes})
     noise = noise or GaussianNoise(0.3, scored=0.5)
     trainer = Trainer(denoiser, Sines(size), noise, settings, folder, resume_from=last, evaluate=evaluate)
@@ -207,7 +208,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_try(bad, tmp_
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_such_a_step_may_be_left_out_and_is_counted(bad, tmp_path, capsys):
+def test_such_a_step_may_be_left_out_and_is_counted(bad, tmp_path, caplog):
     build = partial(Broken, [2, 5, 9], **BAD[bad])
     _, result = train(tmp_path, build=build, on_nonfinite="skip", save_steps=1, save_total_limit=20)
     after = [
@@ -221,7 +222,7 @@ def test_such_a_step_may_be_left_out_and_is_counted(bad, tmp_path, capsys):
     assert [number + 1 for number, nothing in enumerate(nothing_happened) if nothing] == [2, 5, 9]
     assert result.cursor.step == 12
     assert result.cursor.skipped == 3
-    assert "steps left out, their loss or gradient not being finite: 3" in capsys.readouterr().out
+    assert "steps left out, their loss or gradient not being finite: 3" in caplog.messages
     entries = read_log(tmp_path / "log.jsonl")
     assert [entry.get("skipped", 0) for entry in entries] == [0, 0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3]
     assert [number + 1 for number, entry in enumerate(entries) if "loss" not in entry] == [3, 6, 10]
@@ -325,18 +326,18 @@ SPLITS = {
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_a_resumed_run_keeps_the_examples_of_a_step(tmp_path, split, capsys):
+def test_a_resumed_run_keeps_the_examples_of_a_step(tmp_path, split):
     options = {"num_train_epochs": 2, "noise": GaussianNoise(0.3), "lr_scheduler_type": "constant"}
     whole, end, shown = seen_in(tmp_path / "whole", max_steps=None, **options)
     train(tmp_path / "parted", max_steps=4, **options)
-    capsys.readouterr()
-    parted, result, later = seen_in(
-        tmp_path / "parted", resume=True, max_steps=None, **options, **SPLITS[split]
-    )
+    with heard() as lines:
+        parted, result, later = seen_in(
+            tmp_path / "parted", resume=True, max_steps=None, **options, **SPLITS[split]
+        )
     assert result.cursor[:2] == end.cursor[:2] == (13, 100)
     assert later == {number: shown[number] for number in range(4, 13)}
     torch.testing.assert_close(weights(whole), weights(parted), rtol=0, atol=1e-6)
-    said = [line for line in capsys.readouterr().out.splitlines() if "global_batch_size" in line]
+    said = [line for line in lines if "global_batch_size" in line]
     assert len(said) == 1
     assert "8 examples a step" in said[0]
     assert ("filled up" in said[0]) == (split == "does not divide")
@@ -400,7 +401,7 @@ def test_whatever_ends_a_run_is_saved_first(tmp_path, name):
 
     _, result = train(tmp_path, evaluate=stop, eval_steps=5)
     assert (result.cursor.step, result.stopped_by) == (6, number)
-    assert checkpoint.last_whole(tmp_path / "checkpoints", print).name == "step-00000006"
+    assert checkpoint.last_whole(tmp_path / "checkpoints").name == "step-00000006"
 
 
 def test_ctrl_c_that_a_launcher_sends_once_more_is_one(tmp_path):

@@ -157,7 +157,7 @@ def test_a_large_model_for_few_pictures_is_told_of(tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit) as stop:
         main()
     assert not stop.value.code
-    assert ("training examples are few for" in capsys.readouterr().out) is told
+    assert ("training examples are few for" in capsys.readouterr().err) is told
 
 
 STEPS = """

@@ -1,5 +1,6 @@
 """What the commands share: the application, how their words are read, how a result is printed."""
 
+import logging
 import os
 import sys
 import threading
@@ -13,14 +14,15 @@ from typer.core import TyperGroup
 from textdae.core.errors import Interrupted, SettingsError, TextdaeError, memory_refused, panics_refused
 from textdae.core.escape import Screen, for_terminal
 from textdae.core.interrupts import interruptible
+from textdae.core.logs import LOGGER, set_level, terminal_logging
 
 
 class Commands(TyperGroup):
-    """The commands, each of which a signal ends with one line; typer itself would end it without a word."""
+    """The commands, each of which shows its log records, and which a signal ends with one line."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
-        with interruptible():
+        with interruptible(), terminal_logging():
             return super().invoke(ctx)
 
 
@@ -88,12 +90,24 @@ def end(result: Any, command: list[str], table: str) -> None:
         typer.echo(line)
 
 
-def quiet() -> None:
-    """Silence the progress bars that transformers draws over every file it reads or writes."""
-    from transformers.utils import logging
+@app.callback()
+def _switches(
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print results and warnings only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Print details too.")] = False,
+) -> None:
+    if quiet and verbose:
+        raise SettingsError("--quiet and --verbose exclude each other")
+    if quiet or verbose:
+        set_level("WARNING" if quiet else "DEBUG")
 
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+
+def hush_transformers() -> None:
+    """Silence the progress bars that transformers draws over every file, and its warnings unless details are wanted."""
+    from transformers.utils import logging as of_transformers
+
+    of_transformers.disable_progress_bar()
+    if not LOGGER.isEnabledFor(logging.DEBUG):
+        of_transformers.set_verbosity_error()
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from textdae.cli.app import app, quiet
+from textdae.cli.app import app, hush_transformers
 
 if TYPE_CHECKING:
     from textdae.core.finding import Finding
@@ -24,7 +24,7 @@ def doctor(
     from textdae.doctor.golden import check_loss
     from textdae.doctor.machine import check_machine
 
-    quiet()
+    hush_transformers()
     findings = chain(check_machine(), check_checkpoint(checkpoint) if checkpoint else ())
     good = [_told(finding) for finding in findings]
     if not quick:

@@ -5,7 +5,17 @@ import os
 
 import typer
 
-from textdae.cli.app import Checkpoint, Overwrite, Resume, Words, app, end, exclude_each_other, quiet, split
+from textdae.cli.app import (
+    Checkpoint,
+    Overwrite,
+    Resume,
+    Words,
+    app,
+    end,
+    exclude_each_other,
+    hush_transformers,
+    split,
+)
 from textdae.core.errors import SettingsError
 from textdae.hub.locate import modality_of
 
@@ -24,8 +34,8 @@ def finetune(
     _need_downstream()
     from textdae.commands.finetune import finetune as run
 
-    quiet()
-    result = run(checkpoint, settings, resume, overwrite, typer.echo)
+    hush_transformers()
+    result = run(checkpoint, settings, resume, overwrite)
     end(result, ["finetune", checkpoint, *(words or [])], "test")
 
 
@@ -43,9 +53,9 @@ def probe(checkpoint: Checkpoint, words: Words = None) -> None:
     from textdae.commands.run import check_writable
     from textdae.report.scores import print_table
 
-    quiet()
+    hush_transformers()
     check_writable(settings.output_dir)
-    found = run(checkpoint, settings, typer.echo)
+    found = run(checkpoint, settings)
     for table in ("encoder", "baselines"):
         typer.echo(f"\n{print_table(found[table])}")
     output = settings.output_dir
@@ -65,8 +75,8 @@ def label_curve(checkpoint: Checkpoint, words: Words = None) -> None:
     _need_downstream()
     from textdae.commands.label_curve import label_curve as run
 
-    quiet()
-    run(checkpoint, settings, typer.echo)
+    hush_transformers()
+    run(checkpoint, settings)
     output = settings.output_dir
     typer.echo(f"written: {output / 'curve.png'}, {output / 'curve.csv'}")
 

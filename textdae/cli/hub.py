@@ -62,7 +62,7 @@ def push(
         return
     from textdae.hub.push import push as run
 
-    done = run(path, name, public=public, force=force, training_state=training_state, say=typer.echo)
+    done = run(path, name, public=public, force=force, training_state=training_state)
     if done.files:
         typer.echo(f"{done.url}: {done.files} files, {done.bytes:,} bytes, commit {done.name.revision}")
     else:

@@ -1,6 +1,7 @@
 """The commands around a denoiser: pretrain, evaluate, denoise, embed, demo."""
 
 import json
+import logging
 import math
 from inspect import signature
 from pathlib import Path
@@ -8,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from textdae.cli.app import Checkpoint, Overwrite, Resume, Words, app, end, exclude_each_other, quiet, split
+from textdae.cli.app import (
+    Checkpoint,
+    Overwrite,
+    Resume,
+    Words,
+    app,
+    end,
+    exclude_each_other,
+    hush_transformers,
+    split,
+)
 from textdae.core.errors import SettingsError
 from textdae.core.names import PREFIX, is_local
 from textdae.core.registry import modality
@@ -16,6 +27,8 @@ from textdae.hub.locate import folder_of, modality_of
 
 if TYPE_CHECKING:
     from textdae.core.settings.runs import PretrainSettings
+
+logger = logging.getLogger(__name__)
 
 
 @app.command()
@@ -33,12 +46,14 @@ def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite =
         )
     base = settings_on_hub(from_hub[0], training_state=True) if from_hub else {}
     if base:
-        typer.echo(f"the settings are those of {from_hub[0]}; where its data was a file, say data.source=...")
+        logger.info(
+            f"the settings are those of {from_hub[0]}; where its data was a file, say data.source=..."
+        )
     settings = load(PretrainSettings, *split(given), base)
     from textdae.commands.pretrain import pretrain as run
 
-    quiet()
-    result = run(settings, from_hub[0] if from_hub else resume, overwrite, typer.echo)
+    hush_transformers()
+    result = run(settings, from_hub[0] if from_hub else resume, overwrite)
     words = [str(settings.output_dir / "settings.yaml")] if from_hub else given
     end(result, ["pretrain", *words], "held_out")
 
@@ -104,8 +119,8 @@ def evaluate(
     from textdae.report.plots import level_sweep
     from textdae.report.scores import is_in_decibels, print_table
 
-    quiet()
-    results = evaluate_checkpoint(checkpoint, settings, turned, typer.echo)
+    hush_transformers()
+    results = evaluate_checkpoint(checkpoint, settings, turned)
     for level, result in results["levels"].items():
         at = "noise as set" if level == "as set" else f"level {level}"
         typer.echo(f"\n{at}, {result['scored']:,} positions scored")
@@ -174,7 +189,7 @@ def denoise(
     for name in options:
         if name not in signature(denoise_lines).parameters:
             raise SettingsError(f"denoise: --{name} means nothing for modality {kind}; leave it out")
-    quiet()
+    hush_transformers()
     for line in denoise_lines(checkpoint, what, output, **options):
         typer.echo(line)
 
@@ -203,8 +218,8 @@ def embed(
 
     from textdae.commands.embed import embed
 
-    quiet()
-    count, width = embed(checkpoint, settings, output, typer.echo)
+    hush_transformers()
+    count, width = embed(checkpoint, settings, output)
     typer.echo(f"{output}: {count:,} vectors of {width} numbers")
 
 
@@ -230,7 +245,7 @@ def demo(
 
     chosen = import_module(f"textdae.demos.{name.replace('-', '_')}")
     settings = load(chosen.SETTINGS, path, overrides, chosen.BASE)
-    quiet()
+    hush_transformers()
     typer.echo("")
-    for line in chosen.run(settings, typer.echo):
+    for line in chosen.run(settings):
         typer.echo(line)

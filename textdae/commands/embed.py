@@ -5,8 +5,9 @@ last chunk. Then the chunks become one `.npy` (n, D) or one Parquet file with th
 """
 
 import json
+import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,19 @@ import numpy as np
 
 from textdae.core.errors import SettingsError, TextdaeError, reason
 from textdae.core.lock import sole
+from textdae.core.logs import cautions, log_notes
 from textdae.core.progress import Progress
 from textdae.core.registry import modality
 from textdae.core.settings.runs import EmbedSettings
 from textdae.downstream.encoder import Rows, StockEncoder
 from textdae.hub.locate import weights_of
 
+logger = logging.getLogger(__name__)
+
 CHUNK = 4096
 
 
-def embed(
-    checkpoint: str, settings: EmbedSettings, output: Path, say: Callable[[str], None] = lambda line: None
-) -> tuple[int, int]:
+def embed(checkpoint: str, settings: EmbedSettings, output: Path) -> tuple[int, int]:
     """Embed every example of `settings.data.source` into `output`; return how many there are, and D.
 
     Raises:
@@ -41,12 +43,11 @@ def embed(
     asked = {"rows": rows.fingerprint, "checkpoint": weights_of(checkpoint), "how": _how(settings)}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with sole(f"embed: -o {output}", output.with_name(f".{output.name}.lock"), "give another -o", say):
-            count, width = _write(encoder, rows, asked, settings, output, say)
+        with sole(f"embed: -o {output}", output.with_name(f".{output.name}.lock"), "give another -o"):
+            count, width = _write(encoder, rows, asked, settings, output)
     except OSError as error:
         raise TextdaeError(f"{output}: cannot be written: {reason(error)}; run it again to go on") from error
-    for what, number in (rows.notes() + encoder.notes).items():
-        say(f"{what}: {number:,}")
+    log_notes(logger, cautions(rows.notes() + encoder.notes))
     return count, width
 
 
@@ -56,11 +57,10 @@ def _write(
     asked: dict[str, Any],
     settings: EmbedSettings,
     output: Path,
-    say: Callable[[str], None],
 ) -> tuple[int, int]:
     """Write the vectors; return how many there are, and D."""
     parts = output.with_name(f"{output.name}.parts")
-    done = _resume(parts, asked, say)
+    done = _resume(parts, asked)
     begin = sum(done)
     waiting = islice(rows.read(), begin, None)
     with Progress("embedding", unit="rows", done=begin) as bar:
@@ -82,7 +82,7 @@ def _how(settings: EmbedSettings) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude={"data"})
 
 
-def _resume(parts: Path, asked: dict[str, Any], say: Callable[[str], None]) -> list[int]:
+def _resume(parts: Path, asked: dict[str, Any]) -> list[int]:
     """The sizes of the chunks that are there already, in the folder of this very question."""
     question = json.loads(json.dumps(asked))
     stamp = parts / "question.json"
@@ -92,10 +92,10 @@ def _resume(parts: Path, asked: dict[str, Any], say: Callable[[str], None]) -> l
             with np.load(path) as chunk:
                 sizes.append(len(chunk["row"]))
         if sizes:
-            say(f"going on behind the first {sum(sizes):,} rows")
+            logger.info(f"going on behind the first {sum(sizes):,} rows")
         return sizes
     if parts.exists():
-        say(f"{parts}: of another question; starting anew")
+        logger.warning(f"{parts}: of another question; starting anew")
         shutil.rmtree(parts)
     parts.mkdir(parents=True)
     stamp.write_text(json.dumps(question))

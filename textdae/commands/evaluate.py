@@ -1,15 +1,19 @@
 """`textdae evaluate`: how good a checkpoint is on a corpus, with frozen noise, beside its baselines."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from textdae.core.errors import memory_refused
+from textdae.core.logs import log_notes
 from textdae.core.registry import modality
 from textdae.core.settings.runs import EvaluateRunSettings
 from textdae.report.scores import score_table
 from textdae.training.hardware import autocast_dtype, choose_device
+
+logger = logging.getLogger(__name__)
 
 
 @memory_refused("set a smaller evaluate.batch_size")
@@ -17,7 +21,6 @@ def evaluate_checkpoint(
     checkpoint: str,
     settings: EvaluateRunSettings,
     levels: Sequence[float] = (),
-    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Score a checkpoint on the held-out examples of a corpus; the baselines count on its other examples.
 
@@ -32,14 +35,13 @@ def evaluate_checkpoint(
     Raises:
         SettingsError: the checkpoint or the corpus cannot be used.
     """
-    task = modality(settings.modality).part("task").of_checkpoint(checkpoint, settings, say)
-    for note in task.notes:
-        say(note)
+    task = modality(settings.modality).part("task").of_checkpoint(checkpoint, settings)
+    log_notes(logger, task.notes)
     device = choose_device()
     task.denoiser.to(device)
     dtype = autocast_dtype(settings.precision, device)
     counted = f"the baselines learn from the other examples of {settings.data.source}, whatever the checkpoint was trained on"
-    say(counted)
+    logger.info(counted)
     results: dict[str, Any] = {"data": task.notes[0], "baselines": counted, "levels": {}}
     dials: Sequence[float | None] = levels or [None]
     for level in dials:

@@ -6,7 +6,7 @@ test examples, which nothing was chosen on.
 
 import csv
 import json
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 from textdae.commands.run import Run, hardware, writing
 from textdae.core.errors import SettingsError
 from textdae.core.escape import for_csv
+from textdae.core.logs import log_notes
 from textdae.core.names import public
 from textdae.core.settings.downstream import FinetuneSettings, FinetuneTrainSettings
 from textdae.downstream.best import SCORE, Best
@@ -40,6 +41,8 @@ from textdae.training.processes import from_process, together
 from textdae.training.resuming import share
 from textdae.training.sharding import gather_weights
 from textdae.training.step_plan import StepPlan
+
+logger = logging.getLogger(__name__)
 
 _LEAST_STEPS, _EPOCHS = 200, 5
 
@@ -76,7 +79,6 @@ def finetune(
     settings: FinetuneSettings,
     resume: bool = False,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda line: None,
 ) -> FinetuneResult:
     """Fine-tune a checkpoint into a stock classifier.
 
@@ -84,13 +86,12 @@ def finetune(
         checkpoint: folder or Hub id of a pretrained encoder.
         resume: go on from the last whole checkpoint in `output_dir`, or start where there is none.
         overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
-        say: called with a line for people now and then, on the first process only.
 
     Raises:
         SettingsError: the settings, the checkpoint or the examples cannot be used.
         TextdaeError: training could not go on.
     """
-    with Run(settings, resume, overwrite, say) as run:
+    with Run(settings, resume, overwrite) as run:
         return _finetune(run, run.pin(checkpoint))
 
 
@@ -106,16 +107,15 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         raise SettingsError(f"metric_for_best_model: a {schema.kind} task has {known}; got {main!r}")
     classifier = work.classifier(corpus.train.labels, settings.train.seed, settings.from_scratch)
     examples = {side: work.batches(getattr(corpus, side)) for side in ("train", "held_out", "test")}
-    for line in corpus.notes:
-        run.say(line)
+    log_notes(logger, corpus.notes)
     if not classifier.can_shift:
-        run.say(
+        logger.warning(
             f"the head of {type(classifier.model).__name__} has no bias: labels are scaled, but keep their mean of "
             f"{corpus.train.labels.mean():.3g}; where that is far from 0, subtracting it first is learnt better"
         )
     architecture = type(classifier.model).__name__
     parameters = sum(parameter.numel() for parameter in classifier.parameters())
-    run.say(
+    logger.info(
         f"{architecture}: {parameters / 1e6:.2f} M parameters"
         + (", from scratch" if settings.from_scratch else "")
     )
@@ -217,8 +217,8 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
     if schema.kind == "single_label_classification":
         pictures.append("confusion.png")
     speed = round(fit.examples_per_second)
+    _warn_if_no_better(schema, metrics)
     closing = [
-        *_no_better(schema, metrics),
         f"{fit.cursor.step:,} steps in {fit.cursor.seconds / 60:.1f} min"
         + (f", {speed:,} examples/s; {which}" if speed else f"; {which}"),
         f"model, card and pictures: {folder} ({', '.join(pictures)})",
@@ -227,18 +227,17 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
     return FinetuneResult(folder, fit, metrics, closing)
 
 
-def _no_better(schema: LabelSchema, metrics: dict[str, Any]) -> list[str]:
-    """A warning where one and the same answer to everything does as well."""
+def _warn_if_no_better(schema: LabelSchema, metrics: dict[str, Any]) -> None:
+    """Warn where one and the same answer to everything does as well."""
     if not metrics:
-        return []
+        return
     name = measures_of(schema.kind)[0]
     ours, constant_one = (metrics["test"][row][name] for row in ("model", "baseline: majority"))
-    if is_better(name, ours, constant_one):
-        return []
-    return [
-        f"warning: on the test examples it does no better than one and the same answer to all of them ({name} {ours:.3f}, "
-        f"the baseline {constant_one:.3f}); train longer, at another train.learning_rate, or on more labels"
-    ]
+    if not is_better(name, ours, constant_one):
+        logger.warning(
+            f"warning: on the test examples it does no better than one and the same answer to all of them ({name} {ours:.3f}, "
+            f"the baseline {constant_one:.3f}); train longer, at another train.learning_rate, or on more labels"
+        )
 
 
 def _report(

@@ -6,6 +6,7 @@ as it is measured, so that a stopped run goes on.
 """
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from textdae.commands.finetune import with_length
 from textdae.commands.run import sole_run
 from textdae.core.errors import Interrupted, SettingsError
 from textdae.core.examples import Examples
+from textdae.core.logs import log_notes
 from textdae.core.progress import Progress
 from textdae.core.settings.downstream import LabelCurveSettings
 from textdae.downstream.draws import folds, stratified
@@ -42,6 +44,8 @@ from textdae.training.evaluation import subsample
 from textdae.training.loop import Trainer
 from textdae.training.step_plan import StepPlan
 
+logger = logging.getLogger(__name__)
+
 _SIZES = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 _FOLDS = 5
 _MOST_TO_CHOOSE = 1000
@@ -61,34 +65,31 @@ class Cell(NamedTuple):
         return f"{self.line.replace(' ', '-')}.{self.labels}.{self.draw}.json"
 
 
-def label_curve(
-    checkpoint: str, settings: LabelCurveSettings, say: Callable[[str], None] = lambda line: None
-) -> Curve:
+def label_curve(checkpoint: str, settings: LabelCurveSettings) -> Curve:
     """Measure every point of the curve, write `curve.csv`, `curve.json` and `curve.png`.
 
     Raises:
         SettingsError: the checkpoint or the examples cannot be used, or the output folder holds another curve or is
             in use.
     """
-    with sole_run(settings.output_dir, say):
-        return _label_curve(checkpoint, settings, say)
+    with sole_run(settings.output_dir):
+        return _label_curve(checkpoint, settings)
 
 
-def _label_curve(checkpoint: str, settings: LabelCurveSettings, say: Callable[[str], None]) -> Curve:
+def _label_curve(checkpoint: str, settings: LabelCurveSettings) -> Curve:
     folder = settings.output_dir
     work = labelled_task(settings.modality, checkpoint, settings.data)
     corpus = work.corpus
-    for line in corpus.notes:
-        say(line)
+    log_notes(logger, corpus.notes)
     indices = subsample(len(corpus.test), settings.max_test_examples).numpy()
     test = corpus.test.take(indices)
     if len(test) < len(corpus.test):
-        say(f"figures are taken on {len(test):,} of the test examples")
+        logger.info(f"figures are taken on {len(test):,} of the test examples")
     pool = _pool(work)
     if settings.labels:
         sizes = sorted({len(pool) if size == "all" else min(size, len(pool)) for size in settings.labels})
         if any(size != "all" and size > len(pool) for size in settings.labels):
-            say(f"there are {len(pool):,} labelled examples to learn from; that is the last point")
+            logger.warning(f"there are {len(pool):,} labelled examples to learn from; that is the last point")
     else:
         sizes = [*(size for size in _SIZES if size < len(pool)), len(pool)]
     lines = _lines(work, settings)
@@ -102,7 +103,7 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings, say: Callable[[s
     (folder / "cells").mkdir(exist_ok=True)
     missing = [cell for cell in cells if not (folder / "cells" / cell.file).exists()]
     if len(missing) < len(cells):
-        say(f"{len(cells) - len(missing):,} of {len(cells):,} points are there already")
+        logger.info(f"{len(cells) - len(missing):,} of {len(cells):,} points are there already")
     main = measures_of(corpus.schema.kind)[0]
     with Progress("measuring", len(missing), "points") as progress:
         for cell in progress.over(missing):
@@ -119,7 +120,7 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings, say: Callable[[s
             if progress.is_bar:
                 progress.note(point)
             else:  # a line a point, so that a log has them all
-                say(point)
+                logger.info(point)
     curve = _gather(cells, folder / "cells", measures_of(corpus.schema.kind)[:2])
     pretrained = [line for line in lines if line in ("fine-tuned", "probe")]
     baselines = [line for line in lines if line not in (*pretrained, "from scratch", "random encoder")]
@@ -127,7 +128,7 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings, say: Callable[[s
     write_csv(curve, folder / "curve.csv")
     label_curve_picture(curve, sentence, folder / "curve.png")
     (folder / "curve.json").write_text(json.dumps({"sentence": sentence, "labels": sizes}, indent=1))
-    say(sentence)
+    logger.info(sentence)
     return curve
 
 

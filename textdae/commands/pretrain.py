@@ -1,7 +1,7 @@
 """One pretraining run, from settings to a stock checkpoint with its report."""
 
 import json
-from collections.abc import Callable
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from textdae.commands.run import Run, hardware, writing
+from textdae.core.logs import log_notes
 from textdae.core.registry import modality
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.task import Task
@@ -21,6 +22,8 @@ from textdae.training.loop import FitResult, Trainer
 from textdae.training.memory import model_check
 from textdae.training.processes import together
 from textdae.training.sharding import gather_weights
+
+logger = logging.getLogger(__name__)
 
 _LARGE, _FEW = 100_000_000, 1000
 """Parameters of a model, and examples to train it on: beyond the one and below the other it is told of."""
@@ -43,7 +46,6 @@ def pretrain(
     settings: PretrainSettings,
     resume: bool | str = False,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda line: None,
 ) -> PretrainResult:
     """Pretrain a denoiser.
 
@@ -51,13 +53,12 @@ def pretrain(
         resume: go on from the last whole checkpoint in `output_dir`, or start where there is none; or from one on the
             Hub, `hub:OWNER/NAME@REVISION`.
         overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
-        say: called with a line for people now and then, on the first process only.
 
     Raises:
         SettingsError: the settings or the corpus cannot be used.
         TextdaeError: training could not go on.
     """
-    with Run(settings, resume, overwrite, say) as run:
+    with Run(settings, resume, overwrite) as run:
         return _pretrain(run)
 
 
@@ -65,14 +66,13 @@ def _pretrain(run: Run) -> PretrainResult:
     settings, accelerator, folder, is_main = run.settings, run.accelerator, run.folder, run.is_main
     fits = model_check(accelerator)
     task = run.prepared(lambda: modality(settings.modality).part("task").of_settings(settings, fits))
-    for note in task.notes:
-        run.say(note)
+    log_notes(logger, task.notes)
     denoiser = task.denoiser
     architecture = type(denoiser.model).__name__
     parameters = sum(parameter.numel() for parameter in denoiser.parameters())
-    run.say(f"{architecture}: {parameters / 1e6:.2f} M parameters")
+    logger.info(f"{architecture}: {parameters / 1e6:.2f} M parameters")
     if parameters > _LARGE and len(task.train) < _FEW:
-        run.say(
+        logger.warning(
             f"{len(task.train):,} training examples are few for {parameters / 1e6:,.0f} M parameters; "
             "a smaller model.hidden_size is the safer choice"
         )

@@ -3,11 +3,13 @@
 Layer, pooling and the dial of each learner are chosen on the held-out examples; the figures are of the test examples.
 """
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from textdae.core.logs import log_notes
 from textdae.core.settings.downstream import ProbeSettings
 from textdae.downstream.draws import stratified
 from textdae.downstream.heads import Choice, choose, constant, fit
@@ -16,10 +18,10 @@ from textdae.downstream.metrics import Measures, measure
 from textdae.downstream.task import LabelledTask, labelled_task
 from textdae.downstream.vectors import Scaled
 
+logger = logging.getLogger(__name__)
 
-def probe(
-    checkpoint: str, settings: ProbeSettings, say: Callable[[str], None] = lambda line: None
-) -> dict[str, Any]:
+
+def probe(checkpoint: str, settings: ProbeSettings) -> dict[str, Any]:
     """Probe a checkpoint.
 
     Returns:
@@ -31,12 +33,13 @@ def probe(
     """
     work = labelled_task(settings.modality, checkpoint, settings.data)
     corpus = work.corpus
-    for line in corpus.notes:
-        say(line)
+    log_notes(logger, corpus.notes)
     drawn = stratified(corpus.train.labels, settings.max_examples, settings.seed)
     judged = corpus.held_out.take(stratified(corpus.held_out.labels, settings.max_examples, settings.seed))
     if len(drawn) < len(corpus.train):
-        say(f"choices are made with {len(drawn):,} of the training examples, the figures with all of them")
+        logger.info(
+            f"choices are made with {len(drawn):,} of the training examples, the figures with all of them"
+        )
     found: dict[str, Any] = {"encoder": {}, "baselines": {}, "choices": {}}
 
     def measured(table: str, name: str, encoder: Scaled, learner: str, matrices: Mapping[Any, Any]) -> None:
@@ -44,7 +47,7 @@ def probe(
         row = f"{name}, {choice.head.kind}"
         found[table][row] = _figures(work, encoder, choice)
         found["choices"][row] = {"view": str(choice.name), "head": str(choice.head), "held_out": choice.score}
-        say(f"{row}: {choice.name}; {choice.head}; held out {choice.score:.3f}")
+        logger.info(f"{row}: {choice.name}; {choice.head}; held out {choice.score:.3f}")
 
     def all_views(encoder: Scaled) -> dict[Any, Any]:
         examples = [*(corpus.train.examples[row] for row in drawn), *judged.examples]

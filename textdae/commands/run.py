@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import logging
 import platform
 import shutil
 import subprocess
@@ -32,6 +33,8 @@ from textdae.training.resuming import choose
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 _PATIENCE, _GRACE = 3600.0, 20.0
 """Seconds to wait for what is still being sent: at the end of a run, and when it is told to stop."""
 
@@ -52,19 +55,19 @@ def check_writable(folder: Path) -> None:
 
 
 @contextmanager
-def sole_run(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+def sole_run(folder: Path) -> Iterator[None]:
     """Let no other run write into a folder for a while; the folder is made where it is not there.
 
     Raises:
         SettingsError: another run does, which is named; or it cannot be written.
     """
     check_writable(folder)
-    with sole(f"output_dir: {folder}", folder / ".lock", "set output_dir=OTHER", say):
+    with sole(f"output_dir: {folder}", folder / ".lock", "set output_dir=OTHER"):
         yield
 
 
 class Run:
-    """A run in its folder: who speaks, what it goes on from, and where its checkpoints are sent.
+    """A run in its folder: what it goes on from, and where its checkpoints are sent.
 
     Used in a `with`, to the end of which the folder is its own.
 
@@ -72,7 +75,6 @@ class Run:
         resume: go on from the last whole checkpoint in `output_dir`, or start where there is none; or the name of one
             on the Hub (`hub:OWNER/NAME@REVISION`), which is put there first unless one is there.
         overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
-        say: called with a line for people now and then, on the first process only.
 
     Raises:
         SettingsError: the folder holds another run, is in use, or cannot be written; or nothing may be pushed to
@@ -83,12 +85,9 @@ class Run:
         fingerprint: what each checkpoint keeps for whoever resumes it; known after `resume_from`.
     """
 
-    def __init__(
-        self, settings: Any, resume: bool | str, overwrite: bool, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, settings: Any, resume: bool | str, overwrite: bool) -> None:
         self.accelerator = join_processes()
         self.is_main = self.accelerator.is_main_process
-        self.say = say if self.is_main else lambda line: None
         self.folder: Path = settings.output_dir
         self._overwrite, self._resume = overwrite, resume
         self._pushes: Pushes | None = None
@@ -129,7 +128,7 @@ class Run:
 
     def _take_folder(self, held: ExitStack) -> None:
         if self.is_main:
-            held.enter_context(sole_run(self.folder, self.say))
+            held.enter_context(sole_run(self.folder))
         check_output_dir(self.folder, bool(self._resume) or self._overwrite)
 
     def _prepare_hub(self) -> None:
@@ -139,11 +138,11 @@ class Run:
             return
         try:
             name = HubName(hub.repo_id)
-            prepare(self.folder, name, "model", hub.public, hub.force, self.say, patience=3.0)
+            prepare(self.folder, name, "model", hub.public, hub.force, patience=3.0)
         except SettingsError:
             raise
         except TextdaeError as error:
-            self.say(f"{error}; the run begins all the same")
+            logger.warning(f"{error}; the run begins all the same")
 
     def resume_from(self, fingerprint: dict[str, Any]) -> Path | None:
         """The last whole checkpoint of any process, on the disk of this one; None where there is none or none is wanted.
@@ -172,13 +171,12 @@ class Run:
             self.accelerator.is_local_main_process,
             self.accelerator.device,
             self.settings.train.save_total_limit,
-            self.say,
         )
         if found is None:
-            self.say(f"{self.folder}: no whole checkpoint to resume from; starting afresh")
+            logger.info(f"{self.folder}: no whole checkpoint to resume from; starting afresh")
             return None
         self.fingerprint["run"] = found.fingerprint.get("run", self.fingerprint["run"])
-        self.say(f"resuming from {found.path} (step {found.cursor.step:,})")
+        logger.info(f"resuming from {found.path} (step {found.cursor.step:,})")
         return found.path
 
     def begin(self) -> None:
@@ -202,7 +200,7 @@ class Run:
             (self.folder / "settings.yaml").write_text(dump(found), encoding="utf-8")
             (self.folder / "versions.json").write_text(json.dumps(versions(), indent=1), encoding="utf-8")
         if settings.hub.repo_id:
-            self._pushes = Pushes(self.folder, settings.hub, settings.train.save_total_limit, self.say)
+            self._pushes = Pushes(self.folder, settings.hub, settings.train.save_total_limit)
 
     def saved(self, path: Path) -> None:
         """Send a checkpoint on its way."""
@@ -219,16 +217,14 @@ class Run:
         hub, left = self.settings.hub, []
         try:
             if waiting := self._pushes.waiting():
-                self.say(f"sending {', '.join(waiting)} to {hub.repo_id}; Ctrl-C leaves it for later")
+                logger.info(f"sending {', '.join(waiting)} to {hub.repo_id}; Ctrl-C leaves it for later")
             left = self._pushes.finish(_GRACE if stopped else _PATIENCE)
             if stopped:
                 return left
             if left and self._pushes.away:
                 raise TextdaeError(self._pushes.away)
             name, patience = HubName(hub.repo_id), self._pushes.patience()
-            done = push(
-                self.folder, name, public=hub.public, force=hub.force, say=self.say, patience=patience
-            )
+            done = push(self.folder, name, public=hub.public, force=hub.force, patience=patience)
             return [*left, f"pushed: {done.url} at {done.name.revision}"]
         except KeyboardInterrupt:
             why = "it was interrupted"

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-import sys
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,10 +13,11 @@ from typing import Any
 
 import xxhash
 from safetensors import SafetensorError
-from tqdm import tqdm
 
 from textdae.core.errors import TextdaeError, reason, space_hint
 from textdae.core.lock import is_free, turn
+
+logger = logging.getLogger(__name__)
 
 _CONTENTS = "contents.json"
 """Size, time of writing and XXH3 of every other file."""
@@ -46,6 +47,7 @@ def cached(folder: Path, make: Callable[[Path], None]) -> Path:
         TextdaeError: the folder cannot be written, or the disk is full.
     """
     if _fault(folder) is None:
+        logger.debug(f"{folder}: taken from the cache")
         return folder
     root = folder.parent
     temporary = (
@@ -53,13 +55,11 @@ def cached(folder: Path, make: Callable[[Path], None]) -> Path:
     )  # two containers may have the same process number
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with turn(
-            _lock_of(temporary), lambda who: tell(f"waiting for {who}, which prepares {folder}")
-        ) as alone:
+        with turn(_lock_of(temporary), f"prepares {folder}") as alone:
             if (wrong := _fault(folder)) is None:
                 return folder
             if folder.exists():
-                tell(f"{folder}: {wrong}; preparing it again")
+                logger.warning(f"{folder}: {wrong}; preparing it again")
             if alone:
                 _remove_dead(root, folder.name)
             temporary.mkdir()
@@ -74,11 +74,6 @@ def cached(folder: Path, make: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
-
-
-def tell(line: str) -> None:
-    """Say something that no caller could say, without breaking a bar."""
-    tqdm.write(f"textdae: {line}", file=sys.stderr)
 
 
 def _lock_of(temporary: Path) -> Path:

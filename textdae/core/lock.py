@@ -4,10 +4,11 @@ The operating system holds a lock for a process, so none outlives its process, h
 """
 
 import json
+import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from filelock import FileLock, Timeout
 
 from textdae.core.errors import SettingsError, reason
 
+logger = logging.getLogger(__name__)
+
 _PATIENCE = 2.0
 """Seconds that a process which is about to end gets before its lock counts as taken."""
 
 
 @contextmanager
-def sole(name: str, file: Path, way_out: str, say: Callable[[str], None]) -> Iterator[None]:
+def sole(name: str, file: Path, way_out: str) -> Iterator[None]:
     """Hold the lock `file` while a result is written that only one process at a time may write.
 
     Args:
@@ -38,23 +41,23 @@ def sole(name: str, file: Path, way_out: str, say: Callable[[str], None]) -> Ite
                 f"{name} is in use by {holder(file)}; wait until that has ended, stop it there, or {way_out}"
             ) from None
         except (OSError, NotImplementedError) as error:
-            say(f"{name}: this disk has no locks ({reason(error)}); let no other run write there")
+            logger.warning(f"{name}: this disk has no locks ({reason(error)}); let no other run write there")
         yield
 
 
 @contextmanager
-def turn(file: Path, waiting: Callable[[str], None]) -> Iterator[bool]:
+def turn(file: Path, what: str) -> Iterator[bool]:
     """Hold the lock `file`, after whoever holds it now; yield whether it is held, which it is not on a disk without locks.
 
     Args:
-        waiting: called with who holds the lock, if it is held.
+        what: its holder does, e.g. `reads the source`; where it is held, that is logged.
     """
     with ExitStack() as stack:
         try:
             try:
                 stack.enter_context(_held(file, 0))
             except Timeout:
-                waiting(holder(file))
+                logger.warning(f"waiting for {holder(file)}, which {what}")
                 stack.enter_context(_held(file, -1))
             alone = True
         except (OSError, NotImplementedError):

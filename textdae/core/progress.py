@@ -1,10 +1,8 @@
 """How far some work is: a bar on a terminal, elsewhere a plain line now and then."""
 
-import os
-import sys
+import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from itertools import starmap
 from typing import Any, TypeVar
 
@@ -12,12 +10,16 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
 INTERVAL, LONGEST_INTERVAL = 30.0, 75.0
 """Seconds between two lines: at the beginning, and of work that takes hours."""
 
 
 class Progress:
-    """A bar on the standard error; where that is no terminal, a line there about every half minute, of the first process.
+    """A bar on the standard error; where that is no terminal, a log record about every half minute.
+
+    Neither of them where the level INFO is not enabled.
 
     Args:
         what: is done, e.g. `embedding`.
@@ -39,10 +41,11 @@ class Progress:
         of_bytes = unit == "B"
         self._bar: Any = tqdm(
             desc=what, total=total, unit=unit if of_bytes else f" {unit}", unit_scale=of_bytes, initial=done,
-            bar_format=bar_format, smoothing=0, disable=None,
+            bar_format=bar_format, smoothing=0,
+            disable=None if logger.isEnabledFor(logging.INFO) else True,
         )  # fmt: skip
         self.is_bar = not self._bar.disable
-        """Whether this is a terminal."""
+        """Whether this is a terminal that shows it."""
         self._first = done
         self._began = self._last = time.monotonic()
 
@@ -74,8 +77,7 @@ class Progress:
         if now - self._last < max(INTERVAL, min(LONGEST_INTERVAL, (now - self._began) / 10)):
             return
         self._last = now
-        if os.environ.get("RANK", "0") == "0":
-            _say(self._line(amount or f"{self.what}: {self._amount()}", figures, now - self._began))
+        logger.info(self._line(amount or f"{self.what}: {self._amount()}", figures, now - self._began))
 
     def note(self, text: str) -> None:
         """Show a text behind the bar."""
@@ -118,8 +120,3 @@ def _left(seconds: float) -> str:
     if seconds < 90:
         return f"about {seconds:.0f} s left"
     return f"about {seconds / 60:.0f} min left" if seconds < 5400 else f"about {seconds / 3600:.1f} h left"
-
-
-def _say(line: str) -> None:
-    with suppress(OSError, ValueError):  # closed: nobody reads it, and the work is not to die of that
-        print(line, file=sys.stderr, flush=True)

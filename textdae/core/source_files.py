@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from textdae.core.cache import digest, file_digest, tell
+from textdae.core.cache import digest, file_digest
 from textdae.core.errors import SettingsError, listed, reason
 from textdae.core.lock import turn
 from textdae.core.registry import modalities
@@ -122,10 +122,7 @@ def digests_of(files: Sequence[Path], cache: Path) -> list[str]:
             return [known[str(file.absolute())][1] for file in files]
         with suppress(OSError):
             cache.mkdir(parents=True, exist_ok=True)
-        with turn(
-            index.with_name(f".{index.stem}.lock"),
-            lambda who: tell(f"waiting for {who}, which reads the source"),
-        ):
+        with turn(index.with_name(f".{index.stem}.lock"), "reads the source"):
             return _digest_changed(files, index)
     except OSError as error:
         raise SettingsError(f"data.source: {error.filename}: {reason(error)}") from None

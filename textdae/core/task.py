@@ -48,7 +48,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def of_checkpoint(cls, checkpoint: str, settings: Any, say: Callable[[str], None]) -> "Task":
+    def of_checkpoint(cls, checkpoint: str, settings: Any) -> "Task":
         """For an evaluation: load the denoiser, and prepare the corpus for it."""
 
     @abstractmethod

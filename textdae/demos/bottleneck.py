@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from textdae.core.errors import SettingsError
-from textdae.demos.runs import Say, run_once
+from textdae.demos.runs import run_once
 from textdae.image.embedded import patterns
 from textdae.image.loading import load_image
 from textdae.image.settings import ImagePretrainSettings
@@ -36,7 +36,7 @@ BASE: dict[str, Any] = {
 WIDTHS = (1, 2, 3, 4)
 
 
-def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
+def run(settings: ImagePretrainSettings) -> list[str]:
     """Train eight autoencoders, draw `bottleneck.png`, and return what it shows in words."""
     resized = settings.data.image_size or settings.data.channels
     if settings.data.source != "patterns" or resized or settings.model.type != "autoencoder":
@@ -48,7 +48,7 @@ def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
     for name, model in (("autoencoder", {}), ("linear autoencoder", {"num_hidden_layers": 0})):
         for width in WIDTHS:
             changes = {"model": {**model, "code_size": width}}
-            _, metrics = run_once(settings, f"{name.replace(' ', '-')}-{width}", changes, say)
+            _, metrics = run_once(settings, f"{name.replace(' ', '-')}-{width}", changes)
             errors[name].append(metrics["held_out"]["model"]["mse"])
     path = settings.output_dir / "bottleneck.png"
     _draw(errors, settings.output_dir / "autoencoder-2", path)

@@ -12,7 +12,7 @@ import torch
 
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Corrupted, Noise
-from textdae.demos.runs import Say, run_once
+from textdae.demos.runs import run_once
 from textdae.image.baselines import measure, require_images_extra
 from textdae.image.corpus import Images, prepare_images
 from textdae.image.loading import load_image
@@ -47,7 +47,7 @@ NOISES = {
 _MOST = 10_000
 
 
-def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
+def run(settings: ImagePretrainSettings) -> list[str]:
     """Train one autoencoder a noise, draw `noise-matrix.png`, and return the numbers."""
     require_images_extra()
     if settings.model.type != "autoencoder":
@@ -62,7 +62,7 @@ def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
     indices = subsample(len(corpus.held_out), settings.evaluate.max_examples)
     for row, (trained_on, noise) in enumerate(NOISES.items()):
         changes = {"noise": noise.model_dump(mode="json")}
-        folder, _ = run_once(settings, trained_on.replace(" ", "-"), changes, say)
+        folder, _ = run_once(settings, trained_on.replace(" ", "-"), changes)
         denoiser = load_image(str(folder))
         read = _probe(denoiser, corpus.train)
         for column, other in enumerate(NOISES.values()):

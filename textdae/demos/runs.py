@@ -1,21 +1,20 @@
 """The runs behind a demo: each a pretraining run like any other, in a folder of its own, and done only once."""
 
 import json
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from typing import Any
 
 from textdae.commands.pretrain import pretrain
 from textdae.core.errors import Interrupted
+from textdae.core.logs import only_warnings
 from textdae.core.settings.reader import dump, load, over
 from textdae.image.settings import ImagePretrainSettings
 
-Say = Callable[[str], None]
+logger = logging.getLogger(__name__)
 
 
-def run_once(
-    settings: ImagePretrainSettings, name: str, changes: dict[str, Any], say: Say
-) -> tuple[Path, Any]:
+def run_once(settings: ImagePretrainSettings, name: str, changes: dict[str, Any]) -> tuple[Path, Any]:
     """Pretrain with `changes` to the settings, in the subfolder `name`; return it, and the run's metrics.
 
     A run that is there already, with the same settings, is not done again; one that was stopped goes on.
@@ -32,10 +31,11 @@ def run_once(
     metrics = folder / "metrics.json"
     same = (folder / "settings.yaml").is_file() and (folder / "settings.yaml").read_text() == dump(own)
     if same and metrics.is_file():
-        say(f"{name}: already there")
+        logger.info(f"{name}: already there")
     else:
-        say(f"{name}: training")
-        result = pretrain(own, resume=same, overwrite=not same)
+        logger.info(f"{name}: training")
+        with only_warnings("textdae.commands"):
+            result = pretrain(own, resume=same, overwrite=not same)
         if result.fit.stopped_by:
             raise Interrupted(result.fit.stopped_by)
     return folder, json.loads(metrics.read_text())

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from textdae.demos.runs import Say, run_once
+from textdae.demos.runs import run_once
 from textdae.image.corpus import prepare_images
 from textdae.image.loading import load_image
 from textdae.image.noise import image_noise
@@ -26,7 +26,7 @@ BASE: dict[str, Any] = {
 }
 
 
-def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
+def run(settings: ImagePretrainSettings) -> list[str]:
     """Train both, draw `target.png`, and return what it shows in words."""
     corpus = prepare_images(settings.data)
     asked = image_noise(settings.evaluate.noise or at_final_level(settings.noise))
@@ -34,7 +34,7 @@ def run(settings: ImagePretrainSettings, say: Say) -> list[str]:
     rows = {"clean": corrupted.target.numpy(), "noisy": corrupted.inputs["pixel_values"].numpy().clip(0, 1)}
     lines = []
     for target, name in (("clean", "right target"), ("noisy", "wrong target")):
-        folder, metrics = run_once(settings, f"target-{target}", {"train": {"target": target}}, say)
+        folder, metrics = run_once(settings, f"target-{target}", {"train": {"target": target}})
         psnr = metrics["held_out"]["model"]["psnr"]
         with torch.no_grad():
             rebuilt: np.ndarray = load_image(str(folder)).rebuild(corrupted.inputs).numpy()

@@ -10,6 +10,7 @@ import numpy as np
 
 from textdae.core.cache import digest
 from textdae.core.errors import SettingsError
+from textdae.core.logs import cautions
 from textdae.core.settings.downstream import LabelledDataSettings
 from textdae.core.split import is_held_out, settled_share
 from textdae.downstream.labels import LabelSchema, check_labels, find_schema, is_missing, summarize_labels
@@ -118,7 +119,7 @@ def labelled_corpus(
     others = {side: (raw[side], sides[side].labels) for side in ("held_out", "test")}
     what = "numbers to predict" if schema.is_regression else f"{len(schema.classes)} classes"
     counts = ", ".join(f"{len(sides[side]):,} {side.replace('_', ' ')}" for side in SIDES)
-    lines = [f"{name}: {what}; {counts}", *(f"{what}: {count:,}" for what, count in notes.items())]
+    lines = [f"{name}: {what}; {counts}", *cautions(notes)]
     lines += summarize_labels(schema, sides["train"].labels, others)
     how = digest(fingerprint, data.label_column, data.held_out, data.test, schema.kind, schema.classes)
     return LabelledCorpus(schema, sides["train"], sides["held_out"], sides["test"], how, lines)

@@ -4,39 +4,38 @@ What is to be sent waits in a folder beside the checkpoints, as hard links, so t
 there, outlives their removal, and is still known after a crash. One thread sends it, the oldest first.
 """
 
+import logging
 import os
 import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-
-from tqdm import tqdm
 
 from textdae.core.errors import SettingsError, TextdaeError, first_line
 from textdae.core.names import HubName
 from textdae.core.settings.base import HubSettings
 from textdae.hub.push import push
 
+logger = logging.getLogger(__name__)
+
 THREAD = "pushes"
 
 
 class Pushes:
-    """Sends each checkpoint to a branch of its own, `step-N`. What fails is said, waits, and is tried again.
+    """Sends each checkpoint to a branch of its own, `step-N`. What fails is logged, waits, and is tried again.
 
     Args:
         folder: of the run.
-        limit: checkpoints that may wait; beyond it the oldest is given up, and said.
-        say: called from another thread.
+        limit: checkpoints that may wait; beyond it the oldest is given up, and that is logged.
     """
 
-    def __init__(self, folder: Path, settings: HubSettings, limit: int, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, settings: HubSettings, limit: int) -> None:
         from huggingface_hub.utils import disable_progress_bars
 
         disable_progress_bars()  # the run has its own
         self._place = folder / "checkpoints" / ".to-push"
-        self._settings, self._limit, self._say = settings, limit, say
+        self._settings, self._limit = settings, limit
         self._lock = threading.Condition()
         self._asked = self._done = 0  # rounds through what waits
         self._end, self._sending = False, ""
@@ -62,10 +61,10 @@ class Pushes:
                 half.rename(self._place / checkpoint.name)
                 for old in self.waiting()[: -self._limit]:
                     if old != self._sending:
-                        self._tell(f"{old} will not be pushed: {self._limit} others are waiting since")
+                        logger.warning(f"{old} will not be pushed: {self._limit} others are waiting since")
                         self._remove(old)
         except OSError as error:
-            self._tell(f"{checkpoint.name} will not be pushed: {error.strerror}")
+            logger.warning(f"{checkpoint.name} will not be pushed: {error.strerror}")
             shutil.rmtree(half, ignore_errors=True)
         self._ask()
 
@@ -120,14 +119,16 @@ class Pushes:
                 patience=self.patience(),
             )
         except SettingsError as error:
-            self._tell(f"{error}; the run goes on, and {name} waits")
+            logger.warning(f"{error}; the run goes on, and {name} waits")
             return True
         except TextdaeError as error:  # the Hub is away, for the others too
-            self._tell(f"{error}; the run goes on, and {name} waits")
+            logger.warning(f"{error}; the run goes on, and {name} waits")
             self.away = str(error)
             return False
         except Exception as error:  # a thread has nobody to tell, and the run must go on
-            self._tell(f"{name} could not be pushed: {type(error).__name__}: {first_line(error)}; it waits")
+            logger.warning(
+                f"{name} could not be pushed: {type(error).__name__}: {first_line(error)}; it waits"
+            )
             return True
         self.away = ""
         with self._lock:
@@ -141,10 +142,6 @@ class Pushes:
             shutil.rmtree(gone, ignore_errors=True)
             (self._place / name).rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
-
-    def _tell(self, line: str) -> None:
-        with tqdm.external_write_mode():  # the bar of the run is on the screen
-            self._say(line)
 
 
 def _link(folder: Path, place: Path) -> None:

@@ -3,6 +3,7 @@
 The token is never touched here: the client finds it in HF_TOKEN, or where `hf auth login` left it.
 """
 
+import logging
 import math
 import re
 import time
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 from textdae.core.errors import SettingsError, TextdaeError, first_line
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 WAITS = (1, 2, 4, 8, 16)
 """Seconds between one try and the next."""
@@ -78,9 +81,7 @@ def unreachable(error: BaseException) -> bool:
     return isinstance(error, OfflineModeIsEnabled) or (not _status(error) and _cut(error) is not None)
 
 
-def again(
-    ask: Callable[[], T], say: Callable[[str], None] = lambda line: None, patience: float = math.inf
-) -> T:
+def again(ask: Callable[[], T], patience: float = math.inf) -> T:
     """Ask until there is an answer; what passes is tried again, each time after a longer wait.
 
     Args:
@@ -96,7 +97,7 @@ def again(
             waited += wait
             if not passes(error) or (waited > patience and unreachable(error)):
                 raise
-            say(f"the Hub: {why(error)}; trying again in {wait} s")
+            logger.info(f"the Hub: {why(error)}; trying again in {wait} s")
             time.sleep(wait)
     return ask()
 

@@ -5,9 +5,9 @@ as often as one likes: where an answer was lost on its way the next attempt find
 """
 
 import json
+import logging
 import math
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,8 @@ from textdae.core.layout import CARD, PUSHED
 from textdae.core.names import HubName
 from textdae.hub.client import NO_TOKEN, again, explained
 from textdae.hub.upload import Upload, upload_of
+
+logger = logging.getLogger(__name__)
 
 _NOT_OURS = (".gitattributes", ".gitignore", "LICENSE", CARD)
 """What a repository may hold beside a model, however it was made."""
@@ -43,7 +45,6 @@ def prepare(
     kind: str,
     public: bool,
     force: bool = False,
-    say: Callable[[str], None] = lambda line: None,
     patience: float = math.inf,
 ) -> None:
     """Make a repository, or the branch that `name` asks for, where they are not there; private unless told otherwise.
@@ -78,7 +79,7 @@ def prepare(
                 f"{name.id} is there and public; say so (--public, hub.public=true), or take another name"
             )
         elif info.private and public:
-            say(f"{name.id} is private and stays so; the settings on its page change that")
+            logger.warning(f"{name.id} is private and stays so; the settings on its page change that")
         if not name.revision:
             names = [file.rfilename for file in info.siblings or []] if info else []
             if info and not force:
@@ -90,7 +91,7 @@ def prepare(
             _remember(path, api.endpoint, name, kind, str(start))
 
     with explained(name):
-        again(make, say, patience)
+        again(make, patience)
 
 
 def push(
@@ -100,7 +101,6 @@ def push(
     public: bool = False,
     force: bool = False,
     training_state: bool = False,
-    say: Callable[[str], None] = lambda line: None,
     patience: float = math.inf,
 ) -> Pushed:
     """Bring a repository to what a checkpoint folder, a run's folder or a Parquet file of vectors holds, in one commit.
@@ -124,12 +124,12 @@ def push(
         name = HubName(name.id)
     path = path.resolve()
     upload = upload_of(path, training_state, name)
-    prepare(path, name, upload.kind, public, force=True, say=say, patience=patience)
+    prepare(path, name, upload.kind, public, force=True, patience=patience)
     tries = _Tries({}, [])
     with explained(name):
         for _ in range(_RACES if force else 1):
             with suppress(_MovedError):
-                return again(lambda: _attempt(path, name, upload, tries, force), say, patience)
+                return again(lambda: _attempt(path, name, upload, tries, force), patience)
     raise SettingsError(
         f"{name} has moved just now: somebody else is writing there; look at "
         f"{_page(HfApi().endpoint, name, upload.kind)}, then push again"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from textdae.core.cache import cache_root, cached, digest
 from textdae.core.errors import SettingsError
+from textdae.core.logs import cautions
 from textdae.core.progress import Progress
 from textdae.core.split import check_apart, is_held_out, named_as, other_source, settled_share
 from textdae.image.pictures import UnusablePicture, fit
@@ -106,7 +107,7 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
         [
             f"{source.name}: {len(train):,} images, {size}{labels}; held out {len(held_out):,}"
             + (f" of {other.name}" if other else ""),
-            *(f"{what}: {count:,}" for what, count in notes.items()),
+            *cautions(notes),
         ],
     )
 

@@ -4,7 +4,7 @@ C channels, H, W pixels.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ def denoise_pictures(
     model: str | Path | ImageDenoiser,
     source: str | Path,
     output: str | Path,
-    say: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
     """Write the clean version of a picture, or of every picture in a folder; return a line for each.
 
@@ -41,16 +40,11 @@ def denoise_pictures(
         model: a checkpoint, by its folder or its Hub id; or a loaded model, which computes on the device it lies on.
         source: a picture, or a folder of them.
         output: the picture or the folder to write.
-        say: called with each line as soon as it is known.
 
     Raises:
         SettingsError: no such checkpoint or picture, or one that cannot be used; of a folder only after all the others.
     """
-    lines = []
-    for line in _denoised(model, Path(source).expanduser(), Path(output).expanduser()):
-        lines.append(line)
-        say(line)
-    return lines
+    return list(_denoised(model, Path(source).expanduser(), Path(output).expanduser()))
 
 
 def denoise_lines(checkpoint: str, source: str, output: Path | None) -> Iterator[str]:

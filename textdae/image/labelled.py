@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 
 from textdae.core.cache import digest
+from textdae.core.logs import Caution
 from textdae.core.split import check_apart, named_as, other_source
 from textdae.downstream.labelled import SIDES, Entry, LabelledCorpus, divide, labelled_corpus
 from textdae.image.corpus import Images, prepare_images
@@ -42,5 +43,5 @@ def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:
     labelled = labelled_corpus(
         data, data.source, entries, corpus.train.classes, digest("labelled images", fingerprints), notes
     )
-    changed = [*corpus.notes[1:], *(f"test: {note}" for note in (found.notes[1:] if tests else []))]
+    changed = [*corpus.notes[1:], *(Caution(f"test: {note}") for note in (found.notes[1:] if tests else []))]
     return labelled._replace(notes=[*labelled.notes, *changed])

@@ -72,9 +72,7 @@ class ImageTask(Task):
         return images
 
     @classmethod
-    def of_checkpoint(
-        cls, checkpoint: str, settings: ImageEvaluateRunSettings, say: Callable[[str], None]
-    ) -> "ImageTask":
+    def of_checkpoint(cls, checkpoint: str, settings: ImageEvaluateRunSettings) -> "ImageTask":
         """Load the denoiser, and prepare the corpus in the size that it takes."""
         denoiser = load_image(checkpoint)
         if settings.evaluate.noise is None:

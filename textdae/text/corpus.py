@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from textdae.core.cache import cache_root, cached, digest
 from textdae.core.errors import SettingsError
 from textdae.core.in_order import InOrder
+from textdae.core.logs import cautions
 from textdae.core.progress import Progress
 from textdae.core.split import check_apart, is_held_out, named_as, other_source, settled_share, split_point
 from textdae.text.packing import Blocks, Packer, StreamWriter
@@ -92,7 +93,7 @@ def prepare_text(
             f"held out {held_out.info.documents:,} documents, {len(held_out):,} blocks"
             + (f" of {other.name}" if other else ""),
             f"nothing was cut off; {padded:,} positions of the two last blocks are padding",
-            *(f"{reason}: {count:,}" for reason, count in (_left_out(source, other) + notes).items()),
+            *cautions(_left_out(source, other) + notes),
         ],
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textdae.core.logs import cautions
 from textdae.core.noise import Noise
 from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.labelled import Labelled
@@ -44,7 +45,7 @@ class LabelledTextTask(LabelledTask):
         self.max_length = min(data.max_length or _LONGEST, self.longest)
         self.corpus = labelled_texts(data)
         if cut := self._cut():
-            self.corpus.notes.append(f"texts cut off after {self.max_length} tokens: {cut:,}")
+            self.corpus.notes.extend(cautions({f"texts cut off after {self.max_length} tokens": cut}))
 
     def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> TextEncoder:
         """The frozen encoder, or one of its sizes with random weights."""

@@ -1,5 +1,6 @@
 """Text: blocks of tokens, hidden tokens, a masked language model."""
 
+import logging
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,6 +33,8 @@ from textdae.text.settings import (
 )
 from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
 from textdae.training.evaluation import evaluate, subsample
+
+logger = logging.getLogger(__name__)
 
 
 def word_questions(held_out: Blocks, vocabulary: Vocabulary, rate: float, most: int) -> Questions:
@@ -79,14 +82,14 @@ class TextTask(Task):
         return text
 
     @classmethod
-    def of_checkpoint(
-        cls, checkpoint: str, settings: TextEvaluateRunSettings, say: Callable[[str], None]
-    ) -> "TextTask":
+    def of_checkpoint(cls, checkpoint: str, settings: TextEvaluateRunSettings) -> "TextTask":
         """Load the denoiser, and prepare the corpus with its tokenizer."""
         denoiser, tokenizer = load_text(checkpoint)
         data = settings.data
         if data.block_size > denoiser.longest:
-            say(f"data.block_size {data.block_size} is more than the model takes; using {denoiser.longest}")
+            logger.warning(
+                f"data.block_size {data.block_size} is more than the model takes; using {denoiser.longest}"
+            )
             data = data.model_copy(update={"block_size": denoiser.longest})
         text = cls(prepare_text(data, TokenizerSettings(), tokenizer), settings.evaluate)
         text.denoiser = denoiser

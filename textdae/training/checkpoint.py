@@ -157,13 +157,18 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
 
 
-def last_whole(folder: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint that its manifest proves whole; the ones passed over are said."""
+def last_whole(folder: Path, passed_over: list[str] | None = None) -> Path | None:
+    """Find the newest checkpoint that its manifest proves whole.
+
+    Args:
+        passed_over: a line is added for each that is not.
+    """
     for path in reversed(checkpoints(folder)):
         wrong = fault(path)
         if wrong is None:
             return path
-        say(f"{path}: passed over, not whole: {wrong}")
+        if passed_over is not None:
+            passed_over.append(f"{path}: passed over, not whole: {wrong}")
     return None
 
 

@@ -11,6 +11,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
 
 from textdae.core.errors import SettingsError, TextdaeError, first_line
+from textdae.core.logs import silence
 from textdae.core.settings.base import TrainSettings
 from textdae.training.processes import PATIENCE, set_patience
 
@@ -31,6 +32,8 @@ def choose_device() -> torch.device:
 
 def join_processes() -> Accelerator:
     """This process among the others that it was launched with.
+
+    Only the first process logs anything from here on.
 
     On a CPU accelerate joins them only where it is told that it is one; otherwise each would train all by itself.
 
@@ -54,6 +57,8 @@ def join_processes() -> Accelerator:
             raise
         raise TextdaeError(f"the processes of this run could not join: {first_line(error)[:200]}") from error
     set_patience(PATIENCE)
+    if not accelerator.is_main_process:
+        silence()
     return accelerator
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tqdm import tqdm
-
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.progress import Progress
 
@@ -90,11 +88,6 @@ class Log:
         if self._bar is not None:
             of = f" of {steps:,}" if steps else ""
             self._bar.move(min(1.0, share), f"step {step:,}{of}", **figures)
-
-    def say(self, line: str) -> None:
-        """Print a line without breaking the bar."""
-        if self._bar is not None:
-            tqdm.write(line)
 
     def __enter__(self) -> "Log":
         return self

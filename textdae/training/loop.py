@@ -4,6 +4,7 @@ The loss of a step is the global sum of the losses over the global count of scor
 processes and micro-batches; a mean of means would weigh a micro-batch with few scored positions too heavily.
 """
 
+import logging
 import math
 import signal
 import statistics
@@ -51,6 +52,8 @@ from textdae.training.processes import (
 from textdae.training.schedule import Every, Schedule
 from textdae.training.sharding import digest
 from textdae.training.step_plan import StepPlan
+
+logger = logging.getLogger(__name__)
 
 _MOST_IN_A_ROW = 20
 """Steps that may be left out one after the other; more are no accident."""
@@ -178,7 +181,7 @@ class Trainer:
             _stop_signals() as stop,
         ):
             if self._plan_note:
-                log.say(self._plan_note)
+                logger.info(self._plan_note)
             progress, stopped_by = self._agree(1.0 if self.should_stop() else progress, stop())
             while progress < 1 and not stopped_by:
                 factor = self.schedule.factor(cursor.step, progress)
@@ -230,16 +233,16 @@ class Trainer:
             if cursor.step > self.start.step:
                 self._save(cursor)
             if stopped_by:
-                log.say(
+                logger.info(
                     f"stopped by {signal.Signals(stopped_by).name} at step {cursor.step}; saved {self.last_saved}"
                 )
             if left_out:
-                log.say(
+                logger.warning(
                     f"evaluations left out: {left_out}; those made took {cursor.eval_seconds:.0f} s of "
                     f"{settings.time_budget:.0f} s (train.eval_share={settings.eval_share:g})"
                 )
             if cursor.skipped:
-                log.say(f"steps left out, their loss or gradient not being finite: {cursor.skipped:,}")
+                logger.warning(f"steps left out, their loss or gradient not being finite: {cursor.skipped:,}")
         return FitResult(cursor, stopped_by or None, statistics.median(speeds) if speeds else 0.0)
 
     def _step(self, step: int, micro_batches: list[Corrupted]) -> tuple[torch.Tensor, torch.Tensor, float]:
@@ -331,6 +334,7 @@ class Trainer:
         )
         limit = self.settings.save_total_limit
         self.last_saved = together(lambda: save(self.fingerprint, self.save_assets, limit, is_main))
+        logger.debug(f"saved {self.last_saved}")
         if is_main and self.last_saved:
             self.saved(self.last_saved)
 

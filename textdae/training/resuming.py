@@ -1,5 +1,6 @@
 """Which checkpoint a run goes on from: decided once for all processes, whose hosts may have disks of their own."""
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from textdae.core.errors import SettingsError, TextdaeError, reason
 from textdae.core.layout import MANIFEST
 from textdae.training import checkpoint
 from textdae.training.processes import from_process, gather, place, send_files, together
+
+logger = logging.getLogger(__name__)
 
 BEST, LOG = "best", "log.jsonl"
 """What belongs to the checkpoints of a run beside them: the weights of the best evaluation, and the log."""
@@ -42,7 +45,6 @@ def choose(
     is_local_main: bool,
     device: torch.device,
     limit: int,
-    say: Callable[[str], None],
 ) -> Chosen | None:
     """Find the newest whole checkpoint of any process, and bring it to the hosts that lack it. Every process calls it.
 
@@ -53,7 +55,6 @@ def choose(
         is_local_main: whether this process looks and writes on behalf of its host.
         device: what the processes send from.
         limit: checkpoints that a host keeps where one is brought to it.
-        say: told of checkpoints that are passed over.
 
     Returns:
         None where there is none.
@@ -62,10 +63,10 @@ def choose(
         SettingsError: the hosts have checkpoints of different runs, or the checkpoint is not of this run.
         TextdaeError: it could not be brought to a host.
     """
-    offers = _offers(folder, is_local_main, say)
+    offers = _offers(folder, is_local_main)
     if fetch and not any(offers):
         from_process(fetch)
-        offers = _offers(folder, is_local_main, say)
+        offers = _offers(folder, is_local_main)
     there = [offer for offer in offers if offer]
     if not there:
         return None
@@ -76,7 +77,7 @@ def choose(
     mine = offers[_rank()]
     lacking = is_local_main and (mine is None or mine.identity != newest.identity)
     if any(gather(lacking)):
-        say(f"bringing {path} from {newest.place} to the hosts that lack it")
+        logger.info(f"bringing {path} from {newest.place} to the hosts that lack it")
         _bring(folder, [LOG, BEST, f"checkpoints/{newest.name}"], offers.index(newest), lacking, device)
         together(lambda: checkpoint.remove_old(path, limit), lacking)
     together(lambda: _confirm(path, newest))
@@ -87,11 +88,11 @@ def _rank() -> int:
     return torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
 
-def _offers(folder: Path, is_local_main: bool, say: Callable[[str], None]) -> list[Offer | None]:
+def _offers(folder: Path, is_local_main: bool) -> list[Offer | None]:
     lines: list[str] = []
 
     def look() -> Offer | None:
-        path = checkpoint.last_whole(folder / "checkpoints", lines.append)
+        path = checkpoint.last_whole(folder / "checkpoints", lines)
         if path is None:
             return None
         return Offer(place(), path.name, checkpoint.identity(path), *checkpoint.read_state(path))
@@ -100,7 +101,7 @@ def _offers(folder: Path, is_local_main: bool, say: Callable[[str], None]) -> li
     everywhere = gather((place(), lines))
     for where, found in everywhere:
         for line in found:
-            say(line if len(everywhere) == 1 else f"{where}: {line}")
+            logger.warning(line if len(everywhere) == 1 else f"{where}: {line}")
     return offers
 
 

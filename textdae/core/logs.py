@@ -1,0 +1,103 @@
+"""Log records: which levels they have, and the handler with which the command line shows them.
+
+Every module has its `logger = logging.getLogger(__name__)`. INFO: what a run does, and how far it is. WARNING: what was
+left out or changed, or may not be what was meant. A library user hears warnings on the standard error, as Python does by
+itself, and the rest after `logging.basicConfig(level=logging.INFO)`. Progress bars are drawn where INFO is enabled.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from textdae.core.errors import SettingsError
+from textdae.core.escape import for_terminal
+
+LOGGER = logging.getLogger("textdae")
+PROGRESS = "textdae.core.progress"
+"""The logger that tells how far some work is."""
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_SILENT = logging.CRITICAL + 1
+
+
+class Caution(str):
+    """A note that is logged as a warning."""
+
+    __slots__ = ()
+
+
+def cautions(counts: Mapping[str, int]) -> list[str]:
+    """Turn what was left out or changed, and how often, into notes."""
+    return [Caution(f"{what}: {count:,}") for what, count in counts.items()]
+
+
+def log_notes(logger: logging.Logger, notes: Iterable[str]) -> None:
+    """Log each note at its level."""
+    for note in notes:
+        logger.log(logging.WARNING if isinstance(note, Caution) else logging.INFO, "%s", note)
+
+
+def silence() -> None:
+    """Log nothing in this process: of the processes of a run, only the first speaks."""
+    LOGGER.setLevel(_SILENT)
+
+
+@contextmanager
+def only_warnings(name: str) -> Iterator[None]:
+    """Drop the remarks of the logger `name`, e.g. those of a run that is part of a larger one."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(max(logging.WARNING, logger.getEffectiveLevel()))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+class TerminalHandler(logging.Handler):
+    """Print remarks as plain lines on the standard output; warnings and progress on the standard error.
+
+    A bar on the screen is taken away before the line and drawn again after it.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record. A stream that is closed ends no work."""
+        from tqdm import tqdm
+
+        is_warning = record.levelno >= logging.WARNING
+        stream = sys.stderr if is_warning or record.name == PROGRESS else sys.stdout
+        text = for_terminal(f"{'textdae: ' if is_warning else ''}{record.getMessage()}\n")
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        with suppress(OSError, ValueError), tqdm.external_write_mode(file=stream):
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+            stream.flush()
+
+
+@contextmanager
+def terminal_logging() -> Iterator[None]:
+    """Show log records on the terminal, as `TEXTDAE_LOG_LEVEL` says; afterwards logging is as it was before.
+
+    Raises:
+        SettingsError: there is no such level.
+    """
+    level = os.environ.get("TEXTDAE_LOG_LEVEL", "").upper() or "INFO"
+    if level not in LEVELS:
+        raise SettingsError(f"TEXTDAE_LOG_LEVEL: one of {', '.join(LEVELS)}; got {level!r}")
+    before, propagated, handler = LOGGER.level, LOGGER.propagate, TerminalHandler()
+    LOGGER.addHandler(handler)
+    LOGGER.propagate = False  # a handler of another library would print each line once more
+    set_level(level)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.propagate = propagated
+        LOGGER.setLevel(before)
+
+
+def set_level(level: str) -> None:
+    """Show records from this level on, in the first process of a run."""
+    LOGGER.setLevel(level)
+    if os.environ.get("RANK", "0") != "0":
+        silence()
