@@ -47,7 +47,7 @@ def prepared(request, tmp_path, corpus_texts):
             return (
                 corpus.tokenizer.get_vocab(),
                 corpus.train.ids.tolist(),
-                corpus.notes,
+                corpus.summary,
                 corpus.held_out.ids.tolist(),
             )
 
@@ -61,7 +61,7 @@ def prepared(request, tmp_path, corpus_texts):
 
         def image() -> object:
             corpus = prepare_images(images)
-            return corpus.train.pixels.tolist(), corpus.train.labels.tolist(), corpus.notes
+            return corpus.train.pixels.tolist(), corpus.train.labels.tolist(), corpus.summary
 
         return image
 

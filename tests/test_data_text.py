@@ -87,7 +87,7 @@ def test_a_second_run_reads_nothing_again(corpus, monkeypatch):
     monkeypatch.setattr(text, "train_tokenizer", None)
     second = prepare_text(settings(corpus), TOKENIZER)
     assert second.fingerprint == first.fingerprint
-    assert second.notes == first.notes
+    assert second.summary == first.summary
     assert (second.train.ids == first.train.ids).all()
     other = prepare_text(settings(corpus, block_size=64), TOKENIZER)  # the stream is cut anew, not made anew
     assert other.fingerprint != first.fingerprint
@@ -131,7 +131,7 @@ def test_what_was_read_and_left_out_is_told(tmp_path, corpus_texts):
     path = tmp_path / "a.txt"
     path.write_bytes(b"\n\n".join([*(t.encode() for t in corpus_texts[:100]), b"bad \xff"]))
     prepared = prepare_text(settings(path, errors="skip"), TOKENIZER)
-    told = "\n".join(prepared.notes)
+    told = "\n".join(prepared.summary)
     assert f"{prepared.train.info.documents} documents" in told
     assert f"{prepared.train.padding + prepared.held_out.padding} positions" in told
     assert "documents skipped, not decodable: 1" in told
@@ -196,7 +196,7 @@ def test_of_few_documents_one_at_least_is_on_each_side(tmp_path, share):
     assert sum(sides) == 5
     assert sides == ([4, 1] if share == 1e-9 else [1, 4] if share == 1 - 1e-9 else sides)
     if share in (1e-9, 1 - 1e-9):
-        assert f"put on a side that data.held_out={share:g} left empty: 1" in corpus.notes
+        assert f"put on a side that data.held_out={share:g} left empty: 1" in corpus.summary
 
 
 def test_a_share_that_leaves_both_sides_something_stays_and_little_is_read_for_it():
@@ -220,7 +220,7 @@ def test_a_line_without_an_end_is_cut_at_white_space_and_said(tmp_path, corpus_t
     documents = corpus.train.info.documents + corpus.held_out.info.documents
     assert len(line) / 2000 < documents < len(line) / 1000
     assert corpus.train.info.bytes + corpus.held_out.info.bytes == len(line.encode())
-    assert any(note.endswith("cut into several at white space: 1") for note in corpus.notes)
+    assert any(note.endswith("cut into several at white space: 1") for note in corpus.summary)
     assert list(open_source(settings(path), tmp_path / "cache").texts()) == [line]  # rows stay rows
     # A run from before such documents were cut is not gone on with; any other is.
     assert corpus.fingerprint["data.source"] != open_source(settings(path), tmp_path / "cache").fingerprint

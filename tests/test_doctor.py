@@ -129,7 +129,7 @@ def test_the_curve_is_compared_with_the_record(change, good):
     last = max(recorded)
     finding = check_loss(lambda: recorded | {last: change(recorded[last])})
     assert finding.good == good
-    assert good or f"at step {last} it is" in finding.says
+    assert good or f"at step {last} it is" in finding.message
 
 
 def test_a_run_that_stopped_early_is_not_well():

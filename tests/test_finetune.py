@@ -459,7 +459,7 @@ def test_a_long_second_text_counts_too(tmp_path, encoder, corpus_texts):
         row["other"] = " ".join([row["other"]] * 40)
     source = write_table(tmp_path / "t.jsonl", rows)
     settings = settings_of(tmp_path / "run", source, "text", "data.text_pair_column=other")
-    notes = labelled_task("text", encoder, settings.data).corpus.notes
+    notes = labelled_task("text", encoder, settings.data).corpus.summary
     assert "texts cut off after 64 tokens: 5" in notes
 
 

@@ -461,9 +461,9 @@ def test_the_words_of_the_library_for_large_files_are_understood(monkeypatch):
 def test_a_connection_is_given_up_some_day():
     from huggingface_hub.utils import get_session
 
-    from textdae.hub.client import again
+    from textdae.hub.client import retry
 
-    again(lambda: None)
+    retry(lambda: None)
     assert get_session().timeout.read == 120
 
 

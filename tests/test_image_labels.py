@@ -54,7 +54,7 @@ def test_the_labels_of_a_metadata_file_are_those_that_datasets_gives(tmp_path, k
         for n in range(len(corpus.train))
     }
     assert ours == wanted
-    assert not any("left out" in note for note in corpus.notes)
+    assert not any("left out" in note for note in corpus.summary)
     numbers = read(folder, label_column="digit").train
     assert numbers.classes == [str(n) for n in range(12)]
     assert not read(folder, label_column="nothing").train.has_labels or read(
@@ -79,7 +79,7 @@ def test_listed_and_missing_is_named_and_there_and_unlisted_is_counted(tmp_path)
         read(tmp_path / "few")
     write(tmp_path / "more", pictures=14)
     corpus = read(tmp_path / "more")
-    assert "pictures that no metadata file lists, kept without a label: 2" in corpus.notes
+    assert "pictures that no metadata file lists, kept without a label: 2" in corpus.summary
     assert (corpus.train.labels == -1).sum() == 2
     write(tmp_path / "odd", rows=[{"path": "part/1.png", "label": "cat"}])
     with pytest.raises(SettingsError, match=r"no column 'file_name'.*it has: path, label"):
@@ -98,4 +98,4 @@ def test_of_few_pictures_one_at_least_is_held_out(tmp_path):
     assert sorted(pairs) == sorted(
         (p.tobytes(), whole.classes[label]) for p, label in zip(whole.pixels, whole.labels, strict=True)
     )
-    assert any("left empty" in note for note in corpus.notes)
+    assert any("left empty" in note for note in corpus.summary)

@@ -107,7 +107,7 @@ def test_digits_are_those_of_scikit_learn():
     assert everything(corpus) == expected
     assert corpus.train.classes == [str(digit) for digit in range(10)]
     assert (corpus.train.channels, corpus.train.image_size) == (1, 8)
-    assert corpus.notes[0].startswith(
+    assert corpus.summary[0].startswith(
         f"digits: {len(corpus.train):,} images, 8 x 8, grey, 10 classes; held out"
     )
 
@@ -161,7 +161,7 @@ def test_patterns_are_a_corpus_without_labels():
     corpus = prepared("patterns")
     assert everything(corpus) == sorted((image.tobytes(), -1) for image in patterns()[0])
     assert not corpus.train.has_labels
-    assert "3 x 3, grey, no labels" in corpus.notes[0]
+    assert "3 x 3, grey, no labels" in corpus.summary[0]
 
 
 # Folders, files, globs
@@ -172,9 +172,9 @@ def test_a_folder_of_pictures_is_read_whatever_their_endings(folder):
     corpus = prepared(folder, held_out=0.3)
     assert everything(corpus) == [(content, -1) for content in grey(range(40))]
     assert not corpus.train.has_labels
-    assert corpus.notes[1:] == ["files of other kinds left out (.md): 1"]
-    assert prepared(folder, held_out=0.3).notes == corpus.notes
-    assert corpus.notes[0].endswith(f"8 x 8, grey, no labels; held out {len(corpus.held_out)}")
+    assert corpus.summary[1:] == ["files of other kinds left out (.md): 1"]
+    assert prepared(folder, held_out=0.3).summary == corpus.summary
+    assert corpus.summary[0].endswith(f"8 x 8, grey, no labels; held out {len(corpus.held_out)}")
 
 
 def test_subfolders_are_classes_in_the_order_of_the_alphabet(classes):
@@ -191,7 +191,7 @@ def test_subfolders_are_classes_in_the_order_of_the_alphabet(classes):
 def test_of_few_pictures_one_at_least_is_on_each_side(folder, share):
     corpus = prepared(f"{folder}/0[0-9].*", held_out=share)
     assert [len(corpus.train), len(corpus.held_out)] == ([9, 1] if share < 0.5 else [1, 9])
-    assert corpus.notes[1:] == [f"put on a side that data.held_out={share:g} left empty: 1"]
+    assert corpus.summary[1:] == [f"put on a side that data.held_out={share:g} left empty: 1"]
 
 
 def test_a_file_or_a_glob_is_read(folder, monkeypatch):
@@ -212,10 +212,10 @@ def test_a_folder_in_a_colour_or_grey_corpus_by_its_first_picture(tmp_path):
         picture(number, "RGB" if number else "L").save(tmp_path / "in" / f"{number:02}.png")
     corpus = prepared(tmp_path / "in", held_out=0.3)
     assert corpus.train.channels == 1
-    assert corpus.notes[1:] == ["colour pictures turned grey: 19"]
+    assert corpus.summary[1:] == ["colour pictures turned grey: 19"]
     corpus = prepared(tmp_path / "in", held_out=0.3, channels=3)
     assert corpus.train.pixels.shape[1:] == (3, 8, 8)
-    assert corpus.notes[1:] == ["grey pictures given three equal channels: 1"]
+    assert corpus.summary[1:] == ["grey pictures given three equal channels: 1"]
     expected = [np.asarray(picture(n, "L").convert("RGB") if not n else picture(n, "RGB")) for n in range(20)]
     assert [c for c, _ in everything(corpus)] == sorted(e.transpose(2, 0, 1).tobytes() for e in expected)
 
@@ -223,8 +223,8 @@ def test_a_folder_in_a_colour_or_grey_corpus_by_its_first_picture(tmp_path):
 def test_reading_stops_after_max_images_and_says_so(folder):
     corpus = prepared(folder, held_out=0.5, max_images=12)
     assert [content for content, _ in everything(corpus)] == grey(range(12))
-    assert any("data.max_images = 12" in note for note in corpus.notes)
-    assert len(prepared(folder, held_out=0.5, max_images=40).notes) == 1
+    assert any("data.max_images = 12" in note for note in corpus.summary)
+    assert len(prepared(folder, held_out=0.5, max_images=40).summary) == 1
 
 
 # The two sides
@@ -260,7 +260,7 @@ def test_another_source_can_be_held_out_and_is_brought_to_the_same_form(folder, 
     assert sorted(image.tobytes() for image in corpus.train.pixels) == grey(range(40))
     assert len(corpus.held_out) == 65
     assert (corpus.held_out.channels, corpus.held_out.image_size) == (1, 8)
-    assert corpus.notes[0].endswith(f"held out 65 of {classes}")
+    assert corpus.summary[0].endswith(f"held out 65 of {classes}")
     assert corpus.held_out.has_labels
     assert not corpus.train.has_labels
 
@@ -287,7 +287,7 @@ def test_a_corpus_is_read_once(folder, monkeypatch):
     monkeypatch.setattr(images_module, "_write", never)
     again = prepared(folder, held_out=0.3)
     assert again.fingerprint == first.fingerprint
-    assert again.notes == first.notes
+    assert again.summary == first.summary
     assert everything(again) == everything(first)
     folder = folder.rename(folder.parent / "moved")
     assert prepared(folder, held_out=0.3).fingerprint == first.fingerprint
@@ -351,7 +351,7 @@ def test_pictures_of_all_sizes_are_resized_on_request_and_counted(tmp_path):
     picture(30, size=(16, 16)).save(tmp_path / "in" / "30.png")
     corpus = prepared(tmp_path / "in", image_size=8, held_out=0.3)
     assert len(corpus.train) + len(corpus.held_out) == 31
-    assert sorted(corpus.notes[1:]) == [
+    assert sorted(corpus.summary[1:]) == [
         "pictures cropped to their middle: 20",
         "pictures resized so that the shorter side has 8 pixels: 1",
     ]
@@ -408,7 +408,7 @@ def test_of_an_animation_the_first_frame_is_used_and_counted(tmp_path):
         frames = [picture(100 * number + frame) for frame in range(3)]
         frames[0].save(tmp_path / "in" / f"{number}.gif", save_all=True, append_images=frames[1:])
     corpus = prepared(tmp_path / "in", held_out=0.3, channels=1)
-    assert "animated pictures of which the first frame is used: 20" in corpus.notes
+    assert "animated pictures of which the first frame is used: 20" in corpus.summary
     assert [content for content, _ in everything(corpus)] == grey(100 * number for number in range(20))
 
 
@@ -535,7 +535,7 @@ def test_labels_of_none_are_no_labels(tmp_path):
     )
     corpus = prepared(path, held_out=0.3)
     assert not corpus.train.has_labels
-    assert "no labels" in corpus.notes[0]
+    assert "no labels" in corpus.summary[0]
 
 
 # The Hub
@@ -563,7 +563,7 @@ def test_a_hub_dataset_is_read_at_a_fixed_commit(hub, streaming):
     corpus = prepared("owner/data", subset="small", split="test", streaming=streaming, held_out=0.3)
     assert everything(corpus) == sorted((grey([n])[0], n % 2) for n in range(40))
     assert corpus.train.classes == ["a", "b"]
-    assert corpus.notes[0].startswith("owner/data@0123456789ab: ")
+    assert corpus.summary[0].startswith("owner/data@0123456789ab: ")
     assert set(hub.load) == {("owner/data", "small", "test", "0123456789abcdef", streaming)}
 
 
@@ -586,7 +586,7 @@ def test_pictures_of_a_hub_dataset_may_be_files_or_plain_bytes(hub, tmp_path, st
     (tmp_path / "3.png").unlink()
     hub.rows = datasets.Dataset.from_dict({"image": files}, datasets.Features({"image": datasets.Image()}))
     assert complaint("owner/other").startswith(f"owner/other, row 3: {files[3]} cannot be read: No such file")
-    assert "pictures skipped, not usable: 1" in prepared("owner/other", on_error="skip", held_out=0.3).notes
+    assert "pictures skipped, not usable: 1" in prepared("owner/other", on_error="skip", held_out=0.3).summary
 
 
 def test_a_stream_whose_columns_nobody_described_is_read(hub, monkeypatch):
@@ -677,7 +677,7 @@ def test_a_file_that_cannot_be_used_is_named_and_skipped_on_request(tmp_path, co
     assert said.endswith("; or set data.on_error=skip")
     assert re.search(rf"\.png: {says}", said)
     corpus = prepared(folder, held_out=0.3, on_error="skip")
-    assert corpus.notes[1:] == ["pictures skipped, not usable: 1"]
+    assert corpus.summary[1:] == ["pictures skipped, not usable: 1"]
     assert everything(corpus) == [(c, -1) for c in grey(range(10, 40))]
 
 
@@ -688,7 +688,7 @@ def test_a_row_that_cannot_be_used_is_named_and_skipped_on_request(tmp_path, con
     assert re.match(rf"{re.escape(str(path))}, row 30: {says}", said)
     assert said.endswith("; or set data.on_error=skip")
     corpus = prepared(path, held_out=0.3, on_error="skip")
-    assert corpus.notes[1:] == ["pictures skipped, not usable: 1"]
+    assert corpus.summary[1:] == ["pictures skipped, not usable: 1"]
     assert everything(corpus) == [(c, -1) for c in grey(range(40))]
 
 
@@ -721,7 +721,7 @@ def test_a_skipped_picture_settles_nothing(tmp_path):
         picture(number).save(tmp_path / "in" / f"{number:02}.png")
     corpus = prepared(tmp_path / "in", on_error="skip", held_out=0.3)
     assert corpus.train.channels == 1
-    assert corpus.notes[1:] == ["pictures skipped, not usable: 1"]
+    assert corpus.summary[1:] == ["pictures skipped, not usable: 1"]
 
 
 def test_pictures_of_two_sizes_name_both_and_the_way_out(folder):

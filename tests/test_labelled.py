@@ -98,7 +98,7 @@ def test_every_row_arrives_once_with_its_label(tmp_path, read, name):
     assert corpus.schema.classes == ("bad", "good")
     sizes = [len(getattr(corpus, side)) for side in SIDES]
     source = tmp_path / name
-    assert corpus.notes == [f"{source}: 2 classes; {sizes[0]} train, {sizes[1]} held out, {sizes[2]} test"]
+    assert corpus.summary == [f"{source}: 2 classes; {sizes[0]} train, {sizes[1]} held out, {sizes[2]} test"]
 
 
 def test_the_sides_have_their_shares(tmp_path, read):
@@ -167,7 +167,7 @@ def test_numbers_to_predict_arrive_as_they_are(tmp_path, read, name):
         found = getattr(corpus, side)
         assert found.labels.dtype == np.float32
         assert [f"text {8 * label:.0f}" for label in found.labels] == list(found.examples)
-    assert "numbers to predict; " in corpus.notes[0]
+    assert "numbers to predict; " in corpus.summary[0]
 
 
 def test_examples_are_taken_by_their_numbers():
@@ -194,7 +194,7 @@ def test_numbers_of_classes_get_the_names_that_datasets_wrote(tmp_path, read):
     corpus = read(hub_table(tmp_path / "a.parquet", labels, CLASS))
     assert corpus.schema.classes == tuple(NAMES)
     assert everything(corpus) == sorted((f"text {n}", NAMES[label]) for n, label in enumerate(labels))
-    assert "classes with no training example: 1 (never)" in corpus.notes
+    assert "classes with no training example: 1 (never)" in corpus.summary
 
 
 def test_lists_of_such_numbers_get_their_names_too(tmp_path, read):
@@ -209,7 +209,7 @@ def test_minus_one_stands_for_no_label(tmp_path, read):
     labels = [n % 4 - 1 if n < 80 else None for n in range(100)]
     corpus = read(hub_table(tmp_path / "a.parquet", labels, CLASS))
     assert len(everything(corpus)) == 60
-    assert "unlabelled examples left out: 40" in corpus.notes
+    assert "unlabelled examples left out: 40" in corpus.summary
 
 
 # What is left out
@@ -225,7 +225,7 @@ def test_examples_without_a_label_are_left_out_and_counted(tmp_path, read, name,
     assert everything(corpus) == sorted(
         (row["text"], row["label"]) for n, row in enumerate(reviews(100)) if n % 4
     )
-    assert corpus.notes[1:] == ["unlabelled examples left out: 25"]
+    assert corpus.summary[1:] == ["unlabelled examples left out: 25"]
 
 
 def test_not_a_number_is_no_number_to_predict(tmp_path, read):
@@ -233,14 +233,14 @@ def test_not_a_number_is_no_number_to_predict(tmp_path, read):
     for name in ("a.jsonl", "a.parquet"):
         corpus = read(written(tmp_path / name, rows), task="regression")
         assert len(side_of(corpus)) == 75
-        assert corpus.notes[1:] == ["unlabelled examples left out: 25"]
+        assert corpus.summary[1:] == ["unlabelled examples left out: 25"]
 
 
 def test_blank_texts_are_left_out_and_counted(tmp_path, read):
     rows = [{**row, "text": " \n" if n % 4 == 0 else row["text"]} for n, row in enumerate(reviews(100))]
     corpus = read(written(tmp_path / "a.csv", rows))
     assert len(side_of(corpus)) == 75
-    assert corpus.notes[1:] == ["blank texts left out: 25"]
+    assert corpus.summary[1:] == ["blank texts left out: 25"]
 
 
 def test_what_reading_leaves_out_is_told(tmp_path, read):
@@ -248,7 +248,7 @@ def test_what_reading_leaves_out_is_told(tmp_path, read):
     (tmp_path / "a.csv").write_bytes(content)
     corpus = read(tmp_path / "a.csv", errors="skip")
     assert len(side_of(corpus)) == 100
-    assert corpus.notes[1:] == ["documents skipped, not decodable: 1"]
+    assert corpus.summary[1:] == ["documents skipped, not decodable: 1"]
 
 
 # Sources of their own
@@ -302,7 +302,7 @@ def test_classes_of_the_test_source_alone_are_counted_and_have_no_number(tmp_pat
     )
     assert corpus.schema.classes == ("bad", "good")
     assert corpus.test.labels.tolist() == [-1, 1, -1]
-    assert corpus.notes[-1].startswith("test: 2 labels of classes unseen in training (odd)")
+    assert corpus.summary[-1].startswith("test: 2 labels of classes unseen in training (odd)")
 
 
 @pytest.mark.parametrize("side", ["held_out", "test"])
@@ -374,8 +374,8 @@ def test_a_share_that_would_be_empty_takes_one_and_says_so(tmp_path, read, side)
     as_asked, corpus = read(source), read(source, **{side: 1e-9})
     assert len(getattr(corpus, side)) == 1
     note = f"put on a side that data.{side}=1e-09 left empty: 1"
-    assert note in corpus.notes
-    assert note not in as_asked.notes
+    assert note in corpus.summary
+    assert note not in as_asked.summary
     assert len(corpus.train) + len(corpus.held_out) + len(corpus.test) == 50
 
 
@@ -462,7 +462,7 @@ def test_pictures_have_the_class_of_their_folder(tmp_path, see):
     corpus = see(folder_of(tmp_path / "ours", range(90)))
     assert corpus.schema.classes == ("cat", "dog", "eel")
     assert seen(corpus, *SIDES) == sorted((picture(n).tobytes(), kinds[n % 3]) for n in range(90))
-    assert corpus.notes[0].startswith(f"{tmp_path / 'ours'}: 3 classes; ")
+    assert corpus.summary[0].startswith(f"{tmp_path / 'ours'}: 3 classes; ")
     assert see(tmp_path / "ours").fingerprint == corpus.fingerprint
     assert see(tmp_path / "ours", test=0.3).fingerprint != corpus.fingerprint
 
@@ -494,7 +494,7 @@ def test_a_class_of_the_other_folder_alone_has_no_number(tmp_path, see):
     counts = np.unique(corpus.test.labels, return_counts=True)
     assert [values.tolist() for values in counts] == [[-1, 1], [30, 30]]
     assert any(
-        line.startswith("test: 30 labels of classes unseen in training (ape)") for line in corpus.notes
+        line.startswith("test: 30 labels of classes unseen in training (ape)") for line in corpus.summary
     )
 
 

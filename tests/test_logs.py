@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from textdae.cli.app import app, main
-from textdae.core.logs import LOGGER, cautions, log_notes, only_warnings, silence, terminal_logging
+from textdae.core.logs import LOGGER, cautions, log_summary, only_warnings, silence, terminal_logging
 from textdae.core.progress import Progress
 
 DETAIL, REMARK, WARNING, RESULT = "batch 3", "a.txt: 3 documents", "texts cut off: 2", "the result"
@@ -213,7 +213,7 @@ def test_closed_stream_ends_no_work(monkeypatch):
 
 def test_what_was_left_out_is_a_warning_and_the_summary_is_none(caplog):
     caplog.set_level(logging.INFO, "textdae")
-    log_notes(LOGGER, [REMARK, *cautions({"blank texts left out": 1234})])
+    log_summary(LOGGER, [REMARK, *cautions({"blank texts left out": 1234})])
     assert [(record.levelname, record.message) for record in caplog.records] == [
         ("INFO", REMARK),
         ("WARNING", "blank texts left out: 1,234"),

@@ -200,7 +200,7 @@ def test_a_second_run_finds_everything_prepared(run, corpus, monkeypatch):
     monkeypatch.setattr(text, "StreamWriter", None)
     settings = tiny(corpus, corpus.parent / "again")
     prepared = text.prepare_text(settings.data, settings.tokenizer)
-    assert prepared.notes == run[1][: len(prepared.notes)]
+    assert prepared.summary == run[1][: len(prepared.summary)]
 
 
 def test_overwrite_removes_nothing_for_a_run_that_is_refused(run, corpus, tmp_path, monkeypatch):

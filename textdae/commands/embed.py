@@ -16,7 +16,7 @@ import numpy as np
 
 from textdae.core.errors import SettingsError, TextdaeError, reason
 from textdae.core.lock import sole
-from textdae.core.logs import cautions, log_notes
+from textdae.core.logs import cautions, log_summary
 from textdae.core.progress import Progress
 from textdae.core.registry import modality
 from textdae.core.settings.runs import EmbedSettings
@@ -40,27 +40,27 @@ def embed(checkpoint: str, settings: EmbedSettings, output: Path) -> tuple[int, 
     if output.is_dir():
         raise SettingsError(f"embed: -o {output} is a folder")
     encoder, rows = modality(settings.modality).part("embed")(checkpoint, settings)
-    asked = {"rows": rows.fingerprint, "checkpoint": weights_of(checkpoint), "how": _how(settings)}
+    fingerprint = {"rows": rows.fingerprint, "checkpoint": weights_of(checkpoint), "how": _how(settings)}
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with sole(f"embed: -o {output}", output.with_name(f".{output.name}.lock"), "give another -o"):
-            count, width = _write(encoder, rows, asked, settings, output)
+            count, width = _write(encoder, rows, fingerprint, settings, output)
     except OSError as error:
         raise TextdaeError(f"{output}: cannot be written: {reason(error)}; run it again to go on") from error
-    log_notes(logger, cautions(rows.notes() + encoder.notes))
+    log_summary(logger, cautions(rows.notes() + encoder.notes))
     return count, width
 
 
 def _write(
     encoder: StockEncoder,
     rows: Rows,
-    asked: dict[str, Any],
+    fingerprint: dict[str, Any],
     settings: EmbedSettings,
     output: Path,
 ) -> tuple[int, int]:
     """Write the vectors; return how many there are, and D."""
     parts = output.with_name(f"{output.name}.parts")
-    done = _resume(parts, asked)
+    done = _resume(parts, fingerprint)
     begin = sum(done)
     waiting = islice(rows.read(), begin, None)
     with Progress("embedding", unit="rows", done=begin) as bar:
@@ -82,9 +82,9 @@ def _how(settings: EmbedSettings) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude={"data"})
 
 
-def _resume(parts: Path, asked: dict[str, Any]) -> list[int]:
+def _resume(parts: Path, fingerprint: dict[str, Any]) -> list[int]:
     """The sizes of the chunks that are there already, in the folder of this very question."""
-    question = json.loads(json.dumps(asked))
+    question = json.loads(json.dumps(fingerprint))
     stamp = parts / "question.json"
     if stamp.exists() and json.loads(stamp.read_text()) == question:
         sizes: list[int] = []

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from textdae.core.errors import memory_refused
-from textdae.core.logs import log_notes
+from textdae.core.logs import log_summary
 from textdae.core.registry import modality
 from textdae.core.settings.runs import EvaluateRunSettings
 from textdae.report.scores import score_table
@@ -36,13 +36,13 @@ def evaluate_checkpoint(
         SettingsError: the checkpoint or the corpus cannot be used.
     """
     task = modality(settings.modality).part("task").of_checkpoint(checkpoint, settings)
-    log_notes(logger, task.notes)
+    log_summary(logger, task.summary)
     device = choose_device()
     task.denoiser.to(device)
     dtype = autocast_dtype(settings.precision, device)
     counted = f"the baselines learn from the other examples of {settings.data.source}, whatever the checkpoint was trained on"
     logger.info(counted)
-    results: dict[str, Any] = {"data": task.notes[0], "baselines": counted, "levels": {}}
+    results: dict[str, Any] = {"data": task.summary[0], "baselines": counted, "levels": {}}
     dials: Sequence[float | None] = levels or [None]
     for level in dials:
         questions = task.questions(settings.evaluate.max_examples, level)

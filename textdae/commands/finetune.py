@@ -15,7 +15,7 @@ import numpy as np
 from textdae.commands.run import Run, hardware, writing
 from textdae.core.errors import SettingsError
 from textdae.core.escape import for_csv
-from textdae.core.logs import log_notes
+from textdae.core.logs import log_summary
 from textdae.core.names import public
 from textdae.core.settings.downstream import FinetuneSettings, FinetuneTrainSettings
 from textdae.downstream.best import SCORE, Best
@@ -107,7 +107,7 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         raise SettingsError(f"metric_for_best_model: a {schema.kind} task has {known}; got {main!r}")
     classifier = work.classifier(corpus.train.labels, settings.train.seed, settings.from_scratch)
     examples = {side: work.batches(getattr(corpus, side)) for side in ("train", "held_out", "test")}
-    log_notes(logger, corpus.notes)
+    log_summary(logger, corpus.summary)
     if not classifier.can_shift:
         logger.warning(
             f"the head of {type(classifier.model).__name__} has no bias: labels are scaled, but keep their mean of "
@@ -200,7 +200,7 @@ def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
         }
         with writing(folder):
             package = type(classifier.model).__module__.split(".")[0]
-            card = classifier_card(checkpoint, settings, metrics, corpus.notes, work.pipeline, package)
+            card = classifier_card(checkpoint, settings, metrics, corpus.summary, work.pipeline, package)
             (folder / "README.md").write_text(card, encoding="utf-8")
             _report(folder, settings, schema, corpus, predictions, metrics)
         return metrics

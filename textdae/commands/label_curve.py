@@ -18,7 +18,7 @@ from textdae.commands.finetune import with_length
 from textdae.commands.run import sole_run
 from textdae.core.errors import Interrupted, SettingsError
 from textdae.core.examples import Examples
-from textdae.core.logs import log_notes
+from textdae.core.logs import log_summary
 from textdae.core.progress import Progress
 from textdae.core.settings.downstream import LabelCurveSettings
 from textdae.downstream.draws import folds, stratified
@@ -80,7 +80,7 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings) -> Curve:
     folder = settings.output_dir
     work = labelled_task(settings.modality, checkpoint, settings.data)
     corpus = work.corpus
-    log_notes(logger, corpus.notes)
+    log_summary(logger, corpus.summary)
     indices = subsample(len(corpus.test), settings.max_test_examples).numpy()
     test = corpus.test.take(indices)
     if len(test) < len(corpus.test):
@@ -157,7 +157,7 @@ def _lines(work: LabelledTask, settings: LabelCurveSettings) -> dict[str, Line]:
         "random": lambda: {"random encoder": probed(work.encoder(settings.precision, False, settings.seed))},
         "baselines": lambda: {name: probed(baseline) for name, baseline in work.baselines().items()},
     }
-    return {name: line for asked in settings.lines for name, line in made[asked]().items()}
+    return {name: line for kind in settings.lines for name, line in made[kind]().items()}
 
 
 class _Probed:
@@ -213,15 +213,15 @@ def _claim(folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerpr
         "seed": settings.seed,
         "max_test_examples": settings.max_test_examples,
     }
-    stamp = folder / "question.json"
-    if stamp.exists():
-        before = json.loads(stamp.read_text())
+    path = folder / "question.json"
+    if path.exists():
+        before = json.loads(path.read_text())
         changed = [key for key, value in json.loads(json.dumps(question)).items() if before.get(key) != value]
         if changed:
             raise SettingsError(
                 f"output_dir: {folder} holds another curve ({', '.join(changed)} differ); set output_dir=OTHER"
             )
-    stamp.write_text(json.dumps(question, indent=1))
+    path.write_text(json.dumps(question, indent=1))
 
 
 def _gather(cells: list[Cell], folder: Path, names: tuple[str, ...]) -> Curve:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from textdae.commands.run import Run, hardware, writing
-from textdae.core.logs import log_notes
+from textdae.core.logs import log_summary
 from textdae.core.registry import modality
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.task import Task
@@ -66,7 +66,7 @@ def _pretrain(run: Run) -> PretrainResult:
     settings, accelerator, folder, is_main = run.settings, run.accelerator, run.folder, run.is_main
     fits = model_check(accelerator)
     task = run.prepared(lambda: modality(settings.modality).part("task").of_settings(settings, fits))
-    log_notes(logger, task.notes)
+    log_summary(logger, task.summary)
     denoiser = task.denoiser
     architecture = type(denoiser.model).__name__
     parameters = sum(parameter.numel() for parameter in denoiser.parameters())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from textdae.core.logs import log_notes
+from textdae.core.logs import log_summary
 from textdae.core.settings.downstream import ProbeSettings
 from textdae.downstream.draws import stratified
 from textdae.downstream.heads import Choice, choose, constant, fit
@@ -33,7 +33,7 @@ def probe(checkpoint: str, settings: ProbeSettings) -> dict[str, Any]:
     """
     work = labelled_task(settings.modality, checkpoint, settings.data)
     corpus = work.corpus
-    log_notes(logger, corpus.notes)
+    log_summary(logger, corpus.summary)
     drawn = stratified(corpus.train.labels, settings.max_examples, settings.seed)
     judged = corpus.held_out.take(stratified(corpus.held_out.labels, settings.max_examples, settings.seed))
     if len(drawn) < len(corpus.train):

@@ -9,8 +9,8 @@ class Finding(NamedTuple):
     good: bool
     what: str
     """What was looked at."""
-    says: str
+    message: str
     """How it is; where it is not good, what to do."""
 
     def __str__(self) -> str:
-        return f"{'ok' if self.good else 'LOOK':4} {self.what}: {self.says}"
+        return f"{'ok' if self.good else 'LOOK':4} {self.what}: {self.message}"

@@ -22,20 +22,20 @@ _SILENT = logging.CRITICAL + 1
 
 
 class Caution(str):
-    """A note that is logged as a warning."""
+    """A line of a summary that is logged as a warning."""
 
     __slots__ = ()
 
 
 def cautions(counts: Mapping[str, int]) -> list[str]:
-    """Turn what was left out or changed, and how often, into notes."""
+    """Turn what was left out or changed, and how often, into lines of a summary."""
     return [Caution(f"{what}: {count:,}") for what, count in counts.items()]
 
 
-def log_notes(logger: logging.Logger, notes: Iterable[str]) -> None:
-    """Log each note at its level."""
-    for note in notes:
-        logger.log(logging.WARNING if isinstance(note, Caution) else logging.INFO, "%s", note)
+def log_summary(logger: logging.Logger, summary: Iterable[str]) -> None:
+    """Log each line of a summary at its level."""
+    for line in summary:
+        logger.log(logging.WARNING if isinstance(line, Caution) else logging.INFO, "%s", line)
 
 
 def silence() -> None:

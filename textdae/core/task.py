@@ -23,7 +23,7 @@ class Task(ABC):
         model: the settings of the denoiser, with what they leave open decided; of a run only.
         noise: that of the training.
         fingerprint: what makes the examples of either side, by the setting that says so.
-        notes: what was read, and what was left out.
+        summary: what was read, and what was left out.
         unit, units_per_example: what its speed is counted in.
     """
 
@@ -33,7 +33,7 @@ class Task(ABC):
     model: Any
     noise: Noise
     fingerprint: dict[str, Any]
-    notes: list[str]
+    summary: list[str]
     unit: str
     units_per_example: int
 

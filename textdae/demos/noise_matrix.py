@@ -66,11 +66,11 @@ def run(settings: ImagePretrainSettings) -> list[str]:
         denoiser = load_image(str(folder))
         read = _probe(denoiser, corpus.train)
         for column, other in enumerate(NOISES.values()):
-            asked = image_noise((other,))
+            eval_noise = image_noise((other,))
             model = functools.partial(_rebuild, denoiser)
-            rows, _ = measure({"model": model}, corpus.held_out, asked, indices)
+            rows, _ = measure({"model": model}, corpus.held_out, eval_noise, indices)
             psnr[row, column] = rows["model"]["psnr"]
-            codes = _codes(denoiser, corpus.held_out, asked, indices)
+            codes = _codes(denoiser, corpus.held_out, eval_noise, indices)
             accuracy[row, column] = (read(codes) == corpus.held_out.labels[indices].numpy()).mean()
     path = settings.output_dir / "noise-matrix.png"
     _draw(

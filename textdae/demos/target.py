@@ -29,8 +29,8 @@ BASE: dict[str, Any] = {
 def run(settings: ImagePretrainSettings) -> list[str]:
     """Train both, draw `target.png`, and return what it shows in words."""
     corpus = prepare_images(settings.data)
-    asked = image_noise(settings.evaluate.noise or at_final_level(settings.noise))
-    corrupted = corrupt_for_evaluation(corpus.held_out, asked, subsample(len(corpus.held_out), 10))
+    eval_noise = image_noise(settings.evaluate.noise or at_final_level(settings.noise))
+    corrupted = corrupt_for_evaluation(corpus.held_out, eval_noise, subsample(len(corpus.held_out), 10))
     rows = {"clean": corrupted.target.numpy(), "noisy": corrupted.inputs["pixel_values"].numpy().clip(0, 1)}
     lines = []
     for target, name in (("clean", "right target"), ("noisy", "wrong target")):

@@ -53,7 +53,7 @@ def _check_files(folder: Path) -> Iterator[Finding]:
     inside = [path for path in (folder, *checkpoints(folder / "checkpoints")) if (path / MANIFEST).exists()]
     for path in inside:
         wrong = fault(path)
-        says = f"not whole: {wrong}; --resume passes it over" if wrong else "whole"
-        yield Finding(wrong is None, "files" if path == folder else path.name, says)
+        message = f"not whole: {wrong}; --resume passes it over" if wrong else "whole"
+        yield Finding(wrong is None, "files" if path == folder else path.name, message)
     if not inside:
         yield Finding(True, "files", "no manifest to compare with; the weights are as long as they say")

@@ -115,7 +115,7 @@ def _check_disk(folder: Path) -> Finding:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
-    says = f"{free / 1e9:.1f} GB free at {there}; the cache there holds {size / 1e9:.1f} GB"
+    message = f"{free / 1e9:.1f} GB free at {there}; the cache there holds {size / 1e9:.1f} GB"
     if free < _LEAST_FREE:
-        return Finding(False, "disk", f"{says}; remove what is not needed, or set TEXTDAE_CACHE")
-    return Finding(True, "disk", re.sub(r"\s+", " ", says))
+        return Finding(False, "disk", f"{message}; remove what is not needed, or set TEXTDAE_CACHE")
+    return Finding(True, "disk", re.sub(r"\s+", " ", message))

@@ -47,7 +47,7 @@ class LabelledCorpus(NamedTuple):
     test: Labelled
     fingerprint: str
     """The same for the same examples on the same sides."""
-    notes: list[str]
+    summary: list[str]
     """What was read, and what was left out."""
 
 

@@ -22,7 +22,7 @@ class LabelledTask(ABC):
 
     Attributes:
         checkpoint: folder or Hub id.
-        corpus: task and examples; its notes tell also what the checkpoint will not see of them.
+        corpus: task and examples; its summary also tells what the checkpoint will not see of them.
         classifier_class: what is fine-tuned.
         pipeline: how transformers uses such a classifier, for the model card.
     """

@@ -81,7 +81,7 @@ def unreachable(error: BaseException) -> bool:
     return isinstance(error, OfflineModeIsEnabled) or (not _status(error) and _cut(error) is not None)
 
 
-def again(ask: Callable[[], T], patience: float = math.inf) -> T:
+def retry(ask: Callable[[], T], patience: float = math.inf) -> T:
     """Ask until there is an answer; what passes is tried again, each time after a longer wait.
 
     Args:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from textdae.core.layout import CARD, MODEL, REPORT, TRAINING_STATE
 from textdae.core.names import HubName, is_local, parse
-from textdae.hub.client import again, explained, unreachable
+from textdae.hub.client import explained, retry, unreachable
 
 _FILES = (*MODEL, CARD, *REPORT)
 
@@ -19,7 +19,7 @@ def _download(name: HubName, files: tuple[str, ...], only_here: bool = False) ->
         )
 
     with explained(f"{name} on the Hub"):
-        return Path(again(ask))
+        return Path(retry(ask))
 
 
 @lru_cache(maxsize=64)
@@ -38,7 +38,7 @@ def pin(name: HubName) -> HubName:
 
     with explained(f"{name} on the Hub"):
         try:
-            commit = str(again(lambda: HfApi().model_info(name.id, revision=name.revision)).sha)
+            commit = str(retry(lambda: HfApi().model_info(name.id, revision=name.revision)).sha)
         except Exception as error:
             if not unreachable(error):
                 raise

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from textdae.core.errors import SettingsError
 from textdae.core.layout import CARD, PUSHED
 from textdae.core.names import HubName
-from textdae.hub.client import NO_TOKEN, again, explained
+from textdae.hub.client import NO_TOKEN, explained, retry
 from textdae.hub.upload import Upload, upload_of
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def prepare(
             _remember(path, api.endpoint, name, kind, str(start))
 
     with explained(name):
-        again(make, patience)
+        retry(make, patience)
 
 
 def push(
@@ -129,7 +129,7 @@ def push(
     with explained(name):
         for _ in range(_RACES if force else 1):
             with suppress(_MovedError):
-                return again(lambda: _attempt(path, name, upload, tries, force), patience)
+                return retry(lambda: _attempt(path, name, upload, tries, force), patience)
     raise SettingsError(
         f"{name} has moved just now: somebody else is writing there; look at "
         f"{_page(HfApi().endpoint, name, upload.kind)}, then push again"

@@ -12,7 +12,7 @@ from textdae.report.card_data import front_matter
 def image_card(
     settings: ImagePretrainSettings,
     metrics: Mapping[str, Any],
-    notes: Sequence[str],
+    summary: Sequence[str],
     pictures: Sequence[str],
 ) -> str:
     """The README.md of an image denoiser."""
@@ -25,7 +25,7 @@ def image_card(
     )
     base = settings.model.from_pretrained
     return run_card(
-        settings, metrics, notes,
+        settings, metrics, summary,
         head=front_matter(
             settings, metrics["held_out"], "image-to-image", ["denoising-autoencoder", settings.model.type], None, base
         ),

@@ -70,7 +70,7 @@ class ImageCorpus(NamedTuple):
     held_out: Images
     fingerprint: dict[str, Any]
     """What makes these images, by the setting that says so; the same for the same pixels on the same sides."""
-    notes: list[str]
+    summary: list[str]
     """What was read, and what was changed or left out."""
 
 

@@ -43,5 +43,8 @@ def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:
     labelled = labelled_corpus(
         data, data.source, entries, corpus.train.classes, digest("labelled images", fingerprints), notes
     )
-    changed = [*corpus.notes[1:], *(Caution(f"test: {note}") for note in (found.notes[1:] if tests else []))]
-    return labelled._replace(notes=[*labelled.notes, *changed])
+    changed = [
+        *corpus.summary[1:],
+        *(Caution(f"test: {note}") for note in (found.summary[1:] if tests else [])),
+    ]
+    return labelled._replace(summary=[*labelled.summary, *changed])

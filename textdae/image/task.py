@@ -42,23 +42,23 @@ class ImageTask(Task):
     units_per_example = 1
     denoiser: ImageDenoiser
 
-    def __init__(self, corpus: ImageCorpus, asked: Sequence[Any]) -> None:
+    def __init__(self, corpus: ImageCorpus, eval_noise: Sequence[Any]) -> None:
         require_images_extra()
         self.train, self.held_out = corpus.train, corpus.held_out
-        self.fingerprint, self.notes = corpus.fingerprint, corpus.notes
-        self.asked_settings = tuple(asked)
-        self.asked = image_noise(asked)
+        self.fingerprint, self.summary = corpus.fingerprint, corpus.summary
+        self.eval_noise_settings = tuple(eval_noise)
+        self.eval_noise = image_noise(eval_noise)
         self._fitted_baselines: tuple[Noise, dict[str, Rebuild]] | None = None
-        check_patches(asked, corpus.train.image_size)
+        check_patches(eval_noise, corpus.train.image_size)
 
     @classmethod
     def of_settings(
         cls, settings: ImagePretrainSettings, check: Callable[[int], None] | None = None
     ) -> "ImageTask":
         """Prepare the corpus, and build the denoiser."""
-        asked = settings.evaluate.noise or at_final_level(settings.noise)
+        eval_noise = settings.evaluate.noise or at_final_level(settings.noise)
         corpus = prepare_images(settings.data)
-        images = cls(corpus, asked)
+        images = cls(corpus, eval_noise)
         check_patches(settings.noise, corpus.train.image_size)
         images.noise = image_noise(settings.noise)
         model = settings.model
@@ -94,12 +94,12 @@ class ImageTask(Task):
 
     def questions(self, most: int, level: float | None = None) -> Questions:
         """Held-out images, spread evenly."""
-        noise = self.asked if level is None else self._at_level(level)
+        noise = self.eval_noise if level is None else self._at_level(level)
         return Questions(self.held_out, noise, subsample(len(self.held_out), most))
 
     def _at_level(self, level: float) -> Noise:
         """The first noise of the evaluation, turned to `level`."""
-        first, *others = self.asked_settings
+        first, *others = self.eval_noise_settings
         dials = [name for name in ("sigma", "rate") if hasattr(first, name)]
         if not dials:
             raise SettingsError(f"--levels: noise of kind {first.kind} has no level")
@@ -128,11 +128,11 @@ class ImageTask(Task):
         rebuilt: np.ndarray = reconstruction.float().clamp(0, 1).cpu().numpy()
         return rebuilt
 
-    def _baselines(self, asked: Noise) -> dict[str, Rebuild]:
-        if self._fitted_baselines is None or self._fitted_baselines[0] is not asked:
-            kinds = [noise.kind for noise in self.asked_settings]
+    def _baselines(self, eval_noise: Noise) -> dict[str, Rebuild]:
+        if self._fitted_baselines is None or self._fitted_baselines[0] is not eval_noise:
+            kinds = [noise.kind for noise in self.eval_noise_settings]
             code_size = getattr(self.denoiser.model.config, "code_size", None)
-            self._fitted_baselines = asked, image_baselines(self.train, asked, kinds, code_size)
+            self._fitted_baselines = eval_noise, image_baselines(self.train, eval_noise, kinds, code_size)
         return self._fitted_baselines[1]
 
     def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
@@ -162,12 +162,12 @@ class ImageTask(Task):
         """The pictures and the model card."""
         corrupted, table = samples["corrupted"], metrics["held_out"]
         rows = {"clean": corrupted.target.numpy()}
-        if self.asked_settings[0].kind != "none":
+        if self.eval_noise_settings[0].kind != "none":
             rows["noisy"] = corrupted.inputs["pixel_values"].numpy().clip(0, 1)
         rows[f"rebuilt, {table['model']['psnr']:.1f} dB"] = _composed(corrupted, samples["rebuilt"])
         baselines = {name: row for name, row in table.items() if name != "model"}
         best = max(baselines, key=lambda name: baselines[name]["psnr"])
-        rebuild = self._baselines(self.asked)[best.removeprefix("baseline: ")]
+        rebuild = self._baselines(self.eval_noise)[best.removeprefix("baseline: ")]
         rows[f"{best.removeprefix('baseline: ')}, {baselines[best]['psnr']:.1f} dB"] = _composed(
             corrupted, rebuild(corrupted)
         )
@@ -183,7 +183,7 @@ class ImageTask(Task):
                 code_scatter(codes, self.held_out.labels.numpy(), self.held_out.classes, folder / "codes.png")
                 written.append("codes.png")
         (folder / "README.md").write_text(
-            image_card(settings, metrics, self.notes, written), encoding="utf-8"
+            image_card(settings, metrics, self.summary, written), encoding="utf-8"
         )
         lines = [f"pictures: {', '.join(str(folder / name) for name in written)}"]
         if any(getattr(noise, "scored", "everywhere") == "everywhere" for noise in settings.noise):

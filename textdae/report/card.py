@@ -44,7 +44,7 @@ def classifier_card(
     checkpoint: str,
     settings: FinetuneSettings,
     metrics: Mapping[str, Any],
-    notes: Sequence[str],
+    summary: Sequence[str],
     pipeline: Pipeline,
     package: str,
 ) -> str:
@@ -65,7 +65,7 @@ def classifier_card(
     )
     base = None if settings.from_scratch else checkpoint
     return run_card(
-        settings, metrics, notes,
+        settings, metrics, summary,
         head=front_matter(settings, metrics["test"], task, [task], task, base),
         base=base,
         title=f"{pipeline.noun.capitalize()} {'regression model' if metrics['task'] == 'regression' else 'classifier'}, fine-tuned with textdae",
@@ -150,7 +150,7 @@ vectors = load_dataset("{SELF}", split="train").with_format("numpy")
 def run_card(
     settings: Any,
     metrics: Mapping[str, Any],
-    notes: Sequence[str],
+    summary: Sequence[str],
     *,
     head: str,
     base: str | None,
@@ -168,7 +168,7 @@ def run_card(
     """The README.md of a run, of the parts that a modality or a command writes."""
     hub = settings.hub
     lines = [
-        f"data: {for_markdown('; '.join(_without_place(note, settings.data) for note in notes))}",
+        f"data: {for_markdown('; '.join(_without_place(line, settings.data) for line in summary))}",
         f"licence of the data: {for_markdown(hub.data_license or 'not stated')}",
         *more,
         *([f"started from: {for_markdown(public(base))}"] if base else []),
@@ -222,10 +222,10 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
-def _without_place(note: str, data: Any) -> str:
-    """A note without the folders that the data lies in here."""
+def _without_place(line: str, data: Any) -> str:
+    """Return the line without the folders that the data lies in here."""
     folders = [getattr(data, key, None) or "" for key in ("source", "held_out_source", "test_source")]
     for place in sorted(folders, key=len, reverse=True):
         if "/" in place or place.startswith("~"):
-            note = note.replace(place, public(place))
-    return note
+            line = line.replace(place, public(place))
+    return line

@@ -17,7 +17,7 @@ are of tokens, and cannot."""
 def text_card(
     settings: TextPretrainSettings,
     metrics: Mapping[str, Any],
-    notes: Sequence[str],
+    summary: Sequence[str],
     samples: Sequence[str],
     tokenizer: Any,
     passage: str,
@@ -32,7 +32,7 @@ def text_card(
         else trained
     )
     return run_card(
-        settings, metrics, notes,
+        settings, metrics, summary,
         head=front_matter(
             settings, metrics["held_out"], "fill-mask", ["masked-language-modeling"], "fill-mask", base
         ),

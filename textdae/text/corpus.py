@@ -35,7 +35,7 @@ class TextCorpus(NamedTuple):
     held_out: Blocks
     fingerprint: dict[str, Any]
     """What makes these blocks, by the setting that says so; the same for the same blocks."""
-    notes: list[str]
+    summary: list[str]
     """What was read, and what was left out."""
 
 

@@ -45,7 +45,7 @@ class LabelledTextTask(LabelledTask):
         self.max_length = min(data.max_length or _LONGEST, self.longest)
         self.corpus = labelled_texts(data)
         if cut := self._cut():
-            self.corpus.notes.extend(cautions({f"texts cut off after {self.max_length} tokens": cut}))
+            self.corpus.summary.extend(cautions({f"texts cut off after {self.max_length} tokens": cut}))
 
     def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> TextEncoder:
         """The frozen encoder, or one of its sizes with random weights."""

@@ -54,7 +54,7 @@ class TextTask(Task):
     def __init__(self, corpus: TextCorpus, evaluation: TextEvaluateSettings) -> None:
         self.train, self.held_out = corpus.train, corpus.held_out
         self.tokenizer: PreTrainedTokenizerFast = corpus.tokenizer
-        self.fingerprint, self.notes = corpus.fingerprint, corpus.notes
+        self.fingerprint, self.summary = corpus.fingerprint, corpus.summary
         self.units_per_example = corpus.train.block_size
         self.vocabulary = vocabulary_of(corpus.tokenizer)
         self.evaluation = evaluation
@@ -72,7 +72,7 @@ class TextTask(Task):
         text.model = settings.model
         text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed, check)
         if start and (fresh := text.denoiser.fresh):
-            text.notes.append(
+            text.summary.append(
                 f"{public(start)} has no head for masks: {len(fresh)} of its weights begin at random "
                 f"({fresh[0]}{', ...' if len(fresh) > 1 else ''})"
             )
@@ -161,7 +161,7 @@ class TextTask(Task):
     ) -> list[str]:
         """The model card, and the passages."""
         passage = passage_with_mask(self.held_out, self.tokenizer)
-        card = text_card(settings, metrics, self.notes, samples, self.tokenizer, passage)
+        card = text_card(settings, metrics, self.summary, samples, self.tokenizer, passage)
         (folder / "README.md").write_text(card, encoding="utf-8")
         return [
             "held-out text, [right guess] and [wrong guess|right word]:",

@@ -64,13 +64,15 @@ class StepPlan(NamedTuple):
     def note(self, settings: TrainSettings, cursor: Cursor) -> str | None:
         """What to tell people where the plan is not what the other settings say by themselves."""
         kept, batch = _kept(cursor), self.global_batch
-        asked = settings.per_device_train_batch_size * settings.gradient_accumulation_steps * self.world
+        settings_batch = (
+            settings.per_device_train_batch_size * settings.gradient_accumulation_steps * self.world
+        )
         dealt = f"{self.world} processes x {self.passes} forward passes of {self.size}"
         if empty := self.world * self.passes * self.size - batch:
             dealt += f", {empty} of them filled up"
         if kept and kept != batch:
             return f"train.global_batch_size: {batch} examples a step from here on, {kept} before ({dealt})"
-        if asked == batch:
+        if settings_batch == batch:
             return None
         why = "" if settings.global_batch_size else " as at the first start"
         return f"train.global_batch_size: {batch} examples a step{why}: {dealt}"
