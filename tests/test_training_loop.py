@@ -344,15 +344,15 @@ def test_a_resumed_run_keeps_the_examples_of_a_step(tmp_path, split):
 
 
 @pytest.mark.parametrize("size", [3, 32])
-def test_another_global_batch_ends_at_the_same_example(tmp_path, size, capsys):
+def test_another_global_batch_ends_at_the_same_example(tmp_path, size):
     options = {"max_steps": None, "num_train_epochs": 4, "noise": GaussianNoise(0.3), "save_steps": 5}
     train(tmp_path, **{**options, "max_steps": 5})
-    capsys.readouterr()
-    _, result, shown = seen_in(tmp_path, resume=True, global_batch_size=size, **options)
+    with heard() as lines:
+        _, result, shown = seen_in(tmp_path, resume=True, global_batch_size=size, **options)
     assert result.cursor.examples == 200
     assert result.cursor.step == 5 + math.ceil((200 - 40) / size)
     assert sum(map(len, shown.values())) == 160
-    assert f"{size} examples a step from here on, 8 before" in capsys.readouterr().out
+    assert f"{size} examples a step from here on, 8 before" in "\n".join(lines)
 
 
 def test_a_checkpoint_that_does_not_say_its_global_batch_is_gone_on_with(tmp_path):
@@ -459,7 +459,7 @@ def evaluations_of(folder, monkeypatch, cost, **options):
 
 
 @pytest.mark.parametrize(("cost", "most"), [(0.5, 10), (1.7, 6), (8, 2)])
-def test_evaluations_leave_a_time_budget_to_the_training(tmp_path, monkeypatch, capsys, cost, most):
+def test_evaluations_leave_a_time_budget_to_the_training(tmp_path, monkeypatch, caplog, cost, most):
     """One at the end there always is, and the first tells what one costs."""
     calls, seconds = evaluations_of(tmp_path, monkeypatch, cost)
     assert len(calls) == most
@@ -467,13 +467,13 @@ def test_evaluations_leave_a_time_budget_to_the_training(tmp_path, monkeypatch, 
     assert (most - 1) * cost <= 10
     assert calls[-1] >= 100
     left_out = f"evaluations left out: {10 - most}; those made took {seconds:.0f} s of 100 s"
-    assert (left_out in capsys.readouterr().out) == (most < 10)
+    assert (left_out in caplog.text) == (most < 10)
 
 
-def test_evaluations_may_be_told_to_take_what_they_take(tmp_path, monkeypatch, capsys):
+def test_evaluations_may_be_told_to_take_what_they_take(tmp_path, monkeypatch, caplog):
     calls, _ = evaluations_of(tmp_path, monkeypatch, 8, eval_share=None)
     assert len(calls) >= 9
-    assert "left out" not in capsys.readouterr().out
+    assert "left out" not in caplog.text
 
 
 def test_what_evaluations_took_is_counted_over_a_resume(tmp_path, monkeypatch):
