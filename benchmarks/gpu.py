@@ -12,7 +12,8 @@ from utilization import SIZES, Random, Size
 from textdae.core.draw import Draw
 from textdae.text.fast import packed_attention
 from textdae.text.model import TextDenoiser
-from textdae.text.noise import TokenNoise, Vocabulary
+from textdae.text.noise import Vocabulary
+from textdae.text.noises.masking import TokenNoise
 
 SMALL = Size(4, 128, 2, 256, 1000, 256, 8, 16, 2, 1)
 
@@ -22,7 +23,7 @@ def gradients(device: str, dtype: torch.dtype | None, compile: bool) -> dict[str
     denoiser = TextDenoiser(utilization.model(SMALL)).to(device).train()
     if device != "cpu":
         denoiser.optimize_for(torch.device(device), compile)
-    noise = TokenNoise(Vocabulary(SMALL.vocabulary, 4, (0, 1, 2, 3, 4)), 0.3)
+    noise = TokenNoise(rate=0.3).build(Vocabulary(SMALL.vocabulary, 4, (0, 1, 2, 3, 4)))
     examples = Random(SMALL, SMALL.batch)
     indices = torch.arange(SMALL.batch)
     corrupted = noise(examples.batch(indices), Draw(0, torch.zeros_like(indices), indices))

@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling
 
 from textdae.text.corpus import prepare_text
-from textdae.text.noise import TokenNoise
+from textdae.text.noises.masking import TokenNoise
 from textdae.text.settings import TextDataSettings, TokenizerSettings
 from textdae.text.tokenizer import vocabulary_of
 from textdae.training.batches import Batches, BatchSpec
@@ -23,7 +23,7 @@ def main(run: Run) -> None:
     torch.set_num_threads(1)
     data = TextDataSettings(source="docstrings", max_bytes="6MB", block_size=128)
     corpus = prepare_text(data, TokenizerSettings())
-    batches = Batches(corpus.train, TokenNoise(vocabulary_of(corpus.tokenizer), 0.15), 0)
+    batches = Batches(corpus.train, TokenNoise(rate=0.15).build(vocabulary_of(corpus.tokenizer)), 0)
 
     ids = corpus.train.batch(range(len(corpus.train)))["input_ids"].tolist()
     table = Dataset.from_dict({"input_ids": ids})

@@ -22,7 +22,8 @@ from transformers import ModernBertConfig, ModernBertForMaskedLM
 
 from textdae.core.settings.base import TrainSettings
 from textdae.text.model import TextDenoiser
-from textdae.text.noise import TokenNoise, Vocabulary
+from textdae.text.noise import Vocabulary
+from textdae.text.noises.masking import TokenNoise
 from textdae.training.loop import Trainer
 
 RATE, WARM_UP, STEPS, LOGGED, TURNS = 0.2, 15, 45, 5, 2
@@ -149,7 +150,7 @@ def wait(device: torch.device) -> None:
 def ours(size: Size, examples: Random, compile: str = "always") -> tuple[float, float]:
     """Seconds a step, and positions scored in it."""
     vocabulary = Vocabulary(size.vocabulary, 4, (0, 1, 2, 3, 4))
-    noise = TokenNoise(vocabulary, RATE)
+    noise = TokenNoise(rate=RATE).build(vocabulary)
     settings = TrainSettings(
         max_steps=WARM_UP + STEPS, per_device_train_batch_size=size.batch, compile=compile, precision="bf16",
         eval_steps=0, save_steps=0, logging_steps=LOGGED,

@@ -24,8 +24,9 @@ from torch import nn
 from textdae.core.denoiser import Denoiser
 from textdae.core.settings.base import TrainSettings
 from textdae.image.corpus import prepare_images
-from textdae.image.noise import image_noise
-from textdae.image.settings import ImageDataSettings, NoNoise, PixelNoise
+from textdae.image.noises.hiding import PixelNoise
+from textdae.image.noises.none import NoNoise
+from textdae.image.settings import ImageDataSettings
 from textdae.training.loop import Trainer
 
 TRAIN, VALID, WIDTH, LAYERS = 10_000, 2_000, 1000, 3
@@ -76,7 +77,7 @@ class Layer(Denoiser):
 def pretrain(rows, rate, seed, epochs):
     """Three layers, each trained on what the one below makes of the clean images."""
     stack = []
-    noise = image_noise((PixelNoise(rate=rate) if rate else NoNoise(),))
+    noise = (PixelNoise(rate=rate) if rate else NoNoise()).build()
     for depth in range(LAYERS):
         torch.manual_seed(1000 * seed + depth)
         layer = Layer(rows.shape[1], WIDTH)

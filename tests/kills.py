@@ -32,11 +32,12 @@ from transformers.utils.logging import disable_progress_bar
 from textdae.core.errors import TextdaeError
 from textdae.core.settings.base import TrainSettings
 from textdae.image.model import as_denoiser
-from textdae.image.noise import GaussianNoise
+from textdae.image.noises.changing import GaussianNoise
 from textdae.image.settings import ImageFinetuneSettings, ImagePretrainSettings
 from textdae.image.unet import UNet, UNetConfig
 from textdae.text.model import TextDenoiser
-from textdae.text.noise import TokenNoise, Vocabulary
+from textdae.text.noise import Vocabulary
+from textdae.text.noises.masking import TokenNoise
 from textdae.text.settings import TextPretrainSettings
 from textdae.training import checkpoint
 from textdae.training.loop import Trainer
@@ -103,13 +104,13 @@ def build(kind: str, dropout: float) -> tuple[Any, ...]:
             max_position_embeddings=16, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2,
             embedding_dropout=dropout, attn_implementation="sdpa",
         )  # fmt: skip
-        noise = TokenNoise(Vocabulary(100, 4, (0, 1, 2, 3, 4)), rate=0.3, final_rate=0.15)
+        noise = TokenNoise().build(Vocabulary(100, 4, (0, 1, 2, 3, 4)))
         return (
             TextDenoiser(ModernBertForMaskedLM(config)), Texts(), noise, lambda target: (target[:, 0] - 10).tolist()
         )  # fmt: skip
     model = UNet(UNetConfig(image_size=8, num_channels=1, hidden_size=8, num_hidden_layers=1))
     numbers = lambda target: (target[:, 0, 0, 0] * 32).round().int().tolist()  # noqa: E731
-    return as_denoiser(model), Pictures(), GaussianNoise(0.3, 0.1), numbers
+    return as_denoiser(model), Pictures(), GaussianNoise(sigma=0.3, final_sigma=0.1).build(), numbers
 
 
 @contextlib.contextmanager

@@ -22,15 +22,15 @@ from kills import Pictures, Texts
 from torch.distributed.tensor import DTensor
 from transformers import ModernBertConfig, ModernBertForMaskedLM, ModernBertForSequenceClassification
 
+from textdae.core.noise_kind import build_noise
 from textdae.core.settings.base import TrainSettings
 from textdae.downstream.label_noise import LabelNoise
 from textdae.image.model import as_denoiser
-from textdae.image.noise import image_noise
 from textdae.image.settings import ImagePretrainSettings
 from textdae.image.unet import UNet, UNetConfig
 from textdae.text.classifier import TextClassifier
 from textdae.text.model import TextDenoiser
-from textdae.text.noise import Vocabulary, text_noise
+from textdae.text.noise import Vocabulary
 from textdae.text.settings import TextPretrainSettings
 from textdae.training import checkpoint
 from textdae.training.evaluation import evaluate
@@ -70,14 +70,14 @@ def build(case: dict[str, Any]) -> tuple[Any, ...]:
     if case["kind"] == "image":
         model = UNet(UNetConfig(image_size=8, num_channels=1, hidden_size=8, num_hidden_layers=1))
         settings = ImagePretrainSettings.model_validate({"noise": noises}).noise
-        return as_denoiser(model), Pictures(), image_noise(settings)
+        return as_denoiser(model), Pictures(), build_noise(settings)
     config = ModernBertConfig(
         vocab_size=100, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
         max_position_embeddings=16, pad_token_id=0, bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2,
         attn_implementation="sdpa", num_labels=3, problem_type="single_label_classification",
     )  # fmt: skip
     settings = TextPretrainSettings.model_validate({"noise": noises}).noise
-    noise = text_noise(settings, Vocabulary(100, 4, (0, 1, 2, 3, 4)))
+    noise = build_noise(settings, Vocabulary(100, 4, (0, 1, 2, 3, 4)))
     if case["kind"] == "finetune":
         return TextClassifier(ModernBertForSequenceClassification(config)), Labelled(), LabelNoise(noise)
     return TextDenoiser(ModernBertForMaskedLM(config)), Texts(), noise

@@ -7,17 +7,22 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from noises import image_noise
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.decomposition import PCA
 
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Corrupted, Noise
+from textdae.core.noise_kind import build_noise
 from textdae.core.settings.reader import load
 from textdae.image import baselines as image
-from textdae.image import settings as s
 from textdae.image.baselines import Quality, image_baselines, measure, require_images_extra
-from textdae.image.noise import GaussianNoise, NoNoise, PatchNoise, SpeckleNoise, image_noise
+from textdae.image.noise import ImageNoise
+from textdae.image.noises.changing import GaussianNoise, SpeckleNoise
+from textdae.image.noises.hiding import PatchNoise
+from textdae.image.noises.none import NoNoise
+from textdae.image.settings import ImagePretrainSettings
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 SIZE = 4
@@ -71,17 +76,17 @@ def test_which_baselines_there_are():
         return list(image_baselines(TRAIN, noise, kinds, code_size))
 
     always = ["noisy", "clipped", "median 3x3"]
-    found = names(GaussianNoise(0.2), "gaussian", code_size=5)
+    found = names(image_noise(GaussianNoise, 0.2), "gaussian", code_size=5)
     assert found[:3] == always
     assert found[3].startswith("blur ")
     assert found[4:] == ["linear denoiser", "PCA 5"]
-    assert names(SpeckleNoise(0.2), "speckle")[4:] == ["linear denoiser"]
+    assert names(image_noise(SpeckleNoise, 0.2), "speckle")[4:] == ["linear denoiser"]
     for kind in ("pixels", "patches", "blocks"):
-        assert names(PatchNoise(0.5, patch_size=2), kind)[4:] == ["linear-Gaussian"]
-    both = PatchNoise(0.5, patch_size=2) | GaussianNoise(0.1)
+        assert names(image_noise(PatchNoise, 0.5, patch_size=2), kind)[4:] == ["linear-Gaussian"]
+    both = image_noise(PatchNoise, 0.5, patch_size=2) | image_noise(GaussianNoise, 0.1)
     assert names(both, "patches", "gaussian")[4:] == ["linear denoiser"]
-    assert names(NoNoise(), "none", code_size=3) == ["mean image", "PCA 3"]
-    assert names(NoNoise(), "none", code_size=16) == [
+    assert names(image_noise(NoNoise), "none", code_size=3) == ["mean image", "PCA 3"]
+    assert names(image_noise(NoNoise), "none", code_size=16) == [
         "mean image"
     ]  # as many numbers as pixels say everything
 
@@ -90,7 +95,7 @@ def test_which_baselines_there_are():
 
 
 def test_the_mean_image():
-    rebuilt, corrupted = baseline("mean image", NoNoise(), "none")
+    rebuilt, corrupted = baseline("mean image", image_noise(NoNoise), "none")
     assert len(rebuilt) == len(HELD_OUT)
     np.testing.assert_allclose(rebuilt, np.tile(TRAIN.flat.mean(0), (len(HELD_OUT), 1)), atol=1e-7)
     assert torch.equal(corrupted.target, corrupted.inputs["pixel_values"])
@@ -99,7 +104,7 @@ def test_the_mean_image():
 @pytest.mark.parametrize("sigma", [0.1, 0.5])
 def test_the_linear_denoiser_is_wieners(sigma):
     """In the eigenvectors of the covariance each coordinate shrinks by its variance over variance plus noise."""
-    rebuilt, corrupted = baseline("linear denoiser", GaussianNoise(sigma), "gaussian")
+    rebuilt, corrupted = baseline("linear denoiser", image_noise(GaussianNoise, sigma), "gaussian")
     mean = TRAIN.flat.mean(0)
     _, singular, directions = np.linalg.svd(TRAIN.flat - mean, full_matrices=False)
     variance = singular**2 / len(TRAIN)
@@ -113,7 +118,7 @@ def test_the_linear_denoiser_is_ridge_regression_of_the_images_on_themselves():
     """Averaged over the noise, least squares from x + n to x is ridge regression from x to x with penalty M sigma^2."""
     from sklearn.linear_model import Ridge
 
-    rebuilt, corrupted = baseline("linear denoiser", GaussianNoise(0.3), "gaussian")
+    rebuilt, corrupted = baseline("linear denoiser", image_noise(GaussianNoise, 0.3), "gaussian")
     ridge = Ridge(alpha=len(TRAIN) * 0.3**2).fit(TRAIN.flat, TRAIN.flat)
     np.testing.assert_allclose(rebuilt, ridge.predict(noisy_of(corrupted)).clip(0, 1), atol=1e-6)
 
@@ -140,7 +145,7 @@ def test_no_affine_map_is_better_on_the_training_images():
     inner = Waves(300)
     inner.pixels = 0.4 + 0.2 * inner.pixels  # so that nothing is clipped
     matrix, offset = affine_of(
-        image_baselines(inner, GaussianNoise(sigma), ["gaussian"], None)["linear denoiser"]
+        image_baselines(inner, image_noise(GaussianNoise, sigma), ["gaussian"], None)["linear denoiser"]
     )
 
     def error(matrix, offset):
@@ -160,7 +165,7 @@ def test_no_affine_map_is_better_on_the_training_images():
 
 def test_least_squares():
     """Exactly ridge regression with the tiny penalty, hence numpy's least squares where pixels vary."""
-    noise = SpeckleNoise(0.4) | GaussianNoise(0.1)
+    noise = image_noise(SpeckleNoise, 0.4) | image_noise(GaussianNoise, 0.1)
     corrupted, learned = asked(noise), asked(noise, TRAIN)
     rebuild = image_baselines(TRAIN, noise, ["speckle", "gaussian"], None)["linear denoiser"]
     rebuilt = rebuild(corrupted).reshape(len(HELD_OUT), -1)
@@ -182,7 +187,7 @@ def test_least_squares():
 def test_the_linear_gaussian_baseline_is_the_conditional_mean(channels, rate):
     """By the precision matrix instead of the covariance: E[h | s] = m_h - P_hh^-1 P_hs (s - m_s)."""
     train = Waves(200, channels=channels)
-    noise = PatchNoise(rate, patch_size=2)
+    noise = image_noise(PatchNoise, rate, patch_size=2)
     rebuilt, corrupted = baseline("linear-Gaussian", noise, "patches", train=train)
     mean = train.flat.mean(0)
     precision = np.linalg.inv(np.cov(train.flat.T, bias=True) + 1e-4 * np.eye(len(mean)))
@@ -199,9 +204,9 @@ def test_the_linear_gaussian_baseline_is_the_conditional_mean(channels, rate):
 
 
 @pytest.mark.parametrize("size", [1, 4, 9])
-@pytest.mark.parametrize("noise", [NoNoise(), GaussianNoise(0.2)])
+@pytest.mark.parametrize("noise", [image_noise(NoNoise), image_noise(GaussianNoise, 0.2)])
 def test_pca_is_that_of_scikit_learn(size, noise):
-    kind = "none" if isinstance(noise, NoNoise) else "gaussian"
+    kind = "none" if str(noise) == "none" else "gaussian"
     rebuilt, corrupted = baseline(f"PCA {size}", noise, kind, size)
     pca = PCA(n_components=size, svd_solver="full").fit(TRAIN.flat)
     expected = pca.inverse_transform(pca.transform(noisy_of(corrupted)))
@@ -214,7 +219,7 @@ def test_pca_is_that_of_scikit_learn(size, noise):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_filters_take_each_channel_of_each_image_by_itself(channels):
     train = Waves(30, size=6, channels=channels)
-    noise = GaussianNoise(0.3)
+    noise = image_noise(GaussianNoise, 0.3)
     corrupted = asked(noise, train)
     baselines = image_baselines(train, noise, ["gaussian"], None)
     blur = next(name for name in baselines if name.startswith("blur "))
@@ -235,10 +240,10 @@ def test_the_filters_take_each_channel_of_each_image_by_itself(channels):
 
 
 @pytest.mark.parametrize(
-    "noise", [GaussianNoise(0.05), GaussianNoise(0.4), PatchNoise(0.3, patch_size=1)], ids=["weak", "strong", "pixels"]
+    "noise", [image_noise(GaussianNoise, 0.05), image_noise(GaussianNoise, 0.4), image_noise(PatchNoise, 0.3, patch_size=1)], ids=["weak", "strong", "pixels"]
 )  # fmt: skip
 def test_the_blur_is_the_best_of_several_on_the_training_images(noise):
-    kind = "pixels" if isinstance(noise, PatchNoise) else "gaussian"
+    kind = "pixels" if str(noise) == "patches" else "gaussian"
     corrupted = corrupt_for_evaluation(TRAIN, noise, subsample(len(TRAIN), 256))
     clean, where = corrupted.target.numpy(), corrupted.loss_mask.numpy()
     errors = {}
@@ -254,7 +259,7 @@ def test_the_blur_is_the_best_of_several_on_the_training_images(noise):
 
 def test_stronger_noise_takes_a_wider_blur():
     def width(sigma):
-        names = image_baselines(TRAIN, GaussianNoise(sigma), ["gaussian"], None)
+        names = image_baselines(TRAIN, image_noise(GaussianNoise, sigma), ["gaussian"], None)
         return next(float(name.split()[1]) for name in names if name.startswith("blur "))
 
     assert width(0.02) < width(0.15) < width(0.8)
@@ -265,18 +270,22 @@ def test_stronger_noise_takes_a_wider_blur():
 
 def test_images_of_many_values_have_no_linear_baselines(monkeypatch):
     monkeypatch.setattr(image, "MOST_VALUES", 15)
-    assert len(image_baselines(TRAIN, GaussianNoise(0.2), ["gaussian"], 5)) == 4
-    assert list(image_baselines(TRAIN, NoNoise(), ["none"], 5)) == ["mean image"]
+    assert len(image_baselines(TRAIN, image_noise(GaussianNoise, 0.2), ["gaussian"], 5)) == 4
+    assert list(image_baselines(TRAIN, image_noise(NoNoise), ["none"], 5)) == ["mean image"]
     monkeypatch.setattr(image, "MOST_VALUES", 16)
-    assert len(image_baselines(TRAIN, GaussianNoise(0.2), ["gaussian"], 5)) == 6
+    assert len(image_baselines(TRAIN, image_noise(GaussianNoise, 0.2), ["gaussian"], 5)) == 6
 
 
 def test_only_so_many_training_images_are_looked_at(monkeypatch):
     monkeypatch.setattr(image, "_MOST_IMAGES", 50)
     few = Waves(300)
     few.pixels = few.pixels[subsample(300, 50)]
-    looked = affine_of(image_baselines(TRAIN, GaussianNoise(0.3), ["gaussian"], None)["linear denoiser"])
-    given = affine_of(image_baselines(few, GaussianNoise(0.3), ["gaussian"], None)["linear denoiser"])
+    looked = affine_of(
+        image_baselines(TRAIN, image_noise(GaussianNoise, 0.3), ["gaussian"], None)["linear denoiser"]
+    )
+    given = affine_of(
+        image_baselines(few, image_noise(GaussianNoise, 0.3), ["gaussian"], None)["linear denoiser"]
+    )
     for mine, theirs in zip(looked, given, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-9)
 
@@ -298,7 +307,7 @@ def rows_of(noise: Noise, examples: Waves, batch_size: int = 128):
 )
 def test_quality_is_that_of_scikit_image(size, window, channels):
     examples = Waves(20, size, channels)
-    row, scored, corrupted, made = rows_of(GaussianNoise(0.2), examples)
+    row, scored, corrupted, made = rows_of(image_noise(GaussianNoise, 0.2), examples)
     clean = corrupted.target.numpy()
     assert scored == clean.size
     assert row["mse"] == row["loss"] == pytest.approx(np.square(clean.astype(float) - made).mean(), rel=1e-6)
@@ -312,7 +321,7 @@ def test_quality_is_that_of_scikit_image(size, window, channels):
 
 def test_what_is_not_scored_is_left_as_it_is_seen():
     examples = Waves(20, 8)
-    row, scored, corrupted, made = rows_of(PatchNoise(0.5, patch_size=2, fill=0.3), examples)
+    row, scored, corrupted, made = rows_of(image_noise(PatchNoise, 0.5, patch_size=2, fill=0.3), examples)
     clean, where = corrupted.target.numpy(), corrupted.loss_mask.numpy()
     assert scored == where.sum() < where.size
     assert row["mse"] == pytest.approx(np.square(clean[where].astype(float) - made[where]).mean(), rel=1e-6)
@@ -324,7 +333,7 @@ def test_what_is_not_scored_is_left_as_it_is_seen():
 
 
 def test_unscored_pixels_that_are_noisy_stay_noisy_in_ssim():
-    corrupted = asked(GaussianNoise(0.3), Waves(20, 8))
+    corrupted = asked(image_noise(GaussianNoise, 0.3), Waves(20, 8))
     where = torch.zeros_like(corrupted.loss_mask)
     where[..., :4] = True
     quality = Quality()
@@ -341,20 +350,20 @@ def test_unscored_pixels_that_are_noisy_stay_noisy_in_ssim():
 
 def test_a_perfect_rebuilder():
     quality = Quality()
-    corrupted = asked(GaussianNoise(0.2))
+    corrupted = asked(image_noise(GaussianNoise, 0.2))
     quality.add(corrupted, corrupted.target.numpy())
     assert quality.row() == {"loss": 0, "mse": 0, "psnr": 120, "ssim": pytest.approx(1)}
 
 
 def test_nothing_scored_is_no_nan():
-    corrupted = asked(GaussianNoise(0.2))
+    corrupted = asked(image_noise(GaussianNoise, 0.2))
     quality = Quality()
     quality.add(corrupted._replace(loss_mask=torch.zeros_like(corrupted.loss_mask)), corrupted.target.numpy())
     assert quality.row()["mse"] == 0
 
 
 def test_batches_change_nothing():
-    for noise in (GaussianNoise(0.2), PatchNoise(0.5, patch_size=2)):
+    for noise in (image_noise(GaussianNoise, 0.2), image_noise(PatchNoise, 0.5, patch_size=2)):
         whole, scored, *_ = rows_of(noise, HELD_OUT)
         for size in (1, 7):
             parts, again, *_ = rows_of(noise, HELD_OUT, size)
@@ -365,22 +374,22 @@ def test_batches_change_nothing():
 def test_what_can_be_expected_of_gaussian_noise():
     """Noise of standard deviation 0.1 is an MSE of 0.01, hence 20 dB."""
     examples = Waves(500)
-    baselines = image_baselines(TRAIN, GaussianNoise(0.1), ["gaussian"], None)
-    rows, _ = measure(baselines, examples, GaussianNoise(0.1), torch.arange(500))
+    baselines = image_baselines(TRAIN, image_noise(GaussianNoise, 0.1), ["gaussian"], None)
+    rows, _ = measure(baselines, examples, image_noise(GaussianNoise, 0.1), torch.arange(500))
     assert rows["noisy"]["psnr"] == pytest.approx(20, abs=0.3)
     order = ["noisy", "clipped", "linear denoiser"]
     assert sorted(order, key=lambda name: rows[name]["psnr"]) == order
 
 
 def test_the_settings_name_the_kinds_that_the_baselines_know():
-    for kind in ("gaussian", "speckle", "blur", "salt_and_pepper", "pixels", "patches", "blocks", "none"):
-        settings = load(s.ImagePretrainSettings, None, [f"noise.kind={kind}", "data.source=digits"])
+    for kind in ImageNoise.kinds:
+        settings = load(ImagePretrainSettings, None, [f"noise.kind={kind}", "data.source=digits"])
         if kind in ("patches", "blocks"):
             settings = settings.noise[0].model_copy(update={"patch_size": 1})
         else:
             settings = settings.noise[0]
-        baselines = image_baselines(TRAIN, image_noise([settings]), [settings.kind], 4)
-        rows, _ = measure(baselines, HELD_OUT, image_noise([settings]), torch.arange(8))
+        baselines = image_baselines(TRAIN, build_noise([settings]), [settings.kind], 4)
+        rows, _ = measure(baselines, HELD_OUT, build_noise([settings]), torch.arange(8))
         assert all(np.isfinite(value) for row in rows.values() for value in row.values())
 
 
@@ -411,7 +420,7 @@ def test_the_linear_baselines_hold_only_a_batch_of_images_in_memory():
     indices = torch.arange(20_000)
     for count in (
         lambda: image._moments(_Many(), indices),
-        lambda: image._least_squares(_Many(), image_noise((s.GaussianNoise(),)), indices),
+        lambda: image._least_squares(_Many(), build_noise((GaussianNoise(),)), indices),
     ):
         tracemalloc.start()
         count()

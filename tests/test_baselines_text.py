@@ -5,12 +5,13 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 import torch
+from noises import text_noise
 
 from textdae.core.examples import Questions
 from textdae.core.in_order import InOrder
 from textdae.text import baselines as text
 from textdae.text.baselines import TextBaselines
-from textdae.text.noise import TokenNoise
+from textdae.text.noises.masking import TokenNoise
 from textdae.text.packing import Blocks, Packer, StreamWriter
 from textdae.text.task import word_questions
 from textdae.text.tokenizer import vocabulary_of
@@ -45,7 +46,9 @@ def baselines(request, sides, wordpiece):
     if request.param == "words":
         questions = word_questions(sides[1], vocabulary, 0.15, 10)
     else:
-        questions = Questions(sides[1], TokenNoise(vocabulary, 0.15), subsample(len(sides[1]), 10))
+        questions = Questions(
+            sides[1], text_noise(TokenNoise, vocabulary, 0.15), subsample(len(sides[1]), 10)
+        )
     found = TextBaselines(sides[0], vocabulary, [questions]).score(questions)
     asked = list(one_by_one(questions, vocabulary.mask_id))
     shown = sum(here >= 0 for _, here, _, _ in asked)
@@ -136,7 +139,7 @@ def test_a_token_that_is_shown_helps_the_baselines_too(sides, wordpiece):
     indices = subsample(len(sides[1]), 10)
     losses = {}
     for kept in (0.1, 0.3):
-        noise = TokenNoise(vocabulary, 0.15, mask_share=0.9 - kept, random_share=0.1)
+        noise = text_noise(TokenNoise, vocabulary, 0.15, mask_share=0.9 - kept, random_share=0.1)
         questions = Questions(sides[1], noise, indices)
         losses[kept] = TextBaselines(sides[0], vocabulary, [questions]).score(questions)
     for name in ("unigram", "neighbours"):
@@ -145,7 +148,7 @@ def test_a_token_that_is_shown_helps_the_baselines_too(sides, wordpiece):
 
 
 def test_the_questions_are_always_the_same(sides, wordpiece):
-    noise = TokenNoise(vocabulary_of(wordpiece), 0.15)
+    noise = text_noise(TokenNoise, vocabulary_of(wordpiece), 0.15)
     indices = torch.arange(8)
     whole = corrupt_for_evaluation(sides[1], noise, indices)
     for start in (0, 3, 7):

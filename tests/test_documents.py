@@ -16,6 +16,9 @@ from nbclient import NotebookClient
 
 from textdae.cli.app import main
 from textdae.core.draw import Draw
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import PretrainSettings
+from textdae.text.noise import TextNoise
 from textdae.text.tokenizer import vocabulary_of
 
 ROOT = Path(__file__).parent.parent
@@ -46,9 +49,10 @@ def test_the_notebook_runs(name, shown, tmp_path, monkeypatch):
     assert all(part in printed for part in shown)
 
 
-def test_the_noise_of_contributing_is_a_noise(wordpiece):
+def test_the_noise_of_contributing_is_a_noise(wordpiece, monkeypatch):
+    monkeypatch.setattr(TextNoise, "kinds", dict(TextNoise.kinds))
     code = blocks("CONTRIBUTING.md", "python")[0]
-    scope: dict = {}
+    scope: dict = {"__name__": "contributing"}
     exec(code, scope)
     ids = torch.arange(10, 20)[None]
     clean = {
@@ -56,9 +60,10 @@ def test_the_noise_of_contributing_is_a_noise(wordpiece):
         "word_start": torch.ones_like(ids, dtype=torch.bool),
         "document": torch.zeros_like(ids),
     }
-    noise = scope["EndNoise"](vocabulary_of(wordpiece), rate=0.3)
+    noise = scope["EndNoise"](rate=0.3).build(vocabulary_of(wordpiece))
     corrupted = noise(clean, Draw(0, torch.tensor([0]), torch.tensor([0])))
     assert corrupted.loss_mask[0].tolist() == [False] * 7 + [True] * 3
+    assert load(PretrainSettings, None, ["noise.kind=end"]).noise == (scope["EndNoise"](),)
 
 
 def commands() -> list[str]:

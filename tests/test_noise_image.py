@@ -10,40 +10,34 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from noises import image_noise
 from scipy import ndimage, stats
 from torch import Tensor
 
 from textdae.core.draw import Draw
 from textdae.core.noise import Corrupted, Noise
-from textdae.image import settings as s
-from textdae.image.noise import (
-    BlockNoise,
-    BlurNoise,
-    GaussianNoise,
-    NoNoise,
-    PatchNoise,
-    SaltAndPepperNoise,
-    SpeckleNoise,
-    image_noise,
-    normal,
-)
+from textdae.core.noise_kind import build_noise
+from textdae.image.noise import normal
+from textdae.image.noises.changing import BlurNoise, GaussianNoise, SaltAndPepperNoise, SpeckleNoise
+from textdae.image.noises.hiding import BlockNoise, PatchNoise, PixelNoise
+from textdae.image.noises.none import NoNoise
 
 NOISES = {
-    "none": NoNoise(),
-    "gaussian": GaussianNoise(0.3),
-    "speckle": SpeckleNoise(0.3, 0.1),
-    "blur": BlurNoise(1.3, 0.4, "uniform"),
-    "salt_and_pepper": SaltAndPepperNoise(0.3, schedule="uniform"),
-    "pixels": PatchNoise(0.3, patch_size=1, scored="everywhere"),
-    "patches": PatchNoise(0.6, 0.2, "cosine", patch_size=2),
-    "blocks": BlockNoise(0.4, patch_size=2, fill=0.5),
-    "chain": GaussianNoise(0.2) | BlockNoise(0.3, patch_size=2) | BlurNoise(0.7) | PatchNoise(0.2, patch_size=4),
+    "none": image_noise(NoNoise),
+    "gaussian": image_noise(GaussianNoise, 0.3),
+    "speckle": image_noise(SpeckleNoise, 0.3, 0.1),
+    "blur": image_noise(BlurNoise, 1.3, 0.4, "uniform"),
+    "salt_and_pepper": image_noise(SaltAndPepperNoise, 0.3, schedule="uniform"),
+    "pixels": image_noise(PatchNoise, 0.3, patch_size=1, scored="everywhere"),
+    "patches": image_noise(PatchNoise, 0.6, 0.2, "cosine", patch_size=2),
+    "blocks": image_noise(BlockNoise, 0.4, patch_size=2, fill=0.5),
+    "chain": image_noise(GaussianNoise, 0.2) | image_noise(BlockNoise, 0.3, patch_size=2) | image_noise(BlurNoise, 0.7) | image_noise(PatchNoise, 0.2, patch_size=4),
 }  # fmt: skip
 every_noise = pytest.mark.parametrize("noise", NOISES.values(), ids=NOISES)
 HIDING = {
-    "pixels": lambda rate, **how: PatchNoise(rate, patch_size=1, **how),
-    "patches": lambda rate, **how: PatchNoise(rate, patch_size=2, **how),
-    "blocks": lambda rate, **how: BlockNoise(rate, patch_size=2, **how),
+    "pixels": lambda rate, **how: image_noise(PatchNoise, rate, patch_size=1, **how),
+    "patches": lambda rate, **how: image_noise(PatchNoise, rate, patch_size=2, **how),
+    "blocks": lambda rate, **how: image_noise(BlockNoise, rate, patch_size=2, **how),
 }
 every_hiding = pytest.mark.parametrize("hiding", HIDING.values(), ids=HIDING)
 
@@ -97,7 +91,7 @@ def test_the_outermost_normal_numbers_are_finite_and_mirror_each_other():
 @pytest.mark.parametrize("sigma", [0.05, 0.25, 2.0])
 def test_gaussian_noise_adds_sigma_times_a_standard_normal_number(sigma):
     clean = pictures(500, 3)
-    corrupted = GaussianNoise(sigma)(clean, draw(500))
+    corrupted = image_noise(GaussianNoise, sigma)(clean, draw(500))
     normals = normal(draw(500), "normal", clean["pixel_values"].shape)
     assert torch.equal(shown(corrupted), clean["pixel_values"] + sigma * normals)
     noise = (shown(corrupted) - clean["pixel_values"]).double().flatten()
@@ -118,7 +112,7 @@ def test_the_noise_of_pixels_channels_and_examples_is_independent():
 
 def test_nothing_is_clipped():
     white = {"pixel_values": torch.ones(20, 1, 8, 8)}
-    above = shown(GaussianNoise(0.3)(white, draw(20))) > 1
+    above = shown(image_noise(GaussianNoise, 0.3)(white, draw(20))) > 1
     assert abs(above.double().mean() - 0.5) < 5 * (0.25 / above.numel()) ** 0.5
 
 
@@ -126,7 +120,7 @@ def test_speckle_multiplies_by_one_plus_sigma_times_a_standard_normal_number():
     clean = pictures(300, 3)
     clean["pixel_values"][:, :, 0] = 0.0
     factor = 1 + 0.4 * normal(draw(300), "normal", clean["pixel_values"].shape)
-    corrupted = SpeckleNoise(0.4)(clean, draw(300))
+    corrupted = image_noise(SpeckleNoise, 0.4)(clean, draw(300))
     assert torch.equal(shown(corrupted), clean["pixel_values"] * factor)
     assert (shown(corrupted)[:, :, 0] == 0).all()
     ratio = (shown(corrupted) / clean["pixel_values"])[:, :, 1:].double().flatten()
@@ -151,7 +145,7 @@ def blurred_by_scipy(pixels: Tensor, sigmas: Tensor, **how) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 5, 12), (1, 2, 1)], ids=str)
 def test_blur_is_that_of_scipy(sigma, shape):
     clean = pictures(4, *shape)
-    corrupted = BlurNoise(sigma)(clean, draw(4))
+    corrupted = image_noise(BlurNoise, sigma)(clean, draw(4))
     sigmas = torch.full((4,), sigma)
     same_reach = blurred_by_scipy(clean["pixel_values"], sigmas, radius=max(1, math.ceil(4 * sigma)))
     np.testing.assert_allclose(shown(corrupted), same_reach, atol=2e-6)
@@ -161,7 +155,7 @@ def test_blur_is_that_of_scipy(sigma, shape):
 
 
 def test_blur_of_a_width_drawn_by_each_image_is_that_of_scipy():
-    clean, noise = pictures(12, 3), BlurNoise(3.0, 0.2, "uniform")
+    clean, noise = pictures(12, 3), image_noise(BlurNoise, 3.0, 0.2, "uniform")
     sigmas = noise.level.at(0.0, draw(12))[:, 0]
     assert sigmas.max() - sigmas.min() > 1
     np.testing.assert_allclose(
@@ -172,10 +166,10 @@ def test_blur_of_a_width_drawn_by_each_image_is_that_of_scipy():
 def test_a_blur_of_no_width_changes_nothing_and_one_colour_stays():
     clean = pictures(3)
     torch.testing.assert_close(
-        shown(BlurNoise(2.0, 0.0)(clean, draw(3), 1.0)), clean["pixel_values"], rtol=0, atol=1e-7
+        shown(image_noise(BlurNoise, 2.0, 0.0)(clean, draw(3), 1.0)), clean["pixel_values"], rtol=0, atol=1e-7
     )
     flat = {"pixel_values": torch.full((2, 1, 6, 6), 0.3)}
-    torch.testing.assert_close(shown(BlurNoise(5.0)(flat, draw(2))), flat["pixel_values"])
+    torch.testing.assert_close(shown(image_noise(BlurNoise, 5.0)(flat, draw(2))), flat["pixel_values"])
 
 
 # Salt and pepper
@@ -184,7 +178,7 @@ def test_a_blur_of_no_width_changes_nothing_and_one_colour_stays():
 @pytest.mark.parametrize("rate", [0.05, 0.3, 1.0])
 def test_salt_and_pepper_turn_their_share_of_whole_pixels_half_of_them_white(rate):
     clean = pictures(600, 3)
-    corrupted = SaltAndPepperNoise(rate)(clean, draw(600))
+    corrupted = image_noise(SaltAndPepperNoise, rate)(clean, draw(600))
     salt, pepper = shown(corrupted) == 1, shown(corrupted) == 0
     kept = ~(salt | pepper)
     assert torch.equal(shown(corrupted)[kept], clean["pixel_values"][kept])
@@ -200,14 +194,16 @@ def test_salt_and_pepper_turn_their_share_of_whole_pixels_half_of_them_white(rat
 # Hiding
 
 
-def hidden_by_hand(noise: PatchNoise, rows: int, columns: int, drawn: Draw, rate: float) -> Tensor:
+def hidden_by_hand(noise: Noise, rows: int, columns: int, drawn: Draw, rate: float) -> Tensor:
     """Candidate rectangles in the order of their priority, until the share is met: the definition, slowly."""
     n = rows * columns
     priority, chance = drawn.uniform("priority", n), drawn.uniform("last")
     tall = wide = torch.ones_like(priority, dtype=torch.long)
-    if isinstance(noise, BlockNoise):
-        sides = noise.max_side - noise.min_side + 1
-        tall, wide = (noise.min_side + drawn.integers(name, n, sides) for name in ("height", "width"))
+    if isinstance(noise.settings, BlockNoise):
+        sides = noise.settings.max_side - noise.settings.min_side + 1
+        tall, wide = (
+            noise.settings.min_side + drawn.integers(name, n, sides) for name in ("height", "width")
+        )
     hidden = torch.zeros(len(priority), rows, columns, dtype=torch.bool)
     for image in range(len(hidden)):
         taken, full = 0, False
@@ -236,7 +232,7 @@ def by_patch(corrupted: Corrupted, size: int) -> Tensor:
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (4, 14), (2, 2)])
 def test_what_is_hidden_is_what_the_definition_says(hiding, rate, height, width):
     noise = hiding(rate)
-    size = noise.patch_size
+    size = noise.settings.patch_size
     corrupted = noise(pictures(20, 3, height, width), draw(20))
     expected = hidden_by_hand(noise, height // size, width // size, draw(20), rate)
     assert torch.equal(by_patch(corrupted, size), expected)
@@ -244,7 +240,7 @@ def test_what_is_hidden_is_what_the_definition_says(hiding, rate, height, width)
 
 @pytest.mark.parametrize(("shortest", "longest"), [(1, 1), (1, 3), (3, 3), (2, 64)])
 def test_rectangles_of_all_sides_are_what_the_definition_says(shortest, longest):
-    noise = BlockNoise(0.5, patch_size=1, min_side=shortest, max_side=longest)
+    noise = image_noise(BlockNoise, 0.5, patch_size=1, min_side=shortest, max_side=longest)
     corrupted = noise(pictures(20, 1, 6, 9), draw(20))
     assert torch.equal(by_patch(corrupted, 1), hidden_by_hand(noise, 6, 9, draw(20), 0.5))
 
@@ -253,8 +249,8 @@ def test_rectangles_of_all_sides_are_what_the_definition_says(shortest, longest)
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.5, 0.77, 0.9])
 def test_the_expected_share_is_the_rate(hiding, rate):
     noise = hiding(rate)
-    hidden = by_patch(noise(pictures(2000), draw(2000)), noise.patch_size).flatten(1).sum(1)
-    exact = rate * (8 // noise.patch_size) ** 2
+    hidden = by_patch(noise(pictures(2000), draw(2000)), noise.settings.patch_size).flatten(1).sum(1)
+    exact = rate * (8 // noise.settings.patch_size) ** 2
     assert set(hidden.tolist()) == {math.floor(exact), math.ceil(exact)}
     part = exact - math.floor(exact)
     assert abs(hidden.double().mean() - exact) <= 5 * (part * (1 - part) / 2000) ** 0.5 + 1e-6
@@ -263,7 +259,7 @@ def test_the_expected_share_is_the_rate(hiding, rate):
 @every_hiding
 def test_every_image_hides_something_and_a_rate_of_one_hides_all(hiding):
     few = hiding(1e-6)
-    assert by_patch(few(pictures(50), draw(50)), few.patch_size).flatten(1).sum(1).eq(1).all()
+    assert by_patch(few(pictures(50), draw(50)), few.settings.patch_size).flatten(1).sum(1).eq(1).all()
     assert hiding(1.0)(pictures(50), draw(50)).inputs["hidden"].all()
 
 
@@ -294,7 +290,9 @@ def test_scored_everywhere_hides_the_same_and_scores_all(hiding):
 
 
 def test_every_patch_is_hidden_equally_often():
-    shares = by_patch(PatchNoise(0.3, patch_size=2)(pictures(4000), draw(4000)), 2).double().mean(0)
+    shares = (
+        by_patch(image_noise(PatchNoise, 0.3, patch_size=2)(pictures(4000), draw(4000)), 2).double().mean(0)
+    )
     assert ((shares - 0.3).abs() < 5 * (0.21 / 4000) ** 0.5).all()
 
 
@@ -308,12 +306,12 @@ def neighbours_alike(hidden: Tensor) -> float:
 def test_hidden_patches_lie_together_in_blocks_and_anywhere_otherwise():
     clean = pictures(300, 1, 16, 16)
     apart, together = (
-        neighbours_alike(by_patch(kind(0.4, patch_size=1)(clean, draw(300)), 1))
+        neighbours_alike(by_patch(image_noise(kind, 0.4, patch_size=1)(clean, draw(300)), 1))
         for kind in (PatchNoise, BlockNoise)
     )
     assert abs(apart - 0.4) < 0.01
     assert together > 0.7
-    single = BlockNoise(0.4, patch_size=1, min_side=1, max_side=1)
+    single = image_noise(BlockNoise, 0.4, patch_size=1, min_side=1, max_side=1)
     assert abs(neighbours_alike(by_patch(single(clean, draw(300)), 1)) - 0.4) < 0.01
 
 
@@ -326,12 +324,12 @@ def test_patches_that_do_not_cover_the_image_are_refused(height, width, size):
             ValueError,
             match=f"patches of {size} pixels do not cover an image of {height} x {width} pixels",
         ):
-            kind(0.5, patch_size=size)(pictures(2, 1, height, width), draw(2))
+            image_noise(kind, 0.5, patch_size=size)(pictures(2, 1, height, width), draw(2))
 
 
 def test_no_noise_leaves_the_image_and_scores_all_of_it():
     clean = pictures(5, 3)
-    corrupted = NoNoise()(clean, draw(5))
+    corrupted = image_noise(NoNoise)(clean, draw(5))
     assert torch.equal(shown(corrupted), clean["pixel_values"])
     assert corrupted.loss_mask.shape == clean["pixel_values"].shape
     assert corrupted.loss_mask.all()
@@ -389,7 +387,7 @@ def test_another_epoch_seed_or_example_is_noised_differently(noise, other):
     clean = {"pixel_values": pictures(1, 1, 20, 20)["pixel_values"].expand(30, -1, -1, -1)}
     a, b = noise(clean, draw(30)), noise(clean, draw(30, **other))
     assert same(a, noise(clean, draw(30)))
-    if isinstance(noise, NoNoise):
+    if str(noise) == "none":
         assert same(a, b)
         return
     differ = (shown(a) != shown(b)).flatten(1).any(1)
@@ -401,7 +399,10 @@ def test_another_epoch_seed_or_example_is_noised_differently(noise, other):
 def test_masks_of_other_epochs_overlap_only_by_chance(hiding):
     noise = hiding(0.4)
     clean = pictures(2000)
-    a, b = (by_patch(noise(clean, draw(2000, epoch=epoch)), noise.patch_size).double() for epoch in (0, 1))
+    a, b = (
+        by_patch(noise(clean, draw(2000, epoch=epoch)), noise.settings.patch_size).double()
+        for epoch in (0, 1)
+    )
     overlap = (a * b).flatten(1).mean(1)
     expected = (a.mean(0) * b.mean(0)).mean()  # blocks hide the middle more often than the edges
     assert abs(overlap.mean() - expected) < 5 * overlap.std() / 2000**0.5
@@ -412,7 +413,11 @@ def test_masks_of_other_epochs_overlap_only_by_chance(hiding):
 
 def test_a_chain_applies_one_noise_after_the_other_and_scores_where_either_was():
     clean = pictures(50, 3)
-    a, b, c = PatchNoise(0.3, patch_size=4), GaussianNoise(0.2), BlockNoise(0.3, patch_size=2, fill=1.0)
+    a, b, c = (
+        image_noise(PatchNoise, 0.3, patch_size=4),
+        image_noise(GaussianNoise, 0.2),
+        image_noise(BlockNoise, 0.3, patch_size=2, fill=1.0),
+    )
     first = a(clean, draw(50).child(0))
     second = c(first.inputs, draw(50).child(1))
     both = (a | c)(clean, draw(50))
@@ -433,16 +438,20 @@ def test_a_chain_applies_one_noise_after_the_other_and_scores_where_either_was()
 
 
 def test_the_parts_of_a_chain_draw_independently():
-    clean, noise = pictures(4000), GaussianNoise(0.3)
+    clean, noise = pictures(4000), image_noise(GaussianNoise, 0.3)
     spread = (shown((noise | noise)(clean, draw(4000))) - clean["pixel_values"]).std()
     assert spread == pytest.approx(0.3 * 2**0.5, rel=5 / (2 * 4000 * 64) ** 0.5)
-    hidden = PatchNoise(0.5, patch_size=1) | PatchNoise(0.5, patch_size=1)
+    hidden = image_noise(PatchNoise, 0.5, patch_size=1) | image_noise(PatchNoise, 0.5, patch_size=1)
     shares = hidden(clean, draw(4000)).inputs["hidden"].double().flatten(1).mean(1)
     assert abs(shares.mean() - 0.75) < 5 * shares.std() / 4000**0.5
 
 
 def test_chains_of_chains_are_flat():
-    a, b, c = GaussianNoise(0.1), PatchNoise(0.3, patch_size=2), SaltAndPepperNoise(0.2)
+    a, b, c = (
+        image_noise(GaussianNoise, 0.1),
+        image_noise(PatchNoise, 0.3, patch_size=2),
+        image_noise(SaltAndPepperNoise, 0.2),
+    )
     clean = pictures(20)
     assert same(((a | b) | c)(clean, draw(20)), (a | (b | c))(clean, draw(20)))
 
@@ -462,23 +471,23 @@ def test_strength_and_share_follow_the_run(progress):
     straight = 0.5 - 0.4 * progress
     bent = 0.1 + 0.4 * math.cos(math.pi * progress / 2) ** 2
     for schedule, level in (("linear", straight), ("cosine", bent)):
-        sigmas = spreads(GaussianNoise(0.5, 0.1, schedule), progress)
+        sigmas = spreads(image_noise(GaussianNoise, 0.5, 0.1, schedule), progress)
         assert sigmas.square().mean().sqrt() == pytest.approx(level, rel=within)
         for kind in HIDING.values():
             hidden = kind(0.5, end=0.1, schedule=schedule)(pictures(1000), draw(1000), progress)
             assert hidden.inputs["hidden"].double().mean() == pytest.approx(level, abs=0.006)
-    assert spreads(GaussianNoise(0.3), progress).mean() == pytest.approx(0.3, rel=0.01)
+    assert spreads(image_noise(GaussianNoise, 0.3), progress).mean() == pytest.approx(0.3, rel=0.01)
 
 
 def test_with_a_uniform_schedule_each_image_has_a_level_of_its_own():
     for progress in (0.0, 1.0):
-        sigmas = spreads(GaussianNoise(0.6, 0.2, "uniform"), progress)
+        sigmas = spreads(image_noise(GaussianNoise, 0.6, 0.2, "uniform"), progress)
         assert 0.19 < sigmas.min() < 0.25
         assert 0.55 < sigmas.max() < 0.62
         assert abs(sigmas.mean() - 0.4) < 5 * 0.4 / 12**0.5 / 200**0.5
-        levels = GaussianNoise(0.6, 0.2, "uniform").level.at(progress, draw(200))[:, 0]
+        levels = image_noise(GaussianNoise, 0.6, 0.2, "uniform").level.at(progress, draw(200))[:, 0]
         torch.testing.assert_close(sigmas, levels, rtol=0.1, atol=0)
-    shares = PatchNoise(1.0, schedule="uniform", patch_size=1)(pictures(2000), draw(2000))
+    shares = image_noise(PatchNoise, 1.0, schedule="uniform", patch_size=1)(pictures(2000), draw(2000))
     shares = shares.inputs["hidden"].double().flatten(1).mean(1)
     assert shares.min() == 1 / 64
     assert shares.max() == 1.0
@@ -488,25 +497,25 @@ def test_with_a_uniform_schedule_each_image_has_a_level_of_its_own():
 @pytest.mark.parametrize(
     ("noises", "expected"),
     [
-        ([s.GaussianNoise()], GaussianNoise(0.25)),
-        ([s.GaussianNoise(sigma=0.5, final_sigma=0.1, schedule="cosine")], GaussianNoise(0.5, 0.1, "cosine")),
-        ([s.GaussianNoise(sigma=0.5, schedule="uniform")], GaussianNoise(0.5, 0.0, "uniform")),
-        ([s.SpeckleNoise(sigma=0.3)], SpeckleNoise(0.3)),
-        ([s.BlurNoise()], BlurNoise(1.0)),
-        ([s.BlurNoise(sigma=2.0, final_sigma=0.0)], BlurNoise(2.0, 0.0)),
-        ([s.SaltAndPepperNoise(rate=0.4, final_rate=0.1)], SaltAndPepperNoise(0.4, 0.1)),
-        ([s.PixelNoise()], PatchNoise(0.25, patch_size=1, scored="everywhere")),
-        ([s.PixelNoise(fill=0.5, scored="hidden")], PatchNoise(0.25, patch_size=1, fill=0.5)),
-        ([s.PatchNoise()], PatchNoise(0.75, patch_size=4)),
-        ([s.PatchNoise(rate=1, final_rate=0.5, schedule="uniform", patch_size=2)], PatchNoise(1.0, 0.5, "uniform", 2)),
-        ([s.BlockNoise(patch_size=1)], BlockNoise(0.4, patch_size=1, min_side=2, max_side=4)),
-        ([s.BlockNoise(patch_size=2, min_side=1, max_side=2, fill=1, scored="everywhere")],
-         BlockNoise(0.4, patch_size=2, min_side=1, max_side=2, fill=1.0, scored="everywhere")),
-        ([s.NoNoise()], NoNoise()),
-        ([s.PatchNoise(), s.GaussianNoise(sigma=0.1)], PatchNoise(0.75) | GaussianNoise(0.1)),
+        ([GaussianNoise()], image_noise(GaussianNoise, 0.25)),
+        ([GaussianNoise(sigma=0.5, final_sigma=0.1, schedule="cosine")], image_noise(GaussianNoise, 0.5, 0.1, "cosine")),
+        ([GaussianNoise(sigma=0.5, schedule="uniform")], image_noise(GaussianNoise, 0.5, 0.0, "uniform")),
+        ([SpeckleNoise(sigma=0.3)], image_noise(SpeckleNoise, 0.3)),
+        ([BlurNoise()], image_noise(BlurNoise, 1.0)),
+        ([BlurNoise(sigma=2.0, final_sigma=0.0)], image_noise(BlurNoise, 2.0, 0.0)),
+        ([SaltAndPepperNoise(rate=0.4, final_rate=0.1)], image_noise(SaltAndPepperNoise, 0.4, 0.1)),
+        ([PixelNoise()], image_noise(PatchNoise, 0.25, patch_size=1, scored="everywhere")),
+        ([PixelNoise(fill=0.5, scored="hidden")], image_noise(PatchNoise, 0.25, patch_size=1, fill=0.5)),
+        ([PatchNoise()], image_noise(PatchNoise, 0.75, patch_size=4)),
+        ([PatchNoise(rate=1, final_rate=0.5, schedule="uniform", patch_size=2)], image_noise(PatchNoise, 1.0, 0.5, "uniform", patch_size=2)),
+        ([BlockNoise(patch_size=1)], image_noise(BlockNoise, 0.4, patch_size=1, min_side=2, max_side=4)),
+        ([BlockNoise(patch_size=2, min_side=1, max_side=2, fill=1, scored="everywhere")],
+         image_noise(BlockNoise, 0.4, patch_size=2, min_side=1, max_side=2, fill=1.0, scored="everywhere")),
+        ([NoNoise()], image_noise(NoNoise)),
+        ([PatchNoise(), GaussianNoise(sigma=0.1)], image_noise(PatchNoise, 0.75) | image_noise(GaussianNoise, 0.1)),
     ],
 )  # fmt: skip
 def test_settings_become_the_noise_they_describe(noises, expected):
     clean = pictures(30, 3)
     for progress in (0.0, 0.7):
-        assert same(image_noise(noises)(clean, draw(30), progress), expected(clean, draw(30), progress))
+        assert same(build_noise(noises)(clean, draw(30), progress), expected(clean, draw(30), progress))

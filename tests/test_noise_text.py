@@ -13,21 +13,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from noises import text_noise
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from textdae.core.draw import Draw
 from textdae.core.in_order import InOrder
 from textdae.core.noise import Corrupted, Level, Noise
+from textdae.core.noise_kind import build_noise
 from textdae.text import settings as s
-from textdae.text.noise import Block, SpanNoise, TokenNoise, Vocabulary, WordNoise, text_noise
+from textdae.text.noise import Block, TextNoise, Vocabulary
+from textdae.text.noises.masking import MaskingNoise, SpanNoise, TokenNoise, WordNoise
 from textdae.text.packing import Blocks, Packer, StreamWriter
 from textdae.text.tokenizer import train_tokenizer, vocabulary_of
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 WIDE = Vocabulary(50_000, MASK, (PAD, UNK, CLS, SEP, MASK))
 NARROW = Vocabulary(8, MASK, (PAD, UNK, CLS, SEP, MASK))  # three ordinary ids
-KINDS = [TokenNoise, WordNoise, SpanNoise]
+KINDS = [kind for kind in TextNoise.kinds.values() if issubclass(kind, MaskingNoise)]
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -108,11 +111,15 @@ def chosen_by_hand(noise: Noise, clean: dict[str, Tensor], drawn: Draw, rate: fl
     where = torch.zeros_like(clean["input_ids"], dtype=torch.bool)
     for row in range(len(where)):
         allowed, document = maskable(clean)[row], clean["document"][row]
-        units = words_of(clean, row) if not isinstance(noise, TokenNoise) else [[at] for at in range(length)]
+        units = (
+            words_of(clean, row)
+            if not isinstance(noise.settings, TokenNoise)
+            else [[at] for at in range(length)]
+        )
         runs = []
         for index, unit in enumerate(units):
             wanted = 1
-            if isinstance(noise, SpanNoise) and allowed[unit[0]]:
+            if isinstance(noise.settings, SpanNoise) and allowed[unit[0]]:
                 wanted += sum(lengths[row, unit[0]].item() < (1 - 1 / 5) ** k for k in range(1, 10))
             run = [unit]
             for following in units[index + 1 : index + wanted]:
@@ -138,7 +145,7 @@ def chosen_by_hand(noise: Noise, clean: dict[str, Tensor], drawn: Draw, rate: fl
 @pytest.mark.parametrize("rate", [0.01, 0.15, 0.4, 1.0])
 def test_what_is_hidden_is_what_the_definition_says(kind, rate):
     clean = prose(60)
-    noise = kind(WIDE, rate)
+    noise = text_noise(kind, WIDE, rate)
     assert torch.equal(noise(clean, draw(60)).loss_mask, chosen_by_hand(noise, clean, draw(60), rate))
 
 
@@ -146,7 +153,7 @@ def test_what_is_hidden_is_what_the_definition_says(kind, rate):
 @pytest.mark.parametrize("rate", [0.1, 0.15, 0.3, 0.5, 0.9])
 def test_the_expected_share_is_the_rate(kind, rate):
     clean = prose(800)
-    hidden = kind(WIDE, rate)(clean, draw(800)).loss_mask.sum(1)
+    hidden = text_noise(kind, WIDE, rate)(clean, draw(800)).loss_mask.sum(1)
     off = (hidden - rate * maskable(clean).sum(1)).double()
     should_stop = (
         maskable(clean).sum(1) * rate > 4
@@ -160,7 +167,7 @@ def test_the_expected_share_is_the_rate(kind, rate):
 def test_the_number_of_hidden_tokens_is_the_rate_rounded_up_or_down(rate):
     clean = prose(300)
     exact = rate * maskable(clean).sum(1)
-    hidden = TokenNoise(WIDE, rate)(clean, draw(300)).loss_mask.sum(1)
+    hidden = text_noise(TokenNoise, WIDE, rate)(clean, draw(300)).loss_mask.sum(1)
     assert (hidden >= exact.floor().clamp(min=1)).all()
     assert (hidden <= exact.ceil()).all()
     assert (hidden < exact).any()
@@ -169,20 +176,20 @@ def test_the_number_of_hidden_tokens_is_the_rate_rounded_up_or_down(rate):
 
 def test_every_token_is_hidden_equally_often():
     clean = plain(4000, 50)
-    shares = TokenNoise(WIDE, 0.3)(clean, draw(4000)).loss_mask.double().mean(0)
+    shares = text_noise(TokenNoise, WIDE, 0.3)(clean, draw(4000)).loss_mask.double().mean(0)
     assert ((shares - 0.3).abs() < 5 * (0.21 / 4000) ** 0.5).all()
 
 
 @every_kind
 def test_a_rate_of_one_hides_everything_that_may_be_hidden(kind):
     clean = prose(50)
-    assert torch.equal(kind(WIDE, 1.0)(clean, draw(50)).loss_mask, maskable(clean))
+    assert torch.equal(text_noise(kind, WIDE, 1.0)(clean, draw(50)).loss_mask, maskable(clean))
 
 
 @every_kind
 def test_every_block_with_something_to_hide_hides_something(kind):
     clean = prose(300)
-    hidden = kind(WIDE, 1e-6)(clean, draw(300)).loss_mask
+    hidden = text_noise(kind, WIDE, 1e-6)(clean, draw(300)).loss_mask
     assert torch.equal(hidden.any(1), maskable(clean).any(1))
     if kind is not WordNoise:
         assert hidden.sum(1).max() <= 4
@@ -194,7 +201,7 @@ def test_a_block_of_one_token_hides_exactly_it(kind):
     clean["input_ids"][:] = SEP
     places = torch.arange(20) * 2
     clean["input_ids"][torch.arange(20), places] = 77
-    corrupted = kind(WIDE, 0.15)(clean, draw(20))
+    corrupted = text_noise(kind, WIDE, 0.15)(clean, draw(20))
     assert corrupted.loss_mask.sum(1).eq(1).all()
     assert corrupted.loss_mask[torch.arange(20), places].all()
 
@@ -202,7 +209,7 @@ def test_a_block_of_one_token_hides_exactly_it(kind):
 @every_kind
 @pytest.mark.parametrize("length", [1, 2])
 def test_blocks_of_one_or_two_positions_work(kind, length):
-    assert kind(WIDE, 0.15)(plain(9, length), draw(9)).loss_mask.sum(1).eq(1).all()
+    assert text_noise(kind, WIDE, 0.15)(plain(9, length), draw(9)).loss_mask.sum(1).eq(1).all()
 
 
 @every_kind
@@ -211,14 +218,14 @@ def test_a_block_of_special_tokens_or_padding_is_left_alone(kind):
     clean["input_ids"] = torch.randint(0, 5, (6, 16), generator=torch.Generator().manual_seed(0))
     clean["document"][3:] = -1
     clean["input_ids"][5] = 999  # ordinary ids, but no document: padding all the same
-    corrupted = kind(WIDE, 0.5)(clean, draw(6))
+    corrupted = text_noise(kind, WIDE, 0.5)(clean, draw(6))
     assert not corrupted.loss_mask.any()
     assert torch.equal(corrupted.inputs["input_ids"], clean["input_ids"])
 
 
 def test_a_vocabulary_without_ordinary_ids_is_refused():
     with pytest.raises(ValueError, match="special tokens only"):
-        TokenNoise(Vocabulary(2, 1, (0, 1)))
+        Vocabulary(2, 1, (0, 1))
 
 
 @st.composite
@@ -236,7 +243,7 @@ def wild_blocks(build) -> dict[str, Tensor]:
 def test_whatever_the_block_the_rules_hold(clean, kind, rate, seed):
     before = {name: value.clone() for name, value in clean.items()}
     allowed = maskable(clean, NARROW)
-    inputs, target, where = kind(NARROW, rate)(clean, draw(len(allowed), seed=seed))
+    inputs, target, where = text_noise(kind, NARROW, rate)(clean, draw(len(allowed), seed=seed))
     assert not (where & ~allowed).any()
     assert torch.equal(where.any(1), allowed.any(1))
     assert torch.equal(inputs["input_ids"][~where], before["input_ids"][~where])
@@ -252,7 +259,9 @@ def test_whatever_the_block_the_rules_hold(clean, kind, rate, seed):
 @pytest.mark.parametrize("shares", [(0.8, 0.1), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0), (0.5, 0.5), (0.2, 0.3)])
 def test_hidden_tokens_show_mask_random_or_themselves_in_the_shares_asked_for(kind, shares):
     clean = prose(400)
-    inputs, target, where = kind(WIDE, 0.3, mask_share=shares[0], random_share=shares[1])(clean, draw(400))
+    inputs, target, where = text_noise(kind, WIDE, 0.3, mask_share=shares[0], random_share=shares[1])(
+        clean, draw(400)
+    )
     shown, original = inputs["input_ids"], target
     kinds = torch.stack([shown == MASK, (shown != MASK) & (shown != original), shown == original])
     per_block = (kinds & where).sum(2).double() / where.sum(1)
@@ -267,7 +276,7 @@ def test_random_replacements_are_ordinary_tokens_only_each_equally_often(kind):
     ordinary = torch.tensor([1, 2, 4, 5, 6, 7, 8, 10])
     clean = plain(600, 64)
     clean["input_ids"][:] = 5
-    shown = kind(vocabulary, 0.5, mask_share=0.0, random_share=1.0)(clean, draw(600))
+    shown = text_noise(kind, vocabulary, 0.5, mask_share=0.0, random_share=1.0)(clean, draw(600))
     drawn = shown.inputs["input_ids"][shown.loss_mask]
     assert torch.isin(drawn, ordinary).all()
     shares = torch.bincount(drawn, minlength=12)[ordinary] / len(drawn)
@@ -279,7 +288,7 @@ def test_with_few_distinct_ids_and_much_padding_replacements_still_come_from_the
     clean["input_ids"][:] = 7
     clean["input_ids"][:, 6:] = PAD
     clean["document"][:, 6:] = -1
-    corrupted = TokenNoise(WIDE, 0.5, mask_share=0.0, random_share=1.0)(clean, draw(400))
+    corrupted = text_noise(TokenNoise, WIDE, 0.5, mask_share=0.0, random_share=1.0)(clean, draw(400))
     drawn = corrupted.inputs["input_ids"][corrupted.loss_mask].double()
     assert abs(drawn.mean() - 25_000) < 5 * 50_000 / 12**0.5 / len(drawn) ** 0.5
     assert (corrupted.inputs["input_ids"][:, 6:] == PAD).all()
@@ -289,7 +298,7 @@ def test_an_ordinary_id_zero_is_hidden_and_scored_like_any_other():
     vocabulary = Vocabulary(10, 9, (8, 9))
     clean = plain(200, 40)
     clean["input_ids"][:] = 0
-    inputs, target, where = TokenNoise(vocabulary, 0.25)(clean, draw(200))
+    inputs, target, where = text_noise(TokenNoise, vocabulary, 0.25)(clean, draw(200))
     assert where.sum(1).eq(10).all()
     assert (inputs["input_ids"][where] == 9).double().mean() > 0.7
     assert (target == 0).all()
@@ -300,7 +309,7 @@ def test_the_special_tokens_of_the_text_stay_as_they_are():
     special = torch.isin(clean["input_ids"], torch.tensor([UNK, MASK]))
     assert special.sum() > 500  # they do stand in the text
     for kind in KINDS:
-        corrupted = kind(WIDE, 0.9)(clean, draw(300))
+        corrupted = text_noise(kind, WIDE, 0.9)(clean, draw(300))
         assert not (corrupted.loss_mask & special).any()
         assert torch.equal(corrupted.inputs["input_ids"][special], clean["input_ids"][special])
 
@@ -342,14 +351,14 @@ def torn_words(tokenizer, texts, folder, noise: Noise) -> tuple[int, int]:
 
 @pytest.mark.parametrize("kind", [WordNoise, SpanNoise])
 def test_words_are_hidden_whole_or_not_at_all_under_every_tokenizer(kind, tokenizer, corpus_texts, tmp_path):
-    noise = kind(vocabulary_of(tokenizer), 0.2)
+    noise = text_noise(kind, vocabulary_of(tokenizer), 0.2)
     words, torn = torn_words(tokenizer, corpus_texts[:80], tmp_path / "packed", noise)
     assert words > 50
     assert torn == 0
 
 
 def test_hiding_tokens_does_tear_words(tokenizer, corpus_texts, tmp_path):
-    noise = TokenNoise(vocabulary_of(tokenizer), 0.2)
+    noise = text_noise(TokenNoise, vocabulary_of(tokenizer), 0.2)
     assert torn_words(tokenizer, corpus_texts[:80], tmp_path / "packed", noise)[1] > 10
 
 
@@ -360,7 +369,9 @@ def test_chinese_words_of_byte_tokens_are_hidden_whole(kind, tmp_path):
         for n in range(60)
     ]
     tokenizer = train_tokenizer(s.TokenizerSettings(algorithm="bpe", vocab_size=270), texts)
-    words, torn = torn_words(tokenizer, texts, tmp_path / "packed", kind(vocabulary_of(tokenizer), 0.3))
+    words, torn = torn_words(
+        tokenizer, texts, tmp_path / "packed", text_noise(kind, vocabulary_of(tokenizer), 0.3)
+    )
     assert words > 30
     assert torn == 0
 
@@ -369,7 +380,7 @@ def test_an_unknown_piece_stays_but_does_not_cut_its_word_in_two():
     clean = plain(400, 30)
     clean["word_start"] = (torch.arange(30) % 3 == 0).expand(400, 30).clone()
     clean["input_ids"][:, 4] = UNK
-    where = WordNoise(WIDE, 0.3)(clean, draw(400)).loss_mask
+    where = text_noise(WordNoise, WIDE, 0.3)(clean, draw(400)).loss_mask
     assert torch.equal(where[:, 3], where[:, 5])
     assert 0 < where[:, 3].sum() < 400
     assert not where[:, 4].any()
@@ -378,22 +389,22 @@ def test_an_unknown_piece_stays_but_does_not_cut_its_word_in_two():
 # Spans
 
 
-def priorities(noise: SpanNoise, clean: dict[str, Tensor]) -> Tensor:
-    block = Block(maskable(clean).numpy(), clean["document"].numpy(), clean["word_start"].numpy())
-    return torch.from_numpy(noise.priority(block, block.words(), draw(len(block.maskable))))
+def priorities(noise: Noise, clean: dict[str, Tensor]) -> Tensor:
+    block = Block.of(clean, WIDE)
+    return torch.from_numpy(noise.settings.priority(block, block.words(), draw(len(block.maskable))))
 
 
-def first_run_lengths(noise: SpanNoise, rows: int, length: int) -> list[int]:
+def first_run_lengths(noise: Noise, rows: int, length: int) -> list[int]:
     """The length of the run that goes first, where neither end of the block cuts it."""
     priority = priorities(noise, plain(rows, length))
     lowest = priority == priority.min(1, keepdim=True).values
     begin = lowest.long().argmax(1)
-    return lowest.sum(1)[begin <= length - noise.longer.size - 1].tolist()
+    return lowest.sum(1)[begin <= length - noise.settings.max_length].tolist()
 
 
 @pytest.mark.parametrize(("mean", "longest"), [(5.0, 10), (2.0, 4), (1.0, 10), (3.0, 1)])
 def test_run_lengths_are_geometric_and_clipped(mean, longest):
-    lengths = first_run_lengths(SpanNoise(WIDE, mean_length=mean, max_length=longest), 4000, 80)
+    lengths = first_run_lengths(text_noise(SpanNoise, WIDE, mean_length=mean, max_length=longest), 4000, 80)
     assert len(lengths) > 3000
     for k in range(1, longest + 1):
         stop = 1 / mean if k < longest else 1.0
@@ -407,7 +418,7 @@ def test_runs_do_not_cross_documents_or_special_tokens():
     clean = plain(500, 60)
     clean["document"] = (torch.arange(60) // 20).expand(500, 60).clone()
     clean["input_ids"][:, 30] = UNK
-    noise = SpanNoise(WIDE, mean_length=50.0, max_length=60)
+    noise = text_noise(SpanNoise, WIDE, mean_length=50.0, max_length=60)
     priority = priorities(noise, clean)
     region = torch.tensor([0] * 20 + [1] * 10 + [9] + [2] * 9 + [3] * 20)
     for row in priority:
@@ -433,7 +444,7 @@ def runs_of(where: Tensor, document: Tensor) -> list[tuple[int, list[int]]]:
 
 def test_a_run_shows_masks_random_tokens_or_itself_as_a_whole():
     clean = prose(400)
-    noise = SpanNoise(WIDE, 0.3, mask_share=0.4, random_share=0.3)
+    noise = text_noise(SpanNoise, WIDE, 0.3, mask_share=0.4, random_share=0.3)
     inputs, target, where = noise(clean, draw(400))
     fates = []
     for row, run in runs_of(where, clean["document"]):
@@ -454,7 +465,7 @@ def test_a_run_shows_masks_random_tokens_or_itself_as_a_whole():
 def test_runs_of_neighbouring_documents_have_fates_of_their_own():
     clean = plain(400, 20)
     clean["document"] = (torch.arange(20) // 10).expand(400, 20).clone()  # nothing stands between the two
-    corrupted = SpanNoise(WIDE, 1.0, mask_share=0.5, random_share=0.0)(clean, draw(400))
+    corrupted = text_noise(SpanNoise, WIDE, 1.0, mask_share=0.5, random_share=0.0)(clean, draw(400))
     masked = corrupted.inputs["input_ids"] == MASK
     assert torch.equal(masked, masked[:, [0, 10]].repeat_interleave(10, 1))
     differ = (masked[:, 0] != masked[:, 10]).double().mean()
@@ -480,7 +491,7 @@ def rows_of(batch: dict[str, Tensor], rows: Any) -> dict[str, Tensor]:
 def test_the_target_is_the_original_and_nothing_is_changed_in_place(kind):
     clean = prose(40)
     before = {name: value.clone() for name, value in clean.items()}
-    noise = kind(WIDE, 0.5) | kind(WIDE, 0.5)
+    noise = text_noise(kind, WIDE, 0.5) | text_noise(kind, WIDE, 0.5)
     corrupted = noise(clean, draw(40))
     assert all(torch.equal(clean[name], before[name]) for name in before)
     assert torch.equal(corrupted.target, before["input_ids"])
@@ -491,7 +502,7 @@ def test_the_target_is_the_original_and_nothing_is_changed_in_place(kind):
 @every_kind
 def test_what_a_block_hides_does_not_depend_on_the_batch_it_is_in(kind):
     clean = prose(24)
-    noise = kind(WIDE, 0.2) | kind(WIDE, 0.1, 0.3, "uniform")
+    noise = text_noise(kind, WIDE, 0.2) | text_noise(kind, WIDE, 0.1, 0.3, "uniform")
     whole = noise(clean, draw(24), 0.4)
     for rows in ([5], [20, 3, 11], list(range(8, 24))):
         part = noise(
@@ -517,7 +528,7 @@ class Corruptions(Dataset[Corrupted]):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_loader_workers_hide_the_same_as_the_main_process_epoch_after_epoch(workers):
-    data = Corruptions(TokenNoise(WIDE, 0.4, 0.1) | SpanNoise(WIDE, 0.2))
+    data = Corruptions(text_noise(TokenNoise, WIDE, 0.4, 0.1) | text_noise(SpanNoise, WIDE, 0.2))
     expected = [data[index] for index in range(6)]
     loader = DataLoader(data, batch_size=None, num_workers=workers)
     for _ in range(2):
@@ -529,7 +540,7 @@ def test_loader_workers_hide_the_same_as_the_main_process_epoch_after_epoch(work
 @pytest.mark.parametrize("other", [{"epoch": 1}, {"seed": 1}, {"first": 1000}], ids=str)
 def test_another_epoch_seed_or_block_hides_independently(kind, other):
     clean = plain(1000, 100)
-    noise = kind(WIDE, 0.2)
+    noise = text_noise(kind, WIDE, 0.2)
     a, b = noise(clean, draw(1000)).loss_mask, noise(clean, draw(1000, **other)).loss_mask
     overlap = (a & b).sum(1).double() / 100
     assert same(noise(clean, draw(1000)), noise(clean, draw(1000)))
@@ -540,7 +551,7 @@ def test_another_epoch_seed_or_block_hides_independently(kind, other):
 
 
 def test_corrupted_batches_move_as_a_whole():
-    corrupted = TokenNoise(WIDE)(prose(4), draw(4))
+    corrupted = text_noise(TokenNoise, WIDE)(prose(4), draw(4))
     moved = corrupted.to(torch.device("meta"))
     assert {t.device.type for t in (*moved.inputs.values(), moved.target, moved.loss_mask)} == {"meta"}
     assert same(corrupted, corrupted.to(torch.device("cpu")))
@@ -551,7 +562,7 @@ def test_corrupted_batches_move_as_a_whole():
 )
 def test_masks_are_those_of_earlier_versions(kind, digest):
     """A run is resumed, and an evaluation repeated, with the masks that it had."""
-    noise = kind(WIDE, 0.3, 0.1) | kind(WIDE, 0.2, schedule="uniform")
+    noise = text_noise(kind, WIDE, 0.3, 0.1) | text_noise(kind, WIDE, 0.2, schedule="uniform")
     inputs, _, where = noise(prose(50), draw(50, seed=7, epoch=2, first=3), 0.4)
     assert zlib.crc32(inputs["input_ids"].numpy().tobytes() + where.numpy().tobytes()) == digest
 
@@ -561,7 +572,7 @@ def test_masks_are_those_of_earlier_versions(kind, digest):
 
 def test_a_chain_applies_one_noise_after_the_other_and_scores_where_either_was():
     clean = prose(50)
-    a, b = TokenNoise(WIDE, 0.2), SpanNoise(WIDE, 0.3)
+    a, b = text_noise(TokenNoise, WIDE, 0.2), text_noise(SpanNoise, WIDE, 0.3)
     first = a(clean, draw(50).child(0))
     second = b(first.inputs, draw(50).child(1))
     both = (a | b)(clean, draw(50))
@@ -572,24 +583,28 @@ def test_a_chain_applies_one_noise_after_the_other_and_scores_where_either_was()
 
 def test_the_parts_of_a_chain_draw_independently():
     clean = plain(2000, 100)
-    noise = TokenNoise(
-        WIDE, 0.3, mask_share=0.0, random_share=0.0
+    noise = text_noise(
+        TokenNoise, WIDE, 0.3, mask_share=0.0, random_share=0.0
     )  # leaves the ids, so both see the same tokens
     hidden = (noise | noise)(clean, draw(2000)).loss_mask.sum(1).double()
     assert abs(hidden.mean() - 100 * (1 - 0.7**2)) < 5 * hidden.std() / 2000**0.5
 
 
 def test_chains_of_chains_are_flat():
-    a, b, c = TokenNoise(WIDE, 0.1), WordNoise(WIDE, 0.2), SpanNoise(WIDE, 0.3)
+    a, b, c = (
+        text_noise(TokenNoise, WIDE, 0.1),
+        text_noise(WordNoise, WIDE, 0.2),
+        text_noise(SpanNoise, WIDE, 0.3),
+    )
     clean = prose(30)
     assert same(((a | b) | c)(clean, draw(30)), (a | (b | c))(clean, draw(30)))
 
 
 def test_noises_on_different_fields_do_not_combine():
-    other = TokenNoise(WIDE)
+    other = text_noise(TokenNoise, WIDE)
     other.field = "pixel_values"
     with pytest.raises(ValueError, match="different fields do not combine"):
-        TokenNoise(WIDE) | other
+        text_noise(TokenNoise, WIDE) | other
 
 
 # Levels
@@ -623,14 +638,16 @@ def test_a_uniform_level_is_drawn_per_block_and_does_not_move():
 @every_kind
 def test_the_share_hidden_falls_with_the_run(kind):
     clean = plain(300, 100)
-    noise = kind(WIDE, 0.4, 0.1)
+    noise = text_noise(kind, WIDE, 0.4, 0.1)
     shares = [noise(clean, draw(300), progress).loss_mask.double().mean().item() for progress in (0, 0.5, 1)]
     assert shares == pytest.approx([0.4, 0.25, 0.1], abs=1e-3)
 
 
 def test_a_uniform_rate_hides_from_almost_nothing_to_everything():
     shares = (
-        TokenNoise(WIDE, 1.0, schedule="uniform")(plain(2000, 100), draw(2000)).loss_mask.double().mean(1)
+        text_noise(TokenNoise, WIDE, 1.0, schedule="uniform")(plain(2000, 100), draw(2000))
+        .loss_mask.double()
+        .mean(1)
     )
     assert shares.min() == pytest.approx(0.01)
     assert shares.max() == 1.0
@@ -640,14 +657,14 @@ def test_a_uniform_rate_hides_from_almost_nothing_to_everything():
 @pytest.mark.parametrize(
     ("noises", "expected"),
     [
-        ([s.TokenNoise(rate=0.2)], TokenNoise(WIDE, 0.2)),
-        ([s.WordNoise()], WordNoise(WIDE, 0.3, 0.15)),
-        ([s.TokenNoise(schedule="uniform", mask_share=1, random_share=0)], TokenNoise(WIDE, 0.3, 0.0, "uniform", 1.0, 0.0)),
-        ([s.SpanNoise(mean_length=2, max_length=3)], SpanNoise(WIDE, 0.3, 0.15, mean_length=2, max_length=3)),
-        ([s.TokenNoise(rate=0.1), s.SpanNoise(rate=0.2)], TokenNoise(WIDE, 0.1) | SpanNoise(WIDE, 0.2)),
+        ([TokenNoise(rate=0.2)], text_noise(TokenNoise, WIDE, 0.2)),
+        ([WordNoise()], text_noise(WordNoise, WIDE, 0.3, 0.15)),
+        ([TokenNoise(schedule="uniform", mask_share=1, random_share=0)], text_noise(TokenNoise, WIDE, 0.3, 0.0, "uniform", mask_share=1.0, random_share=0.0)),
+        ([SpanNoise(mean_length=2, max_length=3)], text_noise(SpanNoise, WIDE, 0.3, 0.15, mean_length=2, max_length=3)),
+        ([TokenNoise(rate=0.1), SpanNoise(rate=0.2)], text_noise(TokenNoise, WIDE, 0.1) | text_noise(SpanNoise, WIDE, 0.2)),
     ],
 )  # fmt: skip
 def test_settings_become_the_noise_they_describe(noises, expected):
     clean = prose(30)
     for progress in (0.0, 0.7):
-        assert same(text_noise(noises, WIDE)(clean, draw(30), progress), expected(clean, draw(30), progress))
+        assert same(build_noise(noises, WIDE)(clean, draw(30), progress), expected(clean, draw(30), progress))

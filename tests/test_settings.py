@@ -409,7 +409,11 @@ def test_the_table_of_keys_is_complete_and_its_defaults_are_those_of_the_setting
 
     resolved = dict(leaves(TextPretrainSettings().model_dump(mode="json")))
     assert resolved.keys() <= table.keys()
-    assert {key.rpartition(".")[2] for key in table.keys() - resolved.keys()} == {"mean_length", "max_length"}
+    assert {key.rpartition(".")[2] for key in table.keys() - resolved.keys()} == {
+        "mean_length",
+        "max_length",
+        "window",
+    }
     settled_later = {"train.time_budget", "noise.final_rate", "noise.kind"}
     for key, value in resolved.items():
         if key not in settled_later:

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
 from textdae.text import tokenizer as tokenizer_module
-from textdae.text.noise import TokenNoise
+from textdae.text.noise import Vocabulary
 from textdae.text.settings import TokenizerSettings
 from textdae.text.tokenizer import (
     SPECIAL,
@@ -178,9 +178,9 @@ def test_the_saved_tokenizer_is_loaded_by_autotokenizer_unchanged(tokenizer, cor
 
 def test_the_noise_learns_which_ids_are_special(tokenizer):
     vocabulary = vocabulary_of(tokenizer)
-    assert vocabulary == (len(tokenizer), 4, (0, 1, 2, 3, 4))
-    assert TokenNoise(vocabulary).ordinary.tolist() == list(range(5, len(tokenizer)))
-    assert np.flatnonzero(~TokenNoise(vocabulary).is_ordinary).tolist() == [0, 1, 2, 3, 4]
+    assert vocabulary == Vocabulary(len(tokenizer), 4, (0, 1, 2, 3, 4), pad_id=0)
+    assert vocabulary.ordinary.tolist() == list(range(5, len(tokenizer)))
+    assert np.flatnonzero(~vocabulary.is_ordinary).tolist() == [0, 1, 2, 3, 4]
 
 
 # What cannot be trained or loaded

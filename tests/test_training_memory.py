@@ -14,8 +14,8 @@ from textdae.cli.app import main
 from textdae.commands import pretrain as pretraining
 from textdae.core.errors import SettingsError, TextdaeError, memory_refused
 from textdae.image.model import build_image_denoiser
-from textdae.image.noise import image_noise
-from textdae.image.settings import GaussianNoise, UNetSettings
+from textdae.image.noises.changing import GaussianNoise
+from textdae.image.settings import UNetSettings
 from textdae.training import loop, memory
 from textdae.training.memory import activation_bytes, available_memory, check_batch_fits, check_model_fits
 
@@ -35,7 +35,7 @@ def test_what_one_more_example_takes_is_what_a_step_keeps():
     found = []
     for size in (32, 64):
         denoiser = build_image_denoiser(UNetSettings(hidden_size=8, num_hidden_layers=1), size, 1, 0)
-        found.append(activation_bytes(denoiser, Grey(size), image_noise((GaussianNoise(),)), None))
+        found.append(activation_bytes(denoiser, Grey(size), GaussianNoise().build(), None))
     fine = 16 * 16 * 8 * 4  # (32 / 2)^2 places of 8 channels in fp32
     assert 20 * fine < found[0] < 60 * fine
     assert found[1] == pytest.approx(4 * found[0], rel=0.05)
@@ -164,8 +164,8 @@ STEPS = """
 import torch
 from textdae.image.model import build_image_denoiser
 from textdae.core.draw import Draw
-from textdae.image.noise import image_noise
-from textdae.image.settings import GaussianNoise, UNetSettings
+from textdae.image.noises.changing import GaussianNoise
+from textdae.image.settings import UNetSettings
 from textdae.training.hardware import keep_freed_memory
 from textdae.training.memory import activation_bytes
 
@@ -177,7 +177,7 @@ def peak():
     line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 
-denoiser, noise = build_image_denoiser(UNetSettings(), 96, 1, 0), image_noise((GaussianNoise(),))
+denoiser, noise = build_image_denoiser(UNetSettings(), 96, 1, 0), GaussianNoise().build()
 denoiser.optimize_for(torch.device("cpu"), False)
 predicted = 16 * activation_bytes(denoiser, Examples(), noise, None)
 before = peak()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from textdae.core.draw import Draw
+from textdae.core.errors import SettingsError
 
 Example = dict[str, Tensor]
 """A batch of clean examples, named as the model's arguments."""
@@ -20,11 +21,11 @@ class Corrupted(NamedTuple):
     """What a noise makes of a batch."""
 
     inputs: Example
-    """What the encoder sees, named as the model's arguments."""
+    """What the encoder sees, named as the model's arguments. *Shapes:* (B, ...), each its own."""
     target: Tensor
-    """Always the clean original. *Shape:* (B, ...)."""
+    """Always the clean original. *Shape:* (B, ...); not that of the inputs where a noise changes the length."""
     loss_mask: Tensor
-    """True where the reconstruction is scored. *Shape:* (B, ...), bool."""
+    """True where the reconstruction of the target is scored. *Shape:* the first dimensions of `target`, bool."""
 
     def to(self, device: torch.device) -> "Corrupted":
         """The same on another device; returns at once where the memory is pinned."""
@@ -70,6 +71,9 @@ class Noise(ABC):
 
     field: str
     level: Level
+    aligned: bool = True
+    """Whether position i of the inputs stands for position i of the target. A noise that is not aligned, for it deletes or
+    inserts, gives a `loss_mask` over the target, needs a denoiser that decodes without that, and ends a chain."""
 
     def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
         """Corrupt a batch of clean examples when `progress` (0..1) of the run is done."""
@@ -78,14 +82,22 @@ class Noise(ABC):
 
     @abstractmethod
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
-        """Return new inputs and where they are scored; `level` has *shape* (B, 1)."""
+        """Return new inputs and where the target is scored; `level` has *shape* (B, 1)."""
+
+    def __str__(self) -> str:
+        return type(self).__name__
 
     def __or__(self, other: "Noise") -> "Noise":
         return Chain(self, other)
 
 
 class Chain(Noise):
-    """Noises applied one after the other, each with its own level and its own random numbers."""
+    """Noises applied one after the other, each with its own level and its own random numbers.
+
+    Raises:
+        ValueError: they corrupt different fields.
+        SettingsError: one that is not `aligned` comes before another, which could not say where the target is scored.
+    """
 
     def __init__(self, *noises: Noise) -> None:
         self.noises: list[Noise] = []
@@ -96,6 +108,12 @@ class Chain(Noise):
             raise ValueError(
                 f"noises on different fields do not combine: {[noise.field for noise in self.noises]}"
             )
+        for noise in self.noises[:-1]:
+            if not noise.aligned:
+                raise SettingsError(
+                    f"noise: {noise} moves the positions that the next noise goes by; put it last"
+                )
+        self.aligned = self.noises[-1].aligned
 
     def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
         """Corrupt with each noise in turn."""

@@ -12,20 +12,16 @@ import torch
 
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Corrupted, Noise
+from textdae.core.noise_kind import build_noise
 from textdae.demos.runs import run_once
 from textdae.image.baselines import measure, require_images_extra
 from textdae.image.corpus import Images, prepare_images
 from textdae.image.loading import load_image
 from textdae.image.model import ImageDenoiser
-from textdae.image.noise import image_noise
-from textdae.image.settings import (
-    BlurNoise,
-    GaussianNoise,
-    ImagePretrainSettings,
-    NoNoise,
-    PixelNoise,
-    SaltAndPepperNoise,
-)
+from textdae.image.noises.changing import BlurNoise, GaussianNoise, SaltAndPepperNoise
+from textdae.image.noises.hiding import PixelNoise
+from textdae.image.noises.none import NoNoise
+from textdae.image.settings import ImagePretrainSettings
 from textdae.report.plots import new_figure
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
@@ -66,7 +62,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
         denoiser = load_image(str(folder))
         read = _probe(denoiser, corpus.train)
         for column, other in enumerate(NOISES.values()):
-            eval_noise = image_noise((other,))
+            eval_noise = build_noise((other,))
             model = functools.partial(_rebuild, denoiser)
             rows, _ = measure({"model": model}, corpus.held_out, eval_noise, indices)
             psnr[row, column] = rows["model"]["psnr"]
@@ -106,7 +102,7 @@ def _probe(denoiser: ImageDenoiser, train: Images) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     indices = subsample(len(train), _MOST)
-    codes = _codes(denoiser, train, image_noise((NoNoise(),)), indices)
+    codes = _codes(denoiser, train, build_noise((NoNoise(),)), indices)
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     return probe.fit(codes, train.labels[indices].numpy()).predict
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from textdae.core.noise_kind import build_noise
 from textdae.demos.runs import run_once
 from textdae.image.corpus import prepare_images
 from textdae.image.loading import load_image
-from textdae.image.noise import image_noise
 from textdae.image.settings import ImagePretrainSettings, at_final_level
 from textdae.report.grids import picture_grid
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
@@ -29,7 +29,7 @@ BASE: dict[str, Any] = {
 def run(settings: ImagePretrainSettings) -> list[str]:
     """Train both, draw `target.png`, and return what it shows in words."""
     corpus = prepare_images(settings.data)
-    eval_noise = image_noise(settings.evaluate.noise or at_final_level(settings.noise))
+    eval_noise = build_noise(settings.evaluate.noise or at_final_level(settings.noise))
     corrupted = corrupt_for_evaluation(corpus.held_out, eval_noise, subsample(len(corpus.held_out), 10))
     rows = {"clean": corrupted.target.numpy(), "noisy": corrupted.inputs["pixel_values"].numpy().clip(0, 1)}
     lines = []

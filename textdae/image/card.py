@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from textdae.core.escape import for_markdown
+from textdae.core.noise_kind import in_words
 from textdae.image.settings import ImagePretrainSettings, at_final_level
-from textdae.report.card import SELF, noise_in_words, run_card
+from textdae.report.card import SELF, run_card
 from textdae.report.card_data import front_matter
 
 
@@ -20,9 +21,7 @@ def image_card(
     # Only the stock model can be loaded by a program that has never heard of textdae.
     ours = "" if stock else "import textdae  # makes AutoModel know this model\n"
     auto = "AutoModelForMaskedImageModeling" if stock else "AutoModel"
-    noise = "; then ".join(
-        noise_in_words(each) for each in settings.evaluate.noise or at_final_level(settings.noise)
-    )
+    noise = in_words(settings.evaluate.noise or at_final_level(settings.noise))
     base = settings.model.from_pretrained
     return run_card(
         settings, metrics, summary,
@@ -38,7 +37,7 @@ def image_card(
 scored). PSNR is that of the pooled MSE, for pixels in [0, 1]. A baseline learns no
 representation.""",
         table=metrics["held_out"],
-        noise="; then ".join(noise_in_words(each) for each in settings.noise),
+        noise=in_words(settings.noise),
         pictures="\n\n".join(f"![{name.removesuffix('.png')}]({name})" for name in [*pictures, "loss.png"]),
         example="images",
         load=f"""{ours}from transformers import {auto}

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from textdae.core.noise import Noise
+from textdae.core.noise_kind import build_noise
 from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.labelled import Labelled
 from textdae.downstream.task import LabelledTask, config_of
@@ -19,7 +20,6 @@ from textdae.image.classifier import ImageClassifier
 from textdae.image.encoder import ImageEncoder, image_input, load_processor
 from textdae.image.labelled import labelled_images
 from textdae.image.model import save_image_processor
-from textdae.image.noise import image_noise
 from textdae.image.settings import LabelledImageSettings
 from textdae.image.task import check_patches
 from textdae.report.card import Pipeline
@@ -65,7 +65,7 @@ class LabelledImageTask(LabelledTask):
     def noise(self, settings: Any) -> Noise | None:
         """Noisy or hidden pixels."""
         check_patches(settings or (), self.image_size)
-        return image_noise(settings) if settings else None
+        return build_noise(settings) if settings else None
 
     def save_assets(self, folder: Path) -> None:
         """An image processor that makes of a picture what the model takes: the checkpoint's own, where it has one."""

@@ -7,14 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from textdae.core.errors import SettingsError
+from textdae.core.noise_kind import noise_list
 from textdae.core.settings.base import (
     DataSettings,
     EvaluateSettings,
     Seconds,
     Settings,
-    Share,
     TrainSettings,
-    noise_list,
 )
 from textdae.core.settings.downstream import (
     FinetuneSettings,
@@ -23,9 +22,10 @@ from textdae.core.settings.downstream import (
     ProbeSettings,
 )
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings
+from textdae.image.noise import ImageNoise
+from textdae.image.noises.changing import GaussianNoise
 
-_MOST_SIGMA = 2.0
-"""Of a noise in the unit of the pixels."""
+ImageNoises = Annotated[tuple[ImageNoise, ...], *noise_list(ImageNoise, "gaussian")]
 
 
 class ImageDataSettings(DataSettings):
@@ -49,136 +49,6 @@ class ImageDataSettings(DataSettings):
     """An image that cannot be used: stop and say which and why, or skip and count it."""
     max_images: Annotated[int, Field(ge=1)] | None = None
     """Stop reading after so many images."""
-
-
-class _SigmaNoise(Settings):
-    sigma: Annotated[float, Field(gt=0)] = 0.25
-    """Strength at the start of the run."""
-    final_sigma: Annotated[float, Field(ge=0)] | None = None
-    """Strength at the end of the run; default: `sigma` throughout (uniform: 0)."""
-    schedule: Literal["linear", "cosine", "uniform"] = "linear"
-    """How the noise goes from its start to its end; uniform: each image draws its own strength between the two."""
-
-
-class _PixelNoise(_SigmaNoise):
-    """Noise whose strength is in the unit of the pixels."""
-
-    @model_validator(mode="after")
-    def _unit(self) -> "_PixelNoise":
-        for name in ("sigma", "final_sigma"):
-            value = getattr(self, name)
-            if value is not None and value > _MOST_SIGMA:
-                raise ValueError(
-                    f"{name} {value:g} leaves nothing of a picture, whose pixels lie between 0 and 1; if it is meant in "
-                    f"units of 0..255, set {name}={value / 255:.3g}"
-                )
-        return self
-
-
-class GaussianNoise(_PixelNoise):
-    """Add normal noise of standard deviation `sigma`, where black is 0 and white 1."""
-
-    kind: Literal["gaussian"] = "gaussian"
-    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
-
-
-class SpeckleNoise(_PixelNoise):
-    """Multiply each pixel by 1 + normal noise of standard deviation `sigma`."""
-
-    kind: Literal["speckle"] = "speckle"
-    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
-
-
-class BlurNoise(_SigmaNoise):
-    """Blur with a Gaussian of width `sigma`, in pixels."""
-
-    kind: Literal["blur"] = "blur"
-    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
-    sigma: Annotated[float, Field(gt=0, le=64)] = 1.0
-    """Strength at the start of the run."""
-
-
-class _RateNoise(Settings):
-    rate: Share = 0.25
-    """Share of the pixels or patches at the start of the run."""
-    final_rate: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Share at the end of the run; default: `rate` throughout (uniform: 0)."""
-    schedule: Literal["linear", "cosine", "uniform"] = "linear"
-    """How the noise goes from its start to its end; uniform: each image draws its own strength between the two."""
-
-
-class SaltAndPepperNoise(_RateNoise):
-    """Turn a share of the pixels black or white."""
-
-    kind: Literal["salt_and_pepper"] = "salt_and_pepper"
-    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
-
-
-class _HidingNoise(_RateNoise):
-    fill: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """What a hidden pixel shows; a ViT sees its own learned mask there instead."""
-    scored: Literal["hidden", "everywhere"] = "hidden"
-    """Where the reconstruction is compared with the clean image."""
-
-
-class PixelNoise(_HidingNoise):
-    """Hide pixels, each on its own: the masking noise of Vincent et al. 2010, section 3.3."""
-
-    kind: Literal["pixels"] = "pixels"
-    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
-    scored: Literal["hidden", "everywhere"] = "everywhere"
-    """Where the reconstruction is compared with the clean image."""
-
-
-class PatchNoise(_HidingNoise):
-    """Hide square patches, each on its own (He et al. 2022, section 3)."""
-
-    kind: Literal["patches"] = "patches"
-    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
-    rate: Share = 0.75
-    """Share of the pixels or patches at the start of the run."""
-    patch_size: Annotated[int, Field(ge=1)] = 4
-    """Height and width of a patch, in pixels; must divide the image size."""
-
-
-class BlockNoise(PatchNoise):
-    """Hide rectangles of neighbouring patches (Bao et al. 2022, section 2.3)."""
-
-    kind: Literal["blocks"] = "blocks"  # type: ignore[assignment]
-    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
-    rate: Share = 0.4
-    """Share of the pixels or patches at the start of the run."""
-    min_side: Annotated[int, Field(ge=1)] = 2
-    """Shortest side of a rectangle, in patches."""
-    max_side: Annotated[int, Field(ge=1, le=64)] = 4
-    """Longest side of a rectangle, in patches."""
-
-    @model_validator(mode="after")
-    def _sides(self) -> "BlockNoise":
-        if self.min_side > self.max_side:
-            raise ValueError(f"min_side {self.min_side} is more than max_side {self.max_side}")
-        return self
-
-
-class NoNoise(Settings):
-    """Leave the image as it is: a plain autoencoder."""
-
-    kind: Literal["none"] = "none"
-    """gaussian, speckle, blur, salt_and_pepper, pixels, patches, blocks or none."""
-
-
-ImageNoiseSettings = Annotated[
-    GaussianNoise
-    | SpeckleNoise
-    | BlurNoise
-    | SaltAndPepperNoise
-    | PixelNoise
-    | PatchNoise
-    | BlockNoise
-    | NoNoise,
-    Field(discriminator="kind"),
-]
-ImageNoises = Annotated[tuple[ImageNoiseSettings, ...], *noise_list("gaussian")]
 
 
 class _ImageModel(Settings):
@@ -292,20 +162,19 @@ class ImageEvaluateSettings(EvaluateSettings):
     """The noise of the evaluation; default: that of the training, as it is at the end of the run."""
 
 
-def at_final_level(noises: Sequence[Any]) -> tuple[Any, ...]:
-    """The noises as they are at the end of a run: at their final level, unless each image draws its own."""
-    done = []
-    for noise in noises:
-        name = next((name for name in ("sigma", "rate") if hasattr(noise, name)), None)
-        final = getattr(noise, f"final_{name}", None)
-        if final is not None and noise.schedule != "uniform":
-            if final == 0:
-                raise SettingsError(
-                    f"noise: {noise.kind} ends at 0, so there is nothing to evaluate; set evaluate.noise"
-                )
-            noise = noise.model_copy(update={name: final, f"final_{name}": None})
-        done.append(noise)
-    return tuple(done)
+def at_final_level(noises: Sequence[ImageNoise]) -> tuple[ImageNoise, ...]:
+    """The noises as they are at the end of a run.
+
+    Raises:
+        SettingsError: one of them has ended by then.
+    """
+    ends = tuple(noise.at_end() for noise in noises)
+    for noise in ends:
+        if noise.dial and noise.level.start == 0:
+            raise SettingsError(
+                f"noise: {noise.kind} ends at 0, so there is nothing to evaluate; set evaluate.noise"
+            )
+    return ends
 
 
 class ImagePretrainSettings(PretrainSettings):

@@ -1,6 +1,7 @@
 """What images are to the rest of textdae."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ MODELS = ("autoencoder", "unet", "vit")
 OWN_MODEL_TYPES = ("textdae_autoencoder", "textdae_unet")
 MODEL_TYPES = (*OWN_MODEL_TYPES, "vit")
 """`model_type` of the families of denoisers, as their `config.json` has it."""
-NOISES = ("gaussian", "speckle", "blur", "salt_and_pepper", "pixels", "patches", "blocks", "none")
 
 
 def recognizes(given: Mapping[str, Any]) -> bool:
     """Whether settings have a noise, a model or a source of images."""
     noise, source = given.get("noise"), _value(given.get("data"), "source")
     noises = noise if isinstance(noise, list) else [noise]
-    if any(_value(each, "kind") in NOISES for each in noises) or _value(given.get("model"), "type") in MODELS:
+    kinds = [kind for each in noises if isinstance(kind := _value(each, "kind"), str)]
+    if (kinds and not _noises().isdisjoint(kinds)) or _value(given.get("model"), "type") in MODELS:
         return True
     return isinstance(source, str) and (source in EMBEDDED_SOURCES or _holds_images(source))
 
@@ -33,6 +34,12 @@ def recognizes_config(config: Mapping[str, Any]) -> bool:
 
 def _value(node: Any, key: str) -> Any:
     return node.get(key) if isinstance(node, Mapping) else None
+
+
+def _noises() -> set[str]:
+    """The kinds of noise; imported when one is asked about."""
+    import_module("textdae.image.noises")
+    return set(import_module("textdae.image.noise").ImageNoise.kinds)
 
 
 def _holds_images(source: str) -> bool:

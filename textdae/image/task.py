@@ -7,18 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from pydantic import ValidationError
 
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Questions
 from textdae.core.noise import Corrupted, Noise
+from textdae.core.noise_kind import build_noise
 from textdae.core.task import Row, Task
 from textdae.image.baselines import Rebuild, image_baselines, measure, require_images_extra
 from textdae.image.card import image_card
 from textdae.image.corpus import ImageCorpus, Images, is_prepared, prepare_images
 from textdae.image.loading import load_image
 from textdae.image.model import ImageDenoiser, build_image_denoiser, check_fits, save_image_processor
-from textdae.image.noise import image_noise
 from textdae.image.settings import (
     AutoencoderSettings,
     ImageEvaluateRunSettings,
@@ -47,7 +46,7 @@ class ImageTask(Task):
         self.train, self.held_out = corpus.train, corpus.held_out
         self.fingerprint, self.summary = corpus.fingerprint, corpus.summary
         self.eval_noise_settings = tuple(eval_noise)
-        self.eval_noise = image_noise(eval_noise)
+        self.eval_noise = build_noise(eval_noise)
         self._fitted_baselines: tuple[Noise, dict[str, Rebuild]] | None = None
         check_patches(eval_noise, corpus.train.image_size)
 
@@ -60,7 +59,7 @@ class ImageTask(Task):
         corpus = prepare_images(settings.data)
         images = cls(corpus, eval_noise)
         check_patches(settings.noise, corpus.train.image_size)
-        images.noise = image_noise(settings.noise)
+        images.noise = build_noise(settings.noise)
         model = settings.model
         if isinstance(model, AutoencoderSettings):
             noisy = any(noise.kind != "none" for noise in settings.noise)
@@ -100,17 +99,7 @@ class ImageTask(Task):
     def _at_level(self, level: float) -> Noise:
         """The first noise of the evaluation, turned to `level`."""
         first, *others = self.eval_noise_settings
-        dials = [name for name in ("sigma", "rate") if hasattr(first, name)]
-        if not dials:
-            raise SettingsError(f"--levels: noise of kind {first.kind} has no level")
-        values = {dials[0]: level, f"final_{dials[0]}": None, "schedule": "linear"}
-        try:
-            turned = type(first)(**{**first.model_dump(), **values})
-        except ValidationError as error:
-            raise SettingsError(
-                f"--levels: {dials[0]} of {first.kind}: {error.errors()[0]['msg'].lower()}, got {level:g}"
-            ) from None
-        return image_noise((turned, *others))
+        return build_noise((first.at_level(level, "--levels"), *others))
 
     def score(
         self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None

@@ -9,6 +9,7 @@ import yaml
 
 from textdae.core.escape import for_markdown
 from textdae.core.names import public
+from textdae.core.noise_kind import in_words
 from textdae.core.registry import modalities
 from textdae.core.settings.downstream import FinetuneSettings
 from textdae.report.card_data import front_matter, head
@@ -76,7 +77,7 @@ def classifier_card(
         pictures="\n\n".join(
             f"![{name}]({name}.png)" for name in (["confusion"] if single else []) + ["loss"]
         ),
-        noise="none" if settings.noise is None else "; then ".join(noise_in_words(each) for each in settings.noise),
+        noise="none" if settings.noise is None else in_words(settings.noise),
         example="examples",
         load=ours + pipeline.usage(SELF),
         limits="""It knows the classes above and no others, and gives one of them whatever it is asked. It was not checked for bias.""",
@@ -206,16 +207,6 @@ def run_card(
 
 {limits}
 """
-
-
-def noise_in_words(settings: Any) -> str:
-    """One noise in words: its kind, and its dial with where it moves."""
-    for dial in ("rate", "sigma"):
-        if hasattr(settings, dial):
-            final = getattr(settings, f"final_{dial}")
-            moves = f" to {final:g} ({settings.schedule})" if final is not None else ""
-            return f"{settings.kind}, {dial} {getattr(settings, dial):g}{moves}"
-    return str(settings.kind)
 
 
 def _time(seconds: float) -> str:

@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from textdae.core.examples import Questions
-from textdae.text.noise import ChosenNoise, TextNoise, Vocabulary
+from textdae.core.noise_kind import BuiltNoise
+from textdae.text.noise import ChosenNoise, Vocabulary
+from textdae.text.noises.masking import MaskingNoise
 from textdae.text.packing import Blocks
 from textdae.training.evaluation import corrupt_for_evaluation
 
@@ -71,8 +73,9 @@ class TextBaselines:
 
     def score(self, questions: Questions) -> dict[str, Baseline]:
         """How each baseline does on one of the sets."""
-        shown, noise = _shown(questions, self.vocabulary), questions.noise
-        assert isinstance(noise, TextNoise | ChosenNoise)
+        shown = _shown(questions, self.vocabulary)
+        noise = questions.noise.settings if isinstance(questions.noise, BuiltNoise) else questions.noise
+        assert isinstance(noise, MaskingNoise | ChosenNoise)
         ordinary = int((self.unigram > 0).sum())
         chances = noise.random_share / ordinary, 1 - noise.mask_share - noise.random_share
         unigram = np.broadcast_to(self.unigram, (_ROWS, len(self.unigram)))

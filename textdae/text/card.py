@@ -6,7 +6,8 @@ from typing import Any
 
 from textdae.core.escape import for_markdown
 from textdae.core.names import public
-from textdae.report.card import SELF, noise_in_words, run_card
+from textdae.core.noise_kind import in_words
+from textdae.report.card import SELF, run_card
 from textdae.report.card_data import front_matter
 from textdae.text.settings import TextPretrainSettings
 
@@ -44,7 +45,7 @@ back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:
 {metrics["scored"]:,} tokens were scored. A baseline only counts, and is shown what the model is shown.
 {_COMPARED if settings.evaluate.kind == "words" else ""}""",
         table=metrics["held_out"],
-        noise="; then ".join(noise_in_words(each) for each in settings.noise),
+        noise=in_words(settings.noise),
         more=[f"tokenizer: {origin}; {len(tokenizer):,} entries"],
         pictures=f"""![loss curve](loss.png)
 

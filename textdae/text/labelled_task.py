@@ -13,6 +13,7 @@ from torch import Tensor
 
 from textdae.core.logs import cautions
 from textdae.core.noise import Noise
+from textdae.core.noise_kind import build_noise
 from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.labelled import Labelled
 from textdae.downstream.task import LabelledTask, config_of
@@ -21,7 +22,6 @@ from textdae.report.card import Pipeline
 from textdae.text.classifier import TextClassifier
 from textdae.text.encoder import TextEncoder, tokenize
 from textdae.text.labelled import labelled_texts
-from textdae.text.noise import text_noise
 from textdae.text.settings import LabelledTextSettings
 from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
 
@@ -76,7 +76,7 @@ class LabelledTextTask(LabelledTask):
 
     def noise(self, settings: Any) -> Noise | None:
         """Hidden tokens."""
-        return text_noise(settings, vocabulary_of(self.tokenizer)) if settings else None
+        return build_noise(settings, vocabulary_of(self.tokenizer)) if settings else None
 
     def save_assets(self, folder: Path) -> None:
         """The tokenizer."""

@@ -1,27 +1,26 @@
-"""Hiding tokens, words and spans; what is chosen differs, everything else is one mechanism.
-
-A *unit* is what is hidden as a whole (a token, or a word). Each unit gets a priority; `choice.take` takes units in
-that order until the rate is met. Inside, all is NumPy's, as in `Draw`.
+"""What the noises of text share: the vocabulary, what a noise is shown of a batch, and a base class.
 
 B batch, L positions, V vocabulary.
 """
 
 import functools
-import operator
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from textdae.core.choice import priorities, select_to_rate
-from textdae.core.draw import Draw, as_integers, as_uniform
+from textdae.core.draw import Draw
 from textdae.core.noise import Example, Level, Noise
+from textdae.core.noise_kind import NoiseKind
+from textdae.core.settings.base import Share
 
 
-class Vocabulary(NamedTuple):
+@dataclass(frozen=True)
+class Vocabulary:
     """What a text noise knows of the tokenizer."""
 
     size: int
@@ -29,18 +28,46 @@ class Vocabulary(NamedTuple):
     mask_id: int
     """The id that hides."""
     special_ids: tuple[int, ...]
-    """Ids that are never hidden, scored, or drawn as a replacement: padding, separators, mask, unknown."""
+    """Ids that are never hidden, moved, scored, or drawn as a replacement: padding, separators, mask, unknown."""
+    pad_id: int = 0
+    """The id that fills up an example."""
+
+    def __post_init__(self) -> None:
+        if not len(self.ordinary):
+            raise ValueError("the vocabulary holds special tokens only")
+
+    @functools.cached_property
+    def is_ordinary(self) -> np.ndarray:
+        """Whether an id is not special. *Shape:* (V,), bool."""
+        ordinary = np.ones(self.size, bool)
+        ordinary[list(self.special_ids)] = False
+        return ordinary
+
+    @functools.cached_property
+    def ordinary(self) -> np.ndarray:
+        """The ids that are not special. *Shape:* (at most V,), int64."""
+        return np.flatnonzero(self.is_ordinary)
 
 
 class Block(NamedTuple):
-    """What a text noise chooses by."""
+    """What a text noise sees of a batch; NumPy's, as all within a text noise."""
 
+    ids: np.ndarray
+    """The tokens. *Shape:* (B, L), int64."""
     maskable: np.ndarray
-    """Whether a position may be hidden. *Shape:* (B, L), bool."""
+    """Whether a position holds an ordinary token, which may be hidden or moved. *Shape:* (B, L), bool."""
     document: np.ndarray
     """The number of its document, -1 on padding. *Shape:* (B, L), int64."""
     word_start: np.ndarray
     """Whether a word begins there. *Shape:* (B, L), bool."""
+
+    @classmethod
+    def of(cls, inputs: Example, vocabulary: Vocabulary) -> "Block":
+        """What a batch of examples is to a noise."""
+        ids, document = inputs["input_ids"].numpy(), inputs["document"].numpy()
+        maskable = vocabulary.is_ordinary[ids]
+        maskable &= document >= 0
+        return cls(ids, maskable, document, inputs["word_start"].numpy())
 
     def words(self) -> np.ndarray:
         """The number of the word at each position, from 0 along the block. *Shape:* (B, L), int64.
@@ -54,147 +81,37 @@ class Block(NamedTuple):
         return start.cumsum(1) - 1
 
 
-class TextNoise(Noise):
-    """Hide a share of the ordinary tokens: most show the mask, some a random token, some stay (Devlin et al. 2019).
+class TextNoise(NoiseKind):
+    """A noise of text; `build(vocabulary)` makes the `Noise`.
 
-    Reads `input_ids` (B, L), `word_start` (B, L) bool and `document` (B, L), the number of the document that a
-    position belongs to, -1 on padding.
-
-    Args:
-        vocabulary: of the tokenizer.
-        rate: share of the ordinary tokens that is hidden, in (0, 1].
-        final_rate, schedule: see `Level`; by default the rate stays.
-        mask_share, random_share: of the hidden tokens; the rest is left as it was.
+    It reads `input_ids` (B, L), `word_start` (B, L) bool and `document` (B, L), the number of the document that a position
+    belongs to, -1 on padding.
     """
 
-    field = "input_ids"
+    field: ClassVar[str] = "input_ids"
+    dial: ClassVar[str | None] = "rate"
+    rate: Share = 0.3
+    """Share of the ordinary tokens that is changed."""
+    final_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Rate at the end of the run; default: `rate` throughout (uniform: 0)."""
+    schedule: Literal["linear", "cosine", "uniform"] = "linear"
+    """How the rate goes from `rate` to `final_rate`; uniform: each block draws its own rate between the two."""
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        rate: float = 0.15,
-        final_rate: float | None = None,
-        schedule: str = "linear",
-        mask_share: float = 0.8,
-        random_share: float = 0.1,
-    ) -> None:
-        if final_rate is None:
-            final_rate = 0.0 if schedule == "uniform" else rate
-        self.level = Level(rate, final_rate, schedule)  # type: ignore[arg-type]
-        self.mask_id = vocabulary.mask_id
-        self.mask_share, self.random_share = mask_share, random_share
-        self.is_ordinary = np.ones(vocabulary.size, bool)
-        self.is_ordinary[list(vocabulary.special_ids)] = False
-        self.ordinary = np.flatnonzero(self.is_ordinary)
-        if not len(self.ordinary):
-            raise ValueError("the vocabulary holds special tokens only")
+
+class ReplacingNoise(TextNoise):
+    """A noise that puts other tokens in the places of some; the length stays."""
+
+    def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
+        """Replace the share `level` (B, 1) of each block's ordinary tokens; the context is the `Vocabulary`."""
+        (vocabulary,) = context
+        ids, loss_mask = self.replace(Block.of(inputs, vocabulary), draw, level.numpy(), vocabulary)
+        return {**inputs, "input_ids": torch.from_numpy(ids)}, torch.from_numpy(loss_mask)
 
     @abstractmethod
-    def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Which positions are hidden; `rate` and `u` as `select_to_rate` has them. *Shape:* (B, L), bool."""
-
-    def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
-        """Hide the share `level` (B, 1) of each block's ordinary tokens."""
-        ids, document = inputs["input_ids"].numpy(), inputs["document"].numpy()
-        maskable = self.is_ordinary[ids]
-        maskable &= document >= 0
-        block = Block(maskable, document, inputs["word_start"].numpy())
-        loss_mask = self.choose(block, draw, level.numpy(), draw.uniform("last").numpy())
-
-        rows, places = np.nonzero(loss_mask)
-        u = as_uniform(draw.bits_at("replace", rows, self.deciders(loss_mask, document, rows, places)))
-        drawn = self.ordinary[as_integers(draw.bits_at("random", rows, places), len(self.ordinary))]
-        shown = np.where(u < self.mask_share + self.random_share, drawn, ids[rows, places])
-        shown[u < self.mask_share] = self.mask_id
-        corrupted = ids.copy()
-        corrupted[rows, places] = shown
-        return {**inputs, "input_ids": torch.from_numpy(corrupted)}, torch.from_numpy(loss_mask)
-
-    def deciders(
-        self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, places: np.ndarray
-    ) -> np.ndarray:
-        """The position whose random number decides what each hidden place shows: itself, unless places share one. *Shape:* (k,)."""
-        return places
-
-
-class TokenNoise(TextNoise):
-    """Hide tokens, each on its own."""
-
-    def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Every position is a unit."""
-        return select_to_rate(priorities(draw, block.maskable.shape[1]), block.maskable, rate, u)
-
-
-class WordNoise(TextNoise):
-    """Hide whole words: all pieces of a word or none."""
-
-    def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Every word is a unit."""
-        maskable, unit = block.maskable, block.words()
-        unit_of_all = unit + np.arange(len(unit))[:, None] * unit.shape[1]
-        size = np.bincount(unit_of_all[maskable], minlength=unit.size).reshape(unit.shape)
-        taken = select_to_rate(self.priority(block, unit, draw), size, rate, u)
-        hidden: np.ndarray = maskable & taken.ravel()[unit_of_all]
-        return hidden
-
-    def priority(self, block: Block, unit: np.ndarray, draw: Draw) -> np.ndarray:
-        """Of each word, by its number: drawn at its first position. *Shape:* (B, L)."""
-        return np.take_along_axis(priorities(draw, unit.shape[1]), _first_positions(unit), 1)
-
-
-class SpanNoise(WordNoise):
-    """Hide runs of whole words, of geometric length (SpanBERT, Joshi et al. 2020, section 3.1).
-
-    Every word starts a candidate run with a random priority; runs are taken in that order, the last one cut short
-    where the rate is met. A run ends at the border of its document and shows masks, random tokens or itself as a
-    whole.
-
-    Args:
-        mean_length, max_length: mean of the geometric length before clipping, and the clip, in words.
-    """
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        *args: Any,
-        mean_length: float = 5.0,
-        max_length: int = 10,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(vocabulary, *args, **kwargs)
-        # P(length > k) for k = 1, 2, ...: a table, so that a comparison decides and not a rounded logarithm.
-        self.longer = (1 - 1 / mean_length) ** np.arange(1, max_length, dtype=np.float64)
-
-    def priority(self, block: Block, unit: np.ndarray, draw: Draw) -> np.ndarray:
-        """Of each word: the lowest among the candidate runs that cover it. *Shape:* (B, L)."""
-        first = _first_positions(unit)
-
-        def at_first(values: np.ndarray) -> np.ndarray:
-            return np.take_along_axis(values, first, 1)
-
-        own = at_first(priorities(draw, unit.shape[1]))
-        u = at_first(draw.uniform("length", unit.shape[1]).numpy()).astype(np.float64)
-        length = 1 + (u[..., None] < self.longer).sum(-1)
-        hidden_here, document = at_first(block.maskable), at_first(block.document)
-        segment = (~hidden_here).cumsum(1)
-        lowest = own.copy()
-        for back in range(1, min(len(self.longer) + 1, unit.shape[1])):
-            covers = hidden_here[:, :-back] & (length[:, :-back] > back)
-            covers &= segment[:, :-back] == segment[:, back:]
-            covers &= document[:, :-back] == document[:, back:]
-            later = lowest[:, back:]
-            np.minimum(later, own[:, :-back], out=later, where=covers)
-        return lowest
-
-    def deciders(
-        self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, places: np.ndarray
-    ) -> np.ndarray:
-        """A hidden run shares the number of its first position."""
-        begins = loss_mask.copy()
-        begins[:, 1:] &= ~(loss_mask[:, :-1] & (document[:, 1:] == document[:, :-1]))
-        start = np.where(begins, np.arange(loss_mask.shape[1]), 0)
-        found: np.ndarray = np.maximum.accumulate(start, axis=1)[rows, places]
-        return found
+    def replace(
+        self, block: Block, draw: Draw, rate: np.ndarray, vocabulary: Vocabulary
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The ids to show (B, L), int64, and where the clean ones are scored (B, L), bool; `rate` is (B, 1), float32."""
 
 
 class ChosenNoise(Noise):
@@ -215,20 +132,3 @@ class ChosenNoise(Noise):
         shown = {name: value for name, value in inputs.items() if name not in ("hidden", "scored")}
         shown["input_ids"] = inputs["input_ids"].masked_fill(inputs["hidden"], self.mask_id)
         return shown, inputs["scored"]
-
-
-def _first_positions(unit: np.ndarray) -> np.ndarray:
-    """The first position of each unit; L - 1 for numbers past the last unit. *Shape:* (B, L)."""
-    begins = np.ones(unit.shape, bool)
-    begins[:, 1:] = unit[:, 1:] != unit[:, :-1]
-    rows, places = np.nonzero(begins)
-    first = np.full(unit.shape, unit.shape[1] - 1)
-    first[rows, unit[rows, places]] = places
-    return first
-
-
-def text_noise(noises: Sequence[Any], vocabulary: Vocabulary) -> Noise:
-    """The noise that the settings ask for."""
-    kinds = {"tokens": TokenNoise, "words": WordNoise, "spans": SpanNoise}
-    built = [kinds[noise.kind](vocabulary, **noise.model_dump(exclude={"kind"})) for noise in noises]
-    return functools.reduce(operator.or_, built)

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from textdae.core.settings.base import Bytes, DataSettings, EvaluateSettings, Settings, Share, noise_list
+from textdae.core.noise_kind import noise_list
+from textdae.core.settings.base import Bytes, DataSettings, EvaluateSettings, Settings, Share
 from textdae.core.settings.downstream import (
     FinetuneSettings,
     FinetuneTrainSettings,
@@ -13,6 +14,8 @@ from textdae.core.settings.downstream import (
     ProbeSettings,
 )
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings
+from textdae.text.noise import TextNoise
+from textdae.text.noises.masking import TokenNoise
 
 
 class TextReadingSettings(DataSettings):
@@ -80,63 +83,7 @@ def positions_of(config: Any) -> int:
     return positions - ((config.pad_token_id or 0) + 1 if config.model_type in COUNTED_FROM_PAD else 0)
 
 
-class _TextNoise(Settings):
-    rate: Share = 0.3
-    """Share of the ordinary tokens that is hidden."""
-    final_rate: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Rate at the end of the run; default: 0.15 where `rate` is left alone, else `rate` throughout (uniform: 0)."""
-    schedule: Literal["linear", "cosine", "uniform"] = "linear"
-    """How the rate goes from `rate` to `final_rate`; uniform: each block draws its own rate between the two."""
-    mask_share: Annotated[float, Field(ge=0, le=1)] = 0.8
-    """Of the hidden tokens, the share that shows the mask token."""
-    random_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Of the hidden tokens, the share that shows a random ordinary token; the rest is left as it was."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fall_to_15_percent(cls, given: Any) -> Any:
-        if isinstance(given, dict) and not {"rate", "final_rate", "schedule"} & given.keys():
-            return {**given, "final_rate": 0.15}
-        return given
-
-    @model_validator(mode="after")
-    def _shares(self) -> "_TextNoise":
-        if self.mask_share + self.random_share > 1 + 1e-9:
-            raise ValueError(
-                f"mask_share + random_share must not pass 1, got {self.mask_share + self.random_share:g}"
-            )
-        return self
-
-
-class TokenNoise(_TextNoise):
-    """Hide tokens, each on its own."""
-
-    kind: Literal["tokens"] = "tokens"
-    """tokens, words or spans."""
-
-
-class WordNoise(_TextNoise):
-    """Hide whole words: all pieces of a word or none."""
-
-    kind: Literal["words"] = "words"
-    """tokens, words or spans."""
-
-
-class SpanNoise(_TextNoise):
-    """Hide runs of whole words (SpanBERT, Joshi et al. 2020, section 3.1)."""
-
-    kind: Literal["spans"] = "spans"
-    """tokens, words or spans."""
-    mean_length: Annotated[float, Field(ge=1)] = 5.0
-    """Mean of the geometric run length, in words, before it is clipped."""
-    max_length: Annotated[int, Field(ge=1, le=1000)] = 10
-    """Longest run, in words."""
-
-
-TextNoises = Annotated[
-    tuple[Annotated[TokenNoise | WordNoise | SpanNoise, Field(discriminator="kind")], ...],
-    *noise_list("tokens"),
-]
+TextNoises = Annotated[tuple[TextNoise, ...], *noise_list(TextNoise, "tokens")]
 
 
 class TextModelSettings(Settings):
@@ -196,6 +143,18 @@ class TextPretrainSettings(PretrainSettings):
     """One noise, or a list of noises applied one after the other."""
     model: TextModelSettings = TextModelSettings()
     evaluate: TextEvaluateSettings = TextEvaluateSettings()
+
+    @field_validator("noise")
+    @classmethod
+    def _decodable(cls, noises: tuple[TextNoise, ...]) -> tuple[TextNoise, ...]:
+        for noise in noises:
+            if not noise.aligned:
+                known = ", ".join(kind for kind, each in TextNoise.kinds.items() if each.aligned)
+                raise ValueError(
+                    f"{noise.kind} changes the length, and a masked language model gives back one token a position; "
+                    f"use one of {known}"
+                )
+        return noises
 
     @model_validator(mode="after")
     def _positions(self) -> "TextPretrainSettings":

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Questions
 from textdae.core.names import public
+from textdae.core.noise_kind import build_noise
 from textdae.core.task import Row, Task
 from textdae.report.scores import with_bits_per_byte
 from textdae.text.baselines import TextBaselines
@@ -20,7 +21,8 @@ from textdae.text.corpus import TextCorpus, prepare_text
 from textdae.text.embedding_init import neighbour_embedding
 from textdae.text.loading import load_text
 from textdae.text.model import TextDenoiser, build_text_denoiser
-from textdae.text.noise import ChosenNoise, TokenNoise, Vocabulary, text_noise
+from textdae.text.noise import ChosenNoise, Vocabulary
+from textdae.text.noises.masking import TokenNoise
 from textdae.text.packing import Blocks
 from textdae.text.questions import WordQuestions
 from textdae.text.samples import passage_with_mask, text_samples
@@ -68,7 +70,7 @@ class TextTask(Task):
         if start:  # a checkpoint and its tokenizer belong together
             tokenizer = load_tokenizer(start)
         text = cls(prepare_text(settings.data, settings.tokenizer, tokenizer), settings.evaluate)
-        text.noise = text_noise(settings.noise, text.vocabulary)
+        text.noise = build_noise(settings.noise, text.vocabulary)
         text.model = settings.model
         text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed, check)
         if start and (fresh := text.denoiser.fresh):
@@ -102,9 +104,8 @@ class TextTask(Task):
             raise SettingsError(f"--levels: a share of the words is at most 1, got {rate:g}")
         if self.evaluation.kind == "words":
             return word_questions(self.held_out, self.vocabulary, rate, most)
-        return Questions(
-            self.held_out, TokenNoise(self.vocabulary, rate), subsample(len(self.held_out), most)
-        )
+        noise = TokenNoise(rate=rate).build(self.vocabulary)
+        return Questions(self.held_out, noise, subsample(len(self.held_out), most))
 
     def describe(self, questions: Questions) -> dict[str, Any]:
         """How many words are asked for, and their bytes."""

@@ -273,7 +273,8 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path, longest: in
 
 def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
     """What a noise needs to know of a tokenizer."""
-    return Vocabulary(len(tokenizer), tokenizer.mask_token_id, tuple(sorted(tokenizer.all_special_ids)))
+    special = tuple(sorted(tokenizer.all_special_ids))
+    return Vocabulary(len(tokenizer), tokenizer.mask_token_id, special, tokenizer.pad_token_id or 0)
 
 
 def longest_input(tokenizer: PreTrainedTokenizerFast, config: Any) -> int:

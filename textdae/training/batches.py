@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from textdae.core.draw import Draw
-from textdae.core.errors import TextdaeError, first_line
+from textdae.core.errors import SettingsError, TextdaeError, first_line
 from textdae.core.examples import Examples
 from textdae.core.noise import Corrupted, Noise
 
@@ -110,6 +110,10 @@ class Batches(Dataset[Corrupted]):
     def __init__(
         self, examples: Examples, noise: Noise, seed: int, target: str = "clean", global_batch: int = 1
     ) -> None:
+        if target == "noisy" and not noise.aligned:
+            raise SettingsError(
+                f"train.target: {noise} changes the length, so the noisy input is no target; use clean"
+            )
         self.examples, self.noise, self.seed, self.target = examples, noise, seed, target
         lengths = getattr(examples, "lengths", None)
         self.order = EpochSampler(seed, len(examples))

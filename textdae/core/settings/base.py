@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from textdae.core.errors import SettingsError
 from textdae.core.names import parse
@@ -15,6 +15,11 @@ class Settings(BaseModel):
     """Base of all settings: an unknown key is an error, and a value never changes once read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def variants(cls) -> list[type["Settings"]]:
+        """The classes that a field of this type may hold: itself, unless it is the base of a registry."""
+        return [cls]
 
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -68,22 +73,6 @@ class DataSettings(Settings):
     """Read a Hub dataset as it arrives instead of downloading it first."""
     cache_dir: Path | None = None
     """Prepared data is kept here; default: $TEXTDAE_CACHE or ~/.cache/textdae."""
-
-
-def noise_list(default: str) -> tuple[BeforeValidator, PlainSerializer]:
-    """One noise may be written without the list, and a noise without `kind` is of the `default` kind."""
-
-    def as_list(value: Any) -> Any:
-        entries = value if isinstance(value, list | tuple) else [value]
-        if not entries:
-            raise ValueError(f"an empty list; give at least one noise, e.g. {{kind: {default}}}")
-        return [{"kind": default, **entry} if isinstance(entry, dict) else entry for entry in entries]
-
-    def without_list(noises: tuple[Any, ...]) -> Any:
-        dumped = [noise.model_dump(mode="json") for noise in noises]
-        return dumped[0] if len(dumped) == 1 else dumped
-
-    return BeforeValidator(as_list), PlainSerializer(without_list)
 
 
 class TrainSettings(Settings):

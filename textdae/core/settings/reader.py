@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from textdae.core.errors import SettingsError, first_line
+from textdae.core.settings.base import Settings
 from textdae.core.settings.hints import hint, key_hint
 from textdae.core.untrusted import read_bytes
 
@@ -206,7 +207,7 @@ def load(
 def _models(annotation: Any) -> list[type[BaseModel]]:
     """The settings classes within an annotation, whatever it is wrapped in."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
+        return list(annotation.variants()) if issubclass(annotation, Settings) else [annotation]
     return [model for inner in typing.get_args(annotation) for model in _models(inner)]
 
 
@@ -327,9 +328,11 @@ def explain(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, 
                     if tag and default != first[2] and not key.endswith(f".{tag}"):
                         own = f"{choice.model_fields[tag].default}: {default}"
                         seen[key] = (*seen[key][:3], f"{seen[key][3].rstrip('.')}; {own}.")
-            tags = " | ".join(choice.model_fields[tag].default for choice in inner) if tag else ""
+            tags = [choice.model_fields[tag].default for choice in inner] if tag else []
             for key, kind_of, default, meaning in seen.values():
-                yield (key, tags if key == f"{prefix}{name}.{tag}" else kind_of, default, meaning)
+                if key == f"{prefix}{name}.{tag}":
+                    kind_of, meaning = " | ".join(tags), meaning or f"{', '.join(tags[:-1])} or {tags[-1]}."
+                yield key, kind_of, default, meaning
         else:
             default = field.get_default(call_default_factory=True)
             text = (

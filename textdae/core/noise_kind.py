@@ -1,0 +1,179 @@
+"""A kind of noise as one class: its settings, what it does to a batch, and what it says of itself.
+
+A modality has a base class below `NoiseKind` (`TextNoise`, `ImageNoise`). A subclass of that with a field `kind` is in its
+registry from then on: settings, their help, the errors and the model card take it from there.
+
+B batch, ... the shape of one example.
+"""
+
+import functools
+import pkgutil
+from abc import abstractmethod
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, Union
+
+from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
+from torch import Tensor
+
+from textdae.core.draw import Draw
+from textdae.core.errors import SettingsError
+from textdae.core.noise import Chain, Example, Level, Noise
+from textdae.core.settings.base import Settings
+
+
+class NoiseKind(Settings):
+    """One kind of noise. Its fields are its settings; `build` makes the `Noise` that corrupts batches.
+
+    A subclass that has a dial has three fields for it: `<dial>`, `final_<dial>` and `schedule`.
+    """
+
+    if TYPE_CHECKING:
+        # Each kind has it as a `Literal` with a default. As a field of this class it would lead every settings.yaml.
+        kind: str
+
+    field: ClassVar[str]
+    """Name of the input that it corrupts, which is the target too."""
+    dial: ClassVar[str | None] = None
+    """Name of the setting that says how strong it is, if one does."""
+    aligned: ClassVar[bool] = True
+    """Whether position i of its inputs stands for position i of the target; see `Noise.aligned`."""
+    kinds: ClassVar[dict[str, type["NoiseKind"]]]
+    """The registry of a modality: each class by its `kind`, in the order of definition."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if NoiseKind in cls.__bases__:
+            cls.kinds = {}
+        elif "kind" in cls.__annotations__:
+            cls.kinds[cls.model_fields["kind"].default] = cls
+
+    @classmethod
+    def variants(cls) -> list[type[Settings]]:
+        """Every kind of the modality, of its base class; a kind itself has no variants."""
+        return [cls] if "kind" in cls.model_fields else [*cls.kinds.values()]
+
+    @abstractmethod
+    def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
+        """Return new inputs and where the target is scored; `level` has *shape* (B, 1).
+
+        Args:
+            context: what `build` was given.
+        """
+
+    def build(self, *context: Any) -> Noise:
+        """The noise that corrupts batches.
+
+        Args:
+            context: what this modality's noises need to know beside their settings: of text the `Vocabulary`.
+        """
+        return BuiltNoise(self, *context)
+
+    @property
+    def level(self) -> Level:
+        """The dial, and where it moves; by default it stays where it is, and a uniform level is drawn from 0 up."""
+        if self.dial is None:
+            return Level(0.0, 0.0)
+        start, end = getattr(self, self.dial), getattr(self, f"final_{self.dial}")
+        schedule = getattr(self, "schedule")  # noqa: B009  # a field of those with a dial
+        if end is None:
+            end = 0.0 if schedule == "uniform" else start
+        return Level(start, end, schedule)
+
+    def at_level(self, level: float, where: str = "level") -> Self:
+        """The same noise with its dial at `level` throughout.
+
+        Args:
+            where: the level was given, for the error.
+
+        Raises:
+            SettingsError: it has no dial, or the dial does not go there.
+        """
+        if self.dial is None:
+            raise SettingsError(f"{where}: noise of kind {self.kind} has no level")
+        values = {self.dial: level, f"final_{self.dial}": None, "schedule": "linear"}
+        try:
+            return type(self)(**{**self.model_dump(), **values})
+        except ValidationError as error:
+            message = error.errors()[0]["msg"].lower()
+            raise SettingsError(f"{where}: {self.dial} of {self.kind}: {message}, got {level:g}") from None
+
+    def at_end(self) -> Self:
+        """The same noise as it is at the end of a run: at its final level, unless each example draws its own."""
+        if self.dial is None or self.level.schedule == "uniform":
+            return self
+        return self.model_copy(update={self.dial: self.level.end, f"final_{self.dial}": None})
+
+    def in_words(self) -> str:
+        """Its kind, and its dial with where it moves: `words, rate 0.3 to 0.15 (linear)`."""
+        if self.dial is None:
+            return self.kind
+        final, level = getattr(self, f"final_{self.dial}"), self.level
+        moves = f" to {final:g} ({level.schedule})" if final is not None else ""
+        return f"{self.kind}, {self.dial} {level.start:g}{moves}"
+
+
+class BuiltNoise(Noise):
+    """A `NoiseKind` at work."""
+
+    def __init__(self, settings: NoiseKind, *context: Any) -> None:
+        self.settings, self.context = settings, context
+        self.field, self.level, self.aligned = settings.field, settings.level, settings.aligned
+
+    def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
+        """Do what the kind says."""
+        return self.settings.corrupt(inputs, draw, level, *self.context)
+
+    def __str__(self) -> str:
+        return self.settings.kind
+
+
+def build_noise(kinds: Iterable[NoiseKind], *context: Any) -> Noise:
+    """The noise that settings ask for: one, or several one after the other; `context` as `NoiseKind.build` has it.
+
+    Raises:
+        SettingsError: these do not combine.
+    """
+    built = [kind.build(*context) for kind in kinds]
+    return built[0] if len(built) == 1 else Chain(*built)
+
+
+def in_words(kinds: Iterable[NoiseKind]) -> str:
+    """Noises in words, for people."""
+    return "; then ".join(kind.in_words() for kind in kinds)
+
+
+def noise_list(base: type[NoiseKind], default: str) -> tuple[PlainValidator, PlainSerializer]:
+    """Read the noises of a modality, of all kinds that are registered by then.
+
+    One noise may be written without the list, and a noise without `kind` is of the `default` kind.
+
+    Example:
+        `TextNoises = Annotated[tuple[TextNoise, ...], *noise_list(TextNoise, "tokens")]`
+    """
+
+    def read(value: Any) -> Any:
+        entries = value if isinstance(value, list | tuple) else [value]
+        if not entries:
+            raise ValueError(f"an empty list; give at least one noise, e.g. {{kind: {default}}}")
+        entries = [{"kind": default, **entry} if isinstance(entry, dict) else entry for entry in entries]
+        return _reader(*base.variants()).validate_python(entries)
+
+    def without_list(noises: tuple[Any, ...]) -> Any:
+        dumped = [noise.model_dump(mode="json") for noise in noises]
+        return dumped[0] if len(dumped) == 1 else dumped
+
+    return PlainValidator(read), PlainSerializer(without_list)
+
+
+@functools.cache
+def _reader(*kinds: type[Settings]) -> TypeAdapter[Any]:
+    one = Annotated[Union[kinds], Field(discriminator="kind")] if len(kinds) > 1 else kinds[0]  # noqa: UP007
+    return TypeAdapter(tuple[one, ...])  # type: ignore[valid-type]
+
+
+def import_noises(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package of noises, by name, which registers them: a new file needs no list."""
+    for module in sorted(pkgutil.iter_modules(path), key=lambda module: module.name):
+        import_module(f"{package}.{module.name}")

@@ -1,0 +1,89 @@
+"""Noises that change pixels: Gaussian, speckle, blur, salt and pepper. Their parts are in `textdae/image/noise.py`.
+
+B batch, C channels, H, W pixels.
+"""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from textdae.core.draw import Draw
+from textdae.image.noise import ChangingNoise, RateNoise, SigmaNoise, normal
+
+_MOST_SIGMA = 2.0
+"""Of a noise in the unit of the pixels."""
+
+
+class _PixelUnitNoise(SigmaNoise):
+    """Noise whose strength is in the unit of the pixels."""
+
+    @model_validator(mode="after")
+    def _unit(self) -> "_PixelUnitNoise":
+        for name in ("sigma", "final_sigma"):
+            value = getattr(self, name)
+            if value is not None and value > _MOST_SIGMA:
+                raise ValueError(
+                    f"{name} {value:g} leaves nothing of a picture, whose pixels lie between 0 and 1; if it is meant in "
+                    f"units of 0..255, set {name}={value / 255:.3g}"
+                )
+        return self
+
+
+class GaussianNoise(_PixelUnitNoise):
+    """Add normal noise of standard deviation `sigma`, where black is 0 and white 1."""
+
+    kind: Literal["gaussian"] = "gaussian"
+
+    def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
+        """x + level n."""
+        return pixels + level * normal(draw, "normal", pixels.shape)
+
+
+class SpeckleNoise(_PixelUnitNoise):
+    """Multiply each pixel by 1 + normal noise of standard deviation `sigma`."""
+
+    kind: Literal["speckle"] = "speckle"
+
+    def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
+        """x (1 + level n)."""
+        return pixels * (1 + level * normal(draw, "normal", pixels.shape))
+
+
+class BlurNoise(SigmaNoise):
+    """Blur with a Gaussian of width `sigma`, in pixels. Beyond its edge the image goes on as its last pixel."""
+
+    kind: Literal["blur"] = "blur"
+    sigma: Annotated[float, Field(gt=0, le=64)] = 1.0
+    """Strength at the start of the run."""
+
+    def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
+        """Weighted sums of neighbours, along the rows and then along the columns."""
+        # The reach follows from the settings, not from the batch: what else is in a batch must not matter.
+        reach = max(1, math.ceil(4 * max(self.level.start, self.level.end)))
+        offsets = torch.arange(-reach, reach + 1)
+        weight = torch.exp(-0.5 * (offsets / level.view(-1, 1).clamp(min=1e-3)) ** 2)
+        weight = weight / weight.sum(1, keepdim=True)
+        for axis in (2, 3):
+            length = pixels.shape[axis]
+            places = torch.arange(length)
+            blurred = torch.zeros_like(pixels)
+            for column, offset in enumerate(range(-reach, reach + 1)):
+                shifted = pixels.index_select(axis, (places + offset).clamp(0, length - 1))
+                blurred += weight[:, column, None, None, None] * shifted
+            pixels = blurred
+        return pixels
+
+
+class SaltAndPepperNoise(RateNoise, ChangingNoise):
+    """Turn a share of the pixels black or white, half and half; `rate` is the probability of each pixel."""
+
+    kind: Literal["salt_and_pepper"] = "salt_and_pepper"
+
+    def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
+        """All channels of a pixel turn together."""
+        batch, _, height, width = pixels.shape
+        u = draw.uniform("pixel", height * width).view(batch, 1, height, width)
+        return torch.where(u < level, (u < level / 2).to(pixels.dtype), pixels)

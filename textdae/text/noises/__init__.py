@@ -1,0 +1,5 @@
+"""The noises of text; a new file here is imported with the others, and its noises are values of `noise.kind`."""
+
+from textdae.core.noise_kind import import_noises
+
+import_noises(__name__, __path__)

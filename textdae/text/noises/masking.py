@@ -1,0 +1,167 @@
+"""Noises that hide tokens, words and spans; what is chosen differs, everything else is one mechanism.
+
+A *unit* is what is hidden as a whole (a token, or a word). Each unit gets a priority; `select_to_rate` takes units in
+that order until the rate is met.
+
+B batch, L positions.
+"""
+
+from abc import abstractmethod
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from textdae.core.choice import priorities, select_to_rate
+from textdae.core.draw import Draw, as_integers, as_uniform
+from textdae.core.settings.base import Share
+from textdae.text.noise import Block, ReplacingNoise, Vocabulary
+
+
+class MaskingNoise(ReplacingNoise):
+    """Hide a share of the ordinary tokens: most show the mask, some a random token, some stay (Devlin et al. 2019)."""
+
+    rate: Share = 0.3
+    """Share of the ordinary tokens that is hidden."""
+    final_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Rate at the end of the run; default: 0.15 where `rate` is left alone, else `rate` throughout (uniform: 0)."""
+    mask_share: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Of the hidden tokens, the share that shows the mask token."""
+    random_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Of the hidden tokens, the share that shows a random ordinary token; the rest is left as it was."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fall_to_15_percent(cls, given: Any) -> Any:
+        if isinstance(given, dict) and not {"rate", "final_rate", "schedule"} & given.keys():
+            return {**given, "final_rate": 0.15}
+        return given
+
+    @model_validator(mode="after")
+    def _shares(self) -> "MaskingNoise":
+        if self.mask_share + self.random_share > 1 + 1e-9:
+            raise ValueError(
+                f"mask_share + random_share must not pass 1, got {self.mask_share + self.random_share:g}"
+            )
+        return self
+
+    @abstractmethod
+    def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Which positions are hidden; `rate` and `u` as `select_to_rate` has them. *Shape:* (B, L), bool."""
+
+    def replace(
+        self, block: Block, draw: Draw, rate: np.ndarray, vocabulary: Vocabulary
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Hide what is chosen; it is scored whatever it shows."""
+        loss_mask = self.choose(block, draw, rate, draw.uniform("last").numpy())
+        rows, places = np.nonzero(loss_mask)
+        deciders = self.deciders(loss_mask, block.document, rows, places)
+        u = as_uniform(draw.bits_at("replace", rows, deciders))
+        random = as_integers(draw.bits_at("random", rows, places), len(vocabulary.ordinary))
+        shown = np.where(
+            u < self.mask_share + self.random_share, vocabulary.ordinary[random], block.ids[rows, places]
+        )
+        shown[u < self.mask_share] = vocabulary.mask_id
+        corrupted = block.ids.copy()
+        corrupted[rows, places] = shown
+        return corrupted, loss_mask
+
+    def deciders(
+        self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, places: np.ndarray
+    ) -> np.ndarray:
+        """The position whose random number decides what each hidden place shows: itself, unless places share one. *Shape:* (k,)."""
+        return places
+
+
+class TokenNoise(MaskingNoise):
+    """Hide tokens, each on its own."""
+
+    kind: Literal["tokens"] = "tokens"
+
+    def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Every position is a unit."""
+        return select_to_rate(priorities(draw, block.maskable.shape[1]), block.maskable, rate, u)
+
+
+class _WordsNoise(MaskingNoise):
+    """Hide whole words, in the order of `priority`."""
+
+    def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Every word is a unit."""
+        maskable, unit = block.maskable, block.words()
+        unit_of_all = unit + np.arange(len(unit))[:, None] * unit.shape[1]
+        size = np.bincount(unit_of_all[maskable], minlength=unit.size).reshape(unit.shape)
+        taken = select_to_rate(self.priority(block, unit, draw), size, rate, u)
+        hidden: np.ndarray = maskable & taken.ravel()[unit_of_all]
+        return hidden
+
+    def priority(self, block: Block, unit: np.ndarray, draw: Draw) -> np.ndarray:
+        """Of each word, by its number: drawn at its first position. *Shape:* (B, L)."""
+        return np.take_along_axis(priorities(draw, unit.shape[1]), _first_positions(unit), 1)
+
+
+class WordNoise(_WordsNoise):
+    """Hide whole words: all pieces of a word or none."""
+
+    kind: Literal["words"] = "words"
+
+
+class SpanNoise(_WordsNoise):
+    """Hide runs of whole words, of geometric length (SpanBERT, Joshi et al. 2020, section 3.1).
+
+    Every word starts a candidate run with a random priority; runs are taken in that order, the last one cut short
+    where the rate is met. A run ends at the border of its document and shows masks, random tokens or itself as a
+    whole.
+    """
+
+    kind: Literal["spans"] = "spans"
+    mean_length: Annotated[float, Field(ge=1)] = 5.0
+    """Mean of the geometric run length, in words, before it is clipped."""
+    max_length: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Longest run, in words."""
+
+    def longer(self) -> np.ndarray:
+        """P(length > k) for k = 1, 2, ...: a table, so that a comparison decides and not a rounded logarithm."""
+        table: np.ndarray = (1 - 1 / self.mean_length) ** np.arange(1, self.max_length, dtype=np.float64)
+        return table
+
+    def priority(self, block: Block, unit: np.ndarray, draw: Draw) -> np.ndarray:
+        """Of each word: the lowest among the candidate runs that cover it. *Shape:* (B, L)."""
+        first, longer = _first_positions(unit), self.longer()
+
+        def at_first(values: np.ndarray) -> np.ndarray:
+            return np.take_along_axis(values, first, 1)
+
+        own = at_first(priorities(draw, unit.shape[1]))
+        u = at_first(draw.uniform("length", unit.shape[1]).numpy()).astype(np.float64)
+        length = 1 + (u[..., None] < longer).sum(-1)
+        hidden_here, document = at_first(block.maskable), at_first(block.document)
+        segment = (~hidden_here).cumsum(1)
+        lowest = own.copy()
+        for back in range(1, min(len(longer) + 1, unit.shape[1])):
+            covers = hidden_here[:, :-back] & (length[:, :-back] > back)
+            covers &= segment[:, :-back] == segment[:, back:]
+            covers &= document[:, :-back] == document[:, back:]
+            later = lowest[:, back:]
+            np.minimum(later, own[:, :-back], out=later, where=covers)
+        return lowest
+
+    def deciders(
+        self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, places: np.ndarray
+    ) -> np.ndarray:
+        """A hidden run shares the number of its first position."""
+        begins = loss_mask.copy()
+        begins[:, 1:] &= ~(loss_mask[:, :-1] & (document[:, 1:] == document[:, :-1]))
+        start = np.where(begins, np.arange(loss_mask.shape[1]), 0)
+        found: np.ndarray = np.maximum.accumulate(start, axis=1)[rows, places]
+        return found
+
+
+def _first_positions(unit: np.ndarray) -> np.ndarray:
+    """The first position of each unit; L - 1 for numbers past the last unit. *Shape:* (B, L)."""
+    begins = np.ones(unit.shape, bool)
+    begins[:, 1:] = unit[:, 1:] != unit[:, :-1]
+    rows, places = np.nonzero(begins)
+    first = np.full(unit.shape, unit.shape[1] - 1)
+    first[rows, unit[rows, places]] = places
+    return first

@@ -1,0 +1,85 @@
+"""Noises that change where tokens stand: some change places, some are left out.
+
+B batch, L positions.
+"""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from textdae.core.choice import priorities, select_to_rate
+from textdae.core.draw import Draw
+from textdae.core.noise import Example
+from textdae.core.settings.base import Share
+from textdae.text.noise import Block, ReplacingNoise, TextNoise, Vocabulary
+
+
+class ShuffleNoise(ReplacingNoise):
+    """Let some tokens of each window change places (after BART, Lewis et al. 2020, section 2.2, which permutes sentences).
+
+    The target is the clean token of each position; a position is scored where its token came from another. A token that
+    is the only one chosen of its window stays, so that at most `rate` of the tokens move.
+    """
+
+    kind: Literal["shuffle"] = "shuffle"
+    rate: Share = 0.3
+    """Share of the ordinary tokens that is drawn to change places."""
+    window: Annotated[int, Field(ge=2, le=65536)] = 8
+    """Tokens change places within stretches of so many positions of one document."""
+
+    def replace(
+        self, block: Block, draw: Draw, rate: np.ndarray, vocabulary: Vocabulary
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Order the chosen tokens of each window by random numbers."""
+        length = block.ids.shape[1]
+        begins = np.arange(length) % self.window == 0
+        begins = np.broadcast_to(begins, block.ids.shape).copy()
+        begins[:, 1:] |= block.document[:, 1:] != block.document[:, :-1]
+        chosen = _chosen(block, draw, rate)
+        rows, places = np.nonzero(chosen)
+        stretch = rows * length + begins.cumsum(1)[rows, places] - 1
+        source = places[np.lexsort((draw.bits_at("shuffle", rows, places), stretch))]
+        changed, moved = block.ids.copy(), np.zeros_like(chosen)
+        changed[rows, places] = block.ids[rows, source]
+        moved[rows, places] = source != places
+        return changed, moved
+
+
+class DeleteNoise(TextNoise):
+    """Leave out tokens, and close the gaps (TSDAE, Wang et al. 2021, section 3).
+
+    The inputs keep their width: what is left stands at the front in its order, padding behind it with document -1. The target
+    is the clean block, scored at every ordinary token, so that position i of the inputs is no longer position i of the
+    target: a masked language model cannot be pretrained with it, and it ends a chain.
+    """
+
+    kind: Literal["delete"] = "delete"
+    aligned: ClassVar[bool] = False
+    rate: Share = 0.6
+    """Share of the ordinary tokens that is left out."""
+
+    def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
+        """Move every input that has a value a position, such as `attention_mask`, along with its token."""
+        (vocabulary,) = context
+        block = Block.of(inputs, vocabulary)
+        deleted = torch.from_numpy(_chosen(block, draw, level.numpy()))
+        # What is left first, each in its turn, for the sort is stable.
+        order = torch.sort(deleted.byte(), dim=1, stable=True).indices
+        gone = torch.gather(deleted, 1, order)
+        fill = {"input_ids": vocabulary.pad_id, "document": -1}
+        moved = {
+            name: torch.gather(value, 1, order).masked_fill(gone, fill.get(name, 0))
+            for name, value in inputs.items()
+            if value.shape == deleted.shape
+        }
+        return {**inputs, **moved}, torch.from_numpy(block.maskable)
+
+
+def _chosen(block: Block, draw: Draw, rate: np.ndarray) -> np.ndarray:
+    """Ordinary tokens at the rate, each on its own. *Shape:* (B, L), bool."""
+    return select_to_rate(
+        priorities(draw, block.ids.shape[1]), block.maskable, rate, draw.uniform("last").numpy()
+    )
