@@ -1,0 +1,207 @@
+"""The registry of noises: one class is enough, and a noise may change the length."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import pytest
+import torch
+import torch.nn.functional as F
+from noises import text_noise
+from pydantic import Field
+from signals import SignalDenoiser, Sines
+from torch import Tensor
+
+from textdae.cli.app import main
+from textdae.core.draw import Draw
+from textdae.core.errors import SettingsError
+from textdae.core.noise import Example, Level, Noise
+from textdae.core.noise_kind import NoiseKind, in_words
+from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.reader import dump, explain, load
+from textdae.core.settings.runs import PretrainSettings
+from textdae.image.noise import ImageNoise
+from textdae.image.noises.changing import BlurNoise, GaussianNoise
+from textdae.image.noises.none import NoNoise
+from textdae.text.noise import Block, ReplacingNoise, TextNoise, Vocabulary
+from textdae.text.noises.masking import TokenNoise
+from textdae.text.settings import TextPretrainSettings
+from textdae.training.batches import Batches, BatchSpec
+from textdae.training.evaluation import evaluate
+from textdae.training.loop import Trainer
+
+# A new noise
+
+
+@pytest.fixture
+def swap_noise(monkeypatch):
+    """A noise that only this test defines."""
+    monkeypatch.setattr(TextNoise, "kinds", dict(TextNoise.kinds))
+
+    class SwapNoise(ReplacingNoise):
+        """Replace tokens by the next id."""
+
+        kind: Literal["swap"] = "swap"
+        step: Annotated[int, Field(ge=1)] = 1
+        """How far to go in the vocabulary."""
+
+        def replace(self, block: Block, draw: Draw, rate: Any, vocabulary: Vocabulary) -> Any:
+            swapped = block.maskable & (draw.uniform("swap", block.ids.shape[1]).numpy() < rate)
+            return block.ids + swapped * self.step * (block.ids + self.step < vocabulary.size), swapped
+
+    return SwapNoise
+
+
+def test_a_new_class_is_in_the_help_the_settings_and_the_errors(swap_noise, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("sys.argv", ["textdae", "settings"])
+    with pytest.raises(SystemExit):
+        main()
+    printed = capsys.readouterr().out
+    assert "tokens, words, spans, shuffle, delete or swap." in printed
+    assert "noise.step=1" in printed
+    assert "How far to go in the vocabulary." in printed
+    (tmp_path / "a.yaml").write_text("noise:\n  kind: swap\n  step: 3\n")
+    read = load(PretrainSettings, tmp_path / "a.yaml", ["noise.rate=0.4"])
+    assert read.noise == (swap_noise(step=3, rate=0.4),)
+    (tmp_path / "b.yaml").write_text(dump(read))
+    assert load(PretrainSettings, tmp_path / "b.yaml") == read
+    with pytest.raises(SettingsError, match=r"noise.kind: no kind `swop`; did you mean `swap`"):
+        load(PretrainSettings, None, ["noise.kind=swop"])
+    with pytest.raises(SettingsError, match=r"noise.step: input should be greater than or equal to 1, got 0"):
+        load(PretrainSettings, None, ["noise.kind=swap", "noise.step=0"])
+
+
+def test_a_new_class_trains_and_is_on_the_card(swap_noise, tmp_path, corpus_texts, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    (tmp_path / "a.txt").write_text("\n\n".join(corpus_texts[:120]))
+    words = [
+        f"data.source={tmp_path}/a.txt", f"data.cache_dir={tmp_path}/cache", "data.block_size=32", "tokenizer.vocab_size=200",
+        "model.hidden_size=16", "model.num_hidden_layers=1", "model.num_attention_heads=2", "model.intermediate_size=16",
+        "train.max_steps=3", "train.compile=never", "evaluate.max_examples=8", f"output_dir={tmp_path}/run", "noise.kind=swap",
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["textdae", "pretrain", *words])
+    with pytest.raises(SystemExit) as raised:
+        main()
+    assert not raised.value.code
+    assert "- noise: swap, rate 0.3\n" in (tmp_path / "run/README.md").read_text()
+
+
+def test_images_recognize_each_of_their_noises_and_none_of_text():
+    for kind, modality in [(kind, "image") for kind in ImageNoise.kinds] + [
+        (kind, "text") for kind in TextNoise.kinds if TextNoise.kinds[kind].aligned
+    ]:
+        assert load(PretrainSettings, None, [f"noise.kind={kind}"]).modality == modality
+
+
+@pytest.mark.parametrize("base", [TextNoise, ImageNoise])
+def test_every_noise_says_what_it_does_and_what_its_settings_mean(base):
+    for name, kind in base.kinds.items():
+        assert kind().kind == name
+        assert kind.__doc__
+        assert all(meaning for *_, meaning in explain(kind) if _[0] != "kind")
+        assert kind.dial is None or {kind.dial, f"final_{kind.dial}", "schedule"} <= kind.model_fields.keys()
+
+
+# The dial
+
+
+def test_the_dial_is_turned_and_told_in_words():
+    noise = GaussianNoise(sigma=0.5, final_sigma=0.1, schedule="cosine")
+    assert noise.level == Level(0.5, 0.1, "cosine")
+    assert noise.at_end() == GaussianNoise(sigma=0.1, schedule="cosine")
+    assert noise.at_level(0.3) == GaussianNoise(sigma=0.3)
+    uniform = GaussianNoise(sigma=0.5, schedule="uniform")
+    assert uniform.level == Level(0.5, 0.0, "uniform")
+    assert uniform.at_end() is uniform
+    assert TokenNoise().at_end().level == Level(0.15, 0.15)
+    assert NoNoise().at_end() == NoNoise()
+    assert in_words((noise, NoNoise(), TokenNoise())) == (
+        "gaussian, sigma 0.5 to 0.1 (cosine); then none; then tokens, rate 0.3 to 0.15 (linear)"
+    )
+
+
+def test_a_dial_that_is_not_there_or_does_not_go_so_far_is_said():
+    with pytest.raises(SettingsError, match=r"--levels: noise of kind none has no level"):
+        NoNoise().at_level(0.1, "--levels")
+    with pytest.raises(
+        SettingsError, match=r"^level: sigma of blur: input should be less than or equal to 64, got 65$"
+    ):
+        BlurNoise().at_level(65)
+
+
+def test_a_modality_with_one_noise_reads_it():
+    class SignalNoise(NoiseKind):
+        field: ClassVar[str] = "signal"
+
+    class HalfNoise(SignalNoise):
+        kind: Literal["half"] = "half"
+
+        def corrupt(
+            self, inputs: Example, draw: Draw, level: Tensor, *context: Any
+        ) -> tuple[Example, Tensor]:
+            return {"signal": inputs["signal"] / 2}, torch.ones_like(inputs["signal"]).bool()
+
+    from textdae.core.noise_kind import noise_list
+
+    read = noise_list(SignalNoise, "half")[0].func
+    assert read({}) == (HalfNoise(),)
+    assert set(TextNoise.kinds).isdisjoint(SignalNoise.kinds)
+    clean = {"signal": torch.ones(2, 3)}
+    corrupted = HalfNoise().build()(clean, Draw(0, *torch.zeros(2, 2, dtype=torch.long)))
+    assert corrupted.inputs["signal"].eq(0.5).all()
+    assert corrupted.target is clean["signal"]
+
+
+# A target of another shape
+
+
+class ThinNoise(Noise):
+    """Leave out every second value of a signal, so that the input is half as long as the target."""
+
+    field, level, aligned = "signal", Level(0.0, 0.0), False
+
+    def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
+        signal = inputs["signal"]
+        return {"signal": signal[:, ::2]}, torch.ones_like(signal, dtype=torch.bool)
+
+
+class ThickDenoiser(SignalDenoiser):
+    """Gives back the whole signal from its half."""
+
+    def __init__(self):
+        super().__init__()
+        self.model[0] = torch.nn.Linear(8, 32)
+
+    def select(self, embedding, corrupted):
+        assert embedding.shape == corrupted.target.shape
+        return embedding, corrupted.target, corrupted.loss_mask
+
+    def score(self, embedding, target, loss_mask):
+        return F.mse_loss(embedding[loss_mask], target[loss_mask], reduction="sum"), embedding.detach()
+
+
+def test_a_noise_that_changes_the_length_trains_a_denoiser_that_decodes_it(tmp_path):
+    examples, noise, denoiser = Sines(50), ThinNoise(), ThickDenoiser()
+    batch = Batches(examples, noise, 0)[BatchSpec(0, 4, 3, 0.0)]
+    assert batch.inputs["signal"].shape == (4, 8)
+    assert batch.target.shape == batch.loss_mask.shape == (4, 16)
+    assert batch.loss_mask.sum(1).tolist() == [16, 16, 16, 0]  # the fourth example is past the end
+    before = evaluate(denoiser, examples, noise, torch.arange(50), 16)
+    assert before["scored"] == 50 * 16
+    settings = TrainSettings(
+        max_steps=100, per_device_train_batch_size=8, compile="never", optimizer="adamw", learning_rate=0.01
+    )
+    Trainer(denoiser, examples, noise, settings, tmp_path).fit()
+    assert evaluate(denoiser.eval(), examples, noise, torch.arange(50), 16)["loss"] < 0.5 * before["loss"]
+
+
+def test_the_noisy_input_is_no_target_where_the_length_changes():
+    with pytest.raises(SettingsError, match=r"train.target: ThinNoise changes the length"):
+        Batches(Sines(10), ThinNoise(), 0, target="noisy")
+
+
+def test_text_noises_read_from_settings_are_those_built_by_hand():
+    read = load(
+        TextPretrainSettings, None, ["noise=[{kind: tokens, rate: .1}, {kind: shuffle, window: 4}]"]
+    ).noise
+    assert [each.kind for each in read] == ["tokens", "shuffle"]
+    vocabulary = Vocabulary(30, 1, (0, 1))
+    assert text_noise(TokenNoise, vocabulary, 0.1).level == read[0].build(vocabulary).level
