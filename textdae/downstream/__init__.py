@@ -1,1 +1,1 @@
-"""What a trained encoder is for: embeddings, and tasks with few labels."""
+"""Uses of a trained encoder: embeddings, probes, and fine-tuning with few labels."""

@@ -1,4 +1,4 @@
-"""Which evaluation of a fine-tuning was the best, and when to stop looking for a better one."""
+"""Keep the best evaluation of a fine-tuning, and stop early when none is better."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ class Best:
         return record
 
     def is_there(self) -> bool:
-        """Whether the folder holds the weights of the best evaluation, and not of one that is still to come again."""
+        """Return whether the folder holds the weights of the best evaluation up to the step that the run resumes from."""
         try:
             value = json.loads((self.folder / SCORE).read_text())[self.name]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -39,7 +39,7 @@ class Best:
         return checkpoint.fault(self.folder) is None and value in self.values and not beaten
 
     def should_stop(self) -> bool:
-        """Whether the last evaluations, as many as the patience, found nothing better."""
+        """Return whether none of the last `patience` evaluations was better."""
         best: int | None = None
         for number, value in enumerate(self.values):
             if is_better(self.name, value, None if best is None else self.values[best]):

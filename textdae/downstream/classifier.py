@@ -1,6 +1,6 @@
-"""A classifier as a denoiser: what it gives back is the label that was taken away.
+"""A classifier as a denoiser: the label is the part that is hidden and predicted.
 
-It is a stock model whose head pools and decodes in one; each modality says which.
+It wraps a stock model whose head pools and decodes in one; each modality names the class.
 
 B batch, C classes (of a regression: 1).
 """
@@ -55,7 +55,7 @@ class Classifier(Denoiser):
 
     @property
     def _head(self) -> tuple[str, nn.Linear]:
-        """The last layer of a regression, with its name."""
+        """Return the last layer of a regression model, with its name."""
         layers = self.model.named_modules()
         found = [(name, m) for name, m in layers if isinstance(m, nn.Linear) and m.out_features == 1]
         if not found:
@@ -66,24 +66,24 @@ class Classifier(Denoiser):
 
     @property
     def can_shift(self) -> bool:
-        """Whether the head of a regression has a bias, and so gives labels of any mean."""
+        """Return whether the head of a regression has a bias, so that it can predict labels of any mean."""
         return self.kind != "regression" or self._head[1].bias is not None
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Inputs -> logits (B, C); of a regression the predictions themselves (B,)."""
+        """Return the logits (B, C) of the inputs; of a regression the predictions (B,)."""
         logits: Tensor = self.model(**self.model_inputs(inputs)).logits
         return logits.float().squeeze(1) * self.deviation + self.mean if self.kind == "regression" else logits
 
     def model_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What the stock model is given of a batch."""
+        """Return the inputs of a batch that the stock model takes."""
         return {name: inputs[name] for name in self.arguments if name in inputs}
 
     def decode(self, embedding: Tensor) -> Tensor:
-        """The logits themselves: the stock head has decoded already."""
+        """Return the logits unchanged: the stock head has decoded already."""
         return embedding
 
     def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Cross entropy in nats, its mean over the classes where there may be several, or squared error in units of their variance; summed."""
+        """Sum the losses: cross entropy in nats (multi-label: its mean over the classes), or squared error over the label variance."""
         logits = reconstruction.float()
         if self.kind == "single_label_classification":
             return F.cross_entropy(logits, target, reduction="sum")
@@ -92,13 +92,13 @@ class Classifier(Denoiser):
         return F.mse_loss(logits / self.unit, target / self.unit, reduction="sum")
 
     def hidden_matrices(self) -> list[nn.Parameter]:
-        """The matrices of the body, which is where pretraining has been; not its embeddings, nor the head."""
+        """Return the matrices of the pretrained body, without its embeddings and the head."""
         body = self.model.base_model
         embeddings = {id(p) for m in body.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
         return [p for p in body.parameters() if p.ndim == 2 and id(p) not in embeddings]
 
     def in_units(self, weights: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """The weights of the stock model, which in a regression gives the labels themselves.
+        """Return the weights of the stock model; those of a regression predict labels in their own unit.
 
         Args:
             weights: those of `model`, where they are not in one place (FSDP).
@@ -116,7 +116,7 @@ class Classifier(Denoiser):
         self.model.save_pretrained(str(folder), state_dict=self.in_units(weights))
 
     def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Export, and keep beside it what `load_pretrained` needs to go on with the same bits."""
+        """Export the model, and beside it what `load_pretrained` needs to continue bit by bit."""
         self.export(folder, weights)
         if self.kind == "regression":
             whole = self.model.state_dict() if weights is None else weights
@@ -132,7 +132,7 @@ class Classifier(Denoiser):
         load_full_state(self.model, weights)
 
     def exported(self, folder: Path) -> Self:
-        """What the stock class makes of the model that `export` wrote, on the same device."""
+        """Load the model that `export` wrote with its stock class, on the same device."""
         found = type(self)(self.load_stock(str(folder)))
         found.unit = self.unit
         return found.to(next(self.parameters()).device).eval()
@@ -147,7 +147,7 @@ class Classifier(Denoiser):
         from_scratch: bool = False,
         moments: tuple[float, float] = (0.0, 1.0),
     ) -> Self:
-        """A classifier with the body of a pretrained checkpoint and a fresh head, a pure function of the seed.
+        """Build a classifier from the body of a pretrained checkpoint and a fresh head, a pure function of the seed.
 
         Args:
             from_scratch: a fresh body of the same sizes too.
@@ -198,7 +198,7 @@ class Classifier(Denoiser):
 
     @classmethod
     def adapt(cls, model: Any) -> None:
-        """Change a fresh stock model where what is exported could not be used otherwise."""
+        """Adapt a fresh stock model so that its export can be used by others."""
 
     @classmethod
     def load_stock(cls, name: str) -> PreTrainedModel:

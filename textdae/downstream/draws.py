@@ -7,7 +7,7 @@ import numpy as np
 
 
 def stratified(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
-    """Rows of a random subset in which every class has its share, as nearly as whole numbers go. (size,), ascending.
+    """Draw a random subset in which every class keeps its share, up to rounding. Returns rows (size,), ascending.
 
     Which classes get the odd example is drawn too, in proportion to what they are short of. Labels that are no single
     class (n, C), or numbers, are drawn evenly.
@@ -35,9 +35,9 @@ def stratified(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
 
 
 def folds(labels: np.ndarray, count: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows in `count` parts, each to be judged by what is learnt of the others: pairs (others, part).
+    """Split rows into `count` folds for cross-validation. Returns pairs (rows to train on, rows to validate on).
 
-    The classes are spread over the parts as evenly as they go.
+    The classes are spread over the folds as evenly as possible.
     """
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     if _are_classes(labels):

@@ -1,4 +1,4 @@
-"""A frozen encoder: examples in, one vector for each out.
+"""Frozen encoders: one vector for each example.
 
 n examples, L positions, D width of the embedding, K code width, C, H, W channels and pixels.
 """
@@ -30,7 +30,7 @@ class View(NamedTuple):
     layer: int | None
     """Hidden layer, 0 the first; None: the last."""
     pooling: str
-    """`mean` over the places of an example, `cls`: its first, `grid`: means over 4 x 4 cells of an image, `code`."""
+    """`mean` over the positions of an example, `cls`: the first one, `grid`: means over 4 x 4 cells of an image, `code`."""
 
     def __str__(self) -> str:
         return self.pooling if self.layer is None else f"layer {self.layer}, {self.pooling}"
@@ -40,24 +40,24 @@ LAST_MEAN = View(None, "mean")
 
 
 class Encoder(ABC):
-    """Embeds examples, whether it was pretrained or only counts.
+    """The interface of everything that embeds examples: pretrained encoders and baselines.
 
     Attributes:
-        view: the one that is asked for unless another is.
+        view: the default view.
     """
 
     view: View
 
     @abstractmethod
     def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, Any]:
-        """One vector for each example and view, in the order of the examples. *Shape* of each: (n, D)."""
+        """Return one vector for each example and view, in the order of the examples. *Shape* of each: (n, D)."""
 
     @abstractmethod
     def views(self) -> list[View]:
-        """All that there are."""
+        """Return all views of this encoder."""
 
     def __call__(self, examples: Sequence[Any]) -> Any:
-        """One vector for each example, in their order. *Shape:* (n, D)."""
+        """Return one vector for each example, in their order. *Shape:* (n, D)."""
         return self.embed(examples, [self.view])[self.view]
 
 
@@ -69,7 +69,7 @@ class StockEncoder(Encoder):
         pretrained: False: random weights in the place of its own, a pure function of the seed.
 
     Attributes:
-        notes: what was cut off on the way, counted.
+        notes: how many inputs were cut off, by reason.
     """
 
     def __init__(self, checkpoint: str, precision: str, pretrained: bool, seed: int) -> None:

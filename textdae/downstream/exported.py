@@ -1,4 +1,4 @@
-"""What was exported, loaded by its stock class: that it is the model that was trained, and what it predicts.
+"""Load an exported model with its stock class, and check that it is the model that was trained.
 
 C classes (of a regression: 1).
 """
@@ -12,16 +12,16 @@ from textdae.core.errors import TextdaeError
 from textdae.downstream.classifier import Classifier
 
 ASKED = 256
-"""Test examples that the trained and the exported model are both asked."""
+"""Test examples on which the trained and the exported model are compared."""
 _MOST = 0.05
 """Mean difference between their answers, in deviations of the answers; 16-bit training alone makes a hundredth."""
 
 
 def load_exported(folder: Path, trained: Classifier, weights: dict[str, Tensor] | None = None) -> Classifier:
-    """Load what `Classifier.export` wrote, and see that every weight has arrived.
+    """Load the model that `Classifier.export` wrote, and check every weight.
 
     Raises:
-        TextdaeError: it cannot be loaded, or its weights are others.
+        TextdaeError: it cannot be loaded, or its weights differ.
     """
     exported = trained.exported(folder)
     loaded = exported.model.state_dict()
@@ -38,7 +38,7 @@ def _same(loaded: Tensor | None, value: Tensor) -> bool:
 
 
 def check_answers(folder: Path, trained: Tensor, exported: Tensor, unit: float | None) -> None:
-    """Compare what the two models make of the same examples.
+    """Compare the outputs of the two models on the same examples.
 
     Args:
         trained, exported: logits, or the predictions of a regression. *Shape:* (n, C) or (n,).

@@ -33,7 +33,7 @@ class Head(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """The best of what was tried."""
+    """The best features and head, and their score."""
 
     name: Any
     """Which features."""
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
 
 
 def heads(schema: LabelSchema, kind: str, is_sparse: bool, count: int) -> list[Head]:
-    """The dials that are tried, the usual one first. Dense features are `Scaled`, so theirs are of another size.
+    """Return the heads to try, the default first. Dense features are `Scaled`, so their grid differs from that of sparse ones.
 
     C multiplies a sum over the examples, so on dense features it begins where C times their number is the same.
 
@@ -60,7 +60,7 @@ def heads(schema: LabelSchema, kind: str, is_sparse: bool, count: int) -> list[H
 
 
 def fit(schema: LabelSchema, head: Head, features: Any, labels: np.ndarray) -> Any:
-    """A learner with `predict`, trained on features (n, D)."""
+    """Train a learner on features (n, D), and return it; it has `predict`."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
@@ -142,7 +142,7 @@ class _EachClass:
 
 
 def constant(schema: LabelSchema, labels: np.ndarray, count: int) -> np.ndarray:
-    """The plainest baseline: for each of `count` examples what is right most often among labels: a class, classes, a number."""
+    """Predict the same for `count` examples: the most frequent class, the frequent classes, or the mean of the labels."""
     if schema.is_regression:
         return np.full(count, labels.mean(), np.float32)
     if schema.is_multi_label:
@@ -153,7 +153,7 @@ def constant(schema: LabelSchema, labels: np.ndarray, count: int) -> np.ndarray:
 def choose(
     schema: LabelSchema, features: Mapping[Any, Any], labels: np.ndarray, parts: Sequence[Fold], kind: str
 ) -> Choice:
-    """The features, then the dial, that do best on the rows to judge by.
+    """Choose the features, then the hyperparameter, that score best on the validation rows.
 
     With several folds what comes first is kept unless another is better by more than one standard error of the
     difference between the two (after Breiman et al. 1984, section 3.4.3): few labels cannot tell more.

@@ -1,4 +1,4 @@
-"""The noise of a downstream task: the label is taken away, and what is asked for is the label."""
+"""Adapts a supervised task to the denoising interface: moves `labels` from the inputs to the target."""
 
 import torch
 from torch import Tensor
@@ -30,5 +30,5 @@ class LabelNoise(Noise):
         return Corrupted(inputs, labels.clamp(min=0) if labels.dtype == torch.int64 else labels, known)
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
-        """It has no dial of its own."""
+        """Refuse: a label noise has no level."""
         raise TypeError("a label noise is called; it has no level of its own")

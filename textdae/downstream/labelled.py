@@ -1,4 +1,4 @@
-"""Labelled examples in three sides: what is learnt from, what choices are made on, what the figures are taken on."""
+"""Labelled data in three sides: train, held out (early stopping, choices), test (reported only)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ class Labelled:
         return len(self.examples)
 
     def take(self, indices: np.ndarray) -> "Labelled":
-        """Those of these numbers (k,), in this order."""
+        """Return the examples of these indices (k,), in this order."""
         return Labelled([self.examples[number] for number in indices], self.labels[indices])
 
 
@@ -89,7 +89,7 @@ def labelled_corpus(
     fingerprint: str,
     notes: Counter[str],
 ) -> LabelledCorpus:
-    """The schema that labels make, and the examples of its three sides; what has no label is left out and counted.
+    """Build a labelled corpus from the entries of its three sides; unlabelled examples are left out and counted.
 
     Args:
         data: the settings of the source.
@@ -99,7 +99,7 @@ def labelled_corpus(
         notes: what was left out so far, added to.
 
     Raises:
-        SettingsError: a side is empty, or the labels make no task.
+        SettingsError: a side is empty, or the labels cannot be learnt.
     """
     kept = {side: list(_with_label(found, notes)) for side, found in entries.items()}
     for side, found in kept.items():

@@ -1,4 +1,4 @@
-"""Labels as numbers: what kind of task they make, and what was left out on the way.
+"""Labels: find the kind of task they define, and encode them as numbers.
 
 n examples, C classes.
 """
@@ -22,7 +22,7 @@ Raw = Sequence[Any]
 
 @dataclass(frozen=True)
 class LabelSchema:
-    """What is to be learnt of the labels.
+    """The kind of labels, and their classes.
 
     Attributes:
         classes: their names, by number; of a regression its one output.
@@ -42,7 +42,7 @@ class LabelSchema:
         return self.kind == "multi_label_classification"
 
     def encode(self, raw: Raw) -> np.ndarray:
-        """Labels as numbers.
+        """Encode labels as numbers.
 
         *Shape:* (n,) int64, -1 where the class is not known; (n, C) float32 of 0 and 1; or (n,) float32.
         """
@@ -62,7 +62,7 @@ class LabelSchema:
 def find_schema(
     kind: str, raw: Raw, class_names: Sequence[str] | None, column: str, most: int
 ) -> LabelSchema:
-    """The task that training labels make.
+    """Find the schema of the training labels.
 
     Args:
         kind: `data.task`.
@@ -71,7 +71,7 @@ def find_schema(
         most: `data.max_classes`.
 
     Raises:
-        SettingsError: labels of a kind that cannot be learnt, or that are not what was asked for.
+        SettingsError: the labels cannot be learnt, or do not fit `kind`.
     """
     where = f"data.label_column: {column}"
     kinds = {type(label) for label in raw}
@@ -119,7 +119,7 @@ def find_schema(
 
 
 def named(label: Any, class_names: Sequence[str] | None) -> Any:
-    """A label, or each of a list of labels, with the name that its number stands for; -1 and the like are no label."""
+    """Replace class numbers by their names, in a label or a list of labels; numbers without a name are no label."""
     if isinstance(label, list | tuple):
         several = [named(each, class_names) for each in label]
         return [each for each in several if not is_missing(each)]
@@ -130,30 +130,30 @@ def named(label: Any, class_names: Sequence[str] | None) -> Any:
 
 
 def whole_number(label: Any) -> Any:
-    """A whole number for one that was written as 1.0, as tables with gaps in a column do."""
+    """Return 1 for 1.0: tables store integer columns with gaps as floats."""
     return int(label) if isinstance(label, float) and label.is_integer() else label
 
 
 def _in_order(label: str) -> tuple[bool, float, str]:
-    """Numbers in their own order, then names in that of the alphabet."""
+    """Sort key: numbers by value, then names by alphabet."""
     return (False, float(label), label) if _is_number(label) else (True, 0.0, label)
 
 
 def is_missing(label: Any) -> bool:
-    """Whether this is no label: nothing, an empty or blank text, or not a number."""
+    """Return whether a label is missing: None, a blank text, or NaN."""
     if isinstance(label, str):
         return not label.strip()
     return label is None or (isinstance(label, float) and math.isnan(label))
 
 
 def _fraction(raw: Raw) -> Any:
-    """A number that is not whole: any float, and the like written in words where all are numbers; None: there is none."""
+    """Return the first label that is a fraction (also as text, if all labels are numbers), or None."""
     of_numbers = all(map(_is_number, raw))
     return next((n for n in raw if isinstance(n, float) or (of_numbers and float(n) % 1)), None)
 
 
 def check_labels(schema: LabelSchema, raw: Raw, where: str) -> None:
-    """See that the labels of another side are of the kind that the training's are.
+    """Check that the labels of another side are of the same kind as the training labels.
 
     Raises:
         SettingsError: one is not.
@@ -168,7 +168,7 @@ def check_labels(schema: LabelSchema, raw: Raw, where: str) -> None:
 
 
 def _is_number(label: Any) -> bool:
-    """Whether a label is a number that float32 can hold."""
+    """Return whether a label is a number that float32 can hold."""
     try:
         return abs(float(label)) < 3e38
     except (TypeError, ValueError, OverflowError):
@@ -178,7 +178,7 @@ def _is_number(label: Any) -> bool:
 def summarize_labels(
     schema: LabelSchema, train: np.ndarray, others: Mapping[str, tuple[Raw, np.ndarray]]
 ) -> list[str]:
-    """What a reader should know of the labels: classes with hardly an example, labels that training never saw."""
+    """Return lines about rare classes and about labels that training never saw."""
     if schema.is_regression:
         return []
     counts = (

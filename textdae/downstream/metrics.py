@@ -1,4 +1,4 @@
-"""How good predictions are: metrics of scikit-learn as `evaluate` modules, which need no download.
+"""Metrics of scikit-learn as `evaluate` modules that need no download.
 
 `evaluate.load("accuracy")` fetches a script from the Hub and runs it; these are the same measures without that.
 
@@ -20,7 +20,7 @@ Measures = dict[str, float]
 
 
 def _seen(references: np.ndarray, predictions: np.ndarray) -> list[int]:
-    """Classes that occur; -1 stands for one that training never saw, which nobody can predict."""
+    """Return the classes that occur, without -1, which stands for a class unseen in training."""
     return sorted({*references.tolist(), *predictions.tolist()} - {-1})
 
 
@@ -74,7 +74,7 @@ LOWER_IS_BETTER = ("loss", "mse", "mae")
 
 
 def measures_of(kind: str) -> tuple[str, ...]:
-    """The names of the measures of a task, the main one first."""
+    """Return the names of the measures of a task, the main one first."""
     return tuple(_FUNCTIONS[kind])
 
 
@@ -100,17 +100,17 @@ class Measure(evaluate.Metric):
 
 
 def combined(kind: str) -> evaluate.CombinedEvaluations:
-    """All measures of a task as one `evaluate` module."""
+    """Combine all measures of a task into one `evaluate` module."""
     return evaluate.combine([Measure(kind, measure) for measure in _FUNCTIONS[kind]])
 
 
 def _as_classes(schema: LabelSchema, *several: np.ndarray) -> list[np.ndarray]:
-    """The zeros and ones of a multi-label task as scikit-learn wants them."""
+    """Turn the float zeros and ones of a multi-label task into integers, as scikit-learn expects."""
     return [each.astype(np.int64) if schema.is_multi_label else each for each in several]
 
 
 def measure(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> Measures:
-    """All measures of predictions, shaped and typed as labels are, see `LabelSchema.encode`."""
+    """Return all measures of predictions; these have the shape and dtype of labels, see `LabelSchema.encode`."""
     predictions, labels = _as_classes(schema, predictions, labels)
     return dict(combined(schema.kind).compute(predictions=predictions, references=labels))
 
@@ -118,7 +118,7 @@ def measure(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray) ->
 def intervals(
     schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray, resamples: int = 200
 ) -> dict[str, list[float]]:
-    """95% intervals of the first two measures over the examples: the bootstrap's percentiles (Efron 1979)."""
+    """Return 95% percentile bootstrap intervals of the first two measures (Efron 1979)."""
     predictions, labels = _as_classes(schema, predictions, labels)
     generator = np.random.default_rng(0)
     found: dict[str, list[float]] = {}
@@ -130,13 +130,13 @@ def intervals(
 
 
 def main_measure(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> float:
-    """The first of the measures alone, for the many comparisons of a choice."""
+    """Return the main measure alone, which is faster than `measure`."""
     predictions, labels = _as_classes(schema, predictions, labels)
     return float(next(iter(_FUNCTIONS[schema.kind].values()))(labels, predictions))
 
 
 def per_class(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and number of examples of each class."""
+    """Return precision, recall, F1 and number of examples of each class."""
     numbers = range(len(schema.classes))
     columns = metrics.precision_recall_fscore_support(
         labels, predictions, labels=list(numbers), zero_division=0
@@ -154,5 +154,5 @@ def per_class(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray) 
 
 
 def is_better(measure: str, value: float, than: float | None) -> bool:
-    """Whether a value of a measure beats another."""
+    """Return whether a value of a measure beats another."""
     return than is None or (value < than if measure in LOWER_IS_BETTER else value > than)

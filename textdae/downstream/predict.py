@@ -1,4 +1,4 @@
-"""What a classifier makes of examples.
+"""Predictions of a classifier.
 
 n examples, C classes.
 """
@@ -18,7 +18,7 @@ _BATCH, _MOST_POSITIONS = 256, 32_768
 
 @torch.no_grad()
 def outputs(classifier: Classifier, examples: Examples) -> tuple[Tensor, float]:
-    """Logits (n, C), or the predictions of a regression (n,), of n examples; and the mean loss.
+    """Return the logits (n, C) of n examples, or the predictions (n,) of a regression; and the mean loss.
 
     Examples whose class is not known (-1) have no loss.
     """
@@ -40,7 +40,7 @@ def outputs(classifier: Classifier, examples: Examples) -> tuple[Tensor, float]:
 
 
 def predict(classifier: Classifier, examples: Examples, schema: LabelSchema) -> tuple[np.ndarray, float]:
-    """What a classifier makes of examples, as labels are written (see `LabelSchema.encode`); and the mean loss."""
+    """Return predictions in the form of labels (see `LabelSchema.encode`), and the mean loss."""
     logits, loss = outputs(classifier, examples)
     if schema.is_regression:
         return logits.numpy(), loss

@@ -1,4 +1,4 @@
-"""What work with labels asks of a modality; everything else of it knows neither text nor images."""
+"""The interface that each modality implements for supervised tasks; the commands know no modality."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -18,11 +18,11 @@ from textdae.report.card import Pipeline
 
 
 class LabelledTask(ABC):
-    """Labelled examples, and what can be made of a checkpoint for them.
+    """Labelled examples, and the encoders and classifiers of a checkpoint for them.
 
     Attributes:
         checkpoint: folder or Hub id.
-        corpus: task and examples; its summary also tells what the checkpoint will not see of them.
+        corpus: schema and examples; its summary also tells what is cut off for the checkpoint.
         classifier_class: what is fine-tuned.
         pipeline: how transformers uses such a classifier, for the model card.
     """
@@ -34,26 +34,26 @@ class LabelledTask(ABC):
 
     @abstractmethod
     def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> Encoder:
-        """The frozen encoder, or one of its sizes with random weights."""
+        """Return the frozen encoder, or one of its sizes with random weights."""
 
     @abstractmethod
     def baselines(self) -> dict[str, Encoder]:
-        """What needs no pretraining, by name; fitted on the training examples without their labels."""
+        """Return the baseline encoders by name; they are fitted on the training examples without labels."""
 
     @abstractmethod
     def batches(self, labelled: Labelled) -> Examples:
-        """Examples as a classifier reads them, with their `labels`; of texts with their `lengths`."""
+        """Return the examples as a classifier reads them, with `labels`; those of texts also have `lengths`."""
 
     @abstractmethod
     def noise(self, settings: Any) -> Noise | None:
-        """What corrupts the inputs in fine-tuning."""
+        """Return the noise that corrupts the inputs in fine-tuning, or None."""
 
     @abstractmethod
     def save_assets(self, folder: Path) -> None:
         """Write what belongs to the model beside its weights: a tokenizer, or an image processor."""
 
     def classifier(self, labels: np.ndarray, seed: int, from_scratch: bool = False) -> Classifier:
-        """The encoder with a fresh head, all of it to be trained.
+        """Return the encoder with a fresh head; all its weights are trained.
 
         Args:
             labels: those it will be trained on, see `LabelSchema.encode`; a regression is scaled by them.
@@ -67,7 +67,7 @@ class LabelledTask(ABC):
 
 
 def config_of(checkpoint: str) -> Any:
-    """The config of a checkpoint.
+    """Load the config of a checkpoint.
 
     Raises:
         SettingsError: there is none, or it is of a family that transformers does not know.
@@ -81,7 +81,7 @@ def config_of(checkpoint: str) -> Any:
 
 
 def labelled_task(modality_name: str, checkpoint: str, data: Any) -> LabelledTask:
-    """The examples that `data` names, for a checkpoint of this modality.
+    """Open the examples that `data` names, for a checkpoint of this modality.
 
     Raises:
         SettingsError: the checkpoint or the examples cannot be used.

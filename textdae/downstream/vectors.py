@@ -1,4 +1,4 @@
-"""An encoder's vectors as a learner wants them: scaled by what they are on examples without labels.
+"""Scale the vectors of an encoder by their moments on unlabelled examples.
 
 n examples, D width.
 """
@@ -30,8 +30,8 @@ class Vectors(NamedTuple):
 class Scaled:
     """An encoder whose vectors are centred and scaled.
 
-    The scale is that of examples without labels, for of ten labelled ones nobody knows a deviation. Sparse vectors stay
-    as they are.
+    The moments come from unlabelled examples, as ten labelled ones are too few for a deviation. Sparse vectors stay
+    unscaled.
     """
 
     def __init__(self, encoder: Encoder, unlabelled: Labelled) -> None:
@@ -43,7 +43,7 @@ class Scaled:
             self._moments[view] = moments
 
     def kinds(self) -> list[Vectors]:
-        """All that there are, the usual one first."""
+        """Return all kinds of vectors, the default first."""
         return [
             Vectors(view, scale)
             for view, moments in self._moments.items()
@@ -51,7 +51,7 @@ class Scaled:
         ]
 
     def embed(self, examples: Sequence[Any], kinds: Sequence[Vectors]) -> dict[Vectors, Any]:
-        """The vectors of examples, of each kind. *Shape* of each: (n, D)."""
+        """Return the vectors of examples, for each kind. *Shape* of each: (n, D)."""
         found = self.encoder.embed(examples, list(dict.fromkeys(kind.view for kind in kinds)))
         return {kind: self._scale(found[kind.view], kind) for kind in kinds}
 
@@ -61,6 +61,6 @@ class Scaled:
             return vectors
         mean, deviation = moments
         overall = max(float(np.sqrt(np.square(deviation).mean())), 1e-12)
-        # A number that hardly ever changes is not blown up.
+        # A nearly constant dimension is not amplified.
         each = np.maximum(deviation, 0.01 * overall) if kind.scale == "even" else overall
         return ((vectors - mean) / each).astype(np.float32)

@@ -1,7 +1,7 @@
-"""Which examples come when, and what hides them: pure functions, so a batch can be made anywhere and again.
+"""The order of training examples and their corrupted batches, as pure functions: any process can make any batch.
 
-The stream of training is the concatenation of the epochs, each a permutation of the examples. A *ticket* names a
-stretch of that stream; whoever holds it, in whatever process, makes the same batch of it.
+The stream of training is the concatenation of the epochs, each a permutation of the examples. A `BatchSpec` names
+a stretch of that stream; every process makes the same batch from the same spec.
 
 B batch, ... the shape of one example.
 """
@@ -29,14 +29,14 @@ class EpochSampler:
         self._kept: dict[int, Tensor] = {}
 
     def epoch(self, epoch: int) -> Tensor:
-        """The examples of one epoch, in order. (size,), int64."""
+        """Return the examples of one epoch, in order. *Shape:* (size,), int64."""
         if epoch not in self._kept:
             self._kept = {e: order for e, order in self._kept.items() if e == epoch - 1}
             self._kept[epoch] = _shuffled("order", self.seed, epoch, self.size)
         return self._kept[epoch]
 
     def at(self, start: int, count: int) -> tuple[Tensor, Tensor]:
-        """The epoch and the example at each position of a stretch of the stream, of one at least. *Shapes:* (count,), int64."""
+        """Return epoch and example at `count` >= 1 positions of the stream from `start` on. *Shapes:* (count,), int64."""
         epochs, examples = [], []
         while count:
             epoch, first = divmod(start, self.size)
@@ -48,7 +48,7 @@ class EpochSampler:
 
 
 class GroupedSampler(EpochSampler):
-    """An order in which examples of like length come together, so that little is spent on padding.
+    """An order that puts examples of similar length into one batch, so that batches need little padding.
 
     The examples of an epoch are shuffled, sorted by their length within stretches of many batches, and the batches are
     shuffled again.
@@ -65,7 +65,7 @@ class GroupedSampler(EpochSampler):
         self.lengths, self.batch = lengths, batch
 
     def epoch(self, epoch: int) -> Tensor:
-        """The examples of one epoch, in order. (size,), int64."""
+        """Return the examples of one epoch, in order. *Shape:* (size,), int64."""
         if epoch in self._kept:
             return self._kept[epoch]
         shuffled = super().epoch(epoch)
@@ -84,7 +84,7 @@ class GroupedSampler(EpochSampler):
 
 
 def _shuffled(what: str, seed: int, epoch: int, size: int) -> Tensor:
-    """The numbers below `size` in a random order. (size,), int64."""
+    """Return the numbers below `size` in a random order. *Shape:* (size,), int64."""
     bits = Draw(seed, torch.full((size,), epoch), torch.arange(size)).bits(what)
     return torch.from_numpy(bits[:, 0].view(np.int64)).argsort(stable=True)
 
@@ -101,7 +101,7 @@ class BatchSpec(NamedTuple):
 
 
 class Batches(Dataset[Corrupted]):
-    """Corrupted batches, one a ticket.
+    """Corrupted batches, one for each `BatchSpec`.
 
     Args:
         global_batch: examples of a step, which go together where the examples have `lengths`.
@@ -141,10 +141,10 @@ def _itself(corrupted: Corrupted) -> Corrupted:
 def load(
     batches: Batches, batch_specs: Iterable[BatchSpec], num_workers: int, pin_memory: bool
 ) -> Iterator[Corrupted]:
-    """The batches of these tickets in order, made by `num_workers` processes (0: this one).
+    """Yield the batches of these specs in order, made by `num_workers` processes (0: this one).
 
     Raises:
-        TextdaeError: one of these processes died.
+        TextdaeError: a loader process died.
     """
     if num_workers:  # they tokenize nothing; without this the tokenizer warns of every one that is forked
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -162,6 +162,6 @@ def load(
         if "DataLoader worker" not in str(error):
             raise
         raise TextdaeError(
-            f"a loader process died, of the memory it was given perhaps ({first_line(error)}); set "
+            f"a loader process died, perhaps for lack of memory ({first_line(error)}); set "
             "train.dataloader_num_workers=0 and go on with --resume"
         ) from error

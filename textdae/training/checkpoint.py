@@ -6,7 +6,7 @@
         training_state.json                             where the run is
         manifest.json                                   size and SHA-256 of every other file
 
-Order and masks are pure functions, so the place in the data is one number.
+Order and masks are pure functions, so one number gives the position in the data.
 """
 
 import hashlib
@@ -89,7 +89,7 @@ def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def fault(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, by its manifest; None where it is whole."""
+    """Return what is wrong with a checkpoint according to its manifest, or None if it is whole."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         for name, entry in manifest.items():
@@ -104,7 +104,7 @@ def fault(folder: Path) -> str | None:
 
 
 def _difference(path: Path, entry: dict[str, Any]) -> str | None:
-    """What a file is otherwise than its entry in a manifest says."""
+    """Return how a file differs from its entry in the manifest, or None."""
     if not path.is_file():
         return "is missing"
     if path.stat().st_size != entry["bytes"]:
@@ -113,7 +113,7 @@ def _difference(path: Path, entry: dict[str, Any]) -> str | None:
 
 
 def copy_whole(source: Path, folder: Path, allowed: Sequence[str]) -> None:
-    """Make `folder` of a checkpoint that lies elsewhere, as the manifest there says.
+    """Copy a checkpoint to `folder`, and verify the copy against the manifest.
 
     Args:
         source: its files may be links.
@@ -144,7 +144,7 @@ def copy_whole(source: Path, folder: Path, allowed: Sequence[str]) -> None:
 
 
 def identity(folder: Path) -> str | None:
-    """A short name for the content of a checkpoint, by its manifest; None where it has none."""
+    """Return a short hash of a checkpoint's content from its manifest, or None if it has no manifest."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -153,7 +153,7 @@ def identity(folder: Path) -> str | None:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, oldest first; whole or not."""
+    """Return the checkpoints in `folder`, whole or not, the oldest first."""
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
 
 
@@ -223,7 +223,7 @@ def remove_old(written: Path, limit: int) -> None:
 
 
 def _written_at(checkpoint: Path) -> int:
-    """When a checkpoint was written, in nanoseconds; 0 where it has no manifest."""
+    """Return when a checkpoint was written, in nanoseconds; 0 if it has no manifest."""
     try:
         return (checkpoint / MANIFEST).stat().st_mtime_ns
     except OSError:
@@ -249,7 +249,7 @@ def read_state(path: Path) -> tuple[Cursor, dict[str, Any]]:
 
 
 def restore(path: Path, denoiser: Denoiser, optimizers: list[Optimizer]) -> None:
-    """Put the weights and the optimizers' tensors of a checkpoint in place.
+    """Load the weights and the optimizer state of a checkpoint.
 
     Raises:
         TextdaeError: they do not fit this model.

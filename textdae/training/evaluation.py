@@ -1,4 +1,4 @@
-"""Scoring a denoiser with frozen noise: the same examples are corrupted in the same way, always and everywhere."""
+"""Score a denoiser under frozen noise: every evaluation corrupts the same examples in the same way."""
 
 import torch
 from accelerate import Accelerator
@@ -14,13 +14,13 @@ FROZEN_SEED = 20_240_229
 
 
 def subsample(size: int, most: int) -> Tensor:
-    """At most `most` of `size` examples, spread evenly. (n,), int64."""
+    """Return the indices of at most `most` of `size` examples, spread evenly. *Shape:* (n,), int64."""
     n = min(size, most)
     return torch.arange(n) * size // max(n, 1)
 
 
 def corrupt_for_evaluation(examples: Examples, noise: Noise, indices: Tensor) -> Corrupted:
-    """These examples (B,), corrupted as in every evaluation."""
+    """Corrupt the examples of these indices (B,) with the fixed seed of every evaluation."""
     return noise(examples.batch(indices), Draw(FROZEN_SEED, torch.zeros_like(indices), indices))
 
 
@@ -33,7 +33,7 @@ def evaluate(
     batch_size: int,
     accelerator: Accelerator | None = None,
 ) -> dict[str, float]:
-    """Mean loss and measures over all scored positions of the given examples.
+    """Return the mean loss and measures over all scored positions of the given examples.
 
     Args:
         indices: of the examples (n,); with several processes each takes its share of the batches, and all of them make

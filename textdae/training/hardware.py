@@ -1,4 +1,4 @@
-"""What this machine does well: its processes, its multiplication format, and whether compiling will be repaid."""
+"""Hardware-dependent choices: device, process group, autocast dtype, whether `torch.compile` pays off."""
 
 import ctypes
 import os
@@ -24,21 +24,21 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def choose_device() -> torch.device:
-    """The accelerator (CUDA, MPS, XPU ...) that every command computes on, or the CPU where there is none."""
+    """Return the accelerator (CUDA, MPS, XPU ...) that every command uses, or the CPU if there is none."""
     if parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available():
         return torch.device("cpu")
     return torch.accelerator.current_accelerator() or torch.device("cpu")
 
 
 def join_processes() -> Accelerator:
-    """This process among the others that it was launched with.
+    """Join the process group that this process was launched in.
 
     Only the first process logs anything from here on.
 
-    On a CPU accelerate joins them only where it is told that it is one; otherwise each would train all by itself.
+    On a CPU, accelerate has to be told to use it; otherwise each process would train alone.
 
     Raises:
-        SettingsError: accelerate was set up for something that this training loop does not do.
+        SettingsError: accelerate is configured for something that this training loop does not support.
         TextdaeError: the processes do not find each other within some minutes.
     """
     _check_environment()
@@ -98,7 +98,7 @@ def keep_freed_memory() -> None:
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The format that products are computed in, or None for plain fp32."""
+    """Return the dtype of matrix products, or None for plain fp32."""
     if precision == "auto":
         return torch.bfloat16 if _multiplies_bf16(device) else None
     return torch.bfloat16 if precision == "bf16" else None
@@ -114,7 +114,7 @@ def _multiplies_bf16(device: torch.device) -> bool:
 
 
 def should_compile(settings: TrainSettings, device: torch.device, max_steps: int | None) -> bool:
-    """Whether to use torch.compile, as `train.compile` says."""
+    """Return whether to use torch.compile; `auto` compiles runs that are long enough to pay for it."""
     if settings.compile != "auto":
         return settings.compile == "always"
     if device.type == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):

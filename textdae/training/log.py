@@ -12,7 +12,7 @@ from textdae.core.progress import Progress
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The entries of a log; a line cut short by a crash is passed over."""
+    """Return the entries of a log; skip a line that a crash cut short."""
     entries = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
@@ -23,7 +23,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def summary_writer() -> Any:
-    """What writes TensorBoard events.
+    """Return a writer of TensorBoard events.
 
     Raises:
         SettingsError: it is not installed.
@@ -80,7 +80,7 @@ class Log:
                     self._board.add_scalar(name, value, entry["step"])
 
     def progress(self, share: float, step: int, steps: int | None, **figures: Any) -> None:
-        """Say that a share of the run is done, with some figures.
+        """Show which share of the run is done, with some figures.
 
         Args:
             steps: of the whole run, where that is known.

@@ -71,7 +71,7 @@ class FitResult(NamedTuple):
 
 
 class Trainer:
-    """Trains a denoiser to give back examples from what a noise leaves of them.
+    """Train a denoiser to reconstruct clean examples from corrupted ones.
 
     Args:
         denoiser: trained in place.
@@ -292,7 +292,7 @@ class Trainer:
         return (loss_sum, scored, norm) if good else (self._zeros(()), self._zeros(()), norm)
 
     def _batch_specs(self) -> Iterator[BatchSpec]:
-        """The stretches of the stream that this process trains on, step after step, without end."""
+        """Yield the batches that this process trains on, step after step, without end."""
         for step in count(self.start.step):
             first = self._examples(step)
             progress = min(1.0, self.schedule.progress(step, first, self._seconds()))
@@ -300,7 +300,7 @@ class Trainer:
             yield from self.plan.batch_specs(first, rank, end, progress)
 
     def _examples(self, step: int) -> int:
-        """Where in the stream step `step` begins."""
+        """Return the position in the stream where step `step` begins."""
         examples = self.start.examples + (step - self.start.step) * self.plan.global_batch
         return examples if self.schedule.last_example is None else min(examples, self.schedule.last_example)
 

@@ -1,4 +1,4 @@
-"""Whether a run fits into memory, asked before its first step."""
+"""Check before the first step whether a run fits into memory."""
 
 import os
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _SMALLER = "set a smaller model.hidden_size, or smaller examples (data.image_siz
 
 
 def available_memory(device: torch.device) -> int | None:
-    """Bytes that this process may still take on a device; None where nobody knows."""
+    """Return the bytes that this process may still allocate on a device, or None if that is unknown."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type not in ("cpu", "mps"):
@@ -44,7 +44,7 @@ def available_memory(device: torch.device) -> int | None:
 
 
 def check_model_fits(parameters: int, free: int | None, processes: int = 1) -> None:
-    """Refuse a model whose weights, gradients and optimizer are more than there is memory.
+    """Refuse a model whose weights, gradients and optimizer state exceed the memory.
 
     Args:
         parameters: their number, in each process.
@@ -83,7 +83,7 @@ def model_check(accelerator: Accelerator) -> Callable[[int], None]:
 def check_batch_fits(
     parameters: int, per_example: int, batch_size: int, free: int | None, processes: int = 1
 ) -> None:
-    """Refuse a batch of which the activations are more than the memory that the model leaves.
+    """Refuse a batch whose activations exceed the memory that the model leaves.
 
     Args:
         parameters: of the model, in each process.
@@ -93,7 +93,7 @@ def check_batch_fits(
         processes: that share this memory.
 
     Raises:
-        SettingsError: it does not fit; says what would.
+        SettingsError: it does not fit; the message says what would.
     """
     fixed = parameters * _BYTES_PER_PARAMETER
     needed = (fixed + per_example * batch_size) * processes
@@ -113,7 +113,7 @@ def check_batch_fits(
 
 
 def activation_bytes(denoiser: Denoiser, examples: Examples, noise: Noise, dtype: torch.dtype | None) -> int:
-    """Bytes that a training step takes for one more example.
+    """Return the bytes that a training step needs for one more example.
 
     What is kept until the backward pass is measured by forward passes of one example and of two: what a step keeps
     however large its batch is drops out.

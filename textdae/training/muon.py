@@ -36,7 +36,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
         return x.mT @ x if tall else x @ x.mT
 
     def times(square: Tensor, x: Tensor, beta: float = 0.0) -> Tensor:
-        """With `beta` times x added."""
+        """Return the polynomial with `beta` times x added."""
         return torch.baddbmm(x, *((x, square) if tall else (square, x)), beta=beta)
 
     gram = gram_of(matrices)

@@ -12,7 +12,7 @@ from textdae.training.muon import Muon
 def build_optimizers(
     denoiser: Denoiser, settings: TrainSettings, dtype: torch.dtype | None = None
 ) -> list[Optimizer]:
-    """The optimizers; each group keeps its peak learning rate as `peak_lr`.
+    """Build the optimizers; each parameter group keeps its peak learning rate as `peak_lr`.
 
     Weight decay is decoupled and for matrices only (Loshchilov and Hutter 2019).
 

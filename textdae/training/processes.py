@@ -1,6 +1,6 @@
-"""What the processes of a run tell each other, so that they decide alike and fail alike.
+"""Communication between the processes of a run, so that all decide alike and fail together.
 
-A process that decides by what lies on its own disk trains another model than the others, or waits for them for ever.
+A process that decides by its own disk alone would train a different model, or wait for the others for ever.
 """
 
 import re
@@ -30,7 +30,7 @@ PATIENCE, IN_TRAINING = timedelta(hours=24), timedelta(minutes=30)
 
 
 def several() -> bool:
-    """Whether there is more than this one process."""
+    """Return whether the run has more than one process."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
@@ -41,7 +41,7 @@ def set_patience(timeout: timedelta) -> None:
 
 
 def gather(value: T) -> list[T]:
-    """The values of all processes, in their order."""
+    """Return the values of all processes, in the order of their ranks."""
     if not several():
         return [value]
     values: list[Any] = [None] * distributed.get_world_size()
@@ -52,7 +52,7 @@ def gather(value: T) -> list[T]:
 
 @contextmanager
 def in_company() -> Iterator[None]:
-    """Turn what is raised when another process is gone into one line.
+    """Turn the error that a lost process causes into one line.
 
     Raises:
         TextdaeError: another process is gone, or did not answer in time.
@@ -78,7 +78,7 @@ def spread_weights(model: nn.Module) -> None:
 
 
 def place() -> str:
-    """This process, as people find it."""
+    """Name this process for people: its rank and its host."""
     return f"host {socket.gethostname()} (process {distributed.get_rank() if several() else 0})"
 
 
@@ -108,7 +108,7 @@ def together(work: Callable[[], T], here: bool = True) -> T | None:
 
 
 def from_process(work: Callable[[], T], rank: int = 0) -> T:
-    """What some work gives on one process, in all of them.
+    """Do some work on one process, and return its result on all of them.
 
     Raises:
         TextdaeError: it failed there.

@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from: decided once for all processes, whose hosts may have disks of their own."""
+"""Choose the checkpoint that a run resumes from, once for all processes, even if their hosts share no disk."""
 
 import logging
 import shutil

@@ -1,4 +1,4 @@
-"""When a run ends, how far it is, and what that means for the learning rate."""
+"""Progress of a run, its end, and the learning rate schedule."""
 
 import math
 
@@ -28,14 +28,14 @@ class Schedule:
         self.max_steps: int | None = min(limits, default=None)
 
     def progress(self, step: int, examples: int, seconds: float) -> float:
-        """Share of the run done after so many steps, examples and seconds of training; 1 or more: it is over."""
+        """Return the share of the run that is done after so many steps, examples and seconds; the run is over at 1."""
         by_steps = step / self.settings.max_steps if self.settings.max_steps else 0.0
         by_examples = examples / self.last_example if self.last_example else 0.0
         by_clock = seconds / self.settings.time_budget if self.settings.time_budget else 0.0
         return max(by_steps, by_examples, by_clock)
 
     def factor(self, step: int, progress: float) -> float:
-        """What the peak learning rate is multiplied with in step `step` (from 0)."""
+        """Return the factor of the peak learning rate in step `step` (from 0)."""
         warmup = self.settings.warmup_steps
         warm = 1.0
         if warmup >= 1:
@@ -55,7 +55,7 @@ class Schedule:
 
 
 class Every:
-    """Says when something is due: every n steps, or every share of the run; never twice for the same point."""
+    """Tell when something is due: every n steps, or every share of the run; never twice for the same point."""
 
     def __init__(self, steps_or_share: float, step: int, progress: float) -> None:
         self.interval = steps_or_share
@@ -67,7 +67,7 @@ class Every:
         return int(step // self.interval) if self.interval >= 1 else int(progress / self.interval + 1e-9)
 
     def due(self, step: int, progress: float) -> bool:
-        """Whether a further point has been reached since this was last true."""
+        """Return whether a further point has been reached since this last returned True."""
         count = self._count(step, progress)
         due, self._last = count > self._last, max(count, self._last)
         return due

@@ -1,4 +1,4 @@
-"""Weights that are spread over processes (FSDP): gather them whole, and deal whole ones out again."""
+"""Weights that are sharded over processes (FSDP): gather full tensors, and shard full tensors again."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def gather_full(tensor: Tensor, keep: bool = True) -> Tensor | None:
-    """The whole tensor, on the CPU, for who keeps it. A collective: every process must ask."""
+    """Gather the full tensor on the CPU of the processes that keep it. A collective: every process must call it."""
     gathered = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return gathered.detach().cpu().contiguous() if keep else None
 
 
 def shard_like(tensor: Tensor, model: Tensor) -> Tensor:
-    """A whole tensor, placed as `model` is."""
+    """Shard a full tensor as `model` is sharded."""
     moved = tensor.to(model.device)
     return (
         distribute_tensor(moved, model.device_mesh, model.placements) if isinstance(model, DTensor) else moved
@@ -23,12 +23,12 @@ def shard_like(tensor: Tensor, model: Tensor) -> Tensor:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether the weights are spread over processes."""
+    """Return whether the weights are sharded over processes."""
     return any(isinstance(tensor, DTensor) for tensor in model.state_dict().values())
 
 
 def gather_weights(model: nn.Module, keep: bool = True) -> dict[str, Tensor] | None:
-    """The state dict with all weights whole, for who keeps it; None where they are anyway. A collective.
+    """Return the state dict with full weights to the processes that keep it; None if nothing is sharded. A collective.
 
     Args:
         keep: whether this process writes them; the others hold one tensor at a time.
@@ -40,7 +40,7 @@ def gather_weights(model: nn.Module, keep: bool = True) -> dict[str, Tensor] | N
 
 
 def digest(tensors: Iterable[Tensor]) -> str:
-    """A short name for what is in these tensors; shards are left out, which differ between processes as they should."""
+    """Return a short hash of these tensors; shards are left out, as they differ between processes."""
     found = hashlib.blake2b(digest_size=12)
     for tensor in tensors:
         if not isinstance(tensor, DTensor):
@@ -50,7 +50,7 @@ def digest(tensors: Iterable[Tensor]) -> str:
 
 @torch.no_grad()
 def load_full_state(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy whole weights into a model, sharded or not."""
+    """Copy full weights into a model, sharded or not."""
     own = model.state_dict()
     if own.keys() != weights.keys():
         raise ValueError(f"weights that do not fit: {sorted(own.keys() ^ weights.keys())[:3]} ...")

@@ -1,4 +1,4 @@
-"""How many examples an optimizer step has, and how they are dealt out over processes and forward passes."""
+"""How many examples an optimizer step has, and how processes and forward passes share them."""
 
 import math
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class StepPlan(NamedTuple):
 
     @classmethod
     def of(cls, settings: TrainSettings, world: int, cursor: Cursor | None = None) -> "StepPlan":
-        """The plan for `world` processes.
+        """Return the plan for `world` processes.
 
         Args:
             cursor: where the run stands; its global batch is kept unless `train.global_batch_size` sets another.
@@ -51,7 +51,7 @@ class StepPlan(NamedTuple):
         )
 
     def batch_specs(self, start: int, rank: int, end: int | None, progress: float) -> list[BatchSpec]:
-        """What one process is shown in the step that begins at `start` of the stream.
+        """Return the batches of one process in the step that begins at `start` of the stream.
 
         Args:
             end: of the run, in the stream.
@@ -62,7 +62,7 @@ class StepPlan(NamedTuple):
         return [BatchSpec(begin, self.size, step_end, progress) for begin in begins]
 
     def note(self, settings: TrainSettings, cursor: Cursor) -> str | None:
-        """What to tell people where the plan is not what the other settings say by themselves."""
+        """Return a line for people if the plan differs from the per-device settings, else None."""
         kept, batch = _kept(cursor), self.global_batch
         settings_batch = (
             settings.per_device_train_batch_size * settings.gradient_accumulation_steps * self.world
@@ -79,7 +79,7 @@ class StepPlan(NamedTuple):
 
 
 def _kept(cursor: Cursor) -> int:
-    """The global batch of the steps so far, also where the checkpoint was written before it was kept; 0: not known."""
+    """Return the global batch of the steps so far, also of older checkpoints that do not store it; 0: not known."""
     if cursor.global_batch or not cursor.step or cursor.examples % cursor.step:
         return cursor.global_batch
     return cursor.examples // cursor.step
