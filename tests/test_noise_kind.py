@@ -14,7 +14,7 @@ from textdae.cli.app import main
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Example, Level, Noise
-from textdae.core.noise_kind import NoiseKind, in_words
+from textdae.core.noise_kind import NoiseKind, in_words, noise_list
 from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.reader import dump, explain, load
 from textdae.core.settings.runs import PretrainSettings
@@ -69,19 +69,51 @@ def test_a_new_class_is_in_the_help_the_settings_and_the_errors(swap_noise, monk
         load(PretrainSettings, None, ["noise.kind=swap", "noise.step=0"])
 
 
-def test_a_new_class_trains_and_is_on_the_card(swap_noise, tmp_path, corpus_texts, monkeypatch):
+@pytest.fixture
+def command(monkeypatch):
+    """Run a command of the command line."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+    def command(*words: str) -> None:
+        monkeypatch.setattr("sys.argv", ["textdae", *words, "train.max_steps=3", "train.compile=never"])
+        with pytest.raises(SystemExit) as raised:
+            main()
+        assert not raised.value.code
+
+    return command
+
+
+@pytest.fixture
+def pretrain(command, tmp_path, corpus_texts):
+    """Pretrain a tiny model with this noise; gives the model card."""
     (tmp_path / "a.txt").write_text("\n\n".join(corpus_texts[:120]))
     words = [
         f"data.source={tmp_path}/a.txt", f"data.cache_dir={tmp_path}/cache", "data.block_size=32", "tokenizer.vocab_size=200",
         "model.hidden_size=16", "model.num_hidden_layers=1", "model.num_attention_heads=2", "model.intermediate_size=16",
-        "train.max_steps=3", "train.compile=never", "evaluate.max_examples=8", f"output_dir={tmp_path}/run", "noise.kind=swap",
+        "evaluate.max_examples=8", f"output_dir={tmp_path}/run",
     ]  # fmt: skip
-    monkeypatch.setattr("sys.argv", ["textdae", "pretrain", *words])
-    with pytest.raises(SystemExit) as raised:
-        main()
-    assert not raised.value.code
-    assert "- noise: swap, rate 0.3\n" in (tmp_path / "run/README.md").read_text()
+
+    def pretrain(noise: str) -> str:
+        command("pretrain", *words, noise)
+        return (tmp_path / "run/README.md").read_text()
+
+    return pretrain
+
+
+def test_a_new_class_trains_and_is_on_the_card(swap_noise, pretrain):
+    assert "- noise: swap, rate 0.3\n" in pretrain("noise.kind=swap")
+
+
+def test_shuffle_pretrains_and_delete_finetunes(pretrain, command, tmp_path, corpus_texts):
+    card = pretrain("noise=[{kind: shuffle, rate: 0.5}, {kind: words}]")
+    assert "- noise: shuffle, rate 0.5; then words, rate 0.3 to 0.15 (linear)\n" in card
+    rows = ["text,label", *(f'"{text}",{"odd" if len(text) % 2 else "even"}' for text in corpus_texts[:60])]
+    (tmp_path / "labelled.csv").write_text("\n".join(rows))
+    command(
+        "finetune", str(tmp_path / "run"), f"data.source={tmp_path}/labelled.csv", f"data.cache_dir={tmp_path}/cache",
+        f"output_dir={tmp_path}/tuned", "noise.kind=delete",
+    )  # fmt: skip
+    assert "- noise: delete, rate 0.6\n" in (tmp_path / "tuned/README.md").read_text()
 
 
 def test_images_recognize_each_of_their_noises_and_none_of_text():
@@ -138,8 +170,6 @@ def test_a_modality_with_one_noise_reads_it():
             self, inputs: Example, draw: Draw, level: Tensor, *context: Any
         ) -> tuple[Example, Tensor]:
             return {"signal": inputs["signal"] / 2}, torch.ones_like(inputs["signal"]).bool()
-
-    from textdae.core.noise_kind import noise_list
 
     read = noise_list(SignalNoise, "half")[0].func
     assert read({}) == (HalfNoise(),)

@@ -31,8 +31,9 @@ class DenoiserOutput(NamedTuple):
 class Denoiser(nn.Module, ABC):
     """Encoder and decoder. A subclass says what the two are and how a reconstruction is compared with its target.
 
-    By default each position is decoded by itself, and only where it is scored; a decoder that gives whole examples
-    overrides `select` and `score`.
+    By default each position is decoded by itself, and only where it is scored: position i of the embedding answers for
+    position i of the target, so that only an `aligned` noise will do. A decoder that gives whole examples, or a target whose
+    length is not that of the inputs, overrides `select` and `score`; `loss_mask` always lies over the target.
 
     Attributes:
         model: the stock model; it is what a checkpoint holds.
@@ -67,7 +68,7 @@ class Denoiser(nn.Module, ABC):
         return DenoiserOutput(loss_sum, corrupted.loss_mask.sum(), embedding, reconstruction)
 
     def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
-        """What `score` is handed: the embedding and the target at the scored positions."""
+        """What `score` is handed: the embedding and the target at the scored positions, (M, D) and (M, ...)."""
         # Indices rather than a mask: the backward pass of a mask sorts, that of indices adds.
         scored = corrupted.loss_mask.flatten().nonzero().squeeze(1)
         last = corrupted.loss_mask.ndim - 1

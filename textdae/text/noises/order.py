@@ -21,7 +21,8 @@ class ShuffleNoise(ReplacingNoise):
     """Let some tokens of each window change places (after BART, Lewis et al. 2020, section 2.2, which permutes sentences).
 
     The target is the clean token of each position; a position is scored where its token came from another. A token that
-    is the only one chosen of its window stays, so that at most `rate` of the tokens move.
+    is the only one chosen of its window stays, so that at most `rate` of the tokens move. An evaluation asks for hidden words
+    all the same; `noise=[{kind: shuffle}, {kind: words}]` trains on both.
     """
 
     kind: Literal["shuffle"] = "shuffle"
