@@ -1,4 +1,4 @@
-"""`textdae doctor`: is this machine, and is this checkpoint, as it should be? One line each."""
+"""`textdae doctor`: check this machine or a checkpoint, one line for each finding."""
 
 from textdae.core.finding import Finding
 

@@ -1,4 +1,4 @@
-"""Whether a checkpoint is whole, and its parts agree."""
+"""Check that a checkpoint is whole and that its parts agree."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ from textdae.training.checkpoint import checkpoints, fault
 
 
 def check_checkpoint(checkpoint: str) -> Iterator[Finding]:
-    """Its files, its numbers, its tokenizer, and how the stock `Trainer` would scale its loss."""
+    """Check its files, its weights, its tokenizer, and how the stock `Trainer` would scale its loss."""
     try:
         name = locate(checkpoint)
         found = modality(modality_of(checkpoint))
@@ -47,7 +47,7 @@ def check_checkpoint(checkpoint: str) -> Iterator[Finding]:
 
 
 def _check_files(folder: Path) -> Iterator[Finding]:
-    """The checkpoints inside a run, or the folder itself where it has a manifest."""
+    """Check the checkpoints of a run, or the folder itself if it has a manifest."""
     if not folder.is_dir():
         return
     inside = [path for path in (folder, *checkpoints(folder / "checkpoints")) if (path / MANIFEST).exists()]

@@ -1,6 +1,6 @@
-"""Is my loss normal? A short run that is the same everywhere, beside its recorded loss curve.
+"""Golden run: compare the loss curve of a short deterministic run with the recorded one.
 
-The text is made by a small grammar, so that it needs no download and no particular package.
+A small grammar generates the text, so the run needs no download and no particular package.
 """
 
 import json
@@ -26,7 +26,7 @@ _PLACES = ["by the river", "in the house", "at night", "under the bridge", "near
 
 
 def golden_text(sentences: int = 6000) -> str:
-    """Sentences in which verbs agree with their nouns, ten a paragraph."""
+    """Generate sentences in which verbs agree with their nouns, ten in a paragraph."""
     chance = random.Random(0).random  # the one function whose numbers Python promises to keep
 
     def one_of(words: list[str]) -> str:
@@ -44,7 +44,7 @@ def golden_text(sentences: int = 6000) -> str:
 
 
 def golden_losses() -> dict[int, float]:
-    """Train on it, and return the loss by step."""
+    """Train on the golden text, and return the loss by step."""
     from textdae.commands.pretrain import pretrain
 
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +69,7 @@ def golden_losses() -> dict[int, float]:
 
 
 def check_loss(losses: Callable[[], dict[int, float]] = golden_losses) -> Finding:
-    """The loss curve of the golden run beside the recorded one."""
+    """Compare the loss curve of the golden run with the recorded one."""
     recorded = {int(step): loss for step, loss in json.loads(RECORD.read_text()).items()}
     found = losses()
     off = {step: found.get(step, float("nan")) / loss - 1 for step, loss in recorded.items()}

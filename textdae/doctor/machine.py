@@ -1,4 +1,4 @@
-"""What this machine and its libraries can do."""
+"""Check what this machine and its libraries can do."""
 
 import importlib.metadata
 import os
@@ -26,7 +26,7 @@ _LEAST_FREE = 2e9
 
 
 def check_machine(cache_dir: Path | None = None) -> Iterator[Finding]:
-    """Versions, extras, devices, number format, compiler, disk."""
+    """Check versions, extras, devices, number format, compiler and disk."""
     yield _check_versions()
     yield _check_extras()
     yield _check_device()

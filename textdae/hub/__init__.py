@@ -1,1 +1,1 @@
-"""The Hugging Face Hub: names, what goes wrong on the way, and checkpoints from there, pinned to a commit."""
+"""The Hugging Face Hub: download checkpoints pinned to a commit, push results, explain errors."""

@@ -1,7 +1,7 @@
-"""Checkpoints of a run on their way to the Hub, while the run goes on.
+"""Push the checkpoints of a run to the Hub in the background.
 
-What is to be sent waits in a folder beside the checkpoints, as hard links, so that it costs no room while they are
-there, outlives their removal, and is still known after a crash. One thread sends it, the oldest first.
+The queue is a folder of hard links beside the checkpoints: it needs no space of its own, outlives the removal of a
+checkpoint, and survives a crash. One thread sends the queue, the oldest first.
 """
 
 import logging
@@ -23,7 +23,7 @@ THREAD = "pushes"
 
 
 class Pushes:
-    """Sends each checkpoint to a branch of its own, `step-N`. What fails is logged, waits, and is tried again.
+    """Send each checkpoint to a branch of its own, `step-N`. A push that fails is logged and tried again later.
 
     Args:
         folder: of the run.
@@ -41,7 +41,7 @@ class Pushes:
         self._end, self._sending = False, ""
         self._begun = time.monotonic()
         self.away = ""
-        """Why the Hub did not answer when it was asked last."""
+        """Why the Hub did not answer the last request."""
         for left in self._place.glob(".*"):  # of a sitting that was killed
             shutil.rmtree(left, ignore_errors=True)
         self._thread = threading.Thread(target=self._work, daemon=True, name=THREAD)
@@ -49,7 +49,7 @@ class Pushes:
         self._ask()  # for what an earlier sitting left
 
     def add(self, checkpoint: Path) -> None:
-        """Send this one when its turn comes; returns at once."""
+        """Add a checkpoint to the queue; returns at once."""
         half = self._place / f".{checkpoint.name}"
         try:
             shutil.rmtree(half, ignore_errors=True)
@@ -69,7 +69,7 @@ class Pushes:
         self._ask()
 
     def finish(self, seconds: float) -> list[str]:
-        """Send what still waits, within this time; return what to tell people of what did not go."""
+        """Send the rest of the queue within this time; return a line for each checkpoint that was not sent."""
         self._end = True
         self._ask()
         self._thread.join(seconds)
@@ -77,11 +77,11 @@ class Pushes:
         return [f"not pushed: {names}; --resume, or textdae push, sends what is there"] if names else []
 
     def patience(self) -> float:
-        """Seconds that a run may wait for a Hub that cannot be reached: a tenth of what it took itself."""
+        """Return the seconds to wait for a Hub that cannot be reached: a tenth of the run's own time."""
         return (time.monotonic() - self._begun) / 10
 
     def waiting(self) -> list[str]:
-        """The checkpoints that wait, oldest first."""
+        """Return the checkpoints in the queue, the oldest first."""
         return sorted(
             path.name for path in self._place.glob("step-*") if re.fullmatch(r"step-\d+", path.name)
         )
@@ -106,7 +106,7 @@ class Pushes:
                 return
 
     def _send(self, name: str) -> bool:
-        """Send one; return whether it makes sense to go on with the others."""
+        """Send one checkpoint; return whether to go on with the others."""
         settings = self._settings
         branch = HubName(str(settings.repo_id), f"step-{int(name.removeprefix('step-'))}")
         try:
@@ -136,7 +136,7 @@ class Pushes:
         return True
 
     def _remove(self, name: str) -> None:
-        """Take out of the queue, at once or not at all."""
+        """Remove a checkpoint from the queue, atomically."""
         if (self._place / name).exists():
             gone = self._place / f".gone-{name}"
             shutil.rmtree(gone, ignore_errors=True)

@@ -1,6 +1,6 @@
-"""What goes wrong between here and the Hub: which of it passes, and what a person is told.
+"""Errors of the Hub client: which are temporary, and how they are explained.
 
-The token is never touched here: the client finds it in HF_TOKEN, or where `hf auth login` left it.
+textdae never reads the token: the client finds it in HF_TOKEN, or where `hf auth login` stored it.
 """
 
 import logging
@@ -40,14 +40,14 @@ def _never_wait_for_ever() -> None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that it came of."""
+    """Yield an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _status(error: BaseException) -> int:
-    """The HTTP status that an error tells of, or 0."""
+    """Return the HTTP status of an error, or 0."""
     for one in _chain(error):
         if (response := getattr(one, "response", None)) is not None:
             return int(response.status_code)
@@ -58,7 +58,7 @@ def _status(error: BaseException) -> int:
 
 
 def _cut(error: BaseException) -> BaseException | None:
-    """The broken or refused connection that an error tells of, if any."""
+    """Return the connection error among the causes of an error, or None."""
     for one in _chain(error):
         from_http = type(one).__module__.startswith("httpx") and getattr(one, "response", None) is None
         if from_http or (
@@ -69,20 +69,20 @@ def _cut(error: BaseException) -> BaseException | None:
 
 
 def passes(error: BaseException) -> bool:
-    """Whether it is worth trying again: the Hub was busy or broken, or the connection was cut."""
+    """Return whether an error is temporary: the Hub was busy or broken, or the connection was cut."""
     status = _status(error)
     return status in (408, 425, 429) or status >= 500 or (not status and _cut(error) is not None)
 
 
 def unreachable(error: BaseException) -> bool:
-    """Whether there was no answer at all, not even a refusal."""
+    """Return whether the Hub gave no answer at all, not even a refusal."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     return isinstance(error, OfflineModeIsEnabled) or (not _status(error) and _cut(error) is not None)
 
 
 def retry(ask: Callable[[], T], patience: float = math.inf) -> T:
-    """Ask until there is an answer; what passes is tried again, each time after a longer wait.
+    """Call `ask` until it succeeds; retry temporary errors, each time after a longer wait.
 
     Args:
         ask: safe to repeat.
@@ -103,7 +103,7 @@ def retry(ask: Callable[[], T], patience: float = math.inf) -> T:
 
 
 def why(error: Exception) -> str:
-    """What happened, and what to do, in one line."""
+    """Explain in one line what happened, and what to do."""
     from huggingface_hub import errors, get_token
 
     status = _status(error)
@@ -137,18 +137,18 @@ def why(error: Exception) -> str:
 
 
 def _said(error: BaseException) -> str:
-    """What the Hub itself says of it."""
+    """Return the message of the Hub itself, if there is one."""
     said = next((text for one in _chain(error) if (text := getattr(one, "server_message", None))), "")
     return f": {' '.join(said.split())}" if said else ""
 
 
 @contextmanager
 def explained(name: object) -> Iterator[None]:
-    """Turn whatever the client raises into one line.
+    """Turn any error of the client into one line.
 
     Raises:
-        SettingsError: it was no passing thing.
-        TextdaeError: it was.
+        SettingsError: the error is permanent.
+        TextdaeError: the error is temporary.
     """
     try:
         yield

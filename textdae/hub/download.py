@@ -1,4 +1,4 @@
-"""Checkpoints from the Hub: only what may be needed of them, at one commit, into the client's cache."""
+"""Download checkpoints from the Hub: only the files that are needed, at one commit, into the client's cache."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -24,9 +24,9 @@ def _download(name: HubName, files: tuple[str, ...], only_here: bool = False) ->
 
 @lru_cache(maxsize=64)
 def pin(name: HubName) -> HubName:
-    """The commit that a name means at this moment; while the program runs the answer stays the same.
+    """Resolve a name to the commit that it means now; the answer stays the same while the program runs.
 
-    Where the Hub cannot be reached, it is what the name meant when it was last downloaded.
+    If the Hub cannot be reached, this is the commit that was last downloaded under the name.
 
     Raises:
         SettingsError: there is no such repository or revision.
@@ -49,10 +49,10 @@ def pin(name: HubName) -> HubName:
 
 @lru_cache(maxsize=64)
 def fetch(name: HubName, training_state: bool = False) -> Path:
-    """The folder of a checkpoint on the Hub, with its model and its report; nothing else is downloaded.
+    """Download a checkpoint, with its model and its report only; return its folder.
 
     Args:
-        training_state: bring what a resume needs too.
+        training_state: also download what a resume needs.
 
     Raises:
         SettingsError: there is none.
@@ -62,5 +62,5 @@ def fetch(name: HubName, training_state: bool = False) -> Path:
 
 
 def pinned(checkpoint: str) -> str:
-    """The name of a checkpoint that will always mean the same: one on the Hub with its commit, a local one as it is."""
+    """Pin the name of a checkpoint: add the commit to a name on the Hub, leave a local path as it is."""
     return checkpoint if is_local(checkpoint) else str(pin(parse(checkpoint)))

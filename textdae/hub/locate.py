@@ -1,4 +1,4 @@
-"""Where a checkpoint is, and what it is a model of, without loading it."""
+"""Find a checkpoint and its modality, without loading it."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from textdae.hub.vetting.folder import vet
 
 
 def folder_of(name: str, training_state: bool = False) -> Path:
-    """The folder that a name means, looked at by nobody yet; one on the Hub is downloaded first.
+    """Return the folder that a name means, unvetted; one on the Hub is downloaded first.
 
     Raises:
         SettingsError: there is none.
@@ -35,11 +35,11 @@ def folder_of(name: str, training_state: bool = False) -> Path:
 
 
 def locate(checkpoint: str, training_state: bool = False) -> str:
-    """The folder of a checkpoint, which may be opened; one on the Hub is downloaded first.
+    """Return the vetted folder of a checkpoint; one on the Hub is downloaded first.
 
     Args:
         checkpoint: a folder, or OWNER/NAME or OWNER/NAME@REVISION on the Hub.
-        training_state: from the Hub bring what a resume needs too.
+        training_state: also download what a resume needs.
 
     Raises:
         SettingsError: there is none, or it may not be opened.
@@ -52,14 +52,14 @@ def locate(checkpoint: str, training_state: bool = False) -> str:
         raise SettingsError(f"{checkpoint}: no config.json, so not a checkpoint{hint}")
     if not local and not any(folder.glob("*.safetensors")):
         raise SettingsError(
-            f"{checkpoint}: the repository has no safetensors weights; pickles are not opened, for they can run anything"
+            f"{checkpoint}: the repository has no safetensors weights; pickles are not opened, because they can run any code"
         )
     vet(folder)
     return str(folder)
 
 
 def modality_of(checkpoint: str) -> str:
-    """The name of the modality that knows the model which its `config.json` describes.
+    """Return the name of the modality whose model `config.json` describes.
 
     Raises:
         SettingsError: there is no such checkpoint.
@@ -73,11 +73,11 @@ def modality_of(checkpoint: str) -> str:
 
 
 def weights_of(checkpoint: str) -> Any:
-    """What tells the weights of a checkpoint from others: of a local one its files, of one on the Hub its commit."""
+    """Return a fingerprint of the weights: size and time of local files, the commit of a checkpoint on the Hub."""
     files = sorted(Path(checkpoint).expanduser().glob("*.safetensors")) if is_local(checkpoint) else []
     return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files] or pinned(checkpoint)
 
 
 def digests(checkpoint: str) -> list[str]:
-    """SHA-256 of the weights of a checkpoint, wherever it lies."""
+    """Return the SHA-256 of each weight file of a checkpoint."""
     return [sha256(file) for file in sorted(Path(locate(checkpoint)).glob("*.safetensors"))]

@@ -1,7 +1,7 @@
-"""`textdae push`: what a folder holds, as one commit on the Hub, or nothing at all.
+"""`textdae push`: bring a folder to the Hub as one commit, or not at all.
 
-An attempt looks at what the repository holds, and commits the difference on top of just that state. It can be repeated
-as often as one likes: where an answer was lost on its way the next attempt finds nothing left to do.
+An attempt compares the folder with the repository, and commits the difference on top of exactly that state. Attempts
+can be repeated: if only the answer of the Hub was lost, the next attempt finds no difference.
 """
 
 import json
@@ -113,7 +113,7 @@ def push(
         patience: seconds to wait for a Hub that cannot be reached.
 
     Raises:
-        SettingsError: it may not be done; says why, and what would work.
+        SettingsError: the push is refused; the message says why, and what would work.
         TextdaeError: the Hub could not be reached, or failed; nothing was changed there.
     """
     from huggingface_hub import HfApi
@@ -137,11 +137,11 @@ def push(
 
 
 class _MovedError(Exception):
-    """Somebody else's commit came between the look at a repository and the commit on top of it."""
+    """The repository changed between the comparison and the commit."""
 
 
 class _Tries(NamedTuple):
-    """What one attempt leaves for the next."""
+    """What one attempt passes to the next."""
 
     additions: dict[str, Any]
     """Files that are read, and perhaps sent, already."""
@@ -192,7 +192,7 @@ def _attempt(path: Path, name: HubName, upload: Upload, tries: _Tries, force: bo
 
 
 def _is_same(addition: Any, there: Any) -> bool:
-    """Whether a file in the repository has the content that is to be added."""
+    """Return whether a file in the repository already has the content to be added."""
     from huggingface_hub.utils.sha import git_hash
 
     if there is None or there.size != addition.upload_info.size:
@@ -230,7 +230,7 @@ def _page(endpoint: str, name: HubName, kind: str) -> str:
 
 
 def _pushed(path: Path, endpoint: str, name: HubName, kind: str) -> str | None:
-    """The commit that the last push from here made."""
+    """Return the commit of the last push from this folder, or None."""
     return _read_notes(path).get(_page(endpoint, name, kind))
 
 
@@ -241,7 +241,7 @@ def _remember(path: Path, endpoint: str, name: HubName, kind: str, commit: str) 
 
 
 def _read_notes(path: Path) -> dict[str, str]:
-    """Where a folder was pushed to, and the commits that came of it."""
+    """Return where a folder was pushed to: page -> commit."""
     with suppress(OSError, ValueError, RecursionError):
         found = json.loads(_notes_of(path).read_text())
         if isinstance(found, dict):
@@ -250,7 +250,7 @@ def _read_notes(path: Path) -> dict[str, str]:
 
 
 def _notes_of(path: Path) -> Path:
-    """A run has one place for all its checkpoints."""
+    """Return the file that records pushes; all checkpoints of a run share one."""
     if path.is_file():
         return path.with_suffix(f".{PUSHED}")
     inside = {"checkpoints": path.parent.parent, ".to-push": path.parent.parent.parent}

@@ -1,4 +1,4 @@
-"""What of a folder goes to the Hub: by name, never by looking at what is there; and nothing that tells of this machine."""
+"""Select the files of a folder that go to the Hub, by a list of names; remove paths of this machine."""
 
 import fnmatch
 import json
@@ -23,22 +23,22 @@ _OURS = ("output_dir", "cache_dir", "dataloader_num_workers", "hub")
 
 
 class Upload(NamedTuple):
-    """What is to be in a repository."""
+    """The files of a repository."""
 
     kind: str
     """model or dataset."""
     files: Files
     left_out: list[str]
-    """What else lies in the folder, and stays here."""
+    """Other files of the folder; they are not sent."""
 
     def owns(self, path: str) -> bool:
-        """Whether a file that is in the repository belongs to an upload like this one, and goes if it has none such."""
+        """Return whether a file in the repository belongs to such an upload, and is deleted if this one lacks it."""
         names = ("data/train-*.parquet",) if self.kind == "dataset" else (*MODEL, *REPORT, *TRAINING_STATE)
         return any(fnmatch.fnmatchcase(path, name) for name in names)
 
 
 def upload_of(path: Path, training_state: bool, name: HubName) -> Upload:
-    """What goes up of a checkpoint folder, a run's folder, or a file of vectors.
+    """Select the files to upload from a checkpoint folder, a run's folder, or a file of vectors.
 
     Raises:
         SettingsError: it is none of them, or lacks a part.
@@ -79,7 +79,7 @@ def _model(path: Path, training_state: bool, name: HubName) -> Upload:
         raise SettingsError(f"{path}: no weights (model.safetensors), so there is no model to push")
     if training_state:
         _check_state(path, files)
-    # What was measured at the end of a run is not true of a checkpoint before it.
+    # Measurements from the end of a run do not hold for earlier checkpoints.
     report = REPORT if run == path else ("settings.yaml", "versions.json")
     files |= {file: run / file for file in report if (run / file).is_file()}
     if "settings.yaml" in files:
@@ -92,7 +92,7 @@ def _model(path: Path, training_state: bool, name: HubName) -> Upload:
 
 
 def _check_state(path: Path, files: Files) -> None:
-    """Refuse to send a state that nobody could resume from."""
+    """Refuse to send a training state from which no run could resume."""
     if MANIFEST not in files:
         raise SettingsError(f"{path}: no training_state.json; the training state lies in checkpoints/step-*")
     lacking = sorted(json.loads((path / MANIFEST).read_text(encoding="utf-8")).keys() - files.keys())
@@ -103,14 +103,14 @@ def _check_state(path: Path, files: Files) -> None:
 
 
 def _as_written(name: HubName) -> str:
-    """The name within the quotes of a Python call."""
+    """Return the name as it stands inside the quotes of a Python call."""
     return f'{name.id}", revision="{name.revision}' if name.revision else name.id
 
 
 def without_places(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run, without where things lie on a machine and what is its owner's.
+    """Return the settings of a run without local paths and settings of the machine.
 
-    A path is left as one of a file that is nowhere, never as what could be the name of a repository.
+    A path is shortened to `./NAME`, so that it cannot be taken for the name of a repository.
     """
 
     def clean(key: str, value: Any) -> Any:
@@ -124,7 +124,7 @@ def without_places(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _card(path: Path, training_state: bool) -> str:
-    """The card that the run wrote; a checkpoint from the midst of a run has a shorter one."""
+    """Return the card that the run wrote; a checkpoint of an unfinished run gets a shorter one."""
     if (path / CARD).is_file():
         return (path / CARD).read_text(encoding="utf-8")
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))

@@ -1,1 +1,1 @@
-"""What a run leaves for people to look at: pictures, samples and a model card."""
+"""What a run writes for people: pictures, samples and a model card."""

@@ -1,4 +1,4 @@
-"""The card of what a run left: what it is, how good beside its baselines, how it was made, and how to load it."""
+"""Model and dataset cards: what it is, its scores beside the baselines, how it was made, how to load it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ NAME = "OWNER/NAME@REVISION"
 
 
 class Pipeline(NamedTuple):
-    """How a classifier is used, in the words of its card."""
+    """How transformers uses a classifier, for its card."""
 
     task: str
     """What `pipeline` and the Hub call it, e.g. text-classification."""
@@ -37,7 +37,7 @@ print(classify({example_input}))"""
     """How it is loaded and asked in Python, where `pipeline` cannot do it."""
 
     def usage(self, folder: str) -> str:
-        """The lines that load the classifier in a folder, and ask it."""
+        """Return the lines of Python that load the classifier in a folder and apply it."""
         return self.load.format(task=self.task, example_input=self.example_input, folder=folder)
 
 
@@ -49,7 +49,7 @@ def classifier_card(
     pipeline: Pipeline,
     package: str,
 ) -> str:
-    """The README.md of a fine-tuned classifier.
+    """Return the README.md of a fine-tuned classifier.
 
     Args:
         package: that defines the class of the model: `transformers`, or one that has to be imported first.
@@ -85,7 +85,7 @@ def classifier_card(
 
 
 def checkpoint_card(config: Mapping[str, Any], step: int | None, training_state: bool) -> str:
-    """The README.md of a checkpoint whose run has not ended, or of one that was made elsewhere."""
+    """Return the README.md of a checkpoint of an unfinished run, or of one from elsewhere."""
     named = (config.get("architectures") or [config.get("model_type", "model")])[0]
     architecture = re.sub(r"\W", "", str(named))  # a name of a class, within backticks
     masked = architecture.endswith("ForMaskedLM")
@@ -119,7 +119,7 @@ model = AutoModel.from_pretrained("{SELF}")
 
 
 def embeddings_card(file: Path) -> str:
-    """The README.md of vectors that `textdae embed` wrote, as a dataset."""
+    """Return the README.md of vectors that `textdae embed` wrote, as a dataset."""
     import pyarrow.parquet as pq
 
     found = pq.ParquetFile(file)
@@ -166,7 +166,7 @@ def run_card(
     limits: str,
     more: Sequence[str] = (),
 ) -> str:
-    """The README.md of a run, of the parts that a modality or a command writes."""
+    """Return the README.md of a run, from the parts that a modality or a command gives."""
     hub = settings.hub
     lines = [
         f"data: {for_markdown('; '.join(_without_place(line, settings.data) for line in summary))}",

@@ -1,4 +1,4 @@
-"""What the Hub reads of a card: the YAML at its head, and the results beside it."""
+"""The machine-readable part of a card: the YAML front matter, and the evaluation results beside it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from textdae.report.scores import Scores
 def front_matter(
     settings: Any, table: Scores, task: str, tags: list[str], pipeline_tag: str | None, base: str | None
 ) -> str:
-    """The head of the card of a run.
+    """Return the front matter of the card of a run.
 
     Args:
         table: measures of the model and its baselines.
@@ -49,13 +49,13 @@ def front_matter(
 
 
 def head(tags: list[str], pipeline_tag: str | None, library: str = "transformers", **more: Any) -> str:
-    """The head of any card."""
+    """Return the front matter of any card."""
     data = ModelCardData(library_name=library, pipeline_tag=pipeline_tag, tags=["textdae", *tags], **more)
     return f"---\n{data.to_yaml()}\n---"
 
 
 def save_eval_results(folder: Path, settings: Any, measures: Mapping[str, float]) -> None:
-    """Write the results on a Hub dataset as its leaderboard reads them, if it has one; of other data there is none."""
+    """Write the results on a Hub dataset in the format of its leaderboard; for other data write nothing."""
     if not is_hub_dataset(settings.data.source):
         return
     entries = [

@@ -14,12 +14,12 @@ _MOST_CLASSES = 60
 def confusion_picture(
     predictions: np.ndarray, labels: np.ndarray, classes: Sequence[str], path: Path
 ) -> None:
-    """Draw what each class is taken for, as shares of its examples.
+    """Draw the confusion matrix: the predictions for each class, as shares of its examples.
 
-    Of many classes those with the most examples are drawn, and the title says so.
+    Of more than 60 classes the most frequent are drawn, and the title says so.
 
     Args:
-        predictions, labels: numbers of the classes, -1 where the class is not known. *Shape:* (n,).
+        predictions, labels: class indices, -1 if the class is not known. *Shape:* (n,).
     """
     known = labels >= 0
     examples = np.bincount(labels[known], minlength=len(classes))
@@ -35,7 +35,7 @@ def confusion_picture(
     figure = new_figure(side + 0.8, side)
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [classes[number].replace("$", r"\$") for number in drawn]  # no formula
+    names = [classes[number].replace("$", r"\$") for number in drawn]  # not LaTeX
     axes.set_xticks(range(len(drawn)), names, rotation=90, fontsize=7)
     axes.set_yticks(range(len(drawn)), names, fontsize=7)
     axes.set_xlabel("taken for")

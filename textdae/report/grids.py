@@ -1,4 +1,4 @@
-"""Pictures of pictures, as PNG.
+"""Image grids, as PNG.
 
 n images, C channels, H, W pixels, K code width.
 """
@@ -15,7 +15,7 @@ _SIDE = 72  # pixels of a drawn image, at least
 
 
 def _tiles(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Rows of images (n, C, H, W) as one picture, with a margin around each. (height, width, 3)."""
+    """Join rows of images (n, C, H, W) into one picture with margins. *Shape:* (height, width, 3)."""
     size = max(rows[0].shape[2:])
     scale, margin = -(-_SIDE // size), 3
     lines = []
@@ -32,7 +32,7 @@ def _tiles(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _draw(rows: Sequence[np.ndarray], names: Sequence[str], title: str | None, path: Path) -> None:
-    """Rows of images, each named at its left; one picture, for a frame around every image would take seconds."""
+    """Draw rows of images, each named at its left, as one picture: a frame for each image would take seconds."""
     tiles = _tiles(rows)
     inches = 0.0105
     figure = new_figure(1.7 + tiles.shape[1] * inches, 0.5 + tiles.shape[0] * inches)
@@ -49,12 +49,12 @@ def _draw(rows: Sequence[np.ndarray], names: Sequence[str], title: str | None, p
 
 
 def picture_grid(rows: Mapping[str, np.ndarray], path: Path) -> None:
-    """Rows of images, each named at its left: name -> (n, C, H, W)."""
+    """Draw rows of images, each named at its left: name -> (n, C, H, W)."""
     _draw(list(rows.values()), [name.replace(", ", "\n") for name in rows], None, path)
 
 
 def traversal(codes: np.ndarray, decode: Callable[[np.ndarray], np.ndarray], path: Path) -> None:
-    """What the decoder makes of codes (n, K) that move one step at a time, from rare to rare (2nd to 98th percentile).
+    """Draw decoded images while the code moves in steps from the 2nd to the 98th percentile of `codes` (n, K).
 
     With K = 2 both numbers move, one along each side; with K = 1 or more than 2 each row moves one principal
     direction of the codes, the widest first, and leaves the others at their mean.
@@ -77,7 +77,7 @@ def traversal(codes: np.ndarray, decode: Callable[[np.ndarray], np.ndarray], pat
 
 
 def code_scatter(codes: np.ndarray, labels: np.ndarray, classes: Sequence[str], path: Path) -> None:
-    """Where the images lie in a code of two numbers (n, 2), coloured by class (n,); grey where there is none."""
+    """Draw a scatter plot of two-dimensional codes (n, 2), coloured by class (n,); images without a class are grey."""
     figure = new_figure(6.4, 5.0)
     axes = figure.add_subplot()
     labels = labels[: len(codes)]

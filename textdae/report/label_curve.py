@@ -1,4 +1,4 @@
-"""How good with how many labels: the table, the picture, and the sentence that says what pretraining was worth."""
+"""The label curve: score against the number of labels, as table, picture and one sentence on what pretraining gains."""
 
 import csv
 import math
@@ -19,16 +19,16 @@ class Point(NamedTuple):
     low: float
     high: float
     values: tuple[float, ...]
-    """Of each draw; those of the same place, in every line, are of the same labels."""
+    """Of each draw; values at the same index, in every line, come from the same labels."""
 
 
 Curve = list[Point]
 _LEAST_DRAWS = 3
-"""Of two, Student's t is 12.7: next to no difference would be clear."""
+"""With two draws Student's t is 12.7: hardly any difference would be significant."""
 
 
 def write_csv(curve: Curve, path: Path) -> None:
-    """A row a point: mean, and the ends of its 95% interval."""
+    """Write one row for each point: mean, and the ends of its 95% interval."""
     with open(path, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(Point._fields)
@@ -42,9 +42,9 @@ def _series(curve: Curve, line: str, measure: str) -> list[Point]:
 
 
 def labels_needed(series: Sequence[Point], value: float) -> float:
-    """How many labels a line whose values grow needs to reach one: between its points in the logarithm of the labels.
+    """Return how many labels a line needs to reach a value, interpolated in the logarithm of the labels.
 
-    0 where its first point is above the value already, infinity where it never gets there.
+    0 if its first point is above the value already, infinity if it never reaches it.
     """
     best, before = -math.inf, None
     for point in series:
@@ -59,9 +59,9 @@ def labels_needed(series: Sequence[Point], value: float) -> float:
 
 
 def equivalence(curve: Curve, pretrained: Sequence[str], baselines: Sequence[str]) -> str:
-    """One sentence: what labels a baseline needs for what the pretrained encoder does with a few; also where it does worse.
+    """Return one sentence: how many labels a baseline needs to match the pretrained encoder, also if that is worse.
 
-    Said of the best line of each, at the number of labels in the middle of the curve.
+    It compares the best line of each, at the middle number of labels of the curve.
     """
     measures = list(dict.fromkeys(point.measure for point in curve))
     if not (curve and pretrained and baselines):
@@ -73,7 +73,7 @@ def equivalence(curve: Curve, pretrained: Sequence[str], baselines: Sequence[str
     def at(line: str) -> Point:
         return next(p for p in _series(curve, line, measure) if p.labels == size)
 
-    # Of errors the smallest is the best.
+    # The smallest error is the best.
     sign = -1 if measure in ("mse", "mae") else 1
     ours, baseline = (max(lines, key=lambda line: sign * at(line).mean) for lines in (pretrained, baselines))
     value, other = at(ours).mean, at(baseline).mean
@@ -102,7 +102,7 @@ def equivalence(curve: Curve, pretrained: Sequence[str], baselines: Sequence[str
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of several draws, and the ends of its 95% interval (Student's); of a single one itself."""
+    """Return the mean of several draws and the ends of its 95% interval (Student's t); one draw has no width."""
     from scipy import stats
 
     mean = sum(values) / len(values)
@@ -117,13 +117,13 @@ _RANGES = {"mse": (0.0, math.inf), "mae": (0.0, math.inf), "r2": (-math.inf, 1.0
 
 
 def within_range(measure: str, low: float, high: float) -> tuple[float, float]:
-    """The ends of an interval, cut where the measure ends: that of a few draws reaches far beyond."""
+    """Clip an interval to the range of its measure: that of a few draws reaches far beyond."""
     least, most = _RANGES.get(measure, (0.0, 1.0))
     return max(low, least), min(high, most)
 
 
 def _round(value: float) -> int:
-    """Two figures are all that the curve can bear."""
+    """Round to two significant figures."""
     digits = max(0, math.floor(math.log10(value)) - 1)
     return int(round(value, -digits))
 
@@ -132,7 +132,7 @@ _COLORS = ("#2563eb", "#0d9488", "#d97706", "#9333ea", "#6b7280", "#dc2626", "#6
 
 
 def label_curve_picture(curve: Curve, sentence: str, path: Path) -> None:
-    """Each measure against the number of labels, a line each with its 95% interval."""
+    """Draw each measure against the number of labels, one line each with its 95% interval."""
     measures = list(dict.fromkeys(point.measure for point in curve))
     lines = list(dict.fromkeys(point.line for point in curve))
     figure = new_figure(5.2 * len(measures), 4.6)

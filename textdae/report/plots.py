@@ -15,7 +15,7 @@ _STYLES = ("--", ":", "-.", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of this size in inches, which needs no screen."""
+    """Return an empty figure of this size in inches; it needs no screen."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -37,7 +37,7 @@ def loss_curve(
     final_name: str = "held out",
     decibels: bool = False,
 ) -> None:
-    """Training and held-out loss against the step, with the baselines as lines.
+    """Draw training and held-out loss against the step, with the baselines as lines.
 
     Args:
         entries: of the log, with its evaluations.
@@ -80,7 +80,7 @@ def loss_curve(
 def level_sweep(
     levels: Sequence[float], losses: Mapping[str, Sequence[float]], path: Path, decibels: bool = False
 ) -> None:
-    """Held-out loss against the level of the noise, for the model and its baselines.
+    """Draw the held-out loss against the level of the noise, for the model and its baselines.
 
     Args:
         decibels: the losses are squared errors of pixels in [0, 1], and shown as PSNR.
@@ -96,12 +96,12 @@ def level_sweep(
 
 
 def _looks(count: int) -> list[tuple[str, Any]]:
-    """A colour and a line for each of the baselines; 49 differ."""
+    """Return a colour and a line style for each baseline; 49 differ."""
     return [(_BASELINES[number % 7], _STYLES[(number + number // 7) % 7]) for number in range(count)]
 
 
 def _psnr(loss: float) -> float:
-    """Of a squared error, in dB; at most 120."""
+    """Return the PSNR of a squared error, in dB; at most 120."""
     return -10 * math.log10(max(loss, 1e-12))
 
 

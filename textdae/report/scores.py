@@ -25,12 +25,12 @@ Scores = dict[str, dict[str, float]]
 
 
 def score_table(model: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> Scores:
-    """The model's row above those of its baselines."""
+    """Return the table: the row of the model, then those of its baselines."""
     return {"model": dict(model)} | {f"baseline: {name}": dict(row) for name, row in baselines.items()}
 
 
 def with_bits_per_byte(loss: float, accuracy: float, bytes_per_token: float) -> dict[str, float]:
-    """A row of text: loss in nats, accuracy and bits per byte.
+    """Return a row of a text model: loss in nats, accuracy and bits per byte.
 
     Bits per byte is the loss of a scored token over the mean number of bytes that a scored token stands for. Where whole words
     are scored, it does not depend on how finely a tokenizer cuts: models with different tokenizers can be compared.
@@ -39,7 +39,7 @@ def with_bits_per_byte(loss: float, accuracy: float, bytes_per_token: float) -> 
 
 
 def _cells(table: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows of a table; a loss that is the MSE stands there once."""
+    """Return headings and rows of a table; a loss that is the MSE is listed once."""
     measures = list(next(iter(table.values())))
     if "mse" in measures and "loss" in measures:
         measures.remove("loss")
@@ -62,7 +62,7 @@ def is_in_decibels(table: Mapping[str, Mapping[str, float]]) -> bool:
 
 
 def print_table(table: Mapping[str, Mapping[str, float]]) -> str:
-    """The table as text, a line a row."""
+    """Return the table as text, one line for each row."""
     headings, rows = _cells(table)
     width = max(22, *(len(row[0]) for row in rows)) + 1
     lines = [" " * width + "".join(f"{heading:>12}" for heading in headings)]
@@ -71,7 +71,7 @@ def print_table(table: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def markdown_table(table: Mapping[str, Mapping[str, float]]) -> str:
-    """The table as Markdown."""
+    """Return the table as Markdown."""
     headings, rows = _cells(table)
     lines = [["", *headings], ["---"] * (len(headings) + 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

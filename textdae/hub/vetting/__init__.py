@@ -1,4 +1,4 @@
-"""Whether a checkpoint folder may be opened, which may come from anyone: looked at before anything is allocated or run.
+"""Check an untrusted checkpoint folder before anything in it is allocated or run.
 
 Code that a checkpoint brings along is never run in any case: every loader is told `trust_remote_code=False` and
 `use_safetensors=True`.

@@ -1,4 +1,4 @@
-"""The model that a `config.json` describes, built without memory for its numbers, and no further than a limit."""
+"""Check the size of the model that a `config.json` describes, by building it without memory, up to a limit."""
 
 import json
 import re
@@ -29,7 +29,7 @@ def check_config(config: dict[str, Any], weight_bytes: int | None) -> None:
         weight_bytes: of the weights; None: there are none.
 
     Raises:
-        ValueError: says what is too large.
+        ValueError: names what is too large.
     """
     _check_lengths(config)
     # Two numbers a byte, as in weights of 4 bits.
@@ -38,7 +38,7 @@ def check_config(config: dict[str, Any], weight_bytes: int | None) -> None:
 
 @lru_cache(maxsize=16)
 def _build(text: str, most: int) -> None:
-    """A config may not describe a model that the weights are far too few for: it would be allocated all the same.
+    """Refuse a config that describes a model far larger than its weights: it would be allocated all the same.
 
     The model is built without memory for its numbers, and no further than the limit.
     """

@@ -1,4 +1,4 @@
-"""What of a folder is looked at, in which order, and how a refusal reads."""
+"""Vet a checkpoint folder: its files, weights and config, or its tokenizer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from textdae.hub.vetting.weights import size_of_numbers, weight_files
 
 
 def vet(folder: Path) -> None:
-    """Refuse a folder whose files lead elsewhere, or promise what they do not hold.
+    """Refuse a folder whose files lead out of it, or whose headers do not match their content.
 
     Raises:
         SettingsError: says which file, and why.
@@ -30,7 +30,7 @@ def vet(folder: Path) -> None:
 
 
 def vet_tokenizer(folder: Path) -> None:
-    """Refuse a folder whose tokenizer would take memory or time beyond measure, or lead elsewhere.
+    """Refuse a folder whose tokenizer needs too much memory or time, or leads out of the folder.
 
     Raises:
         SettingsError: says which file, and why.

@@ -1,4 +1,4 @@
-"""A tokenizer of anyone's: how large its tables are, and by how much it can make a text grow.
+"""Check an untrusted tokenizer: the size of its tables, and by how much it can lengthen a text.
 
 The growth of a chain is the product of that of its parts, each at its worst, whatever the text is.
 """
@@ -37,7 +37,7 @@ _PROTOBUFS = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Refuse the files of a tokenizer that would take memory or time beyond measure.
+    """Refuse a tokenizer whose files need too much memory or time.
 
     Raises:
         ValueError: says which file, and why.
@@ -62,7 +62,7 @@ def _check_fast(path: Path, size: int, changed: int) -> None:
 
 
 def check_pipeline(tokenizer: dict[str, Any], name: str) -> None:
-    """Refuse what a `tokenizer.json` describes where it is too large, or makes texts too long.
+    """Refuse a `tokenizer.json` that is too large, or makes texts too long.
 
     Raises:
         ValueError: says what, and how much.

@@ -1,4 +1,4 @@
-"""Safetensors files: which are loaded, and whether their headers are what they say."""
+"""Check safetensors files: which are loaded, and whether their headers match their content."""
 
 import struct
 from pathlib import Path
@@ -7,7 +7,7 @@ from textdae.core.untrusted import MOST_JSON, parse_json, read_json
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that are loaded: one, or the shards that an index names, which have to lie beside it.
+    """Return the files that are loaded: one, or the shards that an index names; these must lie beside it.
 
     Raises:
         ValueError: the index names something else.
