@@ -20,7 +20,8 @@ from transformers import AutoImageProcessor
 
 from textdae.cli.app import main
 from textdae.commands.evaluate import evaluate_checkpoint
-from textdae.commands.pretrain import PretrainResult, pretrain
+from textdae.commands.pretrain import pretrain
+from textdae.commands.training_run import TrainingResult
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
@@ -30,7 +31,7 @@ from textdae.image.loading import load_image
 from textdae.image.model import as_denoiser
 from textdae.image.pictures import fit
 from textdae.image.settings import ImagePretrainSettings
-from textdae.image.task import ImageTask
+from textdae.image.task import prepare_pretraining
 from textdae.image.unet import UNet, UNetConfig
 from textdae.text.settings import TextPretrainSettings
 from textdae.training.log import read_log
@@ -72,9 +73,9 @@ def tiny(folder: Path, name: str, *overrides: str) -> PretrainSettings:
 @pytest.fixture(scope="module")
 def finished(work):
     """A finished run of each model, made when it is first asked for: its result and what it said."""
-    kept: dict[str, tuple[PretrainResult, list[str]]] = {}
+    kept: dict[str, tuple[TrainingResult, list[str]]] = {}
 
-    def run(name: str) -> tuple[PretrainResult, list[str]]:
+    def run(name: str) -> tuple[TrainingResult, list[str]]:
         if name not in kept:
             with heard() as said:
                 kept[name] = pretrain(tiny(work / name, name)), said
@@ -87,7 +88,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-def held_out(result: PretrainResult) -> dict[str, dict[str, float]]:
+def held_out(result: TrainingResult) -> dict[str, dict[str, float]]:
     table: dict[str, dict[str, float]] = result.metrics["held_out"]
     return table
 
@@ -232,10 +233,10 @@ def trained(folder: Path, name: str, *overrides: str):
     """Only the training of a run, without its report."""
     settings = tiny(folder, name, "train.save_steps=0", "train.eval_steps=0", *overrides)
     folder.mkdir()
-    modality = ImageTask.of_settings(settings)
-    Trainer(modality.denoiser, modality.train, modality.noise, settings.train, folder).fit()
-    modality.denoiser.eval()
-    return modality, [entry["loss"] for entry in read_log(folder / "log.jsonl")]
+    evaluation, noise, *_ = prepare_pretraining(settings)
+    Trainer(evaluation.denoiser, evaluation.corpus.train, noise, settings.train, folder).fit()
+    evaluation.denoiser.eval()
+    return evaluation, [entry["loss"] for entry in read_log(folder / "log.jsonl")]
 
 
 @each_model

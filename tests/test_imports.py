@@ -92,3 +92,52 @@ def test_no_code_from_elsewhere_is_ever_run():
 
 def test_a_third_modality_takes_less_than_sixty_lines():
     assert len((Path(__file__).parent / "signals.py").read_text().splitlines()) < 60
+
+
+OTHERS_PRIVATE_NAMES = {
+    (
+        "text/model.py",
+        "_modules",
+    ): "a copy of a model with another encoder, which no public way shares the weights of",
+    (
+        "text/model.py",
+        "_attn_implementation",
+    ): "the form of an attention mask depends on it, and nothing public tells it",
+    (
+        "training/processes.py",
+        "_set_pg_timeout",
+    ): "the wait of a process group cannot be changed otherwise once it exists",
+    ("hub/client.py", "_http"): "the default client, to which only a time limit is added",
+}
+"""Private names of torch, transformers and huggingface_hub outside `text/fast/`, each with the reason."""
+
+
+def private_names(path: Path) -> set[str]:
+    """Attributes and modules that begin with an underscore and are not defined in the file itself."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own |= {
+        node.target.id
+        for node in nodes
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            if isinstance(node.value, ast.Name) and node.value.id in ("self", "cls", "os"):
+                own.add(node.attr)
+            names.add(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            names |= set((node.module or "").split(".")) | {alias.name for alias in node.names}
+    of_tuples = {"_replace", "_asdict", "_fields"}  # public in all but the name
+    return {n for n in names if n.startswith("_") and not n.startswith("__")} - own - of_tuples
+
+
+def test_private_names_of_other_packages_are_listed_with_their_reason():
+    found = {
+        (str(path.relative_to(PACKAGE)), name)
+        for path in MODULES
+        if PACKAGE / "text/fast" not in path.parents
+        for name in private_names(path)
+    }
+    assert found == set(OTHERS_PRIVATE_NAMES)

@@ -12,7 +12,7 @@ from textdae.text.embedding_init import SMOOTHING, WINDOW, embed
 from textdae.text.model import FIRST_LOGITS, TextDenoiser
 from textdae.text.packing import DOCUMENT_START
 from textdae.text.settings import TextPretrainSettings
-from textdae.text.task import TextTask
+from textdae.text.task import prepare_pretraining
 
 
 def by_hand(ids, flags, size):
@@ -112,17 +112,17 @@ def test_a_run_begins_there(wanted, tmp_path, monkeypatch):
             },
         }
     )
-    first = TextTask.of_settings(settings)
+    first = prepare_pretraining(settings).evaluation
     counted = []
     monkeypatch.setattr(neighbours, "embed", lambda *given: counted.append(given))
-    again = TextTask.of_settings(settings)  # from the cache
+    again = prepare_pretraining(settings).evaluation  # from the cache
     assert not counted
     table = first.denoiser.embeddings.detach()
     assert torch.equal(table, again.denoiser.embeddings)
-    the = first.tokenizer.convert_tokens_to_ids("the")
+    the = first.corpus.tokenizer.convert_tokens_to_ids("the")
     expected = {"neighbours": FIRST_LOGITS / 4, "random": 0.02}[wanted]  # D is 16
     assert float(table[the].square().mean().sqrt()) == pytest.approx(expected, rel=0.5)
-    mask = first.tokenizer.mask_token_id  # stands nowhere in the text
+    mask = first.corpus.tokenizer.mask_token_id  # stands nowhere in the text
     assert float(table[mask].square().mean().sqrt()) == pytest.approx(0.02, rel=0.6)
 
 

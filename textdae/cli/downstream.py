@@ -50,7 +50,7 @@ def probe(checkpoint: Checkpoint, words: Words = None) -> None:
     settings = load(ProbeSettings, path, overrides, {"modality": modality_of(checkpoint)})
     _need_downstream()
     from textdae.commands.probe import probe as run
-    from textdae.commands.run import check_writable
+    from textdae.commands.run_folder import check_writable
     from textdae.report.scores import print_table
 
     hush_transformers()

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from textdae.core.errors import memory_refused
-from textdae.core.logs import log_summary
 from textdae.core.registry import modality
 from textdae.core.settings.runs import EvaluateRunSettings
 from textdae.report.scores import score_table
@@ -35,24 +34,24 @@ def evaluate_checkpoint(
     Raises:
         SettingsError: the checkpoint or the corpus cannot be used.
     """
-    task = modality(settings.modality).part("task").of_checkpoint(checkpoint, settings)
-    log_summary(logger, task.summary)
+    evaluation = modality(settings.modality).part("evaluation")(checkpoint, settings)
+    log_summary(logger, evaluation.corpus.summary)
     device = choose_device()
-    task.denoiser.to(device)
+    evaluation.denoiser.to(device)
     dtype = autocast_dtype(settings.precision, device)
     counted = f"the baselines learn from the other examples of {settings.data.source}, whatever the checkpoint was trained on"
     logger.info(counted)
-    results: dict[str, Any] = {"data": task.summary[0], "baselines": counted, "levels": {}}
+    results: dict[str, Any] = {"data": evaluation.corpus.summary[0], "baselines": counted, "levels": {}}
     dials: Sequence[float | None] = levels or [None]
     for level in dials:
-        questions = task.questions(settings.evaluate.max_examples, level)
-        (baselines,) = task.baselines(questions)
+        questions = evaluation.questions(settings.evaluate.max_examples, level)
+        (baselines,) = evaluation.baselines(questions)
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
-            row, scored = task.score(questions, settings.evaluate.batch_size)
+            row, scored = evaluation.score(questions, settings.evaluate.batch_size)
         results["levels"]["as set" if level is None else f"{level:g}"] = {
             "examples": len(questions.indices),
             "scored": scored,
-            **task.describe(questions),
+            **evaluation.describe(questions),
             "held_out": score_table(row, baselines),
         }
     return results

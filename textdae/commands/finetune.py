@@ -8,25 +8,28 @@ import csv
 import json
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from textdae.commands.run import Run, hardware, writing
+from textdae.commands.run import Run
+from textdae.commands.run_folder import writing
+from textdae.commands.training_run import Report, TrainingResult, TrainingTask, size_line, train
 from textdae.core.errors import SettingsError
 from textdae.core.escape import for_csv
-from textdae.core.logs import log_summary
+from textdae.core.logs import Caution
 from textdae.core.names import public
 from textdae.core.settings.downstream import FinetuneSettings, FinetuneTrainSettings
 from textdae.downstream.best import SCORE, Best
+from textdae.downstream.classifier import Classifier
 from textdae.downstream.exported import ASKED, check_answers, load_exported
 from textdae.downstream.heads import constant
 from textdae.downstream.label_noise import LabelNoise
-from textdae.downstream.labelled import LabelledCorpus
+from textdae.downstream.labelled import SIDES
 from textdae.downstream.labels import LabelSchema
 from textdae.downstream.metrics import is_better, measure, measures_of, per_class
 from textdae.downstream.predict import outputs, predict
-from textdae.downstream.task import labelled_task
+from textdae.downstream.task import LabelledTask, labelled_task
 from textdae.hub.locate import digests
 from textdae.report.card import classifier_card
 from textdae.report.card_data import save_eval_results
@@ -36,7 +39,7 @@ from textdae.report.scores import score_table
 from textdae.training import checkpoint as checkpoints
 from textdae.training.evaluation import subsample
 from textdae.training.log import read_log
-from textdae.training.loop import FitResult, Trainer
+from textdae.training.loop import FitResult
 from textdae.training.processes import from_process, together
 from textdae.training.resuming import share
 from textdae.training.sharding import gather_weights
@@ -45,17 +48,6 @@ from textdae.training.step_plan import StepPlan
 logger = logging.getLogger(__name__)
 
 _LEAST_STEPS, _EPOCHS = 200, 5
-
-
-class FinetuneResult(NamedTuple):
-    """How a run ended."""
-
-    output_dir: Path
-    fit: FitResult
-    metrics: dict[str, Any]
-    """What `metrics.json` holds; empty where the run was stopped early."""
-    closing: list[str]
-    """What to tell people at the end."""
 
 
 def with_length(train: FinetuneTrainSettings, examples: int, first_batch: int) -> FinetuneTrainSettings:
@@ -75,11 +67,8 @@ def with_length(train: FinetuneTrainSettings, examples: int, first_batch: int) -
 
 
 def finetune(
-    checkpoint: str,
-    settings: FinetuneSettings,
-    resume: bool = False,
-    overwrite: bool = False,
-) -> FinetuneResult:
+    checkpoint: str, settings: FinetuneSettings, resume: bool = False, overwrite: bool = False
+) -> TrainingResult:
     """Fine-tune a checkpoint into a stock classifier.
 
     Args:
@@ -90,147 +79,177 @@ def finetune(
     Raises:
         SettingsError: the settings, the checkpoint or the examples cannot be used.
         TextdaeError: training could not go on.
+
+    Example:
+        >>> settings = textdae.load(FinetuneSettings, overrides=["modality=text", "data.source=labelled.csv"])
+        >>> textdae.finetune("runs/quickstart", settings).metrics["test"]["model"]["accuracy"]
     """
     with Run(settings, resume, overwrite) as run:
-        return _finetune(run, run.pin(checkpoint))
+        pinned = run.pin(checkpoint)
+        work = run.prepared(lambda: labelled_task(settings.modality, pinned, settings.data))
+        return train(run, _Finetuning(run, pinned, work))
 
 
-def _finetune(run: Run, checkpoint: str) -> FinetuneResult:
-    settings: FinetuneSettings = run.settings
-    accelerator, folder, is_main = run.accelerator, run.folder, run.is_main
-    work = run.prepared(lambda: labelled_task(settings.modality, checkpoint, settings.data))
-    schema, corpus = work.corpus.schema, work.corpus
-    main = settings.metric_for_best_model
-    main = measures_of(schema.kind)[0] if main == "auto" else main
-    if main not in ("loss", *measures_of(schema.kind)):
-        known = ", ".join(("auto", "loss", *measures_of(schema.kind)))
-        raise SettingsError(f"metric_for_best_model: a {schema.kind} task has {known}; got {main!r}")
-    classifier = work.classifier(corpus.train.labels, settings.train.seed, settings.from_scratch)
-    examples = {side: work.batches(getattr(corpus, side)) for side in ("train", "held_out", "test")}
-    log_summary(logger, corpus.summary)
-    if not classifier.can_shift:
-        logger.warning(
-            f"the head of {type(classifier.model).__name__} has no bias: labels are scaled, but keep their mean of "
-            f"{corpus.train.labels.mean():.3g}; where that is far from 0, subtracting it first is learnt better"
-        )
-    architecture = type(classifier.model).__name__
-    parameters = sum(parameter.numel() for parameter in classifier.parameters())
-    logger.info(
-        f"{architecture}: {parameters / 1e6:.2f} M parameters"
-        + (", from scratch" if settings.from_scratch else "")
-    )
+class _Finetuning(TrainingTask):
+    """A classifier that learns to give back the labels; the best one on the held-out examples is kept."""
 
-    fingerprint = _fingerprint(checkpoint, settings, corpus.fingerprint, main)
-    start = run.resume_from(fingerprint)
-    cursor = checkpoints.read_state(start)[0] if start else checkpoints.Cursor()
-    plan = StepPlan.of(settings.train, accelerator.num_processes, cursor)
-    train = with_length(settings.train, len(corpus.train), plan.first_batch)
-    best = Best(folder, main, train.early_stopping_patience, cursor.step)
-    best.values = from_process(lambda: best.values)  # the log lies with the first process
+    def __init__(self, run: Run, checkpoint: str, work: LabelledTask) -> None:
+        settings: FinetuneSettings = run.settings
+        self.run, self.run_settings, self.settings = run, settings, settings.train
+        self.checkpoint, self.work, self.corpus = checkpoint, work, work.corpus
+        self.schema = self.corpus.schema
+        measures = measures_of(self.schema.kind)
+        asked = settings.metric_for_best_model
+        self.metric = measures[0] if asked == "auto" else asked
+        if self.metric not in ("loss", *measures):
+            known = ", ".join(("auto", "loss", *measures))
+            raise SettingsError(
+                f"metric_for_best_model: a {self.schema.kind} task has {known}; got {asked!r}"
+            )
+        labels = self.corpus.train.labels
+        self.denoiser = self.classifier = work.classifier(labels, settings.train.seed, settings.from_scratch)
+        self.sides = {side: work.batches(getattr(self.corpus, side)) for side in SIDES}
+        self.examples, self.noise = self.sides["train"], LabelNoise(work.noise(settings.noise))
+        self.summary = list(self.corpus.summary)
+        if not self.classifier.can_shift:
+            note = (
+                f"the head of {type(self.classifier.model).__name__} has no bias: labels are scaled, but keep their mean of "
+                f"{labels.mean():.3g}; where that is far from 0, subtracting it first is learnt better"
+            )
+            self.summary.append(Caution(note))
+        self.summary.append(size_line(self.classifier) + (", from scratch" if settings.from_scratch else ""))
 
-    def evaluate() -> dict[str, float]:
-        predictions, loss = predict(classifier, examples["held_out"], schema)
-        found = {"loss": loss, **measure(schema, predictions, corpus.held_out.labels)}
-        figures = from_process(lambda: found)  # or rounding parts the processes
-        record = best.add(figures[main])
-        weights = gather_weights(classifier.model, is_main) if record else None
+    def fingerprint(self) -> dict[str, Any]:
+        """The examples, the checkpoint, the noise, and how the classifier is trained."""
+        settings = self.run_settings
+        noise, train = settings.noise, settings.train
+        return {
+            "data": self.corpus.fingerprint,
+            "data.max_length": getattr(settings.data, "max_length", None),
+            "checkpoint": digests(self.checkpoint),
+            "from_scratch": settings.from_scratch,
+            "metric_for_best_model": self.metric,
+            "noise": None if noise is None else [each.model_dump(mode="json") for each in noise],
+            "train.seed": train.seed,
+            "train.optimizer": train.optimizer,
+        }
 
-        def write(place: Path) -> None:
-            classifier.save_pretrained(place, weights)
-            (place / SCORE).write_text(json.dumps({main: figures[main]}))
+    def resume(self, start: Path | None) -> None:
+        """Take up the length of the run and its best evaluation so far."""
+        run = self.run
+        cursor = checkpoints.read_state(start)[0] if start else checkpoints.Cursor()
+        plan = StepPlan.of(self.settings, run.accelerator.num_processes, cursor)
+        self.settings = with_length(self.run_settings.train, len(self.corpus.train), plan.first_batch)
+        self.best = Best(run.folder, self.metric, self.settings.early_stopping_patience, cursor.step)
+        self.best.values = from_process(lambda: self.best.values)  # the log lies with the first process
 
-        together(lambda: checkpoints.write_whole(best.folder, write), record and is_main)
+    def should_stop(self) -> bool:
+        """Whether too many evaluations in a row found nothing better."""
+        return self.best.should_stop()
+
+    def save_assets(self, folder: Path) -> None:
+        """Write a tokenizer or an image processor."""
+        self.work.save_assets(folder)
+
+    def evaluate(self) -> dict[str, float]:
+        """Score the classifier on the held-out examples, and keep it where it is the best so far."""
+        run, classifier = self.run, self.classifier
+        predictions, loss = predict(classifier, self.sides["held_out"], self.schema)
+        scores = {"loss": loss, **measure(self.schema, predictions, self.corpus.held_out.labels)}
+        figures = from_process(lambda: scores)  # or rounding parts the processes
+        record = self.best.add(figures[self.metric])
+        weights = gather_weights(classifier.model, run.is_main) if record else None
+
+        def write(folder: Path) -> None:
+            classifier.save_pretrained(folder, weights)
+            (folder / SCORE).write_text(json.dumps({self.metric: figures[self.metric]}))
+
+        together(lambda: checkpoints.write_whole(self.best.folder, write), record and run.is_main)
         return figures
 
-    trainer = Trainer(
-        classifier,
-        examples["train"],
-        LabelNoise(work.noise(settings.noise)),
-        train,
-        folder,
-        accelerator=accelerator,
-        resume_from=start,
-        fingerprint=run.fingerprint,
-        evaluate=evaluate,
-        save_assets=work.save_assets,
-        saved=run.saved,
-        should_stop=best.should_stop,
-    )
-    run.begin()
-    fit = trainer.fit()
-    if fit.stopped_by:
-        return FinetuneResult(folder, fit, {}, run.end(stopped=True))
+    def report(self, fit: FitResult, common: dict[str, Any]) -> Report:
+        """Export the best classifier, and score what was exported on the test examples."""
+        run, classifier, test = self.run, self.classifier, self.corpus.test
+        kept = from_process(self.best.is_there)
+        if kept:
+            share(self.best.folder, run.accelerator.is_local_main_process, run.accelerator.device)
+            classifier.load_pretrained(self.best.folder)
+        some = self.work.batches(test.take(subsample(len(test), ASKED).numpy()))
+        answers, weights = outputs(classifier, some)[0], gather_weights(classifier.model, run.is_main)
 
-    classifier.eval()
-    kept = from_process(best.is_there)
-    if kept:
-        share(best.folder, accelerator.is_local_main_process, accelerator.device)
-        classifier.load_pretrained(best.folder)
-    asked = work.batches(corpus.test.take(subsample(len(corpus.test), ASKED).numpy()))
-    answers, weights = outputs(classifier, asked)[0], gather_weights(classifier.model, is_main)
+        def export() -> dict[str, Any]:
+            with writing(run.folder):
+                classifier.export(run.folder, weights)
+                self.work.save_assets(run.folder)
+            # From here on only what others will load is asked.
+            exported = load_exported(run.folder, classifier, weights)
+            unit = classifier.unit if self.schema.is_regression else None
+            check_answers(run.folder, answers, outputs(exported, some)[0], unit)
+            metrics, predictions = self._figures(exported, common)
+            with writing(run.folder):
+                self._write_report(metrics, predictions)
+            return metrics
 
-    def export() -> dict[str, Any]:
-        with writing(folder):
-            classifier.export(folder, weights)
-            work.save_assets(folder)
-        # From here on only what others will load is asked.
-        exported = load_exported(folder, classifier, weights)
-        unit = classifier.unit if schema.is_regression else None
-        check_answers(folder, answers, outputs(exported, asked)[0], unit)
+        metrics = together(export, run.is_main) or {}
+        which = (
+            f"the best of {len(self.best.values)} evaluations by held-out {self.metric} is kept"
+            if kept
+            else "the last weights are kept"
+        )
+        pictures = ["loss.png", "README.md"]
+        if not self.schema.is_regression:
+            pictures.append("classes.csv")
+        if self.schema.kind == "single_label_classification":
+            pictures.append("confusion.png")
+        files = f"pictures: {run.folder} ({', '.join(pictures)})"
+        if metrics:
+            _warn_if_no_better(self.schema, metrics)
+        return Report(metrics, None, [], which, files)
+
+    def _figures(self, exported: Classifier, common: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+        """The metrics of the exported classifier, and its predictions for the test examples."""
         tables, predictions = {}, np.empty(0)
-        for side in ("held_out", "test"):  # last the test, whose predictions are drawn
-            predictions, loss = predict(exported, examples[side], schema)
-            tables[side] = {"loss": loss, **measure(schema, predictions, getattr(corpus, side).labels)}
-        always = constant(schema, corpus.train.labels, len(corpus.test))
-        baseline = measure(schema, always, corpus.test.labels)
+        for side in SIDES[1:]:  # last the test, whose predictions are drawn
+            predictions, loss = predict(exported, self.sides[side], self.schema)
+            labels = getattr(self.corpus, side).labels
+            tables[side] = {"loss": loss, **measure(self.schema, predictions, labels)}
+        always = constant(self.schema, self.corpus.train.labels, len(self.corpus.test))
+        majority = measure(self.schema, always, self.corpus.test.labels)
         metrics: dict[str, Any] = {
-            "test": score_table(tables["test"], {"majority": baseline}),
+            "test": score_table(tables["test"], {"majority": majority}),
             "held_out": tables["held_out"],
-            "best_of": len(best.values),
-            "steps": fit.cursor.step,
-            "global_batch": trainer.plan.global_batch,
-            "seconds": round(fit.cursor.seconds, 1),
-            "examples_per_second": round(fit.examples_per_second),
-            "architecture": architecture,
-            "parameters": parameters,
-            "hardware": hardware(accelerator),
-            "encoder": public(checkpoint),
-            "task": schema.kind,
-            "classes": list(schema.classes),
+            "best_of": len(self.best.values),
+            **common,
+            "encoder": public(self.checkpoint),
+            "task": self.schema.kind,
+            "classes": list(self.schema.classes),
         }
-        with writing(folder):
-            package = type(classifier.model).__module__.split(".")[0]
-            card = classifier_card(checkpoint, settings, metrics, corpus.summary, work.pipeline, package)
-            (folder / "README.md").write_text(card, encoding="utf-8")
-            _report(folder, settings, schema, corpus, predictions, metrics)
-        return metrics
+        return metrics, predictions
 
-    metrics = together(export, is_main) or {}
-    which = (
-        f"the best of {len(best.values)} evaluations by held-out {main} is kept"
-        if kept
-        else "the last weights are kept"
-    )
-    pictures = ["loss.png", "README.md"]
-    if not schema.is_regression:
-        pictures.append("classes.csv")
-    if schema.kind == "single_label_classification":
-        pictures.append("confusion.png")
-    speed = round(fit.examples_per_second)
-    _warn_if_no_better(schema, metrics)
-    closing = [
-        f"{fit.cursor.step:,} steps in {fit.cursor.seconds / 60:.1f} min"
-        + (f", {speed:,} examples/s; {which}" if speed else f"; {which}"),
-        f"model, card and pictures: {folder} ({', '.join(pictures)})",
-        *run.end(stopped=False),
-    ]
-    return FinetuneResult(folder, fit, metrics, closing)
+    def _write_report(self, metrics: dict[str, Any], predictions: np.ndarray) -> None:
+        folder, schema, labels = self.run.folder, self.schema, self.corpus.test.labels
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+        table = metrics["test"]
+        final = (metrics["steps"], table["model"]["loss"])
+        loss_curve(read_log(folder / "log.jsonl"), final, {}, folder / "loss.png", "test")
+        if not schema.is_regression:
+            rows = per_class(schema, predictions, labels)
+            with open(folder / "classes.csv", "w", newline="", encoding="utf-8") as stream:
+                writer = csv.DictWriter(stream, list(rows[0]))
+                writer.writeheader()
+                writer.writerows({key: for_csv(value) for key, value in row.items()} for row in rows)
+        if schema.kind == "single_label_classification":
+            confusion_picture(predictions, labels, schema.classes, folder / "confusion.png")
+        package = type(self.classifier.model).__module__.split(".")[0]
+        card = classifier_card(
+            self.checkpoint, self.run_settings, metrics, self.corpus.summary, self.work.pipeline, package
+        )
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        save_eval_results(folder, self.run_settings, table["model"])
 
 
 def _warn_if_no_better(schema: LabelSchema, metrics: dict[str, Any]) -> None:
     """Warn where one and the same answer to everything does as well."""
-    if not metrics:
-        return
     name = measures_of(schema.kind)[0]
     ours, constant_one = (metrics["test"][row][name] for row in ("model", "baseline: majority"))
     if not is_better(name, ours, constant_one):
@@ -238,41 +257,3 @@ def _warn_if_no_better(schema: LabelSchema, metrics: dict[str, Any]) -> None:
             f"warning: on the test examples it does no better than one and the same answer to all of them ({name} {ours:.3f}, "
             f"the baseline {constant_one:.3f}); train longer, at another train.learning_rate, or on more labels"
         )
-
-
-def _report(
-    folder: Path,
-    settings: FinetuneSettings,
-    schema: LabelSchema,
-    corpus: LabelledCorpus,
-    predictions: np.ndarray,
-    metrics: dict[str, Any],
-) -> None:
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
-    table = metrics["test"]
-    final = (metrics["steps"], table["model"]["loss"])
-    loss_curve(read_log(folder / "log.jsonl"), final, {}, folder / "loss.png", "test")
-    if not schema.is_regression:
-        rows = per_class(schema, predictions, corpus.test.labels)
-        with open(folder / "classes.csv", "w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            writer.writeheader()
-            writer.writerows({key: for_csv(value) for key, value in row.items()} for row in rows)
-    if schema.kind == "single_label_classification":
-        confusion_picture(predictions, corpus.test.labels, schema.classes, folder / "confusion.png")
-    save_eval_results(folder, settings, table["model"])
-
-
-def _fingerprint(checkpoint: str, settings: FinetuneSettings, corpus: str, main: str) -> dict[str, Any]:
-    """What must be the same when a run is resumed, for otherwise it would be another run."""
-    noise, train = settings.noise, settings.train
-    return {
-        "data": corpus,
-        "data.max_length": getattr(settings.data, "max_length", None),
-        "checkpoint": digests(checkpoint),
-        "from_scratch": settings.from_scratch,
-        "metric_for_best_model": main,
-        "noise": None if noise is None else [each.model_dump(mode="json") for each in noise],
-        "train.seed": train.seed,
-        "train.optimizer": train.optimizer,
-    }

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from textdae.commands.finetune import with_length
-from textdae.commands.run import sole_run
+from textdae.commands.run_folder import sole_run
 from textdae.core.errors import Interrupted, SettingsError
 from textdae.core.examples import Examples
 from textdae.core.logs import log_summary

@@ -1,52 +1,42 @@
-"""One pretraining run, from settings to a stock checkpoint with its report."""
+"""`textdae pretrain`: from settings to a stock checkpoint with its report."""
 
 import json
-import logging
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from textdae.commands.run import Run, hardware, writing
-from textdae.core.logs import log_summary
+from textdae.commands.run import Run
+from textdae.commands.run_folder import writing
+from textdae.commands.training_run import (
+    Report,
+    TrainingResult,
+    TrainingTask,
+    count_parameters,
+    size_line,
+    train,
+)
+from textdae.core.logs import Caution
 from textdae.core.registry import modality
 from textdae.core.settings.runs import PretrainSettings
-from textdae.core.task import Task
+from textdae.core.task import Pretraining
 from textdae.hub.locate import digests
 from textdae.report.plots import loss_curve
 from textdae.report.scores import is_in_decibels, score_table
 from textdae.training.evaluation import evaluate
 from textdae.training.log import read_log
-from textdae.training.loop import FitResult, Trainer
+from textdae.training.loop import FitResult
 from textdae.training.memory import model_check
 from textdae.training.processes import together
 from textdae.training.sharding import gather_weights
 
-logger = logging.getLogger(__name__)
-
 _LARGE, _FEW = 100_000_000, 1000
-"""Parameters of a model, and examples to train it on: beyond the one and below the other it is told of."""
-
-
-class PretrainResult(NamedTuple):
-    """How a run ended and what it learned."""
-
-    output_dir: Path
-    fit: FitResult
-    metrics: dict[str, Any]
-    """What `metrics.json` holds; empty where the run was stopped early."""
-    samples: Any
-    """Held-out examples with what the model makes of them: passages, or images."""
-    closing: list[str]
-    """What to tell people at the end."""
+"""Parameters of a model, and examples to train it on: beyond the one and below the other a line warns."""
 
 
 def pretrain(
-    settings: PretrainSettings,
-    resume: bool | str = False,
-    overwrite: bool = False,
-) -> PretrainResult:
+    settings: PretrainSettings, resume: bool | str = False, overwrite: bool = False
+) -> TrainingResult:
     """Pretrain a denoiser.
 
     Args:
@@ -57,113 +47,99 @@ def pretrain(
     Raises:
         SettingsError: the settings or the corpus cannot be used.
         TextdaeError: training could not go on.
+
+    Example:
+        >>> settings = textdae.load(textdae.PretrainSettings, overrides=["data.source=texts/", "train.time_budget=10m"])
+        >>> textdae.pretrain(settings).metrics["held_out"]["model"]["loss"]
     """
     with Run(settings, resume, overwrite) as run:
-        return _pretrain(run)
+        fits = model_check(run.accelerator)
+        prepare = modality(run.settings.modality).part("pretraining")
+        return train(run, _Pretraining(run, run.prepared(lambda: prepare(run.settings, fits))))
 
 
-def _pretrain(run: Run) -> PretrainResult:
-    settings, accelerator, folder, is_main = run.settings, run.accelerator, run.folder, run.is_main
-    fits = model_check(accelerator)
-    task = run.prepared(lambda: modality(settings.modality).part("task").of_settings(settings, fits))
-    log_summary(logger, task.summary)
-    denoiser = task.denoiser
-    architecture = type(denoiser.model).__name__
-    parameters = sum(parameter.numel() for parameter in denoiser.parameters())
-    logger.info(f"{architecture}: {parameters / 1e6:.2f} M parameters")
-    if parameters > _LARGE and len(task.train) < _FEW:
-        logger.warning(
-            f"{len(task.train):,} training examples are few for {parameters / 1e6:,.0f} M parameters; "
-            "a smaller model.hidden_size is the safer choice"
-        )
+class _Pretraining(TrainingTask):
+    """A denoiser that learns to give back held-out examples."""
 
-    start = run.resume_from(_fingerprint(settings, task))
-    questions = task.questions(settings.evaluate.max_examples)
-    in_training = task.questions(settings.evaluate.max_examples_in_training)
-    size = settings.evaluate.batch_size
+    def __init__(self, run: Run, parts: Pretraining) -> None:
+        self.run, self.run_settings, self.settings = run, run.settings, run.settings.train
+        self.parts, self.evaluation, self.noise = parts, parts.evaluation, parts.noise
+        self.denoiser, corpus = self.evaluation.denoiser, self.evaluation.corpus
+        self.examples = corpus.train
+        self.unit, self.units_per_example = corpus.unit, corpus.units_per_example
+        self.summary = [*corpus.summary, size_line(self.denoiser)]
+        parameters = count_parameters(self.denoiser)
+        if parameters > _LARGE and len(self.examples) < _FEW:
+            self.summary.append(
+                Caution(
+                    f"{len(self.examples):,} training examples are few for {parameters / 1e6:,.0f} M parameters; "
+                    "a smaller model.hidden_size is the safer choice"
+                )
+            )
 
-    trainer = Trainer(
-        denoiser,
-        task.train,
-        task.noise,
-        settings.train,
-        folder,
-        accelerator=accelerator,
-        resume_from=start,
-        fingerprint=run.fingerprint,
-        evaluate=lambda: evaluate(denoiser, *in_training, size, accelerator),
-        save_assets=task.save_assets,
-        saved=run.saved,
-    )
-    run.begin()
-    fit = trainer.fit()
-    if fit.stopped_by:
-        return PretrainResult(folder, fit, {}, None, run.end(stopped=True))
+    def fingerprint(self) -> dict[str, Any]:
+        """The corpus, the noise, the model, and how it is trained."""
+        settings, model = self.run_settings, self.parts.model.model_dump(mode="json")
+        if start := model.pop("from_pretrained", None):
+            model["started from"] = digests(start)
+        if start or model.get("embeddings") == "random":  # the only way there was, before there were two
+            model.pop("embeddings", None)
+        return {
+            **self.evaluation.corpus.fingerprint,
+            "noise": [noise.model_dump(mode="json") for noise in settings.noise],
+            "model": model,
+            "train.seed": settings.train.seed,
+            "train.optimizer": settings.train.optimizer,
+            "train.target": settings.train.target,
+        }
 
-    denoiser.eval()
-    row, scored = task.score(questions, size, accelerator)
-    # The picture shows the questions of the training, from its first dot to its end.
-    end = evaluate(denoiser, *in_training, size, accelerator)["loss"]
-    baselines, drawn = task.baselines(questions, in_training) if is_main else ({}, {})
-    losses = {"model": end} | {name: row["loss"] for name, row in drawn.items()}
-    speed = round(fit.examples_per_second * task.units_per_example)
-    metrics: dict[str, Any] = {
-        "held_out": score_table(row, baselines),
-        "scored": scored,
-        **task.describe(questions),
-        "steps": fit.cursor.step,
-        "global_batch": trainer.plan.global_batch,
-        "seconds": round(fit.cursor.seconds, 1),
-        f"{task.unit}_per_second": speed,
-        "architecture": architecture,
-        "parameters": parameters,
-        "hardware": hardware(accelerator),
-    }
-    samples = task.samples(questions)
-    weights = gather_weights(denoiser.model, is_main)
-    export = partial(_export, settings, task, weights, metrics, losses, samples)
-    lines = together(export, is_main) or []
-    closing = [
-        *lines,
-        f"{metrics['steps']:,} steps in {metrics['seconds'] / 60:.1f} min"
-        + (f", {speed:,} {task.unit}/s" if speed else ""),
-        f"model, card and curve: {folder} (loss.png, README.md)",
-        *run.end(stopped=False),
-    ]
-    return PretrainResult(folder, fit, metrics, samples, closing)
+    def resume(self, start: Path | None) -> None:
+        """Choose what is asked at the end, and of that what is asked in between."""
+        asked = self.run_settings.evaluate
+        self.questions = self.evaluation.questions(asked.max_examples)
+        self.in_training = self.evaluation.questions(asked.max_examples_in_training)
+        self.batch_size = asked.batch_size
 
+    def evaluate(self) -> dict[str, float]:
+        """Score the denoiser on a part of the questions."""
+        return evaluate(self.denoiser, *self.in_training, self.batch_size, self.run.accelerator)
 
-def _fingerprint(settings: PretrainSettings, task: Task) -> dict[str, Any]:
-    """What must be the same when a run is resumed, for otherwise it would be another run."""
-    model = task.model.model_dump(mode="json")
-    if start := model.pop("from_pretrained", None):
-        model["started from"] = digests(start)
-    if start or model.get("embeddings") == "random":  # the only way there was, before there were two
-        model.pop("embeddings", None)
-    return {
-        **task.fingerprint,
-        "noise": [noise.model_dump(mode="json") for noise in settings.noise],
-        "model": model,
-        "train.seed": settings.train.seed,
-        "train.optimizer": settings.train.optimizer,
-        "train.target": settings.train.target,
-    }
+    def save_assets(self, folder: Path) -> None:
+        """Write a tokenizer or an image processor."""
+        self.parts.save_assets(folder)
 
+    def report(self, fit: FitResult, common: dict[str, Any]) -> Report:
+        """Score the denoiser beside its baselines, and export it."""
+        run, evaluation = self.run, self.evaluation
+        row, scored = evaluation.score(self.questions, self.batch_size, run.accelerator)
+        # The picture shows the questions of the training, from its first dot to its end.
+        losses = {"model": self.evaluate()["loss"]}
+        baselines, drawn = evaluation.baselines(self.questions, self.in_training) if run.is_main else ({}, {})
+        losses |= {name: baseline["loss"] for name, baseline in drawn.items()}
+        metrics = {
+            "held_out": score_table(row, baselines),
+            "scored": scored,
+            **evaluation.describe(self.questions),
+            **common,
+        }
+        samples = evaluation.samples(self.questions)
+        weights = gather_weights(self.denoiser.model, run.is_main)
+        lines = together(lambda: self._export(weights, metrics, losses, samples), run.is_main) or []
+        return Report(metrics, samples, lines, "", f"curve: {run.folder} (loss.png, README.md)")
 
-def _export(
-    settings: PretrainSettings,
-    task: Task,
-    weights: dict[str, torch.Tensor] | None,
-    metrics: dict[str, Any],
-    losses: dict[str, float],
-    samples: Any,
-) -> list[str]:
-    """Put the stock checkpoint and its report at the top of the output folder; the picture ends in `losses`."""
-    folder = settings.output_dir
-    with writing(folder):
-        task.denoiser.save_pretrained(folder, weights)
-        task.save_assets(folder)
-        (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
-        final, decibels = (metrics["steps"], losses.pop("model")), is_in_decibels(metrics["held_out"])
-        loss_curve(read_log(folder / "log.jsonl"), final, losses, folder / "loss.png", decibels=decibels)
-        return task.report(folder, settings, metrics, samples)
+    def _export(
+        self,
+        weights: dict[str, torch.Tensor] | None,
+        metrics: dict[str, Any],
+        losses: dict[str, float],
+        samples: Any,
+    ) -> list[str]:
+        """Put the stock checkpoint and its report at the top of the output folder; the picture ends in `losses`."""
+        folder = self.run.folder
+        with writing(folder):
+            self.denoiser.save_pretrained(folder, weights)
+            self.save_assets(folder)
+            (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+            final, decibels = (metrics["steps"], losses.pop("model")), is_in_decibels(metrics["held_out"])
+            loss_curve(read_log(folder / "log.jsonl"), final, losses, folder / "loss.png", decibels=decibels)
+            return self.evaluation.report(folder, self.run_settings, metrics, samples)

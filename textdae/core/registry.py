@@ -28,7 +28,8 @@ class Modality:
         name: what `modality=` calls it.
         settings: the class of the settings of each command (`pretrain`, `evaluate`, `embed`, `finetune`, `probe`,
             `label-curve`); a command that is missing here cannot be run on this modality.
-        task: a `Task`.
+        pretraining: (settings, check of the number of parameters) -> a `Pretraining`.
+        evaluation: (checkpoint, settings) -> an `Evaluation`.
         labelled_task: a `LabelledTask`.
         load: checkpoint -> its `Denoiser`.
         embed: (checkpoint, settings) -> a frozen encoder, and the `Rows` of the source to embed.
@@ -46,7 +47,8 @@ class Modality:
 
     name: str
     settings: Mapping[str, str]
-    task: str
+    pretraining: str
+    evaluation: str
     labelled_task: str | None = None
     load: str | None = None
     embed: str | None = None
@@ -62,7 +64,7 @@ class Modality:
     is_default: bool = False
 
     def part(self, name: str) -> Any:
-        """Import one of the parts: `task`, `labelled_task`, `load`, `embed`, `denoise` or `check`.
+        """Import one of the parts, by the name of its attribute.
 
         Raises:
             SettingsError: this modality has no such part.

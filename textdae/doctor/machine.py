@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from packaging.requirements import Requirement
 
-from textdae.commands.run import versions
+from textdae.commands.provenance import versions
 from textdae.core.cache import cache_root
 from textdae.core.finding import Finding
 from textdae.training.hardware import autocast_dtype, choose_device

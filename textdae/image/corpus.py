@@ -73,6 +73,16 @@ class ImageCorpus(NamedTuple):
     summary: list[str]
     """What was read, and what was changed or left out."""
 
+    @property
+    def unit(self) -> str:
+        """What the speed of training is counted in."""
+        return "images"
+
+    @property
+    def units_per_example(self) -> int:
+        """One."""
+        return 1
+
 
 def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
     """Read and resize a corpus, or find it prepared.

@@ -11,11 +11,10 @@ from accelerate import Accelerator
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Questions
 from textdae.core.noise import Corrupted, Noise
-from textdae.core.noise_kind import build_noise
-from textdae.core.task import Row, Task
+from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.image.baselines import Rebuild, image_baselines, measure, require_images_extra
 from textdae.image.card import image_card
-from textdae.image.corpus import ImageCorpus, Images, is_prepared, prepare_images
+from textdae.image.corpus import ImageCorpus, is_prepared, prepare_images
 from textdae.image.loading import load_image
 from textdae.image.model import ImageDenoiser, build_image_denoiser, check_fits, save_image_processor
 from textdae.image.settings import (
@@ -32,74 +31,82 @@ _PICTURES = 10
 """In the grid of samples."""
 
 
-class ImageTask(Task):
-    """Images, as `Task` says."""
+def prepare_pretraining(
+    settings: ImagePretrainSettings, check: Callable[[int], None] | None = None
+) -> Pretraining:
+    """Prepare the corpus, and build the denoiser.
 
-    unit = "images"
-    train: Images
-    held_out: Images
-    units_per_example = 1
-    denoiser: ImageDenoiser
+    Args:
+        check: called with the number of parameters before a fresh model is built; raises where they are too many.
+    """
+    require_images_extra()
+    eval_noises = settings.evaluate.noise or at_final_level(settings.noise)
+    corpus = prepare_images(settings.data)
+    image_size, channels = corpus.train.image_size, corpus.train.channels
+    check_patches((*eval_noises, *settings.noise), image_size)
+    model = settings.model
+    if isinstance(model, AutoencoderSettings):
+        model = model.for_images(image_size, any(noise.kind != "none" for noise in settings.noise))
+    denoiser = build_image_denoiser(model, image_size, channels, settings.train.seed, check)
 
-    def __init__(self, corpus: ImageCorpus, eval_noise: Sequence[Any]) -> None:
-        require_images_extra()
-        self.train, self.held_out = corpus.train, corpus.held_out
-        self.fingerprint, self.summary = corpus.fingerprint, corpus.summary
-        self.eval_noise_settings = tuple(eval_noise)
-        self.eval_noise = build_noise(eval_noise)
-        self._fitted_baselines: tuple[Noise, dict[str, Rebuild]] | None = None
-        check_patches(eval_noise, corpus.train.image_size)
+    def save_assets(folder: Path) -> None:
+        config = denoiser.model.config
+        save_image_processor(folder, config.image_size, config.num_channels)
 
-    @classmethod
-    def of_settings(
-        cls, settings: ImagePretrainSettings, check: Callable[[int], None] | None = None
-    ) -> "ImageTask":
-        """Prepare the corpus, and build the denoiser."""
-        eval_noise = settings.evaluate.noise or at_final_level(settings.noise)
-        corpus = prepare_images(settings.data)
-        images = cls(corpus, eval_noise)
-        check_patches(settings.noise, corpus.train.image_size)
-        images.noise = build_noise(settings.noise)
-        model = settings.model
-        if isinstance(model, AutoencoderSettings):
-            noisy = any(noise.kind != "none" for noise in settings.noise)
-            model = model.for_images(corpus.train.image_size, noisy)
-        images.model = model
-        images.denoiser = build_image_denoiser(
-            model, corpus.train.image_size, corpus.train.channels, settings.train.seed, check
+    evaluation = ImageEvaluation(corpus, denoiser, eval_noises)
+    return Pretraining(evaluation, image_noise(settings.noise), model, save_assets)
+
+
+def open_evaluation(checkpoint: str, settings: ImageEvaluateRunSettings) -> "ImageEvaluation":
+    """Load a denoiser, and prepare the corpus in the size that it takes."""
+    require_images_extra()
+    denoiser = load_image(checkpoint)
+    if settings.evaluate.noise is None:
+        raise SettingsError(
+            f"evaluate.noise: {checkpoint} has no settings.yaml that says what noise it was trained on; "
+            "set evaluate.noise.kind=gaussian evaluate.noise.sigma=0.25, say"
         )
-        return images
+    config, data = denoiser.model.config, settings.data
+    # The run's own corpus is taken as the run took it, the embedded ones have one size and no other.
+    if data.source not in EMBEDDED_SOURCES and not is_prepared(data):
+        own = {"image_size": config.image_size, "channels": config.num_channels}
+        unset = {key: value for key, value in own.items() if getattr(data, key) is None}
+        data = data.model_copy(update=unset)
+    corpus = prepare_images(data)
+    check_fits(denoiser.model, corpus.train.image_size, corpus.train.channels, checkpoint)
+    check_patches(settings.evaluate.noise, corpus.train.image_size)
+    return ImageEvaluation(corpus, denoiser, settings.evaluate.noise)
 
-    @classmethod
-    def of_checkpoint(cls, checkpoint: str, settings: ImageEvaluateRunSettings) -> "ImageTask":
-        """Load the denoiser, and prepare the corpus in the size that it takes."""
-        denoiser = load_image(checkpoint)
-        if settings.evaluate.noise is None:
-            raise SettingsError(
-                f"evaluate.noise: {checkpoint} has no settings.yaml that says what noise it was trained on; "
-                "set evaluate.noise.kind=gaussian evaluate.noise.sigma=0.25, say"
-            )
-        config, data = denoiser.model.config, settings.data
-        # The run's own corpus is taken as the run took it, the embedded ones have one size and no other.
-        if data.source not in EMBEDDED_SOURCES and not is_prepared(data):
-            own = {"image_size": config.image_size, "channels": config.num_channels}
-            unset = {key: value for key, value in own.items() if getattr(data, key) is None}
-            data = data.model_copy(update=unset)
-        corpus = prepare_images(data)
-        check_fits(denoiser.model, corpus.train.image_size, corpus.train.channels, checkpoint)
-        images = cls(corpus, settings.evaluate.noise)
-        images.denoiser = denoiser
-        return images
+
+class ImageEvaluation(Evaluation):
+    """Held-out images under a noise, and what a denoiser makes of them."""
+
+    def __init__(self, corpus: ImageCorpus, denoiser: ImageDenoiser, noises: Sequence[Any]) -> None:
+        self.corpus: ImageCorpus = corpus
+        self.denoiser: ImageDenoiser = denoiser
+        self.noises = tuple(noises)
+        self.eval_noise = image_noise(noises)
+        self._fitted_baselines: tuple[Noise, dict[str, Rebuild]] | None = None
 
     def questions(self, most: int, level: float | None = None) -> Questions:
         """Held-out images, spread evenly."""
         noise = self.eval_noise if level is None else self._at_level(level)
-        return Questions(self.held_out, noise, subsample(len(self.held_out), most))
+        return Questions(self.corpus.held_out, noise, subsample(len(self.corpus.held_out), most))
 
     def _at_level(self, level: float) -> Noise:
         """The first noise of the evaluation, turned to `level`."""
-        first, *others = self.eval_noise_settings
-        return build_noise((first.at_level(level, "--levels"), *others))
+        first, *others = self.noises
+        dials = [name for name in ("sigma", "rate") if hasattr(first, name)]
+        if not dials:
+            raise SettingsError(f"--levels: noise of kind {first.kind} has no level")
+        values = {dials[0]: level, f"final_{dials[0]}": None, "schedule": "linear"}
+        try:
+            turned = type(first)(**{**first.model_dump(), **values})
+        except ValidationError as error:
+            raise SettingsError(
+                f"--levels: {dials[0]} of {first.kind}: {error.errors()[0]['msg'].lower()}, got {level:g}"
+            ) from None
+        return image_noise((turned, *others))
 
     def score(
         self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None
@@ -117,11 +124,11 @@ class ImageTask(Task):
         rebuilt: np.ndarray = reconstruction.float().clamp(0, 1).cpu().numpy()
         return rebuilt
 
-    def _baselines(self, eval_noise: Noise) -> dict[str, Rebuild]:
-        if self._fitted_baselines is None or self._fitted_baselines[0] is not eval_noise:
-            kinds = [noise.kind for noise in self.eval_noise_settings]
+    def _baselines(self, noise: Noise) -> dict[str, Rebuild]:
+        if self._fitted_baselines is None or self._fitted_baselines[0] is not noise:
+            kinds = [each.kind for each in self.noises]
             code_size = getattr(self.denoiser.model.config, "code_size", None)
-            self._fitted_baselines = eval_noise, image_baselines(self.train, eval_noise, kinds, code_size)
+            self._fitted_baselines = noise, image_baselines(self.corpus.train, noise, kinds, code_size)
         return self._fitted_baselines[1]
 
     def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
@@ -131,14 +138,9 @@ class ImageTask(Task):
     def samples(self, questions: Questions) -> dict[str, Any]:
         """Held-out images: clean, as the encoder sees them, rebuilt."""
         corrupted = corrupt_for_evaluation(
-            self.held_out, questions.noise, subsample(len(self.held_out), _PICTURES)
+            self.corpus.held_out, questions.noise, subsample(len(self.corpus.held_out), _PICTURES)
         )
         return {"corrupted": corrupted, "rebuilt": self.rebuild(corrupted)}
-
-    def save_assets(self, folder: Path) -> None:
-        """An image processor that makes of a picture what the model takes."""
-        config = self.denoiser.model.config
-        save_image_processor(folder, config.image_size, config.num_channels)
 
     @torch.no_grad()
     def report(
@@ -151,7 +153,7 @@ class ImageTask(Task):
         """The pictures and the model card."""
         corrupted, table = samples["corrupted"], metrics["held_out"]
         rows = {"clean": corrupted.target.numpy()}
-        if self.eval_noise_settings[0].kind != "none":
+        if self.noises[0].kind != "none":
             rows["noisy"] = corrupted.inputs["pixel_values"].numpy().clip(0, 1)
         rows[f"rebuilt, {table['model']['psnr']:.1f} dB"] = _composed(corrupted, samples["rebuilt"])
         baselines = {name: row for name, row in table.items() if name != "model"}
@@ -165,14 +167,19 @@ class ImageTask(Task):
         if code_size := getattr(self.denoiser.model.config, "code_size", None):
             # The exported model: that of the run may be spread over several processes.
             whole = load_image(str(folder))
-            codes = whole.codes(self.held_out)
+            codes = whole.codes(self.corpus.held_out)
             traversal(codes, whole.decoded, folder / "traversal.png")
             written.append("traversal.png")
             if code_size == 2:
-                code_scatter(codes, self.held_out.labels.numpy(), self.held_out.classes, folder / "codes.png")
+                code_scatter(
+                    codes,
+                    self.corpus.held_out.labels.numpy(),
+                    self.corpus.held_out.classes,
+                    folder / "codes.png",
+                )
                 written.append("codes.png")
         (folder / "README.md").write_text(
-            image_card(settings, metrics, self.summary, written), encoding="utf-8"
+            image_card(settings, metrics, self.corpus.summary, written), encoding="utf-8"
         )
         lines = [f"pictures: {', '.join(str(folder / name) for name in written)}"]
         if any(getattr(noise, "scored", "everywhere") == "everywhere" for noise in settings.noise):

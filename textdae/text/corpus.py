@@ -38,6 +38,16 @@ class TextCorpus(NamedTuple):
     summary: list[str]
     """What was read, and what was left out."""
 
+    @property
+    def unit(self) -> str:
+        """What the speed of training is counted in."""
+        return "tokens"
+
+    @property
+    def units_per_example(self) -> int:
+        """Positions of a block."""
+        return self.train.block_size
+
 
 def prepare_text(
     data: TextDataSettings,

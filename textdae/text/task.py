@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from transformers import PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Questions
 from textdae.core.names import public
-from textdae.core.noise_kind import build_noise
-from textdae.core.task import Row, Task
+from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.report.scores import with_bits_per_byte
 from textdae.text.baselines import TextBaselines
 from textdae.text.card import text_card
@@ -45,57 +43,59 @@ def word_questions(held_out: Blocks, vocabulary: Vocabulary, rate: float, most: 
     return Questions(examples, ChosenNoise(vocabulary, rate), subsample(len(examples), len(examples)))
 
 
-class TextTask(Task):
-    """Text, as `Task` says."""
+def prepare_pretraining(
+    settings: TextPretrainSettings, check: Callable[[int], None] | None = None
+) -> Pretraining:
+    """Prepare the corpus, and build the denoiser.
 
-    unit = "tokens"
-    train: Blocks
-    held_out: Blocks
-    denoiser: TextDenoiser
+    Args:
+        check: called with the number of parameters before a fresh model is built; raises where they are too many.
+    """
+    tokenizer, start = None, settings.model.from_pretrained
+    if start:  # a checkpoint and its tokenizer belong together
+        tokenizer = load_tokenizer(start)
+    corpus = prepare_text(settings.data, settings.tokenizer, tokenizer)
+    denoiser = build_text_denoiser(settings.model, corpus.tokenizer, settings.train.seed, check)
+    if start and (fresh := denoiser.fresh):
+        corpus.summary.append(
+            f"{public(start)} has no head for masks: {len(fresh)} of its weights begin at random "
+            f"({fresh[0]}{', ...' if len(fresh) > 1 else ''})"
+        )
+    if settings.model.embeddings == "neighbours" and not start:
+        denoiser.init_embeddings(neighbour_embedding(corpus.train, *denoiser.embeddings.shape))
 
-    def __init__(self, corpus: TextCorpus, evaluation: TextEvaluateSettings) -> None:
-        self.train, self.held_out = corpus.train, corpus.held_out
-        self.tokenizer: PreTrainedTokenizerFast = corpus.tokenizer
-        self.fingerprint, self.summary = corpus.fingerprint, corpus.summary
-        self.units_per_example = corpus.train.block_size
-        self.vocabulary = vocabulary_of(corpus.tokenizer)
+    def save_assets(folder: Path) -> None:
+        longest = longest_input(corpus.tokenizer, denoiser.model.config)
+        save_tokenizer(corpus.tokenizer, folder, longest)
+        save_sentence_files(folder, denoiser.model, longest)
+
+    noise = text_noise(settings.noise, vocabulary_of(corpus.tokenizer))
+    return Pretraining(
+        TextEvaluation(corpus, denoiser, settings.evaluate), noise, settings.model, save_assets
+    )
+
+
+def open_evaluation(checkpoint: str, settings: TextEvaluateRunSettings) -> "TextEvaluation":
+    """Load a denoiser, and prepare the corpus with its tokenizer."""
+    denoiser, tokenizer = load_text(checkpoint)
+    data = settings.data
+    if data.block_size > denoiser.longest:
+        logger.warning(
+            "data.block_size %d is more than the model takes; using %d", data.block_size, denoiser.longest
+        )
+        data = data.model_copy(update={"block_size": denoiser.longest})
+    corpus = prepare_text(data, TokenizerSettings(), tokenizer)
+    return TextEvaluation(corpus, denoiser, settings.evaluate)
+
+
+class TextEvaluation(Evaluation):
+    """Hidden words or tokens of held-out text, and what a masked language model gives back."""
+
+    def __init__(self, corpus: TextCorpus, denoiser: TextDenoiser, evaluation: TextEvaluateSettings) -> None:
+        self.corpus: TextCorpus = corpus
+        self.denoiser: TextDenoiser = denoiser
         self.evaluation = evaluation
-
-    @classmethod
-    def of_settings(
-        cls, settings: TextPretrainSettings, check: Callable[[int], None] | None = None
-    ) -> "TextTask":
-        """Prepare the corpus, and build the denoiser."""
-        tokenizer, start = None, settings.model.from_pretrained
-        if start:  # a checkpoint and its tokenizer belong together
-            tokenizer = load_tokenizer(start)
-        text = cls(prepare_text(settings.data, settings.tokenizer, tokenizer), settings.evaluate)
-        text.noise = build_noise(settings.noise, text.vocabulary)
-        text.model = settings.model
-        text.denoiser = build_text_denoiser(settings.model, text.tokenizer, settings.train.seed, check)
-        if start and (fresh := text.denoiser.fresh):
-            text.summary.append(
-                f"{public(start)} has no head for masks: {len(fresh)} of its weights begin at random "
-                f"({fresh[0]}{', ...' if len(fresh) > 1 else ''})"
-            )
-        if settings.model.embeddings == "neighbours" and not start:
-            size, width = text.denoiser.embeddings.shape
-            text.denoiser.init_embeddings(neighbour_embedding(text.train, size, width))
-        return text
-
-    @classmethod
-    def of_checkpoint(cls, checkpoint: str, settings: TextEvaluateRunSettings) -> "TextTask":
-        """Load the denoiser, and prepare the corpus with its tokenizer."""
-        denoiser, tokenizer = load_text(checkpoint)
-        data = settings.data
-        if data.block_size > denoiser.longest:
-            logger.warning(
-                f"data.block_size {data.block_size} is more than the model takes; using {denoiser.longest}"
-            )
-            data = data.model_copy(update={"block_size": denoiser.longest})
-        text = cls(prepare_text(data, TokenizerSettings(), tokenizer), settings.evaluate)
-        text.denoiser = denoiser
-        return text
+        self.vocabulary = vocabulary_of(corpus.tokenizer)
 
     def questions(self, most: int, level: float | None = None) -> Questions:
         """Whole words chosen by the text, or single tokens, whatever the training hid."""
@@ -103,9 +103,12 @@ class TextTask(Task):
         if rate > 1:
             raise SettingsError(f"--levels: a share of the words is at most 1, got {rate:g}")
         if self.evaluation.kind == "words":
-            return word_questions(self.held_out, self.vocabulary, rate, most)
-        noise = TokenNoise(rate=rate).build(self.vocabulary)
-        return Questions(self.held_out, noise, subsample(len(self.held_out), most))
+            return word_questions(self.corpus.held_out, self.vocabulary, rate, most)
+        return Questions(
+            self.corpus.held_out,
+            TokenNoise(self.vocabulary, rate),
+            subsample(len(self.corpus.held_out), most),
+        )
 
     def describe(self, questions: Questions) -> dict[str, Any]:
         """How many words are asked for, and their bytes."""
@@ -133,14 +136,14 @@ class TextTask(Task):
         return self._row(questions, scores["loss"], scores["accuracy"], scored), scored
 
     def _row(self, questions: Questions, loss: float, accuracy: float, scored: int) -> Row:
-        examples, bytes_per_token = questions.examples, self.held_out.bytes_per_token
+        examples, bytes_per_token = questions.examples, self.corpus.held_out.bytes_per_token
         if isinstance(examples, WordQuestions):
             bytes_per_token = examples.bytes / scored
         return with_bits_per_byte(loss, accuracy, bytes_per_token)
 
     def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
         """Unigrams, and the neighbours to the left and right."""
-        baselines = TextBaselines(self.train, self.vocabulary, questions)
+        baselines = TextBaselines(self.corpus.train, self.vocabulary, questions)
         return [
             {name: self._row(each, *baseline) for name, baseline in baselines.score(each).items()}
             for each in questions
@@ -148,21 +151,14 @@ class TextTask(Task):
 
     def samples(self, questions: Questions) -> list[str]:
         """Passages with what was hidden and what was guessed."""
-        return text_samples(self.denoiser, questions, self.tokenizer)
-
-    def save_assets(self, folder: Path) -> None:
-        """The tokenizer, and what `SentenceTransformer` asks for."""
-        model = self.denoiser.model
-        longest = longest_input(self.tokenizer, model.config)
-        save_tokenizer(self.tokenizer, folder, longest)
-        save_sentence_files(folder, model, longest)
+        return text_samples(self.denoiser, questions, self.corpus.tokenizer)
 
     def report(
         self, folder: Path, settings: TextPretrainSettings, metrics: Mapping[str, Any], samples: list[str]
     ) -> list[str]:
         """The model card, and the passages."""
-        passage = passage_with_mask(self.held_out, self.tokenizer)
-        card = text_card(settings, metrics, self.summary, samples, self.tokenizer, passage)
+        passage = passage_with_mask(self.corpus.held_out, self.corpus.tokenizer)
+        card = text_card(settings, metrics, self.corpus.summary, samples, self.corpus.tokenizer, passage)
         (folder / "README.md").write_text(card, encoding="utf-8")
         return [
             "held-out text, [right guess] and [wrong guess|right word]:",

@@ -1,0 +1,87 @@
+"""What a run was made with: versions, hardware, and the names of its sources and checkpoints."""
+
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from textdae.core.names import is_local
+from textdae.core.registry import is_embedded
+
+
+def versions() -> dict[str, Any]:
+    """Versions of what took part, and the git commit of this program where it is a clone."""
+    names = (
+        "textdae",
+        "torch",
+        "transformers",
+        "tokenizers",
+        "datasets",
+        "accelerate",
+        "safetensors",
+        "numpy",
+    )
+    found: dict[str, Any] = {name: importlib.metadata.version(name) for name in names}
+    here = Path(__file__).resolve().parents[2]
+    found["python"] = platform.python_version()
+    found["git_commit"] = None
+    if (here / ".git").exists():
+        try:
+            command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+            found["git_commit"] = answer.stdout.strip() or None
+        except (OSError, subprocess.SubprocessError):
+            pass
+    return found
+
+
+def hardware(accelerator: Accelerator) -> str:
+    """What the run ran on, in a few words."""
+    if accelerator.device.type == "cuda":
+        return f"{accelerator.num_processes} x {torch.cuda.get_device_name(accelerator.device)}"
+    return f"{accelerator.num_processes} x {accelerator.device.type}, {torch.get_num_threads()} threads each"
+
+
+_SOURCES = ("source", "held_out_source", "test_source")
+_OF_A_HOST = (
+    "output_dir", "hub", "data.cache_dir", "data.num_proc", "model.from_pretrained", "tokenizer.from_pretrained",
+    "train.dataloader_num_workers", "train.tensorboard", *(f"data.{source}" for source in _SOURCES),
+)  # fmt: skip
+"""Settings that may differ between hosts: places, whose content is compared, and what does not change the model."""
+
+
+def comparable(settings: Any) -> dict[str, Any]:
+    """The settings by name, without those that may differ between hosts."""
+    found: dict[str, Any] = {}
+    for name, value in settings.model_dump(mode="json").items():
+        inner = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {}
+        found |= inner or {name: value}
+    return {name: value for name, value in found.items() if not name.startswith(_OF_A_HOST)}
+
+
+def absolute(name: str) -> str:
+    """A path that means the same wherever it is read from; a name on the Hub as it is."""
+    return str(Path(name).expanduser().absolute()) if is_local(name) else name
+
+
+def with_checkpoints(settings: Any, change: Callable[[str], str]) -> Any:
+    """The settings with the names of the checkpoints in them changed."""
+    update = {}
+    for part in ("model", "tokenizer"):
+        inner: Any = getattr(settings, part, None)
+        if name := getattr(inner, "from_pretrained", None):
+            update[part] = inner.model_copy(update={"from_pretrained": change(name)})
+    return settings.model_copy(update=update)
+
+
+def with_absolute_paths(settings: Any) -> Any:
+    """The settings with their checkpoints and sources named such that they mean the same from anywhere."""
+    changed = with_checkpoints(settings, absolute)
+    given = {key: getattr(settings.data, key, None) for key in _SOURCES}
+    data = {key: absolute(value) for key, value in given.items() if value and not is_embedded(value)}
+    return changed.model_copy(update={"data": settings.data.model_copy(update=data)})

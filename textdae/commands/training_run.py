@@ -1,0 +1,150 @@
+"""The skeleton of a run that trains: prepare, resume, train, export, report. `pretrain` and `finetune` fill it in."""
+
+import logging
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from textdae.commands.provenance import hardware
+from textdae.commands.run import Run
+from textdae.core.denoiser import Denoiser
+from textdae.core.examples import Examples
+from textdae.core.logs import log_summary
+from textdae.core.noise import Noise
+from textdae.core.settings.base import TrainSettings
+from textdae.training.loop import FitResult, Trainer
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingResult(NamedTuple):
+    """How a run ended and what it learned."""
+
+    output_dir: Path
+    fit: FitResult
+    metrics: dict[str, Any]
+    """What `metrics.json` holds; empty where the run was stopped early."""
+    samples: Any
+    """Held-out examples with what the model makes of them, where a run has some."""
+    closing: list[str]
+    """What to tell people at the end."""
+
+
+class Report(NamedTuple):
+    """What a finished run has to tell."""
+
+    metrics: dict[str, Any]
+    samples: Any
+    lines: list[str]
+    """Printed before how long it took."""
+    kept: str
+    """Which weights are kept, where that has to be said."""
+    files: str
+    """What lies in the folder, in words."""
+
+
+class TrainingTask(ABC):
+    """What is trained, on what, and what is made of it; everything is ready before the run begins.
+
+    Attributes:
+        summary: what was read, and what was left out.
+        unit, units_per_example: what the speed is counted in.
+        settings: of the loop.
+    """
+
+    denoiser: Denoiser
+    examples: Examples
+    noise: Noise
+    settings: TrainSettings
+    summary: list[str]
+    unit: str = "examples"
+    units_per_example: int = 1
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be the same when a run is resumed, for otherwise it would be another run."""
+
+    @abstractmethod
+    def resume(self, start: Path | None) -> None:
+        """Take up what follows from where the run stands: the checkpoint that it goes on from, if any."""
+
+    @abstractmethod
+    def evaluate(self) -> dict[str, float]:
+        """Score the denoiser while it is trained; called on every process."""
+
+    def should_stop(self) -> bool:
+        """Whether the run has reached its end before its time."""
+        return False
+
+    @abstractmethod
+    def save_assets(self, folder: Path) -> None:
+        """Write what belongs to the model beside its weights."""
+
+    @abstractmethod
+    def report(self, fit: FitResult, common: dict[str, Any]) -> Report:
+        """Score the trained model, export it, and write its report; called on every process.
+
+        Args:
+            common: what the metrics of every run hold: steps, time, speed, size.
+        """
+
+
+def train(run: Run, task: TrainingTask) -> TrainingResult:
+    """Carry out a run.
+
+    Raises:
+        SettingsError: the run cannot be started or resumed so.
+        TextdaeError: training could not go on.
+    """
+    log_summary(logger, task.summary)
+    start = run.resume_from(task.fingerprint())
+    task.resume(start)
+    trainer = Trainer(
+        task.denoiser,
+        task.examples,
+        task.noise,
+        task.settings,
+        run.folder,
+        accelerator=run.accelerator,
+        resume_from=start,
+        fingerprint=run.fingerprint,
+        evaluate=task.evaluate,
+        save_assets=task.save_assets,
+        saved=run.saved,
+        should_stop=task.should_stop,
+    )
+    run.begin()
+    fit = trainer.fit()
+    if fit.stopped_by:
+        return TrainingResult(run.folder, fit, {}, None, run.end(stopped=True))
+
+    task.denoiser.eval()
+    speed = round(fit.examples_per_second * task.units_per_example)
+    common = {
+        "steps": fit.cursor.step,
+        "global_batch": trainer.plan.global_batch,
+        "seconds": round(fit.cursor.seconds, 1),
+        f"{task.unit}_per_second": speed,
+        "architecture": type(task.denoiser.model).__name__,
+        "parameters": count_parameters(task.denoiser),
+        "hardware": hardware(run.accelerator),
+    }
+    report = task.report(fit, common)
+    took = f"{fit.cursor.step:,} steps in {fit.cursor.seconds / 60:.1f} min"
+    closing = [
+        *report.lines,
+        took + (f", {speed:,} {task.unit}/s" if speed else "") + (f"; {report.kept}" if report.kept else ""),
+        f"model, card and {report.files}",
+        *run.end(stopped=False),
+    ]
+    return TrainingResult(run.folder, fit, report.metrics, report.samples, closing)
+
+
+def count_parameters(denoiser: Denoiser) -> int:
+    """Count the parameters of a denoiser."""
+    return sum(parameter.numel() for parameter in denoiser.parameters())
+
+
+def size_line(denoiser: Denoiser) -> str:
+    """Its class and its size, in words."""
+    return f"{type(denoiser.model).__name__}: {count_parameters(denoiser) / 1e6:.2f} M parameters"
