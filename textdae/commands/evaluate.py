@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from textdae.core.errors import memory_refused
+from textdae.core.logs import log_summary
 from textdae.core.registry import modality
 from textdae.core.settings.runs import EvaluateRunSettings
 from textdae.report.scores import score_table

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Questions
 from textdae.core.noise import Corrupted, Noise
+from textdae.core.noise_kind import build_noise
 from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.image.baselines import Rebuild, image_baselines, measure, require_images_extra
 from textdae.image.card import image_card
@@ -54,7 +55,7 @@ def prepare_pretraining(
         save_image_processor(folder, config.image_size, config.num_channels)
 
     evaluation = ImageEvaluation(corpus, denoiser, eval_noises)
-    return Pretraining(evaluation, image_noise(settings.noise), model, save_assets)
+    return Pretraining(evaluation, build_noise(settings.noise), model, save_assets)
 
 
 def open_evaluation(checkpoint: str, settings: ImageEvaluateRunSettings) -> "ImageEvaluation":
@@ -85,7 +86,7 @@ class ImageEvaluation(Evaluation):
         self.corpus: ImageCorpus = corpus
         self.denoiser: ImageDenoiser = denoiser
         self.noises = tuple(noises)
-        self.eval_noise = image_noise(noises)
+        self.eval_noise = build_noise(noises)
         self._fitted_baselines: tuple[Noise, dict[str, Rebuild]] | None = None
 
     def questions(self, most: int, level: float | None = None) -> Questions:
@@ -96,17 +97,7 @@ class ImageEvaluation(Evaluation):
     def _at_level(self, level: float) -> Noise:
         """The first noise of the evaluation, turned to `level`."""
         first, *others = self.noises
-        dials = [name for name in ("sigma", "rate") if hasattr(first, name)]
-        if not dials:
-            raise SettingsError(f"--levels: noise of kind {first.kind} has no level")
-        values = {dials[0]: level, f"final_{dials[0]}": None, "schedule": "linear"}
-        try:
-            turned = type(first)(**{**first.model_dump(), **values})
-        except ValidationError as error:
-            raise SettingsError(
-                f"--levels: {dials[0]} of {first.kind}: {error.errors()[0]['msg'].lower()}, got {level:g}"
-            ) from None
-        return image_noise((turned, *others))
+        return build_noise((first.at_level(level, "--levels"), *others))
 
     def score(
         self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None

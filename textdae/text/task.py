@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Questions
 from textdae.core.names import public
+from textdae.core.noise_kind import build_noise
 from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.report.scores import with_bits_per_byte
 from textdae.text.baselines import TextBaselines
@@ -69,7 +70,7 @@ def prepare_pretraining(
         save_tokenizer(corpus.tokenizer, folder, longest)
         save_sentence_files(folder, denoiser.model, longest)
 
-    noise = text_noise(settings.noise, vocabulary_of(corpus.tokenizer))
+    noise = build_noise(settings.noise, vocabulary_of(corpus.tokenizer))
     return Pretraining(
         TextEvaluation(corpus, denoiser, settings.evaluate), noise, settings.model, save_assets
     )
@@ -106,7 +107,7 @@ class TextEvaluation(Evaluation):
             return word_questions(self.corpus.held_out, self.vocabulary, rate, most)
         return Questions(
             self.corpus.held_out,
-            TokenNoise(self.vocabulary, rate),
+            TokenNoise(rate=rate).build(self.vocabulary),
             subsample(len(self.corpus.held_out), most),
         )
 
