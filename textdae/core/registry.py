@@ -1,7 +1,7 @@
 """The modalities that are installed: each describes itself in one `Modality`, everything else asks here.
 
 A package adds a modality with an entry point of the group `textdae.modalities`, whose value is its `Modality`
-(`signals = "signals:SIGNALS"`); a notebook or a test calls `register`.
+(`sound = "my_package.spec:SOUND"`); a notebook or a test calls `register`.
 """
 
 import functools

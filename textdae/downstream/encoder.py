@@ -46,15 +46,15 @@ class Encoder(ABC):
         view: the default view.
     """
 
-    view: View
+    view: View = LAST_MEAN
 
     @abstractmethod
     def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, Any]:
         """Return one vector for each example and view, in the order of the examples. *Shape* of each: (n, D)."""
 
-    @abstractmethod
     def views(self) -> list[View]:
-        """Return all views of this encoder."""
+        """Return all views of this encoder: the one, unless a subclass has more."""
+        return [self.view]
 
     def __call__(self, examples: Sequence[Any]) -> Any:
         """Return one vector for each example, in their order. *Shape:* (n, D)."""

@@ -1,10 +1,13 @@
 """The interface that each modality implements for supervised tasks; the commands know no modality."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.examples import Examples
@@ -40,17 +43,20 @@ class LabelledTask(ABC):
     def baselines(self) -> dict[str, Encoder]:
         """Return the baseline encoders by name; they are fitted on the training examples without labels."""
 
-    @abstractmethod
+    def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
+        """Make a batch of examples, named as the model's arguments. A subclass with its own `batches` needs none."""
+        raise NotImplementedError
+
     def batches(self, labelled: Labelled) -> Examples:
         """Return the examples as a classifier reads them, with `labels`; those of texts also have `lengths`."""
+        return LabelledExamples(labelled, self.collate)
 
     @abstractmethod
     def noise(self, settings: Any) -> Noise | None:
         """Return the noise that corrupts the inputs in fine-tuning, or None."""
 
-    @abstractmethod
-    def save_assets(self, folder: Path) -> None:
-        """Write what belongs to the model beside its weights: a tokenizer, or an image processor."""
+    def save_assets(self, folder: Path) -> None:  # noqa: B027  (a model may have none)
+        """Write what belongs to the model beside its weights, e.g. a tokenizer."""
 
     def classifier(self, labels: np.ndarray, seed: int, from_scratch: bool = False) -> Classifier:
         """Return the encoder with a fresh head; all its weights are trained.
@@ -64,6 +70,23 @@ class LabelledTask(ABC):
         return self.classifier_class.from_encoder(
             name, schema.kind, schema.classes, seed, from_scratch, moments
         )
+
+
+class LabelledExamples:
+    """Labelled examples, numbered from 0, as a classifier reads them."""
+
+    def __init__(self, labelled: Labelled, collate: Callable[[Sequence[Any]], dict[str, Tensor]]) -> None:
+        self._examples, self._labels = labelled.examples, torch.from_numpy(labelled.labels)
+        self._collate = collate
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def batch(self, indices: Tensor) -> dict[str, Tensor]:
+        """Return the examples of these indices (B,), with their `labels`. *Shapes:* (B, ...)."""
+        indices = torch.as_tensor(indices)
+        batch = self._collate([self._examples[index] for index in indices.tolist()])
+        return {**batch, "labels": self._labels[indices]}
 
 
 def config_of(checkpoint: str) -> Any:

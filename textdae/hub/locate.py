@@ -72,6 +72,29 @@ def modality_of(checkpoint: str) -> str:
         raise SettingsError(f"{checkpoint}: no checkpoint could be loaded: {first_line(error)}") from None
 
 
+def load_pretrained(model_class: Any, checkpoint: str | Path) -> Any:
+    """Load a model of a class of ours from a folder or the Hub, whole: a weight that is missing would be a random one.
+
+    Args:
+        model_class: a `PreTrainedModel`.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    name = locate(str(checkpoint))
+    try:
+        model, info = model_class.from_pretrained(
+            name, use_safetensors=True, dtype="float32", output_loading_info=True
+        )
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(f"its weights lack {missing[0]}")
+        return model
+    except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
+        raise SettingsError(
+            f"no {model_class.__name__} could be loaded from {name!r}: {first_line(error)}"
+        ) from None
+
+
 def weights_of(checkpoint: str) -> Any:
     """Return a fingerprint of the weights: size and time of local files, the commit of a checkpoint on the Hub."""
     files = sorted(Path(checkpoint).expanduser().glob("*.safetensors")) if is_local(checkpoint) else []

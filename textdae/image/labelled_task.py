@@ -3,7 +3,7 @@
 B batch, C, H, W channels and pixels.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from torch import Tensor
 from textdae.core.noise import Noise
 from textdae.core.noise_kind import build_noise
 from textdae.downstream.encoder import Encoder, View
-from textdae.downstream.labelled import Labelled
 from textdae.downstream.task import LabelledTask, config_of
 from textdae.image.classifier import ImageClassifier
 from textdae.image.encoder import ImageEncoder, image_input, load_processor
@@ -51,9 +50,9 @@ class LabelledImageTask(LabelledTask):
         """Raw pixels, and their principal components."""
         return {"raw pixels": RawPixels(), f"PCA {_PCA}": PcaPixels(self.corpus.train.examples)}
 
-    def batches(self, labelled: Labelled) -> "Pictures":
-        """The images as pixels."""
-        return Pictures(labelled)
+    def collate(self, examples: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """`pixel_values` (B, C, H, W) in [0, 1]."""
+        return {"pixel_values": torch.from_numpy(np.stack(examples)).float() / 255}
 
     def classifier(self, labels: np.ndarray, seed: int, from_scratch: bool = False) -> ImageClassifier:
         """The encoder with a fresh head, which scales its pixels as the checkpoint's processor does."""
@@ -75,30 +74,10 @@ class LabelledImageTask(LabelledTask):
             self.processor.save_pretrained(str(folder))
 
 
-class Pictures:
-    """Labelled images, numbered from 0."""
-
-    def __init__(self, labelled: Labelled) -> None:
-        self._images, self._labels = labelled.examples, torch.from_numpy(labelled.labels)
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
-        """`pixel_values` (B, C, H, W) in [0, 1], and `labels` (B, ...)."""
-        rows = torch.as_tensor(indices)
-        pixels = torch.from_numpy(np.stack([self._images[row] for row in rows.tolist()])).float() / 255
-        return {"pixel_values": pixels, "labels": self._labels[rows]}
-
-
 class RawPixels(Encoder):
     """The pixels themselves, of large images after shrinking."""
 
     view = View(None, "pixels")
-
-    def views(self) -> list[View]:
-        """The one."""
-        return [self.view]
 
     def embed(self, examples: Sequence[np.ndarray], views: Sequence[View]) -> dict[View, Any]:
         """(C, H, W) uint8 each -> (n, D), float32."""

@@ -154,7 +154,6 @@ def run_card(
     summary: Sequence[str],
     *,
     head: str,
-    base: str | None,
     title: str,
     idea: str,
     question: str,
@@ -164,6 +163,7 @@ def run_card(
     example: str,
     load: str,
     limits: str,
+    base: str | None = None,
     more: Sequence[str] = (),
 ) -> str:
     """Return the README.md of a run, from the parts that a modality or a command gives."""

@@ -13,7 +13,12 @@ from textdae.report.scores import Scores
 
 
 def front_matter(
-    settings: Any, table: Scores, task: str, tags: list[str], pipeline_tag: str | None, base: str | None
+    settings: Any,
+    table: Scores,
+    task: str,
+    tags: list[str],
+    pipeline_tag: str | None = None,
+    base: str | None = None,
 ) -> str:
     """Return the front matter of the card of a run.
 

@@ -1,0 +1,1 @@
+"""One-dimensional signals as a modality of textdae."""

@@ -1,0 +1,117 @@
+"""The example of a third modality, from its first command to its last, through the ordinary command line."""
+
+import ast
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tokenize
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import textdae
+from textdae.core.registry import GROUP
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples/signals"
+_NO_CODE = (
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+)
+QUICK = ["train.compile=never"]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run `textdae` where the package is installed, as `importlib.metadata` sees it; without pip, which needs a network."""
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
+    installed = tmp_path / "site/textdae_signals-0.1.0.dist-info"
+    installed.mkdir(parents=True)
+    points = "\n".join(f"{name} = {value}" for name, value in project["entry-points"][GROUP].items())
+    (installed / "entry_points.txt").write_text(f"[{GROUP}]\n{points}\n")
+    (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n")
+    paths = os.pathsep.join(map(str, (ROOT, EXAMPLE, installed.parent)))
+    environment = {**os.environ, "PYTHONPATH": paths, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
+    def run(*words, code=0):
+        command = [sys.executable, "-m", "textdae", *words]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == code, f"{words}\n{done.stderr[-3000:]}"
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    return run
+
+
+def test_the_commands_on_signals(run, tmp_path):
+    run("pretrain", "data.source=sines", "train.max_steps=700", *QUICK, "output_dir=run")
+    assert {"README.md", "loss.png", "samples.png", "metrics.json"} <= {
+        p.name for p in (tmp_path / "run").iterdir()
+    }
+    table = json.loads((tmp_path / "run/metrics.json").read_text())["held_out"]
+    assert set(table) == {"model", "baseline: noisy", "baseline: Wiener filter"}
+    assert table["baseline: noisy"]["mse"] == pytest.approx(0.25, rel=0.02)  # sigma squared
+    assert (
+        table["model"]["mse"] < table["baseline: Wiener filter"]["mse"] < table["baseline: noisy"]["mse"] / 2
+    )
+
+    out = run("pretrain", "run/settings.yaml", "train.max_steps=710", "--resume")
+    assert "(step 700)" in out
+
+    out = run("evaluate", "run", "--levels", "0.3,0.6", "-o", "evaluation")
+    assert "Wiener filter" in out
+    levels = json.loads((tmp_path / "evaluation/evaluation.json").read_text())["levels"]
+    assert levels["0.3"]["held_out"]["baseline: noisy"]["mse"] == pytest.approx(0.09, rel=0.02)
+
+    noisy = np.random.default_rng(0).normal(0, 0.5, (3, 64)).astype(np.float32)  # nothing but noise
+    np.save(tmp_path / "noisy.npy", noisy)
+    run("denoise", "run", "noisy.npy", "-o", "clean.npy")
+    assert np.square(np.load(tmp_path / "clean.npy")).mean() < np.square(noisy).mean() / 2
+    assert "and -o clean.npy" in run("denoise", "run", "noisy.npy", code=2)
+    assert "--steps means nothing" in run("denoise", "run", "noisy.npy", "-o", "c.npy", "--steps=2", code=2)
+
+    run("embed", "run", "sines", "data.train=50", "-o", "vectors.npy")
+    assert np.load(tmp_path / "vectors.npy").shape == (50, 256)
+
+    run("finetune", "run", *QUICK, "train.max_steps=300", "output_dir=classifier")
+    test = json.loads((tmp_path / "classifier/metrics.json").read_text())["test"]
+    assert test["model"]["accuracy"] > test["baseline: majority"]["accuracy"] + 0.1
+    assert "AutoModelForAudioClassification" in (tmp_path / "classifier/README.md").read_text()
+
+    run("probe", "run", "data.train=900", "max_examples=300", "output_dir=probe")
+    probe = json.loads((tmp_path / "probe/probe.json").read_text())
+    best = max(row["accuracy"] for row in probe["encoder"].values())
+    assert best > max(row["accuracy"] for row in probe["baselines"].values())
+
+    assert "SignalsModel" in run("doctor", "run", "--quick")
+    assert "data.length=64" in run("settings", "pretrain", "-m", "signals")
+
+
+def lines_of_code(path: Path) -> int:
+    """Lines beside imports, docstrings, comments and blank ones."""
+    source, left_out, lines = path.read_text(), set(), set()
+    for node in ast.walk(ast.parse(source)):
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if is_text or isinstance(node, ast.Import | ast.ImportFrom):
+            left_out |= set(range(node.lineno, node.end_lineno + 1))
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in _NO_CODE:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    return len(lines - left_out)
+
+
+def test_the_example_is_short_and_textdae_does_not_know_it():
+    assert sum(lines_of_code(path) for path in EXAMPLE.rglob("*.py")) < 250
+    source = "\n".join(path.read_text() for path in Path(textdae.__file__).parent.rglob("*.py"))
+    assert not re.search('textdae_signals|"sines"|Sines', source)
