@@ -15,9 +15,16 @@ import torch
 from nbclient import NotebookClient
 
 from textdae.cli.app import main
+from textdae.core import registry
 from textdae.core.draw import Draw
+from textdae.core.noise import Corrupted
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.downstream import metrics
+from textdae.downstream.labels import LabelSchema
+from textdae.image import corpus
+from textdae.image.settings import ImageDataSettings
+from textdae.report.scores import print_table
 from textdae.text.noise import TextNoise
 from textdae.text.tokenizer import vocabulary_of
 
@@ -64,6 +71,59 @@ def test_the_noise_of_contributing_is_a_noise(wordpiece, monkeypatch):
     corrupted = noise(clean, Draw(0, torch.tensor([0]), torch.tensor([0])))
     assert corrupted.loss_mask[0].tolist() == [False] * 7 + [True] * 3
     assert load(PretrainSettings, None, ["noise.kind=end"]).noise == (scope["EndNoise"](),)
+
+
+@pytest.fixture
+def recipes(monkeypatch) -> dict[str, dict]:
+    """What the code of each recipe of CONTRIBUTING defines, by the last word of its heading."""
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setattr(TextNoise, "kinds", dict(TextNoise.kinds))
+    found: dict[str, dict] = {}
+    for section in (ROOT / "CONTRIBUTING.md").read_text().split("\n## ")[1:]:
+        for code in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
+            exec(code, found.setdefault(section.splitlines()[0].split()[-1], {"__name__": "contributing"}))
+    return found
+
+
+def test_contributing_has_a_recipe_for_each_kind_of_addition(recipes):
+    assert list(recipes) == ["noise", "model", "source", "metric", "baseline", "modality"]
+
+
+def test_the_model_of_contributing_denoises(recipes):
+    pixels = torch.rand(2, 1, 8, 8)
+    corrupted = Corrupted({"pixel_values": pixels}, pixels, torch.ones_like(pixels, dtype=torch.bool))
+    output = recipes["model"]["denoiser"](corrupted)
+    assert output.reconstruction.shape == pixels.shape
+    output.loss_sum.backward()
+
+
+def test_the_source_and_the_baseline_of_contributing_are_ones(recipes, tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus, "open_images", lambda data: recipes["source"]["stripes"]())
+    prepared = corpus.prepare_images(ImageDataSettings(source="stripes", cache_dir=tmp_path))
+    assert len(prepared.train) + len(prepared.held_out) == 100
+    assert prepared.train.classes == ["level", "upright"]
+    pixels = prepared.train.batch(torch.arange(2))["pixel_values"]
+    corrupted = Corrupted({"pixel_values": pixels}, pixels, torch.ones_like(pixels, dtype=torch.bool))
+    np.testing.assert_allclose(recipes["baseline"]["darker"](corrupted), pixels / 2)
+
+
+def test_the_metric_of_contributing_is_measured_and_shown(recipes, monkeypatch):
+    functions = metrics._FUNCTIONS["single_label_classification"]
+    monkeypatch.setitem(functions, "balanced_accuracy", recipes["metric"]["balanced_accuracy"])
+    schema = LabelSchema("single_label_classification", ("a", "b"))
+    row = metrics.measure(schema, np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1]))
+    assert row["balanced_accuracy"] == pytest.approx(0.75)
+    assert "balanced_accuracy" in print_table({"model": row})
+
+
+def test_the_modality_of_contributing_is_known(recipes):
+    assert registry.modality("sound") is recipes["modality"]["SOUND"]
+    assert registry.modality_of_config({"model_type": "sound"}).name == "sound"
+
+
+def test_the_map_of_the_readme_has_every_folder():
+    named = set(re.findall(r"^textdae/(\w+) ", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert named == {path.parent.name for path in (ROOT / "textdae").glob("*/__init__.py")}
 
 
 def commands() -> list[str]:
