@@ -1,1 +1,1 @@
-"""What every modality shares, and what knows none of them."""
+"""The interfaces and tools that all modalities share; nothing here knows a modality."""

@@ -1,4 +1,4 @@
-"""Fresh models: counted before anything is allocated for them, and a pure function of the seed."""
+"""Build fresh models: count their parameters before allocation, and draw their weights from the seed alone."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""How a share of an example is chosen to be hidden, whatever it is made of.
+"""Choose which units of an example are hidden, for any modality.
 
 A *unit* is what is hidden as a whole (a token, a word, a patch). Each unit gets a priority; units are taken in that
 order until the rate is met. The unit that would pass the rate is taken with just the probability that makes the
@@ -16,7 +16,7 @@ _NUMBER = np.int64(2**32 - 1)
 
 
 def priorities(draw: Draw, n: int) -> np.ndarray:
-    """A random priority of 24 bits for each of n things of an example. *Shape:* (B, n), int64."""
+    """Draw a random priority of 24 bits for each of n units of an example. *Shape:* (B, n), int64."""
     return (draw.bits("priority", n) >> np.uint64(40)).view(np.int64)
 
 

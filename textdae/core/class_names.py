@@ -1,4 +1,4 @@
-"""The names of classes that a table's labels are the numbers of, where it says so."""
+"""Read class names from the metadata of a table whose labels are class indices."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The interface that every denoiser of every modality fulfils.
+"""The interface of a denoiser, in any modality.
 
 B batch, M scored positions, D width of the embedding, ... the shape of one example.
 """
@@ -15,7 +15,7 @@ from textdae.core.noise import Corrupted
 
 
 class DenoiserOutput(NamedTuple):
-    """What a denoiser makes of a corrupted batch."""
+    """The output of a denoiser for a corrupted batch."""
 
     loss_sum: Tensor
     """Sum of the losses of the scored positions; not their mean, for only the caller knows the global count. ()"""

@@ -1,4 +1,4 @@
-"""The errors that a person is meant to read: one line saying what, where, and what would work."""
+"""Errors for people: one line that says what is wrong, where, and what would work."""
 
 import errno
 import re
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class TextdaeError(Exception):
-    """Something that the person at the keyboard can mend; the command line prints it without a traceback."""
+    """An error that the user can fix; the command line prints it without a traceback."""
 
     exit_code = 1
     is_told_elsewhere = False
@@ -71,7 +71,7 @@ def memory_refused(way_out: str) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of somebody else's says, in one line."""
+    """Return the message of a foreign error in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

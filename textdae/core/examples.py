@@ -1,4 +1,4 @@
-"""What training and evaluation read: clean examples by number, and what is asked of some of them."""
+"""Clean examples by index, and the set of examples that an evaluation scores."""
 
 from typing import NamedTuple, Protocol
 
@@ -11,16 +11,16 @@ class Examples(Protocol):
     """Clean examples, numbered from 0."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of examples."""
         ...
 
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
-        """The clean examples of these numbers (B,), named as the model's arguments. *Shapes:* (B, ...)."""
+        """Return the clean examples of these indices (B,), named as the model's arguments. *Shapes:* (B, ...)."""
         ...
 
 
 class Questions(NamedTuple):
-    """What an evaluation asks; `corrupt_for_evaluation(*questions)` gives what the model is shown and its loss mask."""
+    """The examples and the noise of an evaluation; `corrupt_for_evaluation(*questions)` gives what the model is shown and its loss mask."""
 
     examples: Examples
     noise: Noise

@@ -1,4 +1,4 @@
-"""What lies in the folder of a checkpoint or of a run, by name; `*` stands for a number."""
+"""The file names of a checkpoint folder and of a run folder; `*` stands for a number."""
 
 from pathlib import Path
 

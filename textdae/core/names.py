@@ -13,7 +13,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class HubName(NamedTuple):
-    """A repository, and which state of it."""
+    """A repository on the Hub, and its revision."""
 
     id: str
     revision: str | None = None
@@ -21,7 +21,7 @@ class HubName(NamedTuple):
 
     @property
     def is_pinned(self) -> bool:
-        """Whether it names a commit, which never changes."""
+        """Return whether the revision is a commit, which never changes."""
         return bool(self.revision and _COMMIT.fullmatch(self.revision))
 
     def __str__(self) -> str:
@@ -29,7 +29,7 @@ class HubName(NamedTuple):
 
 
 def parse(name: str, what: str = "the Hub") -> HubName:
-    """Read a name.
+    """Parse a name.
 
     Args:
         what: where it was given, for the error.

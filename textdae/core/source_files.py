@@ -1,4 +1,4 @@
-"""The files that `data.source` names, of texts or of pictures, and what they hold."""
+"""Find the files that `data.source` names, and fingerprint them."""
 
 import glob
 import json
@@ -146,7 +146,7 @@ def _digest_changed(files: Sequence[Path], index: Path) -> list[str]:
 
 
 def _stamp(file: Path) -> list[int]:
-    """What changes when a file does."""
+    """Return size, times and inode of a file, which change with its content."""
     stat = file.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 

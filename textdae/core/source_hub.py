@@ -1,4 +1,4 @@
-"""A dataset on the Hub as rows, of texts or of pictures; whatever goes wrong on the way is one line."""
+"""Read a Hub dataset as rows; every error of the client becomes one line."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from textdae.core.settings.base import DataSettings
 
 
 class HubRows:
-    """The rows of a Hub dataset, which can be read as often as one likes.
+    """The rows of a Hub dataset; they can be iterated repeatedly.
 
     Raises:
         SettingsError: there is none, or it could not be had.

@@ -1,4 +1,4 @@
-"""Which examples are trained on, and which are kept for evaluation."""
+"""Split examples into training and held-out sides by a hash of their content."""
 
 import hashlib
 import math

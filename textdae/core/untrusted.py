@@ -1,4 +1,4 @@
-"""Files of a folder from anyone: regular ones only, none that leads elsewhere, none larger than its kind can be."""
+"""Check the files of an untrusted folder: regular files only, no links out of it, no oversized files."""
 
 import hashlib
 import json
@@ -135,6 +135,6 @@ def _check_depth(found: dict[str, Any], name: str) -> None:
 
 
 def sha256(file: Path) -> str:
-    """Of the content of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

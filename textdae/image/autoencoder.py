@@ -40,7 +40,7 @@ class AutoencoderConfig(PreTrainedConfig):
 
 
 class AutoencoderOutput(NamedTuple):
-    """What an `Autoencoder` gives back."""
+    """The output of an `Autoencoder`."""
 
     reconstruction: Tensor
     """(B, C, H, W)."""
@@ -118,7 +118,7 @@ class Autoencoder(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Weights begin as torch begins them."""
+        """Keep the initialisation of torch."""
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """All convolutions of the residual blocks and of the steps between sizes.
@@ -138,7 +138,7 @@ class Autoencoder(PreTrainedModel):
         return code
 
     def features(self, pixel_values: Tensor) -> list[Tensor]:
-        """What the encoder makes of an image on the way, layer by layer; the last is the code.
+        """Return the features of an image, layer by layer; the last is the code.
 
         Of convolutions (B, channels, H', W') at half and at quarter size, of an MLP (B, D).
         """

@@ -1,6 +1,6 @@
 """Baselines of an image denoiser that learn no representation, and the measures that all are compared by.
 
-Each baseline is a function from a corrupted batch to images; what it has to know it counts on the training images.
+Each baseline is a function from a corrupted batch to images, fitted on the training images.
 
 B batch, C channels, H, W pixels, D = C H W values of an image, M training images that were looked at.
 """
@@ -28,7 +28,7 @@ _BLURS = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
 
 
 def require_images_extra() -> None:
-    """Say at once, rather than at the end of a run, that scikit-image is missing.
+    """Refuse at the start of a run, not at its end, if scikit-image is missing.
 
     Raises:
         SettingsError: names the command that installs it.
@@ -42,7 +42,7 @@ def require_images_extra() -> None:
 
 
 class Quality:
-    """Adds up how far images are from the clean ones.
+    """Sums of the errors of images against the clean ones.
 
     MSE is over the scored pixels. PSNR is that of this pooled MSE, for pixels in [0, 1]. SSIM (Wang et al. 2004) is
     the mean over images, with the unscored pixels left as the encoder sees them.
@@ -77,7 +77,7 @@ class Quality:
 def measure(
     rebuilds: Mapping[str, Rebuild], examples: Examples, noise: Noise, indices: Tensor, batch_size: int = 128
 ) -> tuple[dict[str, dict[str, float]], int]:
-    """The row of each rebuilder on the examples of these numbers (n,), and how many pixels were scored."""
+    """Return the scores of each rebuilder on the examples of these indices (n,), and the number of scored pixels."""
     quality = {name: Quality() for name in rebuilds}
     scored = 0
     for batch in indices.split(batch_size):
@@ -91,7 +91,7 @@ def measure(
 def image_baselines(
     train: Examples, noise: Noise, kinds: Sequence[str], code_size: int | None
 ) -> dict[str, Rebuild]:
-    """The baselines for images corrupted by `noise`.
+    """Fit the baselines for images corrupted by `noise`.
 
     Args:
         kinds: what the noise is, by the names of the settings.
@@ -157,13 +157,13 @@ def _best_blur(train: Examples, noise: Noise, indices: Tensor) -> float:
 
 
 def _flat(train: Examples, indices: Tensor) -> Iterator[np.ndarray]:
-    """Training images in batches, one a row. (at most 1,024, D), float64."""
+    """Yield training images in batches, one for each row. *Shape:* (at most 1,024, D), float64."""
     for part in indices.split(_AT_ONCE):
         yield train.batch(part)["pixel_values"].flatten(1).numpy().astype(np.float64)
 
 
 def _moments(train: Examples, indices: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (D,) and covariance (D, D) of the training images, in float64."""
+    """Return mean (D,) and covariance (D, D) of the training images, in float64."""
     mean = _mean_of(train, indices)
     covariance = np.zeros((len(mean), len(mean)))
     for images in _flat(train, indices):

@@ -16,7 +16,7 @@ def image_card(
     summary: Sequence[str],
     pictures: Sequence[str],
 ) -> str:
-    """The README.md of an image denoiser."""
+    """Return the README.md of an image denoiser."""
     stock = settings.model.type == "vit"
     # Only the stock model can be loaded by a program that has never heard of textdae.
     ours = "" if stock else "import textdae  # makes AutoModel know this model\n"

@@ -30,14 +30,14 @@ class ImageClassifier(Classifier):
         self.register_buffer("pixel_deviation", torch.ones(1, 1, 1), persistent=False)
 
     def model_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scaled pixels (B, C, H, W), grey ones repeated where the model takes colour."""
+        """Return scaled pixels (B, C, H, W); grey ones are repeated if the model takes colour."""
         pixels = inputs["pixel_values"]
         if pixels.shape[1] == 1:
             pixels = pixels.expand(-1, self.model.config.num_channels, -1, -1)
         return {"pixel_values": (pixels - self.pixel_mean) / self.pixel_deviation}
 
     def exported(self, folder: Path) -> Self:
-        """What the stock class makes of the model that `export` wrote, on the same device."""
+        """Load the model that `export` wrote with its stock class, on the same device."""
         found = super().exported(folder)
         found.pixel_mean, found.pixel_deviation = self.pixel_mean, self.pixel_deviation
         return found

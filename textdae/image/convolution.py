@@ -1,7 +1,7 @@
 """The parts that the convolutional image models share: residual blocks, and steps between sizes that lose nothing.
 
-There is no normalisation: for restoring images it costs accuracy (Lim et al. 2017, section 3.1), and without it no
-statistics of a batch have to be kept.
+There is no normalisation: in image restoration it costs accuracy (Lim et al. 2017, section 3.1), and without it no
+batch statistics have to be kept.
 """
 
 import torch.nn.functional as F

@@ -54,11 +54,11 @@ class Images:
 
     @property
     def has_labels(self) -> bool:
-        """Whether any image has a class."""
+        """Return whether any image has a class."""
         return bool((self.labels >= 0).any())
 
     def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
-        """The clean images of these numbers: `pixel_values` in [0, 1]. *Shape:* (B, C, H, W), float32."""
+        """Return the clean images of these indices: `pixel_values` in [0, 1]. *Shape:* (B, C, H, W), float32."""
         rows = self.pixels[np.asarray(indices, dtype=np.int64)]
         return {"pixel_values": torch.from_numpy(rows).float() / 255}
 
@@ -69,7 +69,7 @@ class ImageCorpus(NamedTuple):
     train: Images
     held_out: Images
     fingerprint: dict[str, Any]
-    """What makes these images, by the setting that says so; the same for the same pixels on the same sides."""
+    """What determines these images, by setting: equal fingerprints mean equal pixels on the same sides."""
     summary: list[str]
     """What was read, and what was changed or left out."""
 
@@ -85,7 +85,7 @@ class ImageCorpus(NamedTuple):
 
 
 def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
-    """Read and resize a corpus, or find it prepared.
+    """Read and resize a corpus, or open it from the cache.
 
     Args:
         whole: leave it undivided: all of it in `train`, the other side empty.
@@ -123,7 +123,7 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
 
 
 def is_prepared(data: ImageDataSettings) -> bool:
-    """Whether just this corpus has been prepared before."""
+    """Return whether this corpus is in the cache."""
     return _folder(data, _fingerprint(data, *_sources(data))).is_dir()
 
 
@@ -148,7 +148,7 @@ def _fingerprint(
 
 
 def _folder(data: ImageDataSettings, fingerprint: dict[str, Any]) -> Path:
-    """Where the prepared corpus lies."""
+    """Return the folder of the prepared corpus."""
     return cache_root(data.cache_dir) / f"images-{digest('images', _VERSION, fingerprint)}"
 
 
@@ -192,7 +192,7 @@ def _write(
 
 
 def _classes(labels: set[Any], names: list[str] | None) -> tuple[dict[Any, int], list[str]]:
-    """The number of each label, and the names by number."""
+    """Return the index of each class, and the class names."""
     known = labels - {None}
     if names and all(isinstance(label, int) and label < len(names) for label in known):
         return {label: max(label, -1) for label in known}, names
@@ -202,7 +202,7 @@ def _classes(labels: set[Any], names: list[str] | None) -> tuple[dict[Any, int],
 
 
 class Found(NamedTuple):
-    """A picture that can be used."""
+    """A usable picture."""
 
     row: int
     """Its place in the source."""
@@ -215,7 +215,7 @@ class Found(NamedTuple):
 
 
 class Reader:
-    """Brings every picture to one size and one number of channels; the first one settles what is left open."""
+    """Bring every picture to one size and number of channels; the first picture decides what the settings leave open."""
 
     def __init__(self, data: ImageDataSettings, notes: Counter[str]) -> None:
         self.data, self.notes = data, notes
@@ -224,7 +224,7 @@ class Reader:
         self._first = ""
 
     def read(self, source: ImageSource) -> Iterator[Found]:
-        """Every picture that can be used."""
+        """Yield every usable picture."""
         done = 0
         for row, (name, open_picture, label) in enumerate(source):
             if self.data.max_images and done >= self.data.max_images:

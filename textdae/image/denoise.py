@@ -1,4 +1,4 @@
-"""Give back the clean picture behind a noisy one.
+"""Denoise pictures.
 
 C channels, H, W pixels.
 """
@@ -87,7 +87,7 @@ def _denoise(denoiser: ImageDenoiser, file: Path, target: Path) -> str:
 
 
 def rebuild(denoiser: ImageDenoiser, pixels: Tensor) -> Tensor:
-    """What the model makes of one picture (C, H, W); a U-Net takes a large one in tiles, the same to rounding."""
+    """Denoise one picture (C, H, W); a U-Net processes a large one in tiles, equal to rounding."""
     device = next(denoiser.parameters()).device
     # A grey model sees a colour picture as a batch of its channels.
     batch = pixels[:, None] if len(pixels) > denoiser.model.config.num_channels else pixels[None]

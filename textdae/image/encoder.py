@@ -1,6 +1,6 @@
-"""Our own image encoders, and stock ones, frozen.
+"""Frozen image encoders: our own and stock ones.
 
-n examples, L places, D width of the embedding, C, H, W channels and pixels.
+n examples, L positions, D width of the embedding, C, H, W channels and pixels.
 """
 
 import math
@@ -65,7 +65,7 @@ class ImageEncoder(StockEncoder):
             )
 
     def views(self) -> list[View]:
-        """Every layer from the last to the first, with what it can be pooled by."""
+        """Return every layer from the last to the first, with its possible poolings."""
         blank = np.zeros((self.channels, self.image_size, self.image_size), np.uint8)
         layers = self._layers(self._pixels([blank]))
         numbers = reversed(range(len(layers)))
@@ -89,7 +89,7 @@ class ImageEncoder(StockEncoder):
 
     @torch.inference_mode()
     def _layers(self, pixels: Tensor) -> list[Tensor]:
-        """What the encoder makes of images, layer by layer: (n, D), (n, L, D) or (n, D, H', W')."""
+        """Return the features of images, layer by layer: (n, D), (n, L, D) or (n, D, H', W')."""
         with self._autocast():
             if hasattr(self.model, "features"):
                 layers: list[Tensor] = self.model.features(pixels)
@@ -99,7 +99,7 @@ class ImageEncoder(StockEncoder):
 
 
 def load_processor(checkpoint: str) -> Any:
-    """The image processor of a checkpoint, or None where it has none and takes pixels as they are.
+    """Load the image processor of a checkpoint, or None if it has none and takes pixels in [0, 1].
 
     Raises:
         SettingsError: it has one that cannot be read.
@@ -118,7 +118,7 @@ def load_processor(checkpoint: str) -> Any:
 
 
 def image_input(config: Any, processor: Any) -> tuple[int, int, Tensor, Tensor]:
-    """What images an encoder takes: their size, their channels, and the mean and deviation they are scaled by.
+    """Return size, channels, mean and deviation of the images that an encoder takes.
 
     Raises:
         SettingsError: neither says what size.
@@ -174,7 +174,7 @@ _POOL = {
 
 
 def open_pictures(checkpoint: str, settings: ImageEmbedSettings) -> tuple[ImageEncoder, Rows]:
-    """The encoder of a checkpoint, and the pictures of `data.source` in the size that it takes.
+    """Open the encoder of a checkpoint, and the pictures of `data.source` in the size that it takes.
 
     Raises:
         SettingsError: either cannot be used.

@@ -1,4 +1,4 @@
-"""Labels of picture files from a table beside them, in the layout of `datasets`' imagefolder."""
+"""Labels of picture files from metadata tables, in the layout of `datasets`' imagefolder."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from textdae.image.spec import METADATA_FILES
 def labels_from_tables(
     folder: Path, files: Sequence[Path], label_column: str
 ) -> tuple[list[Any] | None, Counter[str]]:
-    """The label of each picture, from every `metadata.csv`, `.jsonl` or `.parquet` in a folder.
+    """Return the label of each picture, from every `metadata.csv`, `.jsonl` or `.parquet` in a folder.
 
     Each row names a picture in `file_name`, relative to its table.
 

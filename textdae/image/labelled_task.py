@@ -1,4 +1,4 @@
-"""Work with labelled images.
+"""Supervised tasks on images.
 
 B batch, C, H, W channels and pixels.
 """
@@ -29,7 +29,7 @@ _MOST_VALUES = 4096
 
 
 class LabelledImageTask(LabelledTask):
-    """Images, as `LabelledTask` says."""
+    """The `LabelledTask` of images."""
 
     classifier_class = ImageClassifier
     pipeline = Pipeline("image-classification", '"picture.png"', "an image")
@@ -43,7 +43,7 @@ class LabelledImageTask(LabelledTask):
         self.corpus = labelled_images(data.model_copy(update=own))
 
     def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> ImageEncoder:
-        """The frozen encoder, or one of its sizes with random weights."""
+        """Return the frozen encoder, or one of its sizes with random weights."""
         return ImageEncoder(self.checkpoint, precision=precision, pretrained=pretrained, seed=seed)
 
     def baselines(self) -> dict[str, Encoder]:
@@ -75,7 +75,7 @@ class LabelledImageTask(LabelledTask):
 
 
 class RawPixels(Encoder):
-    """The pixels themselves, of large images after shrinking."""
+    """Raw pixels; large images are shrunk first."""
 
     view = View(None, "pixels")
 
@@ -92,7 +92,7 @@ class RawPixels(Encoder):
 
 
 class PcaPixels(RawPixels):
-    """The directions in which the images that it is fitted on vary most."""
+    """The principal components of the pixels, fitted on images."""
 
     view = View(None, "components")
 

@@ -60,7 +60,7 @@ class ImageDenoiser(Denoiser):
         return F.mse_loss(reconstruction.float(), target, reduction="sum")
 
     def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
-        """Everything is decoded; where it is scored is settled afterwards."""
+        """Select everything: whole images are decoded, and the loss mask is applied afterwards."""
         return embedding, corrupted.target, corrupted.loss_mask
 
     def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,14 +70,14 @@ class ImageDenoiser(Denoiser):
         return self.loss(reconstruction * loss_mask, clean * loss_mask), reconstruction.detach()
 
     def rebuild(self, inputs: dict[str, Tensor]) -> Tensor:
-        """What the model makes of noisy images, between black and white. (B, C, H, W), float32."""
+        """Denoise images, clipped to [0, 1]. (B, C, H, W), float32."""
         height, width = inputs["pixel_values"].shape[-2:]
         reconstruction = self.decode(self.encode(inputs))[..., :height, :width]
         return reconstruction.float().clamp(0, 1)
 
     @torch.no_grad()
     def codes(self, images: Any, most: int = 5000) -> np.ndarray:
-        """The codes of the first clean images, at most so many. (n, K)."""
+        """Return the codes of the first clean images, at most `most`. *Shape:* (n, K)."""
         device = next(self.parameters()).device
         parts = []
         for indices in torch.arange(min(len(images), most)).split(256):
@@ -87,7 +87,7 @@ class ImageDenoiser(Denoiser):
 
     @torch.no_grad()
     def decoded(self, codes: np.ndarray) -> np.ndarray:
-        """The images of codes (n, K), between black and white. (n, C, H, W)."""
+        """Decode codes (n, K) into images, clipped to [0, 1]. (n, C, H, W)."""
         device = next(self.parameters()).device
         pixels = self.decode(torch.from_numpy(codes).float().to(device))
         images: np.ndarray = pixels.float().clamp(0, 1).cpu().numpy()
@@ -141,7 +141,7 @@ class PatchDenoiser(ImageDenoiser):
 def build_image_denoiser(
     settings: Any, image_size: int, channels: int, seed: int, check: Callable[[int], None] | None = None
 ) -> ImageDenoiser:
-    """A denoiser with fresh weights (a pure function of the seed), or with those of `model.from_pretrained`.
+    """Build a denoiser with fresh weights (a pure function of the seed), or with those of `model.from_pretrained`.
 
     Args:
         check: see `build_seeded`.
@@ -209,7 +209,7 @@ def _vit_config(settings: Any, sizes: dict[str, int]) -> ViTConfig:
 
 
 def as_denoiser(model: PreTrainedModel) -> ImageDenoiser:
-    """The denoiser around an image model."""
+    """Wrap an image model in its denoiser."""
     return PatchDenoiser(model) if isinstance(model, ViTForMaskedImageModeling) else ImageDenoiser(model)
 
 

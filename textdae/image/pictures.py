@@ -1,4 +1,4 @@
-"""Read one picture: bytes -> pixels of the size and channels that were asked for, or one line that says why not."""
+"""Read one picture: bytes -> pixels of the chosen size and channels, or an error of one line."""
 
 import io
 import warnings
@@ -18,7 +18,7 @@ _TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
 
 
 class UnusablePicture(SettingsError):
-    """A picture that cannot be used; the message names it, and what would work."""
+    """A picture that cannot be used; the message names it and says what would work."""
 
 
 def read_picture(content: bytes, name: str, settings: ImageDataSettings, notes: Counter[str]) -> Image.Image:
@@ -64,7 +64,7 @@ def read_picture(content: bytes, name: str, settings: ImageDataSettings, notes: 
 
 
 def _upright(picture: Image.Image) -> Image.Image:
-    """Turned as its metadata say; as it is where these are damaged."""
+    """Rotate a picture by its EXIF orientation; leave it unchanged if that is damaged."""
     try:
         return ImageOps.exif_transpose(picture)
     except Exception:
@@ -83,7 +83,7 @@ def _opaque(picture: Image.Image, name: str, settings: ImageDataSettings, notes:
 
 
 def fit(picture: Image.Image, size: int, channels: int, notes: Counter[str]) -> np.ndarray:
-    """A picture as pixels of the asked size: the shorter side is resized, the middle cut out. (C, size, size), uint8."""
+    """Resize the shorter side of a picture and crop the middle. Returns (C, size, size), uint8."""
     if picture.mode == "RGB" and channels == 1:
         notes["colour pictures turned grey"] += 1
         picture = picture.convert("L")

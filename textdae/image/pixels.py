@@ -1,4 +1,4 @@
-"""What our own image models take, said where it is something else.
+"""Check the input of our own image models.
 
 B batch, C channels, H, W pixels.
 """
@@ -15,7 +15,7 @@ def check_pixels(pixel_values: Tensor, channels: int, size: int | None, dtype: t
         dtype: of the weights.
 
     Raises:
-        ValueError: says what was expected, and what came.
+        ValueError: names what was expected, and what was passed.
     """
     shape = tuple(pixel_values.shape)
     side = "H, W" if size is None else f"{size}, {size}"

@@ -1,4 +1,4 @@
-"""Where pictures come from: the embedded ones, files, tables, or a Hub dataset, all as one stream."""
+"""Picture sources: embedded pictures, files, tables or a Hub dataset, all as one stream."""
 
 import functools
 from collections import Counter
@@ -28,7 +28,7 @@ Entry = tuple[str, Callable[[Counter[str]], Image.Image], Any]
 
 @dataclass(frozen=True)
 class ImageSource:
-    """A stream of pictures that can be read as often as one likes."""
+    """A stream of pictures that can be iterated repeatedly."""
 
     name: str
     fingerprint: str
@@ -47,7 +47,7 @@ class ImageSource:
 
 
 def open_images(data: ImageDataSettings) -> ImageSource:
-    """Find what `data.source` names, without opening the pictures yet.
+    """Open the source that `data.source` names, without reading the pictures yet.
 
     Raises:
         SettingsError: it is not there, is empty, or holds no pictures.

@@ -1,4 +1,4 @@
-"""What images are to the rest of textdae."""
+"""The `Modality` of images: its settings, task, encoder, loader and card."""
 
 from collections.abc import Mapping
 from importlib import import_module
@@ -18,7 +18,7 @@ MODEL_TYPES = (*OWN_MODEL_TYPES, "vit")
 
 
 def recognizes(given: Mapping[str, Any]) -> bool:
-    """Whether settings have a noise, a model or a source of images."""
+    """Return whether settings have a noise, a model or a source of images."""
     noise, source = given.get("noise"), _value(given.get("data"), "source")
     noises = noise if isinstance(noise, list) else [noise]
     kinds = [kind for each in noises if isinstance(kind := _value(each, "kind"), str)]
@@ -28,7 +28,7 @@ def recognizes(given: Mapping[str, Any]) -> bool:
 
 
 def recognizes_config(config: Mapping[str, Any]) -> bool:
-    """Whether a model is of a known family, or counts pixels."""
+    """Return whether a config is of a known family of image models, or has an image size."""
     return config.get("model_type") in MODEL_TYPES or bool({"image_size", "num_channels"} & config.keys())
 
 

@@ -36,7 +36,7 @@ class UNetConfig(PreTrainedConfig):
 
 
 class UNetOutput(NamedTuple):
-    """What a `UNet` gives back."""
+    """The output of a `UNet`."""
 
     reconstruction: Tensor
     """(B, C, H, W)."""
@@ -66,7 +66,7 @@ class UNet(PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Weights begin as torch begins them."""
+        """Keep the initialisation of torch."""
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """All convolutions but the first and the last."""
@@ -86,7 +86,7 @@ class UNet(PreTrainedModel):
         return seen, fine, self.middle(self.down(fine))
 
     def features(self, pixel_values: Tensor) -> list[Tensor]:
-        """What the encoder makes of an image on the way: (B, D, H/2, W/2), then (B, 2 D, H/4, W/4)."""
+        """Return the features of an image: (B, D, H/2, W/2), then (B, 2 D, H/4, W/4)."""
         return list(self._descend(pixel_values)[1:])
 
     def encode(self, pixel_values: Tensor) -> Tensor:

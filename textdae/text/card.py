@@ -23,7 +23,7 @@ def text_card(
     tokenizer: Any,
     passage: str,
 ) -> str:
-    """The README.md of a masked language model; `passage` holds a mask to try it on."""
+    """Return the README.md of a masked language model; `passage` holds a mask to try it on."""
     sentences = "\n".join(f"- {for_markdown(sample)}" for sample in samples)
     base = settings.model.from_pretrained
     trained = f"{settings.tokenizer.algorithm}, trained on the same text"

@@ -1,4 +1,4 @@
-"""What `textdae doctor` looks at in a text checkpoint: its tokenizer, and how the stock `Trainer` would scale its loss."""
+"""The checks of `textdae doctor` for a text checkpoint: its tokenizer, and how the stock `Trainer` scales its loss."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from textdae.text.tokenizer import load_tokenizer, longest_input
 
 
 def check_text_model(name: str, model: Any) -> Iterator[Finding]:
-    """Whether a masked language model and the tokenizer beside it agree."""
+    """Check that a masked language model and the tokenizer beside it agree."""
     yield from _check_tokenizer(name, model)
     yield _check_scaling(model)
 

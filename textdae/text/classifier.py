@@ -13,5 +13,5 @@ class TextClassifier(Classifier):
     arguments = ("input_ids", "attention_mask", "token_type_ids")
 
     def optimize_for(self, device: torch.device, compile: bool, fast: bool = True) -> None:
-        """Without compiling: texts come in batches of ever other lengths, each of which would be compiled anew."""
+        """Skip compiling: batches of texts differ in length, and each length would be compiled anew."""
         super().optimize_for(device, False, fast)

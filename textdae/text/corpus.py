@@ -34,7 +34,7 @@ class TextCorpus(NamedTuple):
     train: Blocks
     held_out: Blocks
     fingerprint: dict[str, Any]
-    """What makes these blocks, by the setting that says so; the same for the same blocks."""
+    """What determines these blocks, by setting: equal fingerprints mean equal blocks."""
     summary: list[str]
     """What was read, and what was left out."""
 
@@ -54,7 +54,7 @@ def prepare_text(
     tokenizer_settings: TokenizerSettings,
     tokenizer: PreTrainedTokenizerFast | None = None,
 ) -> TextCorpus:
-    """Read, tokenize and pack a corpus, or find it prepared.
+    """Read, tokenize and pack a corpus, or open it from the cache.
 
     Args:
         tokenizer: use this one, whatever the settings say (evaluation brings the checkpoint's own).
@@ -109,7 +109,7 @@ def prepare_text(
 
 
 def _check_words(held_out: Blocks, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Refuse an evaluation that could ask nothing, as special tokens are never asked for."""
+    """Refuse an evaluation without words to predict: special tokens are never scored."""
     if np.isin(held_out.ids[:_LOOKED_AT], tokenizer.all_special_ids).all():
         raise SettingsError(
             "data.held_out: the tokenizer knows no word of the documents held out; give more text, or hold out another share"
@@ -164,7 +164,7 @@ def _tokenizer(
 
 
 class _Sample:
-    """Training documents, thinned out evenly where the source is larger than `most` bytes; read it as often as needed."""
+    """Training documents, subsampled evenly if the source exceeds `most` bytes; can be iterated repeatedly."""
 
     def __init__(self, source: Source, held_out: float, most: int) -> None:
         self.source, self.held_out = source, held_out
@@ -218,7 +218,7 @@ def _pack(
 
 
 def _progress(source: Source, what: str) -> Iterator[str]:
-    """The documents, with a bar of the text read."""
+    """Yield the documents, with a progress bar of the text read."""
     with Progress(what, unit="B") as bar:
         waiting = 0
         for text in source:

@@ -1,4 +1,4 @@
-"""Give back what the masks of a text hide."""
+"""Fill the masks of a text with a masked language model."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ class Denoised(NamedTuple):
 @panics_refused("the tokenizer")
 @torch.no_grad()
 def denoise_text(model: str | Path | LoadedText, text: str, steps: int = 1, top: int = 5) -> Denoised:
-    """Fill the masks of a text in `steps` rounds; each fixes the surest guesses and looks again at the rest.
+    """Fill the masks of a text in `steps` rounds; each fixes the most probable guesses and predicts the rest again.
 
     The schedule is that of Mask-Predict turned round (Ghazvininejad et al. 2019): equal shares a round, never undone.
 
@@ -92,7 +92,7 @@ def _text(tokenizer: object, token: int) -> str:
 def denoise_lines(
     checkpoint: str, text: str, output: Path | None, steps: int = 1, top: int = 5
 ) -> Iterator[str]:
-    """The lines of `textdae denoise`: candidates for each mask, what each round filled, and the text.
+    """Return the lines of `textdae denoise`: candidates for each mask, what each round filled, and the text.
 
     Raises:
         SettingsError: see `denoise_text`.

@@ -1,6 +1,6 @@
 """The embedded corpus: the docstrings of the installed packages, read without importing anything.
 
-Real English that is already on the disk of everyone who can run this program, labelled by package.
+This is real English text that every user of textdae already has on disk, labelled by package.
 """
 
 import ast
@@ -29,7 +29,7 @@ _VERSION = 3
 
 
 def _modules() -> list[tuple[str, str, str]]:
-    """(package, version, path) of every module of every installed distribution, without this one and without tests."""
+    """Return (package, version, path) of every module of all installed distributions but textdae, without tests."""
     found: dict[str, tuple[str, str]] = {}
     for distribution in importlib.metadata.distributions():
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
@@ -45,7 +45,7 @@ def _modules() -> list[tuple[str, str, str]]:
 
 
 def _docstrings(path: str) -> list[str]:
-    """The docstrings of one file; a file that does not parse has none."""
+    """Return the docstrings of one file; none if it does not parse."""
     texts: list[str] = []
     try:
         stack: list[ast.AST] = [ast.parse(Path(path).read_bytes())]
@@ -65,7 +65,7 @@ def _docstrings(path: str) -> list[str]:
 
 
 def _serve() -> None:
-    """Worker: a path a line in, its docstrings as a line of JSON out."""
+    """Worker: read one path a line, write its docstrings as one line of JSON."""
     gc.disable()  # a syntax tree has no cycles, and looking for them takes a third of the time
     warnings.simplefilter("ignore")  # other people's invalid escapes
     try:
@@ -77,7 +77,7 @@ def _serve() -> None:
 
 @contextmanager
 def _parsed(paths: list[str]) -> Iterator[Iterator[list[str]]]:
-    """The docstrings of each path in order, from one worker a core.
+    """Yield the docstrings of each path in order, from one worker for each core.
 
     Plain child processes: unlike `multiprocessing` they need no guarded main module, so this works in a notebook
     and after torch has started its threads.

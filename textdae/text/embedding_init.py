@@ -1,6 +1,6 @@
-"""Where the word embeddings begin: tokens that have the same neighbours begin near each other.
+"""Initialise word embeddings from co-occurrence counts: tokens with the same neighbours start near each other.
 
-A masked language model spends its first minutes on finding out which tokens are alike. Counting says it at once: the
+A masked language model spends its first minutes on learning which tokens are similar. Counting is faster: the
 singular vectors of the pointwise mutual information of tokens and their neighbours are such embeddings (Levy and
 Goldberg, "Neural word embedding as implicit matrix factorization", 2014), and random projections find them in seconds
 (Halko, Martinsson and Tropp, "Finding structure with randomness", 2011, algorithm 4.4).
@@ -32,7 +32,7 @@ _CHUNK = 1 << 20
 
 
 def neighbour_embedding(train: Blocks, vocab_size: int, width: int) -> Tensor:
-    """What `embed` makes of a stream, or made of it before: it is kept beside the stream, in the cache."""
+    """Return the embedding that `embed` computes from a stream; it is cached beside the stream."""
     stream = train.folder.parent
 
     def make(folder: Path) -> None:
@@ -43,7 +43,7 @@ def neighbour_embedding(train: Blocks, vocab_size: int, width: int) -> Tensor:
 
 
 def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Tensor:
-    """An embedding for each token, made from counts alone.
+    """Compute an embedding for each token from co-occurrence counts.
 
     Args:
         ids: the tokens of the corpus. *Shape:* (N,).
@@ -56,7 +56,7 @@ def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Te
     before, after, weight = _count(ids, flags, vocab_size)
     left, right = (_smoothed(np.bincount(tokens, weight, vocab_size)) for tokens in (before, after))
     information = np.log(weight / weight.sum() / (left[before] * right[after]))
-    more = information > 0  # what is seen together less often than expected says little
+    more = information > 0  # pairs seen less often than expected carry little information
     forward = _sparse(before[more], after[more], information[more], vocab_size)
     backward = _sparse(after[more], before[more], information[more], vocab_size)
     generator = torch.Generator().manual_seed(0)
@@ -80,7 +80,7 @@ def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Te
 
 
 def _smoothed(counts: np.ndarray) -> np.ndarray:
-    """Shares, those of rare tokens raised: by chance they are often seen with what they have little to do with. (V,)"""
+    """Return smoothed token shares: rare tokens are raised, as chance pairs would dominate them. *Shape:* (V,)."""
     raised: np.ndarray = counts**SMOOTHING
     return raised / max(raised.sum(), 1e-9)
 
@@ -108,7 +108,7 @@ def _count(ids: np.ndarray, flags: np.ndarray, vocab_size: int) -> tuple[np.ndar
 
 
 def _summed(keys: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each of the sorted keys once, with the sum of its weights."""
+    """Sum the weights of equal keys; the keys are sorted."""
     first = np.flatnonzero(np.diff(keys, prepend=-1))
     return keys[first], np.add.reduceat(weights, first) if len(first) else weights
 

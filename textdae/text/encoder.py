@@ -1,4 +1,4 @@
-"""Stock text encoders, frozen.
+"""Frozen stock text encoders.
 
 n examples, L positions, D width of the embedding.
 """
@@ -20,7 +20,7 @@ from textdae.text.tokenizer import load_tokenizer, longest_input
 
 
 class TextEncoder(StockEncoder):
-    """Any stock text encoder. Texts of like length go together, so little is spent on padding.
+    """Any stock text encoder. Texts of similar length share a batch, so little padding is needed.
 
     Args:
         checkpoint: folder or Hub id of an `AutoModel` with a fast tokenizer.
@@ -49,12 +49,12 @@ class TextEncoder(StockEncoder):
         self.limit = min(longest_input(self.tokenizer, self.model.config), max_length or 2**30)
 
     def views(self) -> list[View]:
-        """Every layer from the last to the first, with either pooling."""
+        """Return every layer from the last to the first, with either pooling."""
         layers = reversed(range(getattr(self.model.config, "num_hidden_layers", 0) + 1))
         return [View(layer, pooling) for layer in layers for pooling in ("mean", "cls")]
 
     def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, np.ndarray]:
-        """Embed texts, or pairs of texts; what is beyond the longest input is cut off, and counted."""
+        """Embed texts, or pairs of texts; longer inputs are cut off, and counted."""
         ids, cut = tokenize(self.tokenizer, examples, self.limit)
         if cut:
             self.notes[f"texts cut off after {self.limit} tokens"] += cut
@@ -68,7 +68,7 @@ class TextEncoder(StockEncoder):
         return found
 
     def _batches(self, ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-        """Numbers of the texts that go together: of like length, and at most so many positions with their padding."""
+        """Yield indices of texts that share a batch: of similar length, with a limit on positions including padding."""
         batch: list[int] = []
         for number in sorted(range(len(ids)), key=lambda number: -len(ids[number])):
             if batch and (len(batch) + 1) * len(ids[batch[0]]) > self.batch_tokens:
@@ -95,7 +95,7 @@ class TextEncoder(StockEncoder):
 
 @panics_refused("the tokenizer")
 def tokenize(tokenizer: Any, examples: Sequence[Any], limit: int) -> tuple[dict[str, list[list[int]]], int]:
-    """The ids of texts, or pairs of texts, as the model wants them; and how many were cut off after `limit` tokens."""
+    """Tokenize texts, or pairs of texts, for the model; return also how many were cut off after `limit` tokens."""
     if not len(examples):
         return {"input_ids": []}, 0
     pairs = not isinstance(examples[0], str)
@@ -117,18 +117,18 @@ def tokenize(tokenizer: Any, examples: Sequence[Any], limit: int) -> tuple[dict[
 
 
 def _first(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The first real position, wherever a tokenizer pads. (n, L, D), (n, L) -> (n, D)."""
+    """Return the first position that is no padding. (n, L, D), (n, L) -> (n, D)."""
     return hidden[torch.arange(len(hidden), device=hidden.device), mask.argmax(1)]
 
 
 def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the real positions. (n, L, D), (n, L) -> (n, D)."""
+    """Return the mean over the positions that are no padding. (n, L, D), (n, L) -> (n, D)."""
     weight = mask[:, :, None].to(hidden.dtype)
     return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def open_texts(checkpoint: str, settings: TextEmbedSettings) -> tuple[TextEncoder, Rows]:
-    """The encoder of a checkpoint, and the texts of `data.source`.
+    """Open the encoder of a checkpoint, and the texts of `data.source`.
 
     Raises:
         SettingsError: either cannot be used.

@@ -48,5 +48,5 @@ def labelled_texts(data: LabelledTextSettings) -> LabelledCorpus:
 
 
 def _content(texts: str | tuple[str, str]) -> str:
-    """What decides the side of a text or a pair of texts."""
+    """Return the string whose hash decides the side of a text or a pair of texts."""
     return "\0".join(text.strip() for text in ([texts] if isinstance(texts, str) else texts))

@@ -1,4 +1,4 @@
-"""Work with labelled texts.
+"""Supervised tasks on texts.
 
 B batch, L the longest text of it.
 """
@@ -32,7 +32,7 @@ _TOKENS_OF_A_CHARACTER = 8
 
 
 class LabelledTextTask(LabelledTask):
-    """Texts, as `LabelledTask` says."""
+    """The `LabelledTask` of texts."""
 
     classifier_class = TextClassifier
     pipeline = Pipeline("text-classification", '"some text"', "a text")
@@ -48,7 +48,7 @@ class LabelledTextTask(LabelledTask):
             self.corpus.summary.extend(cautions({f"texts cut off after {self.max_length} tokens": cut}))
 
     def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> TextEncoder:
-        """The frozen encoder, or one of its sizes with random weights."""
+        """Return the frozen encoder, or one of its sizes with random weights."""
         return TextEncoder(
             self.checkpoint,
             precision=precision,
@@ -62,13 +62,13 @@ class LabelledTextTask(LabelledTask):
         return {"TF-IDF": TfIdf(self.corpus.train.examples)}
 
     def batches(self, labelled: Labelled) -> "Texts":
-        """The texts as token ids."""
+        """Return the texts as token ids."""
         ids, _ = tokenize(self.tokenizer, labelled.examples, self.max_length)
         pads = {"input_ids": self.tokenizer.pad_token_id}
         return Texts(ids, labelled.labels, pads)
 
     def _cut(self) -> int:
-        """How many texts are longer than the encoder takes."""
+        """Count the texts that are longer than the encoder takes."""
         few = self.max_length // _TOKENS_OF_A_CHARACTER
         sides = (self.corpus.train, self.corpus.held_out, self.corpus.test)
         perhaps = [one for side in sides for one in side.examples if len("".join(one)) > few]
@@ -123,7 +123,7 @@ class Texts:
 
 
 class TfIdf(Encoder):
-    """Words and pairs of words, weighed by how rare they are among the texts that it is fitted on; not yet of length 1."""
+    """TF-IDF of words and word pairs, fitted on texts; the vectors are not normalised."""
 
     view = View(None, "words")
 
@@ -136,11 +136,11 @@ class TfIdf(Encoder):
         self._vectorizer.fit(_joined(texts))
 
     def views(self) -> list[View]:
-        """The one."""
+        """Return the only view."""
         return [self.view]
 
     def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, Any]:
-        """Sparse, one column a word or pair of words."""
+        """Return a sparse matrix with one column for each word or word pair."""
         return {self.view: self._vectorizer.transform(_joined(examples))}
 
 

@@ -1,4 +1,4 @@
-"""Load what a run left: a checkpoint folder, or a Hub id, as a denoiser with what belongs to it."""
+"""Load a text checkpoint, from a folder or the Hub, with its tokenizer."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,14 +12,14 @@ from textdae.text.tokenizer import load_tokenizer
 
 
 class LoadedText(NamedTuple):
-    """A trained text denoiser, ready to be asked."""
+    """A trained text denoiser in evaluation mode, and its tokenizer."""
 
     denoiser: TextDenoiser
     tokenizer: PreTrainedTokenizerFast
 
 
 def load_text(checkpoint: str | Path) -> LoadedText:
-    """Load a masked language model of ours or anyone's, in evaluation mode.
+    """Load any masked language model with its tokenizer, in evaluation mode.
 
     Raises:
         SettingsError: there is none, or its tokenizer does not fit.

@@ -33,7 +33,7 @@ the usual 0.02 an entry a few steps of Adam would have wiped them out. 0.1 an en
 
 
 class _Given(nn.Module):
-    """Stands in the encoder's place and hands on the embedding that it is given."""
+    """Takes the place of the encoder, and returns a given embedding."""
 
     def __init__(self, base: nn.Module) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class TextDenoiser(Denoiser):
 
     @torch.no_grad()
     def init_embeddings(self, embedding: Tensor) -> None:
-        """Put these in the place of the word embeddings.
+        """Replace the word embeddings by these. *Shape:* (V, D).
 
         Args:
             embedding: rows of mean square 1; those of zeros leave what is there. *Shape:* (V, D).
@@ -99,7 +99,7 @@ class TextDenoiser(Denoiser):
 
     @property
     def longest(self) -> int:
-        """Positions that the encoder takes."""
+        """The number of positions that the encoder takes."""
         return positions_of(self.model.config)
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
@@ -117,7 +117,7 @@ class TextDenoiser(Denoiser):
         return super().forward(corrupted._replace(inputs=inputs))
 
     def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
-        """The embedding and the target at the scored positions, (N, D) and (N,)."""
+        """Return the embedding and the target at the scored positions, (M, D) and (M,)."""
         selected = corrupted.inputs.get("selected")
         if selected is not None:
             inputs, target, loss_mask = corrupted
@@ -159,11 +159,11 @@ class TextDenoiser(Denoiser):
         return F.cross_entropy(reconstruction.float(), target, reduction="sum")
 
     def measures(self, reconstruction: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """How many scored tokens the first guess gets right."""
+        """Count the scored tokens whose most probable guess is right."""
         return {"accuracy": (reconstruction.argmax(-1) == target).sum()}
 
     def _attention_mask(self, document: Tensor) -> Any:
-        """Who sees whom, in the form that the family reads: same document, and within the window where there is one.
+        """Return the attention mask in the form of the model family: same document, and within the window if there is one.
 
         The stock models ignore `position_ids` and `cu_seqlens` where attention runs in both directions, so the mask
         is spelt out. Padding sees padding, for a row of the softmax must not be empty.
@@ -223,7 +223,7 @@ class TextDenoiser(Denoiser):
 
 
 def _positions(document: Tensor) -> Tensor:
-    """Positions counted from the start of each document. *Shape:* (B, L)."""
+    """Return positions counted from the start of each document. *Shape:* (B, L)."""
     positions = torch.arange(document.shape[1], device=document.device).expand(document.shape)
     starts = torch.ones_like(document, dtype=torch.bool)
     starts[:, 1:] = document[:, 1:] != document[:, :-1]
@@ -236,7 +236,7 @@ def build_text_denoiser(
     seed: int,
     check: Callable[[int], None] | None = None,
 ) -> TextDenoiser:
-    """A denoiser with fresh weights (a pure function of the seed), or with those of `model.from_pretrained`.
+    """Build a denoiser with fresh weights (a pure function of the seed), or with those of `model.from_pretrained`.
 
     Args:
         check: see `build_seeded`.
@@ -300,7 +300,7 @@ def load_masked_lm(name: str, any_head: bool = False) -> tuple[PreTrainedModel, 
 
 @torch.no_grad()
 def _check_documents_apart(denoiser: TextDenoiser, settings: TextModelSettings) -> None:
-    """Put two short documents in one block and see whether the second one notices the first."""
+    """Put two short documents in one block and check that the first does not change the second."""
     rows, length = denoiser.embeddings.shape[0], min(16, denoiser.longest)
     begin = length * 3 // 8
     ids = (torch.arange(length) * 7 + 11) % rows

@@ -1,4 +1,4 @@
-"""From our settings to the stock config of any family of masked language models, which name the same things differently."""
+"""Translate our settings into the stock config of any family of masked language models."""
 
 import difflib
 from typing import Any
@@ -11,7 +11,7 @@ from textdae.text.settings import COUNTED_FROM_PAD, TextModelSettings
 
 
 def text_config(settings: TextModelSettings, tokenizer: PreTrainedTokenizerFast) -> Any:
-    """The config of the family that is asked for, in the sizes that are asked for.
+    """Return the config of the chosen family in the chosen sizes.
 
     Raises:
         SettingsError: no such family, a key that it does not know, or a value that it refuses.

@@ -1,4 +1,4 @@
-"""Documents -> one long stream of token ids on disk, with word starts and document starts kept; -> blocks of it.
+"""Pack documents into one stream of token ids on disk, with word and document starts, and cut it into blocks.
 
 Nothing is lost: the last block of a stream is padded, a document longer than a block goes on in the next one. The
 stream does not depend on the block size, so another block size costs nothing. Of held-out documents the words are kept too.
@@ -55,7 +55,7 @@ class StreamInfo(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A part of the stream, as it is written."""
+    """A part of the stream as bytes."""
 
     ids: bytes
     flags: bytes
@@ -72,7 +72,7 @@ class Packer:
         self._tokenize = TextTokenizer(tokenizer)
 
     def __call__(self, texts: list[str], edges: list[tuple[bool, bool]], with_words: bool = False) -> Packed:
-        """Pack pieces.
+        """Tokenize pieces and pack them.
 
         Args:
             edges: of each, whether it begins its document, and whether it ends it.
@@ -156,7 +156,7 @@ class StreamWriter:
 
 
 def _frame(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
-    """The special tokens that this tokenizer puts before and after a text."""
+    """Return the special tokens that this tokenizer puts before and after a text."""
     probe = "a"
     bare = tokenizer(probe, add_special_tokens=False)["input_ids"]
     framed = tokenizer(probe)["input_ids"]
@@ -217,7 +217,7 @@ class Blocks:
 
     @property
     def padding(self) -> int:
-        """Positions of the last block that hold no token."""
+        """Return how many positions of the last block hold no token."""
         return len(self) * self.block_size - self.info.tokens
 
     @property
@@ -226,7 +226,7 @@ class Blocks:
         return self.info.bytes / max(1, self.info.tokens - self.info.special)
 
     def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
-        """The clean blocks of these numbers.
+        """Return the clean blocks of these indices.
 
         Returns:
             `input_ids` int64, `word_start` bool and `document` int64 (from 0 within the block, -1 on padding).

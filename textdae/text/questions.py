@@ -1,4 +1,4 @@
-"""What an evaluation asks of held-out text: whole words that the text itself chooses, the same for every tokenizer.
+"""Evaluation on whole words of held-out text, chosen by a hash of the text: the same words for every tokenizer.
 
 W words, S stretches, n blocks, L positions of a block.
 """
@@ -15,7 +15,7 @@ from textdae.text.words import StreamWords, is_below, ranges
 
 
 class WordQuestions:
-    """The held-out blocks in which words are scored, with what is hidden in them.
+    """The held-out blocks with scored words, and the positions that are hidden in them.
 
     A word is hidden where its hash lies below the rate, and every token that overlaps it with it. Stretches of the text
     are taken in the order of their hashes; only the words in these are scored, so that the text that is evaluated
@@ -68,7 +68,7 @@ class WordQuestions:
         self.hidden = self._marked(ranges(text.begin[hidden], text.end[hidden]))
 
     def _marked(self, positions: np.ndarray) -> Tensor:
-        """The positions of the stream that lie in the blocks, as a mask. *Shape:* (n, L), bool."""
+        """Mark stream positions in the blocks. *Shape:* (n, L), bool."""
         block, column = np.divmod(positions, self.block_size)
         row = np.searchsorted(self.blocks, block).clip(max=len(self.blocks) - 1)
         inside = self.blocks[row] == block
@@ -80,7 +80,7 @@ class WordQuestions:
         return len(self.blocks)
 
     def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
-        """The blocks of these numbers, as `Blocks.batch` has them, and `hidden` and `scored`. *Shapes:* (B, L)."""
+        """Return the blocks of these indices as `Blocks.batch` does, with `hidden` and `scored`. *Shapes:* (B, L)."""
         rows = torch.as_tensor(indices)
         blocks = self.held_out.batch(self.blocks[rows.numpy()])
         return {**blocks, "hidden": self.hidden[rows], "scored": self.scored[rows]}
@@ -89,7 +89,7 @@ class WordQuestions:
 def _chosen(
     text: StreamWords, stretches: np.ndarray, rate: float, ids: np.ndarray, special_ids: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The words of some stretches that are asked for, and whether the tokenizer knows them. (m,) each."""
+    """Return the words of some stretches to be scored, and whether the tokenizer knows them. *Shapes:* (m,)."""
     ends = np.append(text.stretch[1:], len(text.hash))
     number = np.sort(ranges(text.stretch[stretches], ends[stretches]))
     number = number[is_below(text.hash[number], rate)]

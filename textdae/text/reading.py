@@ -1,6 +1,6 @@
-"""Read the text out of files, a little at a time; every fault names the file and the place in it.
+"""Read text from files in chunks; every error names the file and the position in it.
 
-Each reader is a generator of rows: of a table, or one a paragraph or a whole file.
+Each reader is a generator of rows: rows of a table, paragraphs, or whole files.
 """
 
 import codecs
@@ -26,7 +26,7 @@ _UNDECODABLE = "\udcff"  # a lone surrogate: no decoder gives it for good bytes
 
 
 class Columns(NamedTuple):
-    """What is read of each row, in this order."""
+    """The columns that are read, in this order."""
 
     texts: tuple[str, ...]
     """Columns that hold text."""
@@ -35,12 +35,12 @@ class Columns(NamedTuple):
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Both."""
+        """Return text columns and label column together."""
         return self.texts + self.others
 
 
 Row = tuple[Any, ...]
-"""The values of the columns that were asked for."""
+"""The values of the selected columns."""
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
@@ -52,7 +52,7 @@ codecs.register_error("textdae.mark", _mark)
 
 
 def has_lone_surrogate(text: str) -> bool:
-    """Whether a text holds code points that no UTF-8 can carry."""
+    """Return whether a text holds code points that UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -69,7 +69,7 @@ def read_rows(
         columns: what to read of each row; default: the text alone.
 
     Raises:
-        SettingsError: the file is not what its name says, or lacks a column; one line with the place.
+        SettingsError: the file is not of the kind that its name says, or lacks a column; one line with the position.
     """
     columns = columns or Columns((settings.text_column,))
     suffix = next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
@@ -120,7 +120,7 @@ def _clean(
 
 
 def _no_bomb(path: Path, file: BinaryIO, stream: BinaryIO) -> Iterator[bytes]:
-    """The bytes of a stream, chunk by chunk and an empty one at the end, unless they are far more than the file's."""
+    """Yield the chunks of a stream, an empty one at the end; refuse a stream that unpacks to far more than the file."""
     done = 0
     while True:
         chunk = stream.read(_CHUNK)
@@ -199,7 +199,7 @@ def as_row(values: Iterable[Any], columns: Columns, where: str) -> Row:
 
 
 def check_columns(where: object, columns: Columns, there: Iterable[object]) -> None:
-    """See that all columns are there.
+    """Check that all columns exist.
 
     Raises:
         SettingsError: names the one that is not, and those that are.

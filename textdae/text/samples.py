@@ -1,4 +1,4 @@
-"""Held-out sentences with words hidden, and what the model puts there: numbers convince, examples explain."""
+"""Sample passages: held-out text with hidden words, and the guesses of the model."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ _TRIED = 20
 def text_samples(
     denoiser: Denoiser, questions: Questions, tokenizer: PreTrainedTokenizerFast, count: int = 5
 ) -> list[str]:
-    """`count` passages; a hidden word stands as [guess] where the model is right and as [guess|word] where not."""
+    """Return `count` passages; a hidden word is shown as [guess] if the model is right, else as [guess|word]."""
     indices = questions.indices[subsample(len(questions.indices), count)]
     device = next(denoiser.parameters()).device
     corrupted = corrupt_for_evaluation(questions.examples, questions.noise, indices).to(device)
@@ -61,7 +61,7 @@ def _decode(ids: Sequence[int], special: set[int], tokenizer: PreTrainedTokenize
 
 
 def passage_with_mask(held_out: Blocks, tokenizer: PreTrainedTokenizerFast, words: int = 9) -> str:
-    """The first few words of a held-out document, a mask in the place of the middle one: something to try a model on."""
+    """Return the first few words of a held-out document, with a mask for the middle word."""
     special = torch.tensor(tokenizer.all_special_ids)
     for number in subsample(len(held_out), _TRIED):
         block = held_out.batch(number[None])

@@ -1,4 +1,4 @@
-"""Where documents come from: docstrings, files, or a Hub dataset, all as one stream of texts."""
+"""Text sources: docstrings, files or a Hub dataset, all as one stream of documents."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ _PARAGRAPH_END = re.compile(r"\n[^\S\n]*(?:\n\s*)+")
 
 
 class Source:
-    """A stream of documents that can be read as often as one likes.
+    """A stream of documents that can be iterated repeatedly.
 
     Attributes:
         name: what a reader should call it.
@@ -79,7 +79,7 @@ class Source:
             yield text
 
     def rows(self) -> Iterator[Row]:
-        """Yield what was asked for, row by row, undivided."""
+        """Yield the selected columns, row by row."""
         self.notes = notes = Counter[str]()
         yield from self._capped(self._rows(notes))
 

@@ -1,4 +1,4 @@
-"""What text is to the rest of textdae."""
+"""The `Modality` of text: its settings, task, encoder, loader and card."""
 
 from textdae.core.registry import Modality
 

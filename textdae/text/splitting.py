@@ -1,4 +1,4 @@
-"""Where a text may be cut such that the tokens of its parts, one after the other, are those of the text."""
+"""Split a text into parts whose tokens, joined, equal those of the whole text."""
 
 import json
 import re
@@ -24,7 +24,7 @@ _TOGETHER = 1 << 15  # characters; a text alone may be short, and many together 
 
 
 def splitter(backend: Tokenizer) -> Callable[[Sequence[str]], list[list[str]]] | None:
-    """How texts are split into parts whose tokens, one after the other, are those of the text; None: not that we know."""
+    """Return a function that splits texts so that the tokens of the parts, joined, equal those of the text; None if unknown."""
     state = json.loads(backend.to_str())
     steps = list(_parts(state["normalizer"]))
     normalizers = {step["type"] for step in steps}

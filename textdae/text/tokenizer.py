@@ -191,7 +191,7 @@ def _short(texts: Iterable[str], limit: int = 1 << 16) -> Iterator[str]:
 
 
 def pieces(text: str, limit: int) -> Iterator[str]:
-    """`text` in parts of at most `limit` characters, cut before a run of white space where there is one; nothing is lost."""
+    """Cut a text into parts of at most `limit` characters, before white space if possible; nothing is lost."""
     start = 0
     while len(text) - start > limit:
         window = text[start : start + limit]
@@ -272,11 +272,11 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path, longest: in
 
 
 def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
-    """What a noise needs to know of a tokenizer."""
+    """Return the parts of a tokenizer that a noise needs."""
     special = tuple(sorted(tokenizer.all_special_ids))
     return Vocabulary(len(tokenizer), tokenizer.mask_token_id, special, tokenizer.pad_token_id or 0)
 
 
 def longest_input(tokenizer: PreTrainedTokenizerFast, config: Any) -> int:
-    """How many tokens a model of this config takes with this tokenizer."""
+    """Return how many tokens a model of this config takes with this tokenizer."""
     return min(tokenizer.model_max_length, positions_of(config))

@@ -1,4 +1,4 @@
-"""Texts -> token ids and word starts; a part of a text that comes again is tokenized once and then looked up.
+"""Tokenize texts into ids and word starts; repeated parts of texts are tokenized once and then looked up.
 
 A text is mostly words that have been seen, so this is several times faster than tokenizing it. It is exact, for the parts are
 those that the tokenizer takes by themselves (`splitting.py`); where it knows none, it is given whole texts.
@@ -101,7 +101,7 @@ class TextTokenizer:
         return zip(whole + alone, tokens, strict=True)
 
     def _tokenize(self, texts: Sequence[str]) -> list[bytes]:
-        """Of each text its tokens, 32 bits each: the id, and in the lowest bit whether a word begins."""
+        """Return the tokens of each text, 32 bits each: the id, and in the lowest bit whether a word begins."""
         return _cut(*self._encode(texts))
 
     def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -31,17 +31,17 @@ def words(text: str) -> np.ndarray:
 
 
 def document_key(text: str) -> int:
-    """64 bits that stand for the content of a document; blank space around it does not matter."""
+    """Return a 64-bit hash of a document, without the white space around it."""
     return int.from_bytes(hashlib.blake2b(text.strip().encode(), digest_size=8).digest())
 
 
 def word_hash(keys: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """64 random bits for words: the document key and the number of the word in its document. (n,) each -> (n,), uint64."""
+    """Hash words by document key and index in the document to 64 bits. (n,) each -> (n,), uint64."""
     return mix(mix(keys) + numbers.astype(np.uint64))
 
 
 def stretch_hash(keys: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """The same for the stretches of a document."""
+    """Hash stretches of a document to 64 bits. (n,) each -> (n,), uint64."""
     return word_hash(keys ^ np.uint64(_OF_STRETCHES), numbers)
 
 
@@ -130,7 +130,7 @@ def _word_file(folder: Path, name: str) -> Path:
 
 
 def find_words(texts: list[str], tokens: Tokens, offsets: np.ndarray, inside: np.ndarray) -> PieceWords:
-    """The words of each text, and the positions (N,) of the tokens that overlap them."""
+    """Find the words of each text, and the positions (N,) of the tokens that overlap them."""
     spans = [words(text) for text in texts]
     sizes = [
         len(word) if text.isascii() else len(word.encode())
@@ -153,7 +153,7 @@ def find_words(texts: list[str], tokens: Tokens, offsets: np.ndarray, inside: np
 
 
 def read_words(folder: Path, words: int, stretches: int) -> StreamWords:
-    """The words that a `WordWriter` wrote; they are memory-mapped."""
+    """Open the words that a `WordWriter` wrote, memory-mapped."""
     sizes = {name: stretches if name.startswith("stretch") else words for name in _WORD_TYPES}
     return StreamWords(
         **{
@@ -164,5 +164,5 @@ def read_words(folder: Path, words: int, stretches: int) -> StreamWords:
 
 
 def map_file(path: Path, dtype: str, length: int) -> Any:
-    """The numbers in a file, memory-mapped. (length,)"""
+    """Memory-map the numbers in a file. *Shape:* (length,)."""
     return np.memmap(path, dtype, "r", shape=(length,)) if length else np.zeros(0, dtype)

@@ -1,4 +1,4 @@
-"""What every modality is told alike: units, the data's place, the training loop."""
+"""Settings that all modalities share: units, data, training loop, Hub, evaluation."""
 
 import math
 import re

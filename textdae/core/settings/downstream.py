@@ -1,4 +1,4 @@
-"""The settings of what comes after pretraining: tasks with labels."""
+"""Settings of supervised tasks: fine-tuning, probing, label curves."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal

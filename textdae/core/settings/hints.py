@@ -1,4 +1,4 @@
-"""What a key or a value that is not known was perhaps meant to be."""
+"""Suggest a known key or value for an unknown one."""
 
 import difflib
 from collections.abc import Sequence

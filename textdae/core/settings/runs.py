@@ -1,4 +1,4 @@
-"""The settings of a whole run, as far as they are alike in every modality; a modality adds its class of each."""
+"""Settings of a whole run that all modalities share; each modality adds its own classes."""
 
 from collections.abc import Mapping
 from pathlib import Path
