@@ -200,7 +200,7 @@ def check(found: tuple[int, str, str], status: int | None, says: str) -> None:
     assert "Traceback" not in out + err
     assert ended in ((0, 2) if status is None else (status,)), err[-2000:]
     if ended == USED:
-        assert says in out
+        assert says in out + err
     else:
         said = [line for line in err.splitlines() if line.startswith("textdae: ")]
         assert len(said) == 1 or (said and "run.yaml" in said[0]), err  # of settings a line each

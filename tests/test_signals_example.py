@@ -66,9 +66,6 @@ def test_the_commands_on_signals(run, tmp_path):
         table["model"]["mse"] < table["baseline: Wiener filter"]["mse"] < table["baseline: noisy"]["mse"] / 2
     )
 
-    out = run("pretrain", "run/settings.yaml", "train.max_steps=710", "--resume")
-    assert "(step 700)" in out
-
     out = run("evaluate", "run", "--levels", "0.3,0.6", "-o", "evaluation")
     assert "Wiener filter" in out
     levels = json.loads((tmp_path / "evaluation/evaluation.json").read_text())["levels"]
@@ -78,8 +75,6 @@ def test_the_commands_on_signals(run, tmp_path):
     np.save(tmp_path / "noisy.npy", noisy)
     run("denoise", "run", "noisy.npy", "-o", "clean.npy")
     assert np.square(np.load(tmp_path / "clean.npy")).mean() < np.square(noisy).mean() / 2
-    assert "and -o clean.npy" in run("denoise", "run", "noisy.npy", code=2)
-    assert "--steps means nothing" in run("denoise", "run", "noisy.npy", "-o", "c.npy", "--steps=2", code=2)
 
     run("embed", "run", "sines", "data.train=50", "-o", "vectors.npy")
     assert np.load(tmp_path / "vectors.npy").shape == (50, 256)
@@ -94,6 +89,14 @@ def test_the_commands_on_signals(run, tmp_path):
     best = max(row["accuracy"] for row in probe["encoder"].values())
     assert best > max(row["accuracy"] for row in probe["baselines"].values())
 
+
+@pytest.mark.slow
+def test_resume_refusals_and_the_doctor_on_signals(run, tmp_path):
+    run("pretrain", "data.source=sines", "train.max_steps=20", *QUICK, "output_dir=run")
+    assert "(step 20)" in run("pretrain", "run/settings.yaml", "train.max_steps=30", "--resume")
+    np.save(tmp_path / "noisy.npy", np.zeros((3, 64), np.float32))
+    assert "and -o clean.npy" in run("denoise", "run", "noisy.npy", code=2)
+    assert "--steps means nothing" in run("denoise", "run", "noisy.npy", "-o", "c.npy", "--steps=2", code=2)
     assert "SignalsModel" in run("doctor", "run", "--quick")
     assert "data.length=64" in run("settings", "pretrain", "-m", "signals")
 
