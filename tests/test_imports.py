@@ -57,10 +57,19 @@ def test_every_folder_says_what_it_may_import():
 
 
 @pytest.mark.parametrize(
-    "command", ["import textdae", "import textdae.cli", "import textdae.core.settings.runs"]
+    ("command", "light"),
+    [
+        ("import textdae", ["numpy", "pydantic"]),
+        ("import textdae.cli", ["numpy", "pydantic"]),
+        ("import textdae.core.settings.runs", ["numpy"]),
+        (
+            "import textdae.text.settings, textdae.image.settings",
+            [],
+        ),  # a typo is refused before torch is loaded
+    ],
 )
-def test_nothing_heavy_is_loaded_before_it_is_needed(command):
-    heavy = ["torch", "transformers", "datasets", "numpy", *([] if "settings" in command else ["pydantic"])]
+def test_nothing_heavy_is_loaded_before_it_is_needed(command, light):
+    heavy = ["torch", "transformers", "datasets", *light]
     code = f"import sys; {command}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

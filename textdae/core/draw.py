@@ -7,11 +7,15 @@ once per component. It is NumPy's, whose operations on the few thousand numbers 
 B batch, n positions.
 """
 
+from __future__ import annotations
+
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _GOLDEN, _FIRST, _SECOND = map(np.uint64, (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _27, _30, _31, _32, _40 = map(np.uint64, (27, 30, 31, 32, 40))
@@ -47,7 +51,7 @@ class Draw:
         """B, the number of examples."""
         return len(self._key)
 
-    def child(self, name: str | int) -> "Draw":
+    def child(self, name: str | int) -> Draw:
         """A draw that is independent of this one; for parts that must not share their numbers."""
         draw = object.__new__(Draw)
         draw._key = self._named(str(name))
@@ -63,10 +67,14 @@ class Draw:
 
     def uniform(self, name: str, n: int = 1) -> Tensor:
         """Numbers in [0, 1), multiples of 2^-24. *Shape:* (B, n), float32."""
+        import torch
+
         return torch.from_numpy(as_uniform(self.bits(name, n)))
 
     def integers(self, name: str, n: int, high: int) -> Tensor:
         """Whole numbers in [0, high), for `high` up to 2^31. *Shape:* (B, n), int64."""
+        import torch
+
         return torch.from_numpy(as_integers(self.bits(name, n), high))
 
     def _named(self, name: str) -> np.ndarray:

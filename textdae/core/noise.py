@@ -3,17 +3,20 @@
 B batch, ... the shape of one example.
 """
 
+from __future__ import annotations
+
 import math
 from abc import ABC, abstractmethod
-from typing import Literal, NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 
-Example = dict[str, Tensor]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Example: TypeAlias = "dict[str, Tensor]"
 """A batch of clean examples, named as the model's arguments."""
 
 
@@ -27,14 +30,14 @@ class Corrupted(NamedTuple):
     loss_mask: Tensor
     """True where the reconstruction of the target is scored. *Shape:* the first dimensions of `target`, bool."""
 
-    def to(self, device: torch.device) -> "Corrupted":
+    def to(self, device: torch.device) -> Corrupted:
         """The same on another device; returns at once where the memory is pinned."""
         inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
         return Corrupted(
             inputs, self.target.to(device, non_blocking=True), self.loss_mask.to(device, non_blocking=True)
         )
 
-    def pin_memory(self) -> "Corrupted":
+    def pin_memory(self) -> Corrupted:
         """The same in page-locked memory, from which a GPU can fetch by itself."""
         # An expanded tensor cannot be pinned before it has memory of its own.
         return Corrupted(
@@ -53,6 +56,8 @@ class Level(NamedTuple):
 
     def at(self, progress: float, draw: Draw) -> Tensor:
         """The level of each example when `progress` (0..1) of the run is done. *Shape:* (B, 1), float32."""
+        import torch
+
         if self.schedule == "uniform":
             return self.end + (self.start - self.end) * draw.uniform("level")
         done = min(max(progress, 0.0), 1.0)
@@ -87,7 +92,7 @@ class Noise(ABC):
     def __str__(self) -> str:
         return type(self).__name__
 
-    def __or__(self, other: "Noise") -> "Noise":
+    def __or__(self, other: Noise) -> Noise:
         return Chain(self, other)
 
 

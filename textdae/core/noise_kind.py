@@ -6,6 +6,8 @@ registry from then on: settings, their help, the errors and the model card take 
 B batch, ... the shape of one example.
 """
 
+from __future__ import annotations
+
 import functools
 import pkgutil
 from abc import abstractmethod
@@ -14,12 +16,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, Union
 
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError
-from torch import Tensor
 
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Chain, Example, Level, Noise
 from textdae.core.settings.base import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class NoiseKind(Settings):
@@ -38,7 +42,7 @@ class NoiseKind(Settings):
     """Name of the setting that says how strong it is, if one does."""
     aligned: ClassVar[bool] = True
     """Whether position i of its inputs stands for position i of the target; see `Noise.aligned`."""
-    kinds: ClassVar[dict[str, type["NoiseKind"]]]
+    kinds: ClassVar[dict[str, type[NoiseKind]]]
     """The registry of a modality: each class by its `kind`, in the order of definition."""
 
     @classmethod

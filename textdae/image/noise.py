@@ -7,18 +7,22 @@ hid, as `hidden` (B, 1, H, W) bool, for models that have a mask of their own.
 B batch, C channels, H, W pixels.
 """
 
+from __future__ import annotations
+
 import math
 from abc import abstractmethod
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from textdae.core.draw import Draw
 from textdae.core.noise import Example
 from textdae.core.noise_kind import NoiseKind
 from textdae.core.settings.base import Share
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 class ImageNoise(NoiseKind):
@@ -32,6 +36,8 @@ class ChangingNoise(ImageNoise):
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
         """Change the pixels."""
+        import torch
+
         pixels = inputs["pixel_values"]
         noisy = self.change(pixels, draw, level[:, :, None, None])
         return {**inputs, "pixel_values": noisy}, torch.ones_like(pixels, dtype=torch.bool)
@@ -67,6 +73,8 @@ class RateNoise(ImageNoise):
 
 def normal(draw: Draw, name: str, shape: torch.Size) -> Tensor:
     """Standard normal numbers, one for each value of an example; they reach 5.4 standard deviations. *Shape:* `shape`."""
+    import torch
+
     u = draw.uniform(name, math.prod(shape[1:]))
     # u lies on a grid of 2^-24 that holds 0; half a step further in, its ends mirror each other. In this order every
     # step is exact in float32; added to u itself, the half step would round the largest u to 1, which is infinity.

@@ -3,20 +3,23 @@
 B batch, L positions, V vocabulary.
 """
 
+from __future__ import annotations
+
 import functools
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from textdae.core.draw import Draw
 from textdae.core.noise import Example, Level, Noise
 from textdae.core.noise_kind import NoiseKind
 from textdae.core.settings.base import Share
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Block(NamedTuple):
     """Whether a word begins there. *Shape:* (B, L), bool."""
 
     @classmethod
-    def of(cls, inputs: Example, vocabulary: Vocabulary) -> "Block":
+    def of(cls, inputs: Example, vocabulary: Vocabulary) -> Block:
         """What a batch of examples is to a noise."""
         ids, document = inputs["input_ids"].numpy(), inputs["document"].numpy()
         maskable = vocabulary.is_ordinary[ids]
@@ -103,6 +106,8 @@ class ReplacingNoise(TextNoise):
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
         """Replace the share `level` (B, 1) of each block's ordinary tokens; the context is the `Vocabulary`."""
+        import torch
+
         (vocabulary,) = context
         ids, loss_mask = self.replace(Block.of(inputs, vocabulary), draw, level.numpy(), vocabulary)
         return {**inputs, "input_ids": torch.from_numpy(ids)}, torch.from_numpy(loss_mask)

@@ -3,15 +3,18 @@
 B batch, C channels, H, W pixels.
 """
 
-import math
-from typing import Annotated, Literal
+from __future__ import annotations
 
-import torch
+import math
+from typing import TYPE_CHECKING, Annotated, Literal
+
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from textdae.core.draw import Draw
 from textdae.image.noise import ChangingNoise, RateNoise, SigmaNoise, normal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MOST_SIGMA = 2.0
 """Of a noise in the unit of the pixels."""
@@ -21,7 +24,7 @@ class _PixelUnitNoise(SigmaNoise):
     """Noise whose strength is in the unit of the pixels."""
 
     @model_validator(mode="after")
-    def _unit(self) -> "_PixelUnitNoise":
+    def _unit(self) -> _PixelUnitNoise:
         for name in ("sigma", "final_sigma"):
             value = getattr(self, name)
             if value is not None and value > _MOST_SIGMA:
@@ -61,6 +64,8 @@ class BlurNoise(SigmaNoise):
 
     def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
         """Weighted sums of neighbours, along the rows and then along the columns."""
+        import torch
+
         # The reach follows from the settings, not from the batch: what else is in a batch must not matter.
         reach = max(1, math.ceil(4 * max(self.level.start, self.level.end)))
         offsets = torch.arange(-reach, reach + 1)
@@ -84,6 +89,8 @@ class SaltAndPepperNoise(RateNoise, ChangingNoise):
 
     def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
         """All channels of a pixel turn together."""
+        import torch
+
         batch, _, height, width = pixels.shape
         u = draw.uniform("pixel", height * width).view(batch, 1, height, width)
         return torch.where(u < level, (u < level / 2).to(pixels.dtype), pixels)

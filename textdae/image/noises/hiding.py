@@ -3,18 +3,21 @@
 B batch, H, W pixels, N patches of an image.
 """
 
-from typing import Annotated, Any, Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from textdae.core.choice import priorities, select_to_rate
 from textdae.core.draw import Draw
 from textdae.core.noise import Example
 from textdae.core.settings.base import Share
 from textdae.image.noise import RateNoise
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class HidingNoise(RateNoise):
@@ -31,6 +34,8 @@ class HidingNoise(RateNoise):
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
         """Hide the share `level` (B, 1) of each image's patches."""
+        import torch
+
         pixels, size = inputs["pixel_values"], self.side()
         batch, _, height, width = pixels.shape
         if height % size or width % size:
@@ -89,7 +94,7 @@ class BlockNoise(PatchNoise):
     """Longest side of a rectangle, in patches."""
 
     @model_validator(mode="after")
-    def _sides(self) -> "BlockNoise":
+    def _sides(self) -> BlockNoise:
         if self.min_side > self.max_side:
             raise ValueError(f"min_side {self.min_side} is more than max_side {self.max_side}")
         return self

@@ -1,11 +1,14 @@
 """No noise."""
 
-from typing import Literal
+from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from textdae.core.draw import Draw
 from textdae.image.noise import ChangingNoise
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class NoNoise(ChangingNoise):

@@ -6,6 +6,8 @@ that order until the rate is met.
 B batch, L positions.
 """
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from typing import Annotated, Any, Literal
 
@@ -38,7 +40,7 @@ class MaskingNoise(ReplacingNoise):
         return given
 
     @model_validator(mode="after")
-    def _shares(self) -> "MaskingNoise":
+    def _shares(self) -> MaskingNoise:
         if self.mask_share + self.random_share > 1 + 1e-9:
             raise ValueError(
                 f"mask_share + random_share must not pass 1, got {self.mask_share + self.random_share:g}"

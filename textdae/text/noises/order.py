@@ -3,18 +3,21 @@
 B batch, L positions.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from textdae.core.choice import priorities, select_to_rate
 from textdae.core.draw import Draw
 from textdae.core.noise import Example
 from textdae.core.settings.base import Share
 from textdae.text.noise import Block, ReplacingNoise, TextNoise, Vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ShuffleNoise(ReplacingNoise):
@@ -64,6 +67,8 @@ class DeleteNoise(TextNoise):
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
         """Move every input that has a value a position, such as `attention_mask`, along with its token."""
+        import torch
+
         (vocabulary,) = context
         block = Block.of(inputs, vocabulary)
         deleted = torch.from_numpy(_chosen(block, draw, level.numpy()))
