@@ -118,9 +118,9 @@ def train(**how: Any) -> None:
 def prepare(**how: Any) -> None:
     """Prepare something that takes a while, and tell how long this process would wait for the others."""
     run = Run(TextPretrainSettings.model_validate({"output_dir": "run"}), True, False)
-    print("patience", _patience())
+    print("patience", _patience(), flush=True)
     began = run.prepared(lambda: (time.time(), time.sleep(0.3), time.time()))
-    print("prepared", json.dumps(began))
+    print("prepared", json.dumps(began), flush=True)
 
 
 def _patience() -> float:
@@ -144,7 +144,7 @@ def gather(**how: Any) -> None:
     weights = gather_weights(denoiser.model, writes)
     tensors = checkpoint._tensors(denoiser, [optimizer], writes)
     same = weights is not None and all(torch.equal(weights[name], whole[name]) for name in whole)
-    print("gathered", json.dumps([same, len(weights or {}), len(tensors)]))
+    print("gathered", json.dumps([same, len(weights or {}), len(tensors)]), flush=True)
 
 
 JOBS = {"pretrain": pretrain, "finetune": finetune, "train": train, "prepare": prepare, "gather": gather}
