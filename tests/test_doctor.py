@@ -1,7 +1,7 @@
 """The doctor: well is said to be well, and each fault is found by its own line."""
 
-import importlib.metadata
 import copy
+import importlib.metadata
 import json
 import shutil
 import subprocess
