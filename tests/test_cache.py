@@ -135,7 +135,7 @@ def test_of_several_containers_one_prepares_and_the_others_wait(tmp_path):
         PREPARE,
         str(tmp_path / "root" / "corpus"),
         str(tmp_path / "journal"),
-        "1",
+        "3",
     ]
     several = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)

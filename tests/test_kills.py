@@ -48,7 +48,6 @@ def check(plan: dict, least: int, folder: Path) -> None:
 
 SOME = [
     ({"how": {"kind": "text"}, "every": 30, "bytes": 2, "chains": 1, "damage": ["flip", "delete"]}, 10),
-    ({"how": {"kind": "pretrain_text"}, "every": 100, "bytes": 1}, 2),
 ]
 ALL = [
     ({"how": {"kind": "text"}, "every": 1, "bytes": 30, "chains": 20}, 200),
