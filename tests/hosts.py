@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 
 import kills
 import torch
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from textdae.commands.finetune import finetune as run_finetune
 from textdae.commands.pretrain import pretrain as run_pretrain
@@ -177,6 +177,7 @@ def _child(
         for number in (1, 2):
             os.dup2(log, number)
         disable_progress_bar()
+        set_verbosity_error()  # as the command line does; the logs that are compared are ours
         torch.set_num_threads(1)
         os.environ |= environment | {"RANK": str(rank)}
         host.enter()

@@ -12,7 +12,7 @@ from conftest import make_texts
 
 from textdae.core.cache import cache_root, cached, digest
 from textdae.core.errors import SettingsError, TextdaeError
-from textdae.core.split import is_held_out, settled_share
+from textdae.core.split import is_held_out, share_for_both_sides
 from textdae.text import corpus as text
 from textdae.text import sources
 from textdae.text.corpus import _Sample, prepare_text
@@ -202,11 +202,11 @@ def test_of_few_documents_one_at_least_is_on_each_side(tmp_path, share):
 def test_a_share_that_leaves_both_sides_something_stays_and_little_is_read_for_it():
     read = []
     texts = (read.append(n) or f"text {n}" for n in range(10_000))
-    assert settled_share(texts, 0.1) == 0.1
+    assert share_for_both_sides(texts, 0.1) == 0.1
     assert len(read) < 200
-    assert settled_share(["a", "a "], 0.1) == 0.1
-    assert settled_share([], 0.1) == 0.1
-    assert settled_share(["a", "b"], 0.0) == 0.0
+    assert share_for_both_sides(["a", "a "], 0.1) == 0.1
+    assert share_for_both_sides([], 0.1) == 0.1
+    assert share_for_both_sides(["a", "b"], 0.0) == 0.0
 
 
 # Documents without an end

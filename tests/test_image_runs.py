@@ -22,10 +22,11 @@ from textdae.cli.app import main
 from textdae.commands.evaluate import evaluate_checkpoint
 from textdae.commands.pretrain import pretrain
 from textdae.commands.training_run import TrainingResult
-from textdae.core.errors import SettingsError
+from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
 from textdae.hub.locate import modality_of
+from textdae.image import denoise
 from textdae.image.denoise import denoise_pictures, rebuild
 from textdae.image.loading import load_image
 from textdae.image.model import as_denoiser
@@ -392,6 +393,16 @@ def expected(denoiser, planes: np.ndarray) -> np.ndarray:
 def read(path: Path) -> np.ndarray:
     with Image.open(path) as opened:
         return np.asarray(opened)
+
+
+def test_denoising_without_memory_says_what_takes_less(tmp_path, monkeypatch):
+    def no_memory(*given):
+        raise MemoryError
+
+    monkeypatch.setattr(denoise, "load_image", no_memory)
+    picture(tmp_path / "one.png")
+    with pytest.raises(TextdaeError, match="take a smaller picture or a smaller model"):
+        list(denoise.denoise_lines("run", str(tmp_path / "one.png"), tmp_path / "clean.png"))
 
 
 @each_model

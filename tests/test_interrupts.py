@@ -39,7 +39,7 @@ PACKING, TOKENIZER, EMBEDDING, REPORT, IMAGES, DOCSTRINGS = (
     "textdae.text.packing:StreamWriter.add:200",
     "textdae.text.corpus:is_held_out:30",
     "textdae.text.encoder:TextEncoder.__call__:3",
-    "textdae.commands.pretrain:hardware:1",
+    "textdae.commands.training_run:hardware:1",
     "textdae.image.corpus:Reader._bring:30",
     "textdae.text.docstrings:Progress.move:20",
 )

@@ -106,11 +106,10 @@ def evaluate(
     if beside := _run_settings(checkpoint):
         base |= beside.evaluation()
     path, overrides = split(words)
-    asked = given(path, overrides).get("data")
+    data = given(path, overrides).get("data")
     own = base.get("data", {}).get("source")
-    if (
-        isinstance(asked, dict) and asked.get("source", own) != own
-    ):  # the rest belongs to the run's own source
+    # What else the run says of its data belongs to its own source.
+    if isinstance(data, dict) and data.get("source", own) != own:
         for key in ("held_out_source", "held_out_split", "subset", "split", "revision"):
             base.get("data", {}).pop(key, None)
     settings = load(EvaluateRunSettings, path, overrides, base)

@@ -39,7 +39,6 @@ from textdae.report.scores import score_table
 from textdae.training import checkpoint as checkpoints
 from textdae.training.evaluation import subsample
 from textdae.training.log import read_log
-from textdae.training.loop import FitResult
 from textdae.training.processes import from_process, together
 from textdae.training.resuming import share
 from textdae.training.sharding import gather_weights
@@ -81,7 +80,8 @@ def finetune(
         TextdaeError: training could not go on.
 
     Example:
-        >>> settings = textdae.load(FinetuneSettings, overrides=["modality=text", "data.source=labelled.csv"])
+        >>> from textdae.text.settings import TextFinetuneSettings
+        >>> settings = textdae.load(TextFinetuneSettings, overrides=["data.source=labelled.csv"])
         >>> textdae.finetune("runs/quickstart", settings).metrics["test"]["model"]["accuracy"]
     """
     with Run(settings, resume, overwrite) as run:
@@ -99,12 +99,13 @@ class _Finetuning(TrainingTask):
         self.checkpoint, self.work, self.corpus = checkpoint, work, work.corpus
         self.schema = self.corpus.schema
         measures = measures_of(self.schema.kind)
-        asked = settings.metric_for_best_model
-        self.metric = measures[0] if asked == "auto" else asked
+        self.metric = settings.metric_for_best_model
+        if self.metric == "auto":
+            self.metric = measures[0]
         if self.metric not in ("loss", *measures):
             known = ", ".join(("auto", "loss", *measures))
             raise SettingsError(
-                f"metric_for_best_model: a {self.schema.kind} task has {known}; got {asked!r}"
+                f"metric_for_best_model: a {self.schema.kind} task has {known}; got {self.metric!r}"
             )
         labels = self.corpus.train.labels
         self.denoiser = self.classifier = work.classifier(labels, settings.train.seed, settings.from_scratch)
@@ -167,7 +168,7 @@ class _Finetuning(TrainingTask):
         together(lambda: checkpoints.write_whole(self.best.folder, write), record and run.is_main)
         return figures
 
-    def report(self, fit: FitResult, common: dict[str, Any]) -> Report:
+    def report(self, common: dict[str, Any]) -> Report:
         """Export the best classifier, and score what was exported on the test examples."""
         run, classifier, test = self.run, self.classifier, self.corpus.test
         kept = from_process(self.best.is_there)

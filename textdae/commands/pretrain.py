@@ -25,7 +25,6 @@ from textdae.report.plots import loss_curve
 from textdae.report.scores import is_in_decibels, score_table
 from textdae.training.evaluation import evaluate
 from textdae.training.log import read_log
-from textdae.training.loop import FitResult
 from textdae.training.memory import model_check
 from textdae.training.processes import together
 from textdae.training.sharding import gather_weights
@@ -95,10 +94,10 @@ class _Pretraining(TrainingTask):
 
     def resume(self, start: Path | None) -> None:
         """Choose what is asked at the end, and of that what is asked in between."""
-        asked = self.run_settings.evaluate
-        self.questions = self.evaluation.questions(asked.max_examples)
-        self.in_training = self.evaluation.questions(asked.max_examples_in_training)
-        self.batch_size = asked.batch_size
+        settings = self.run_settings.evaluate
+        self.questions = self.evaluation.questions(settings.max_examples)
+        self.in_training = self.evaluation.questions(settings.max_examples_in_training)
+        self.batch_size = settings.batch_size
 
     def evaluate(self) -> dict[str, float]:
         """Score the denoiser on a part of the questions."""
@@ -108,7 +107,7 @@ class _Pretraining(TrainingTask):
         """Write a tokenizer or an image processor."""
         self.parts.save_assets(folder)
 
-    def report(self, fit: FitResult, common: dict[str, Any]) -> Report:
+    def report(self, common: dict[str, Any]) -> Report:
         """Score the denoiser beside its baselines, and export it."""
         run, evaluation = self.run, self.evaluation
         row, scored = evaluation.score(self.questions, self.batch_size, run.accelerator)

@@ -20,9 +20,6 @@ class RunPushes:
 
     Args:
         settings: of the run.
-
-    Raises:
-        SettingsError: nothing could ever be pushed there.
     """
 
     def __init__(self, settings: Any) -> None:

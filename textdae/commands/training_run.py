@@ -62,7 +62,7 @@ class TrainingTask(ABC):
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
-        """What must be the same when a run is resumed, for otherwise it would be another run."""
+        """Return what a resumed run must have in common with the run that it goes on with."""
 
     @abstractmethod
     def resume(self, start: Path | None) -> None:
@@ -81,7 +81,7 @@ class TrainingTask(ABC):
         """Write what belongs to the model beside its weights."""
 
     @abstractmethod
-    def report(self, fit: FitResult, common: dict[str, Any]) -> Report:
+    def report(self, common: dict[str, Any]) -> Report:
         """Score the trained model, export it, and write its report; called on every process.
 
         Args:
@@ -129,7 +129,7 @@ def train(run: Run, task: TrainingTask) -> TrainingResult:
         "parameters": count_parameters(task.denoiser),
         "hardware": hardware(run.accelerator),
     }
-    report = task.report(fit, common)
+    report = task.report(common)
     took = f"{fit.cursor.step:,} steps in {fit.cursor.seconds / 60:.1f} min"
     closing = [
         *report.lines,

@@ -26,7 +26,7 @@ def split_point(content: str | bytes) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 
 
-def settled_share(contents: Iterable[str | bytes], share: float) -> float:
+def share_for_both_sides(contents: Iterable[str | bytes], share: float) -> float:
     """The share, or the nearest one that leaves an example on either side, where there are two that differ.
 
     Args:

@@ -12,7 +12,7 @@ from textdae.core.cache import digest
 from textdae.core.errors import SettingsError
 from textdae.core.logs import cautions
 from textdae.core.settings.downstream import LabelledDataSettings
-from textdae.core.split import is_held_out, settled_share
+from textdae.core.split import is_held_out, share_for_both_sides
 from textdae.downstream.labels import LabelSchema, check_labels, find_schema, is_missing, summarize_labels
 
 SIDES = ("train", "held_out", "test")
@@ -72,10 +72,10 @@ def divide(
     sides: dict[str, list[Entry]] = {}
     for side, (prefix, share) in shares.items():
         labelled = (prefix + content(example) for example, label in entries if not is_missing(label))
-        settled = settled_share(labelled, share)
-        if settled != share:
+        used = share_for_both_sides(labelled, share)
+        if used != share:
             notes[f"put on a side that data.{side}={share:g} left empty"] = 1
-        taken = [is_held_out(prefix + content(example), settled) for example, _ in entries]
+        taken = [is_held_out(prefix + content(example), used) for example, _ in entries]
         sides[side] = list(compress(entries, taken))
         entries = [entry for entry, gone in zip(entries, taken, strict=True) if not gone]
     return sides | {"train": entries}

@@ -37,7 +37,7 @@ class Pushes:
         self._place = folder / "checkpoints" / ".to-push"
         self._settings, self._limit = settings, limit
         self._lock = threading.Condition()
-        self._asked = self._done = 0  # rounds through what waits
+        self._requested = self._done = 0  # rounds through what waits
         self._end, self._sending = False, ""
         self._begun = time.monotonic()
         self.away = ""
@@ -88,21 +88,21 @@ class Pushes:
 
     def _ask(self) -> None:
         with self._lock:
-            self._asked += 1
+            self._requested += 1
             self._lock.notify()
 
     def _work(self) -> None:
         while True:
             with self._lock:
-                self._lock.wait_for(lambda: self._done < self._asked)
-                asked, last = self._asked, self._end
+                self._lock.wait_for(lambda: self._done < self._requested)
+                requested, last = self._requested, self._end
             for name in self.waiting():
                 with self._lock:
                     self._sending = name
                 if not self._send(name):
                     break
-            self._sending, self._done = "", asked
-            if last and asked == self._asked:
+            self._sending, self._done = "", requested
+            if last and requested == self._requested:
                 return
 
     def _send(self, name: str) -> bool:

@@ -72,11 +72,12 @@ def modality_of(checkpoint: str) -> str:
         raise SettingsError(f"{checkpoint}: no checkpoint could be loaded: {first_line(error)}") from None
 
 
-def load_pretrained(model_class: Any, checkpoint: str | Path) -> Any:
-    """Load a model of a class of ours from a folder or the Hub, whole: a weight that is missing would be a random one.
+def load_pretrained(model_class: Any, checkpoint: str | Path, what: str = "model") -> Any:
+    """Load a denoiser's model from a folder or the Hub, whole: a weight that is missing would be a random one.
 
     Args:
         model_class: a `PreTrainedModel`.
+        what: the model is called in the error.
 
     Raises:
         SettingsError: there is none.
@@ -87,12 +88,10 @@ def load_pretrained(model_class: Any, checkpoint: str | Path) -> Any:
             name, use_safetensors=True, dtype="float32", output_loading_info=True
         )
         if missing := sorted(info["missing_keys"]):
-            raise ValueError(f"its weights lack {missing[0]}")
+            raise ValueError(f"its weights lack {missing[0]}, so it is no denoiser")
         return model
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
-        raise SettingsError(
-            f"no {model_class.__name__} could be loaded from {name!r}: {first_line(error)}"
-        ) from None
+        raise SettingsError(f"no {what} could be loaded from {name!r}: {first_line(error)}") from None
 
 
 def weights_of(checkpoint: str) -> Any:

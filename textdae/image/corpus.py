@@ -18,7 +18,7 @@ from textdae.core.cache import cache_root, cached, digest
 from textdae.core.errors import SettingsError
 from textdae.core.logs import cautions
 from textdae.core.progress import Progress
-from textdae.core.split import check_apart, is_held_out, named_as, other_source, settled_share
+from textdae.core.split import check_apart, is_held_out, named_as, other_source, share_for_both_sides
 from textdae.image.pictures import UnusablePicture, fit
 from textdae.image.settings import ImageDataSettings
 from textdae.image.sources import ImageSource, open_images
@@ -157,8 +157,8 @@ def _write(
 ) -> None:
     notes: Counter[str] = Counter()
     contents = (found.picture.tobytes() for found in Reader(data, Counter()).read(source))
-    if (settled := settled_share(contents, share)) != share:
-        notes[f"put on a side that data.held_out={share:g} left empty"], share = 1, settled
+    if (used := share_for_both_sides(contents, share)) != share:
+        notes[f"put on a side that data.held_out={share:g} left empty"], share = 1, used
     reader = Reader(data, notes)
     labels: dict[str, list[Any]] = {"train": [], "held_out": []}
     streams = {}

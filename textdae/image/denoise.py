@@ -25,7 +25,6 @@ from textdae.training.hardware import choose_device
 _TILE = 512
 
 
-@memory_refused("take a smaller picture or a smaller model")
 def denoise_pictures(
     model: str | Path | ImageDenoiser,
     source: str | Path,
@@ -60,16 +59,17 @@ def denoise_lines(checkpoint: str, source: str, output: Path | None) -> Iterator
 
 def _denoised(model: str | Path | ImageDenoiser, source: Path, output: Path) -> Iterator[str]:
     pairs, failed = _pairs(source, output), 0
-    denoiser = model if isinstance(model, ImageDenoiser) else load_image(model).to(choose_device())
-    for file, target in pairs:
-        try:
-            line = _denoise(denoiser, file, target)
-        except SettingsError as error:
-            if len(pairs) == 1:
-                raise
-            failed += 1
-            line = f"left out: {error}"
-        yield line
+    with memory_refused("take a smaller picture or a smaller model"):
+        denoiser = model if isinstance(model, ImageDenoiser) else load_image(model).to(choose_device())
+        for file, target in pairs:
+            try:
+                line = _denoise(denoiser, file, target)
+            except SettingsError as error:
+                if len(pairs) == 1:
+                    raise
+                failed += 1
+                line = f"left out: {error}"
+            yield line
     if failed:
         raise SettingsError(
             f"denoise: {failed:,} of {len(pairs):,} pictures could not be used; the others are done"

@@ -20,7 +20,7 @@ from textdae.core.building import build_seeded
 from textdae.core.denoiser import Denoiser
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.noise import Corrupted
-from textdae.hub.locate import locate
+from textdae.hub.locate import load_pretrained, locate
 from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.image.spec import MODEL_TYPES
 from textdae.image.unet import UNet, UNetConfig
@@ -254,20 +254,10 @@ def load_image_model(name: str) -> PreTrainedModel:
     """
     name = locate(name)
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
-        loader = _LOADERS.get(config.model_type)
-        if loader is None:
-            raise ValueError(f"model_type {config.model_type!r} is none of {', '.join(_LOADERS)}")
-        model: PreTrainedModel
-        model, info = loader.from_pretrained(
-            name,
-            config=config,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-        if missing := sorted(info["missing_keys"]):
-            raise ValueError(f"its weights lack {missing[0]}, so it is no denoiser")
-        return model
-    except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
+        family = AutoConfig.from_pretrained(name, trust_remote_code=False).model_type
+        if family not in _LOADERS:
+            raise ValueError(f"model_type {family!r} is none of {', '.join(_LOADERS)}")
+    except Exception as error:  # OSError, ValueError, KeyError ...: one line each
         raise SettingsError(f"no image model could be loaded from {name!r}: {first_line(error)}") from None
+    model: PreTrainedModel = load_pretrained(_LOADERS[family], name, "image model")
+    return model

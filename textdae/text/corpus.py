@@ -15,7 +15,14 @@ from textdae.core.errors import SettingsError
 from textdae.core.in_order import InOrder
 from textdae.core.logs import cautions
 from textdae.core.progress import Progress
-from textdae.core.split import check_apart, is_held_out, named_as, other_source, settled_share, split_point
+from textdae.core.split import (
+    check_apart,
+    is_held_out,
+    named_as,
+    other_source,
+    share_for_both_sides,
+    split_point,
+)
 from textdae.text.packing import Blocks, Packer, StreamWriter
 from textdae.text.settings import TextDataSettings, TokenizerSettings
 from textdae.text.sources import CUT, Source, open_source
@@ -157,7 +164,7 @@ def _tokenizer(
         key = digest(key, "measured")
 
     def train(folder: Path) -> None:
-        share = settled_share(source, held_out)
+        share = share_for_both_sides(source, held_out)
         save_tokenizer(train_tokenizer(settings, _Sample(source, share, settings.max_training_bytes)), folder)
 
     return load_tokenizer(str(cached(root / f"tokenizer-{key}", train)))
@@ -197,16 +204,16 @@ def _pack(
     tokenizer: PreTrainedTokenizerFast,
     processes: int | None,
 ) -> None:
-    settled = settled_share(source, share)
+    used = share_for_both_sides(source, share)
     with InOrder(Packer(tokenizer), processes) as pack:
         writers = {
             side: StreamWriter(folder / side, pack, with_words=side == "held_out")
             for side in ("train", "held_out")
         }
         for text in _progress(source, "tokenizing and packing"):
-            writers["held_out" if is_held_out(text, settled) else "train"].add(text)
+            writers["held_out" if is_held_out(text, used) else "train"].add(text)
         notes: Counter[str] = Counter(source.notes)
-        if settled != share:
+        if used != share:
             notes[f"put on a side that data.held_out={share:g} left empty"] = 1
         if other:
             for text in _progress(other, "tokenizing and packing what is held out"):

@@ -80,7 +80,7 @@ class Trainer:
         evaluate: called on every process when an evaluation is due; its figures go to the log.
         save_assets: adds files to a checkpoint, for instance the tokenizer.
         saved: told of each checkpoint on the main process, once it is proven whole.
-        enough: asked at the start and after each evaluation, on every process alike; True ends the run there.
+        should_stop: called at the start and after each evaluation, with the same answer on every process; True ends the run.
     """
 
     def __init__(

@@ -125,4 +125,4 @@ class SignalsDenoiser(Denoiser):
 
 def load_signals(checkpoint: str | Path) -> SignalsDenoiser:
     """Load a denoiser from a folder or the Hub."""
-    return SignalsDenoiser(load_pretrained(SignalsModel, checkpoint)).eval()
+    return SignalsDenoiser(load_pretrained(SignalsModel, checkpoint, "model of signals")).eval()

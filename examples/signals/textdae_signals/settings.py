@@ -68,7 +68,7 @@ class QuestionSettings(EvaluateSettings):
     """How it is scored."""
 
     noise: Noises = (WhiteNoise(),)
-    """The noise of the evaluation, whatever that of the training is."""
+    """The noise of the evaluation, also where the training has another."""
 
 
 class _OfSignals(Settings):

@@ -17,7 +17,7 @@ def _as_list(value: Any) -> Any:
 
 
 def _lines(value: Any) -> Any:
-    """The lines as they are called now: baselines were `rivals` before version 0.2."""
+    """The lines by their names; `rivals` is an earlier name of `baselines`."""
     lines = _as_list(value)
     return ["baselines" if line == "rivals" else line for line in lines] if isinstance(lines, list) else lines
 

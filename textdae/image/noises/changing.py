@@ -73,10 +73,10 @@ class BlurNoise(SigmaNoise):
         weight = weight / weight.sum(1, keepdim=True)
         for axis in (2, 3):
             length = pixels.shape[axis]
-            places = torch.arange(length)
+            positions = torch.arange(length)
             blurred = torch.zeros_like(pixels)
             for column, offset in enumerate(range(-reach, reach + 1)):
-                shifted = pixels.index_select(axis, (places + offset).clamp(0, length - 1))
+                shifted = pixels.index_select(axis, (positions + offset).clamp(0, length - 1))
                 blurred += weight[:, column, None, None, None] * shifted
             pixels = blurred
         return pixels

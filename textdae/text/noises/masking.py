@@ -56,23 +56,23 @@ class MaskingNoise(ReplacingNoise):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Hide what is chosen; it is scored whatever it shows."""
         loss_mask = self.choose(block, draw, rate, draw.uniform("last").numpy())
-        rows, places = np.nonzero(loss_mask)
-        deciders = self.deciders(loss_mask, block.document, rows, places)
+        rows, positions = np.nonzero(loss_mask)
+        deciders = self.deciders(loss_mask, block.document, rows, positions)
         u = as_uniform(draw.bits_at("replace", rows, deciders))
-        random = as_integers(draw.bits_at("random", rows, places), len(vocabulary.ordinary))
+        random = as_integers(draw.bits_at("random", rows, positions), len(vocabulary.ordinary))
         shown = np.where(
-            u < self.mask_share + self.random_share, vocabulary.ordinary[random], block.ids[rows, places]
+            u < self.mask_share + self.random_share, vocabulary.ordinary[random], block.ids[rows, positions]
         )
         shown[u < self.mask_share] = vocabulary.mask_id
         corrupted = block.ids.copy()
-        corrupted[rows, places] = shown
+        corrupted[rows, positions] = shown
         return corrupted, loss_mask
 
     def deciders(
-        self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, places: np.ndarray
+        self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, positions: np.ndarray
     ) -> np.ndarray:
-        """The position whose random number decides what each hidden place shows: itself, unless places share one. *Shape:* (k,)."""
-        return places
+        """The position whose random number decides what each hidden place shows: itself, unless positions share one. *Shape:* (k,)."""
+        return positions
 
 
 class TokenNoise(MaskingNoise):
@@ -149,13 +149,13 @@ class SpanNoise(_WordsNoise):
         return lowest
 
     def deciders(
-        self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, places: np.ndarray
+        self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, positions: np.ndarray
     ) -> np.ndarray:
         """A hidden run shares the number of its first position."""
         begins = loss_mask.copy()
         begins[:, 1:] &= ~(loss_mask[:, :-1] & (document[:, 1:] == document[:, :-1]))
         start = np.where(begins, np.arange(loss_mask.shape[1]), 0)
-        found: np.ndarray = np.maximum.accumulate(start, axis=1)[rows, places]
+        found: np.ndarray = np.maximum.accumulate(start, axis=1)[rows, positions]
         return found
 
 
@@ -163,7 +163,7 @@ def _first_positions(unit: np.ndarray) -> np.ndarray:
     """The first position of each unit; L - 1 for numbers past the last unit. *Shape:* (B, L)."""
     begins = np.ones(unit.shape, bool)
     begins[:, 1:] = unit[:, 1:] != unit[:, :-1]
-    rows, places = np.nonzero(begins)
+    rows, positions = np.nonzero(begins)
     first = np.full(unit.shape, unit.shape[1] - 1)
-    first[rows, unit[rows, places]] = places
+    first[rows, unit[rows, positions]] = positions
     return first

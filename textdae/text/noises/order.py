@@ -43,12 +43,12 @@ class ShuffleNoise(ReplacingNoise):
         begins = np.broadcast_to(begins, block.ids.shape).copy()
         begins[:, 1:] |= block.document[:, 1:] != block.document[:, :-1]
         chosen = _chosen(block, draw, rate)
-        rows, places = np.nonzero(chosen)
-        stretch = rows * length + begins.cumsum(1)[rows, places] - 1
-        source = places[np.lexsort((draw.bits_at("shuffle", rows, places), stretch))]
+        rows, positions = np.nonzero(chosen)
+        stretch = rows * length + begins.cumsum(1)[rows, positions] - 1
+        source = positions[np.lexsort((draw.bits_at("shuffle", rows, positions), stretch))]
         changed, moved = block.ids.copy(), np.zeros_like(chosen)
-        changed[rows, places] = block.ids[rows, source]
-        moved[rows, places] = source != places
+        changed[rows, positions] = block.ids[rows, source]
+        moved[rows, positions] = source != positions
         return changed, moved
 
 
