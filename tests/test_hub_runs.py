@@ -238,7 +238,7 @@ def test_what_waits_too_long_is_given_up_and_said(hub, tmp_path):
             folder.mkdir(parents=True)
             (folder / "config.json").write_text("{}")
             pushes.add(folder)
-            while pushes._done < pushes._asked:
+            while pushes._done < pushes._requested:
                 threading.Event().wait(0.01)
     assert [line for line in said if "will not" in line] == [
         f"step-0000000{step} will not be pushed: 2 others are waiting since" for step in (1, 2)
