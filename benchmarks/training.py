@@ -130,7 +130,8 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
 
 def held_out_loss(model, folder: str, corpus) -> float:
     """What the evaluation of ours says of a stock model, saved and loaded: `Trainer` leaves a changed `forward` on it."""
-    from textdae.text.model import TextDenoiser, load_masked_lm
+    from textdae.text.masked_lm import load_masked_lm
+    from textdae.text.model import TextDenoiser
     from textdae.text.settings import TextEvaluateSettings
     from textdae.text.task import word_questions
     from textdae.text.tokenizer import vocabulary_of

@@ -19,8 +19,9 @@ from safetensors.numpy import save
 
 with atheris.instrument_imports(include=["textdae"]):
     from textdae.core.errors import SettingsError
-    from textdae.core.settings.reader import _parse, load
+    from textdae.core.settings.reader import load
     from textdae.core.settings.runs import PretrainSettings
+    from textdae.core.settings.yaml_text import parse
     from textdae.hub.vetting.folder import vet
     from textdae.text.reading import SUFFIXES, read_rows
     from textdae.text.settings import TextDataSettings
@@ -54,7 +55,7 @@ def settings(content: bytes) -> None:
 
 
 def values(content: bytes) -> None:
-    _parse(atheris.FuzzedDataProvider(content).ConsumeUnicode(1 << 12), "here")
+    parse(atheris.FuzzedDataProvider(content).ConsumeUnicode(1 << 12), "here")
 
 
 def checkpoints(content: bytes) -> None:

@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForMaskedLM
 
 from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.image.unet import UNet, UNetConfig
-from textdae.text.model import build_text_denoiser
+from textdae.text.building import build_text_denoiser
 from textdae.text.settings import TextModelSettings
 from textdae.text.tokenizer import save_tokenizer
 

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from textdae.core.settings.reader import dump, load
+from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.yaml_text import dump
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

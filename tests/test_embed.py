@@ -21,8 +21,8 @@ from textdae.downstream.encoder import View
 from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.image.encoder import ImageEncoder
 from textdae.image.loading import load_image
+from textdae.text.building import build_text_denoiser
 from textdae.text.encoder import TextEncoder
-from textdae.text.model import build_text_denoiser
 from textdae.text.settings import TextModelSettings
 from textdae.text.tokenizer import save_tokenizer
 

@@ -329,7 +329,7 @@ def test_settings_from_a_stranger_do_no_harm(hub, run, corpus, tmp_path):
     assert base == {"data": {"source": "./somebody"}, "train": {"max_steps": 9}}
     billion = "a: &a [x,x]\nb: &b [*a,*a]\nmodel: {config: {c: [*b,*b]}}\n"
     for text, says in [
-        (billion, "refers to parts of itself"),
+        (billion, "uses YAML aliases"),
         ("x" * 2_000_000, "no settings"),
         ("[1", "not YAML"),
     ]:

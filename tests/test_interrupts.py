@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textdae.text.model import build_text_denoiser
+from textdae.text.building import build_text_denoiser
 from textdae.text.settings import TextModelSettings
 from textdae.text.tokenizer import save_tokenizer
 

@@ -7,7 +7,8 @@ from transformers import AutoConfig, AutoModelForMaskedLM
 
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Corrupted
-from textdae.text.model import TextDenoiser, build_text_denoiser
+from textdae.text.building import build_text_denoiser
+from textdae.text.model import TextDenoiser
 from textdae.text.settings import TextModelSettings
 
 V = 99

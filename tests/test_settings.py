@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings
-from textdae.core.settings.reader import _parse, dump, explain, load
+from textdae.core.settings.fields import explain
+from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.yaml_text import dump, parse
 from textdae.image.settings import ImagePretrainSettings
 from textdae.text.settings import TextDataSettings, TextEvaluateSettings, TextPretrainSettings
 
@@ -38,7 +40,7 @@ def complaint(*overrides: str) -> str:
 
 
 def value_of(text: str, key: str = "v") -> Any:
-    return _parse(f"{key}: {text}", "here")[key]
+    return parse(f"{key}: {text}", "here")[key]
 
 
 # Values

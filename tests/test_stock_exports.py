@@ -26,10 +26,10 @@ from textdae.core.settings.downstream import FinetuneSettings
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.downstream.encoder import View
+from textdae.text.building import build_text_denoiser
 from textdae.text.denoise import denoise_text
 from textdae.text.encoder import TextEncoder
 from textdae.text.loading import load_text
-from textdae.text.model import build_text_denoiser
 from textdae.text.settings import TextModelSettings
 from textdae.text.tokenizer import longest_input, save_tokenizer
 

@@ -16,7 +16,7 @@ from textdae.core.errors import SettingsError, TextdaeError, memory_refused
 from textdae.image.model import build_image_denoiser
 from textdae.image.noises.changing import GaussianNoise
 from textdae.image.settings import UNetSettings
-from textdae.training import loop, memory
+from textdae.training import memory, setup
 from textdae.training.memory import activation_bytes, available_memory, check_batch_fits, check_model_fits
 
 
@@ -63,7 +63,7 @@ def test_there_is_some_memory_here():
 
 @pytest.mark.parametrize("modality", ["text", "image"])
 def test_a_run_is_refused_before_anything_is_removed(tmp_path, monkeypatch, capsys, corpus_texts, modality):
-    monkeypatch.setattr(loop, "available_memory", lambda device: 10**7)
+    monkeypatch.setattr(setup, "available_memory", lambda device: 10**7)
     (tmp_path / "run").mkdir()
     (tmp_path / "run/config.json").write_text("an older model")
     chance = np.random.default_rng(0)

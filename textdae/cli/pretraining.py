@@ -63,7 +63,7 @@ def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
     file = folder_of(name, training_state) / "settings.yaml"
     if not file.is_file():
         return {}
-    from textdae.core.settings.reader import from_anyone
+    from textdae.core.settings.yaml_text import from_anyone
     from textdae.hub.upload import without_places
 
     text = file.read_text(encoding="utf-8", errors="replace")

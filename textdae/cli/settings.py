@@ -28,7 +28,7 @@ def settings(
     """Print every setting of a command with its type, default and meaning."""
     if command not in COMMANDS:
         raise SettingsError(f"no settings for `{command}`; known: {', '.join(COMMANDS)}")
-    from textdae.core.settings.reader import explain
+    from textdae.core.settings.fields import explain
 
     chosen = named(modality or next(iter(modalities())), "--modality")
     rows = list(explain(chosen.settings_class(command)))
@@ -40,7 +40,8 @@ def settings(
 @app.command()
 def show(words: Words = None) -> None:
     """Print the settings that a pretraining run would use, as YAML, and stop."""
-    from textdae.core.settings.reader import dump, load
+    from textdae.core.settings.reader import load
     from textdae.core.settings.runs import PretrainSettings
+    from textdae.core.settings.yaml_text import dump
 
     typer.echo(dump(load(PretrainSettings, *split(words))), nl=False)

@@ -15,7 +15,7 @@ from textdae.commands.run_folder import check_output_dir, remove_run, sole_run, 
 from textdae.core.errors import SettingsError
 from textdae.core.layout import MODEL, TRAINING_STATE
 from textdae.core.names import PREFIX
-from textdae.core.settings.reader import dump
+from textdae.core.settings.yaml_text import dump
 from textdae.hub.download import pinned
 from textdae.hub.locate import locate
 from textdae.training import checkpoint

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -60,3 +60,30 @@ def interruptible() -> Iterator[None]:
         if not received:  # else the process is about to end
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextmanager
+def remember_signals() -> Iterator[Callable[[], int]]:
+    """Remember the last signal instead of ending at once; a second SIGINT, a second later, is a KeyboardInterrupt.
+
+    Yields:
+        A function that returns the number of the signal, 0 where there was none.
+    """
+    received, since = 0, 0.0
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        nonlocal received, since
+        if received != signal.SIGINT or number != signal.SIGINT:
+            received, since = number, time.monotonic()
+        elif time.monotonic() - since > SAME:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield lambda: received
+        return
+    before = {number: signal.signal(number, remember) for number in ending()}
+    try:
+        yield lambda: received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -8,7 +8,8 @@ from typing import Any
 from textdae.commands.pretrain import pretrain
 from textdae.core.errors import Interrupted
 from textdae.core.logs import only_warnings
-from textdae.core.settings.reader import dump, load, over
+from textdae.core.settings.reader import load, over
+from textdae.core.settings.yaml_text import dump
 from textdae.image.settings import ImagePretrainSettings
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from textdae.core.errors import SettingsError, TextdaeError, first_line
 from textdae.core.layout import CARD, MANIFEST, MODEL, PUSHED, REPORT, TRAINING_STATE
 from textdae.core.names import HubName, is_local, public
-from textdae.core.settings.reader import from_anyone, to_yaml
+from textdae.core.settings.yaml_text import from_anyone, to_yaml
 from textdae.hub.vetting.folder import vet
 from textdae.report.card import NAME, SELF, checkpoint_card, embeddings_card
 

@@ -7,7 +7,8 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
 from textdae.hub.locate import locate
-from textdae.text.model import TextDenoiser, load_masked_lm
+from textdae.text.masked_lm import load_masked_lm
+from textdae.text.model import TextDenoiser
 from textdae.text.tokenizer import load_tokenizer
 
 

@@ -1,4 +1,4 @@
-"""A masked language model as a denoiser: any stock `AutoModelForMaskedLM`, taken apart into encoder and decoder.
+"""The denoiser of text: any stock `AutoModelForMaskedLM`, split into its encoder and its decoder.
 
 B batch, L positions, M scored positions, D width, V vocabulary.
 """
@@ -6,34 +6,30 @@ B batch, L positions, M scored positions, D width, V vocabulary.
 import copy
 import inspect
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from textdae.core.building import build_seeded
 from textdae.core.denoiser import Denoiser, DenoiserOutput
-from textdae.core.errors import SettingsError, first_line
 from textdae.core.noise import Corrupted
-from textdae.hub.locate import locate
 from textdae.text import fast as fast_path
-from textdae.text.model_config import text_config
-from textdae.text.settings import TextModelSettings, positions_of
+from textdae.text.masked_lm import load_masked_lm
+from textdae.text.settings import positions_of
 from textdae.training.sharding import load_full_state
 
 logger = logging.getLogger(__name__)
 FIRST_LOGITS = 1.6
-"""Deviation of the logits that embeddings which mean something from the start begin with, where the decoder shares them: at
-the usual 0.02 an entry a few steps of Adam would have wiped them out. 0.1 an entry was the best at a width of 256."""
+"""Target standard deviation of the initial logits when tied embeddings start from co-occurrence counts. It is 0.1 an entry at
+a width of 256, which was the best; at the usual 0.02 a few steps of Adam would overwrite the counts."""
 
 
-class _Given(nn.Module):
-    """Takes the place of the encoder, and returns a given embedding."""
+class _PassEmbedding(nn.Module):
+    """Stands in for the encoder, and returns the embedding that it is given."""
 
     def __init__(self, base: nn.Module) -> None:
         super().__init__()
@@ -55,7 +51,7 @@ class TextDenoiser(Denoiser):
 
     muon_block = 64
     fresh: tuple[str, ...] = ()
-    """Weights of the head that the checkpoint lacked, and that begin at random."""
+    """Names of the weights of the head that the checkpoint lacked, which start at random."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -64,9 +60,9 @@ class TextDenoiser(Denoiser):
         # The decoder is the stock forward with the embedding put in the encoder's place. A shallow copy shares every
         # weight with the model; it is kept out of the module tree so that nothing is counted or saved twice.
         head = copy.copy(model)
-        # One that accelerate has put there would run the model instead of its copy.
+        # A `forward` that accelerate set on the instance would run the model instead of its copy.
         head.__dict__.pop("forward", None)
-        head._modules = {**model._modules, model.base_model_prefix: _Given(self.encoder)}
+        head._modules = {**model._modules, model.base_model_prefix: _PassEmbedding(self.encoder)}
         self.__dict__["head"] = head
         parameters = inspect.signature(self.encoder.forward).parameters
         self._takes_positions = "position_ids" in parameters
@@ -82,17 +78,17 @@ class TextDenoiser(Denoiser):
 
     @property
     def embeddings(self) -> nn.Parameter:
-        """The table of the word embeddings. *Shape:* (V, D)."""
+        """The word embeddings. *Shape:* (V, D)."""
         table = self.model.get_input_embeddings().weight
         assert isinstance(table, nn.Parameter)
         return table
 
     @torch.no_grad()
     def init_embeddings(self, embedding: Tensor) -> None:
-        """Replace the word embeddings by these. *Shape:* (V, D).
+        """Replace the word embeddings.
 
         Args:
-            embedding: rows of mean square 1; those of zeros leave what is there. *Shape:* (V, D).
+            embedding: rows of mean square 1; a row of zeros keeps the present embedding. *Shape:* (V, D).
         """
         known = embedding.any(1)
         self.embeddings[known] = embedding[known] * (FIRST_LOGITS / embedding.shape[1] ** 0.5)
@@ -103,11 +99,11 @@ class TextDenoiser(Denoiser):
         return positions_of(self.model.config)
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
-        """Encode, decode where it is scored, compare with the original.
+        """Encode, decode the scored positions, compare them with the original.
 
         In training the last layer may compute the scored positions only, see `textdae.text.fast`.
         """
-        # Before what is compiled, which would compute masks and positions anew for every use.
+        # Here rather than in `encode`: compiled code would compute masks and positions once for each use.
         inputs = self._without_document(corrupted.inputs)
         if self.training and self._layers and self._layers.selects:
             from textdae.text.fast.modernbert import select_positions
@@ -139,7 +135,7 @@ class TextDenoiser(Denoiser):
         return embedding
 
     def _without_document(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The encoder's own arguments, in which a mask and positions stand for the numbers of the documents."""
+        """Return the encoder's arguments: `document` is replaced by an attention mask and positions."""
         known = ("input_ids", "attention_mask", "position_ids", "selected")
         arguments = {name: inputs[name] for name in known if name in inputs}
         if "document" in inputs:
@@ -163,10 +159,10 @@ class TextDenoiser(Denoiser):
         return {"accuracy": (reconstruction.argmax(-1) == target).sum()}
 
     def _attention_mask(self, document: Tensor) -> Any:
-        """Return the attention mask in the form of the model family: same document, and within the window if there is one.
+        """Return the attention mask as the model family takes it: same document, and within the window of local layers.
 
-        The stock models ignore `position_ids` and `cu_seqlens` where attention runs in both directions, so the mask
-        is spelt out. Padding sees padding, for a row of the softmax must not be empty.
+        Bidirectional stock models ignore `position_ids` and `cu_seqlens`, so the mask is explicit. Padding sees padding,
+        because a row of the softmax must not be empty.
         """
         config, layers = self.model.config, self._layers
         if layers and (boundaries := layers.boundaries(document)) is not None:
@@ -182,7 +178,7 @@ class TextDenoiser(Denoiser):
         return {"full_attention": full, "sliding_attention": self._as_mask((same & near)[:, None])}
 
     def _as_mask(self, allowed: Tensor) -> Tensor:
-        """sdpa reads booleans; plain attention adds a number to the scores."""
+        """Return the mask as booleans for sdpa, else as numbers that are added to the scores."""
         if self.model.config._attn_implementation == "sdpa":
             return allowed
         dtype = (
@@ -194,11 +190,11 @@ class TextDenoiser(Denoiser):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """The dtype of the weights."""
         return next(self.model.parameters()).dtype
 
     def optimize_for(self, device: torch.device, compile: bool, fast: bool = True) -> None:
-        """Use the fast layers where they are known to equal the stock ones with the installed packages."""
+        """Use the fast layers if they equal the stock ones with the installed versions."""
         why = fast_path.unsupported() if fast else "train.fast=never"
         if why is None:
             from textdae.text.fast.layers import use_fast_layers
@@ -228,95 +224,3 @@ def _positions(document: Tensor) -> Tensor:
     starts = torch.ones_like(document, dtype=torch.bool)
     starts[:, 1:] = document[:, 1:] != document[:, :-1]
     return positions - torch.where(starts, positions, 0).cummax(1).values
-
-
-def build_text_denoiser(
-    settings: TextModelSettings,
-    tokenizer: PreTrainedTokenizerFast,
-    seed: int,
-    check: Callable[[int], None] | None = None,
-) -> TextDenoiser:
-    """Build a denoiser with fresh weights (a pure function of the seed), or with those of `model.from_pretrained`.
-
-    Args:
-        check: see `build_seeded`.
-
-    Raises:
-        SettingsError: no such family or checkpoint, a key its config does not know, a vocabulary that does not fit, or
-            a family that cannot keep the documents of a block apart.
-    """
-    if settings.from_pretrained:
-        model, fresh = load_masked_lm(settings.from_pretrained, any_head=True)
-        denoiser = TextDenoiser(model)
-        denoiser.fresh = tuple(fresh)
-        rows = denoiser.embeddings.shape[0]
-        if len(tokenizer) > rows:
-            raise SettingsError(
-                f"model.from_pretrained: {settings.from_pretrained} has {rows} embeddings, the tokenizer has "
-                f"{len(tokenizer)} entries"
-            )
-    else:
-        config = text_config(settings, tokenizer)
-        try:
-            denoiser = TextDenoiser(
-                build_seeded(lambda: AutoModelForMaskedLM.from_config(config), seed, check)
-            )
-        except (ValueError, TypeError, RuntimeError, AssertionError, KeyError) as error:
-            raise SettingsError(
-                f"model: {settings.type} cannot be built so: {str(error).splitlines()[0]}"
-            ) from None
-    _check_documents_apart(denoiser, settings)
-    return denoiser
-
-
-def load_masked_lm(name: str, any_head: bool = False) -> tuple[PreTrainedModel, list[str]]:
-    """Load a stock masked language model from a folder or the Hub; safetensors only, no code from there is run.
-
-    Args:
-        any_head: take an encoder without a head too, which then gets a fresh one.
-
-    Returns:
-        The model, and the names of the weights that are fresh.
-
-    Raises:
-        SettingsError: there is none, it may not be opened, or weights are missing.
-    """
-    name = locate(name)
-    try:
-        model, info = AutoModelForMaskedLM.from_pretrained(
-            name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-        fresh = sorted(info["missing_keys"])
-        body = [key for key in fresh if key.startswith(f"{model.base_model_prefix}.")]
-        if body or (fresh and not any_head):
-            what = "encoder" if body else "masked language model, but perhaps an encoder"
-            raise ValueError(f"its weights lack {(body or fresh)[0]}, so it holds no such {what}")
-    except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
-        raise SettingsError(
-            f"no masked language model could be loaded from {name!r}: {first_line(error)}"
-        ) from None
-    return model, fresh
-
-
-@torch.no_grad()
-def _check_documents_apart(denoiser: TextDenoiser, settings: TextModelSettings) -> None:
-    """Put two short documents in one block and check that the first does not change the second."""
-    rows, length = denoiser.embeddings.shape[0], min(16, denoiser.longest)
-    begin = length * 3 // 8
-    ids = (torch.arange(length) * 7 + 11) % rows
-    document = torch.arange(length).ge(begin).long()
-    was_training = denoiser.training
-    denoiser.eval()
-    try:
-        packed = denoiser.encode({"input_ids": ids[None], "document": document[None]})[0, begin:]
-        alone = denoiser.encode({"input_ids": ids[None, begin:], "document": document[None, begin:]})[0]
-        apart = torch.allclose(packed, alone, atol=1e-4)
-        why = "the documents of a block see each other"
-    except Exception as error:  # whatever a family does with a mask that it does not know
-        apart, why = False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-    denoiser.train(was_training)
-    if not apart:
-        raise SettingsError(
-            f"model.type: {denoiser.model.config.model_type} cannot be trained on packed blocks ({why}); "
-            "modernbert, bert, roberta, distilbert, electra, albert and others can"
-        )

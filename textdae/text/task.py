@@ -15,11 +15,12 @@ from textdae.core.noise_kind import build_noise
 from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.report.scores import with_bits_per_byte
 from textdae.text.baselines import TextBaselines
+from textdae.text.building import build_text_denoiser
 from textdae.text.card import text_card
 from textdae.text.corpus import TextCorpus, prepare_text
 from textdae.text.embedding_init import neighbour_embedding
 from textdae.text.loading import load_text
-from textdae.text.model import TextDenoiser, build_text_denoiser
+from textdae.text.model import TextDenoiser
 from textdae.text.noise import ChosenNoise, Vocabulary
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.packing import Blocks
