@@ -10,7 +10,7 @@ from PIL import Image
 from standin import MPS, on_device, stand_in
 
 from textdae.commands.embed import embed
-from textdae.commands.evaluate import evaluate_checkpoint
+from textdae.commands.evaluate import evaluate
 from textdae.commands.finetune import finetune
 from textdae.commands.label_curve import label_curve
 from textdae.commands.pretrain import pretrain
@@ -98,7 +98,7 @@ def test_pretraining_evaluation_and_denoising_run_on_the_device(work, monkeypatc
         assert result.metrics["hardware"].startswith("1 x mps")
         device.calls = 0
         base = {"modality": settings.modality, **settings.evaluation()}
-        again = evaluate_checkpoint("run", load(EvaluateRunSettings, None, [], base))
+        again = evaluate("run", load(EvaluateRunSettings, None, [], base))
         assert device.calls > 5
         device.calls = 0
         if name == "text":
@@ -106,7 +106,7 @@ def test_pretraining_evaluation_and_denoising_run_on_the_device(work, monkeypatc
         else:
             denoise_pictures("run", "one.png", "clean.png")
         assert device.calls > 5
-    row = again["levels"]["as set"]["held_out"]["model"]
+    row = again.levels["as set"]["held_out"]["model"]
     assert row["loss"] == pytest.approx(result.metrics["held_out"]["model"]["loss"], rel=1e-4)
 
 

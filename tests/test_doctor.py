@@ -14,11 +14,11 @@ from labelled import image_checkpoint, text_checkpoint
 from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM
 
+from textdae.checks import machine
+from textdae.checks.checkpoint import check_checkpoint
+from textdae.checks.golden import RECORD, check_loss, golden_losses, golden_text
+from textdae.checks.machine import check_machine
 from textdae.cli.app import main
-from textdae.doctor import machine
-from textdae.doctor.checkpoint import check_checkpoint
-from textdae.doctor.golden import RECORD, check_loss, golden_losses, golden_text
-from textdae.doctor.machine import check_machine
 from textdae.text.tokenizer import save_tokenizer
 from textdae.training.checkpoint import write_whole
 

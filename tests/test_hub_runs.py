@@ -17,7 +17,7 @@ from records import heard
 from safetensors.torch import load_file
 
 from textdae.cli.app import app
-from textdae.cli.pretraining import settings_on_hub
+from textdae.commands.keywords import settings_on_hub
 from textdae.commands.pretrain import pretrain
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.names import HubName

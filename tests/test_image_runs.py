@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from transformers import AutoImageProcessor
 
 from textdae.cli.app import main
-from textdae.commands.evaluate import evaluate_checkpoint
+from textdae.commands.evaluate import evaluate
 from textdae.commands.pretrain import pretrain
 from textdae.commands.training_run import TrainingResult
 from textdae.core.errors import SettingsError, TextdaeError
@@ -285,10 +285,10 @@ def test_evaluate_gives_the_figures_of_the_run_again(finished, name):
         **tiny(result.output_dir, name).evaluation(),
     }
     settings = load(EvaluateRunSettings, None, ["precision=fp32"], base)
-    found = evaluate_checkpoint(str(result.output_dir), settings)
-    assert list(found["levels"]) == ["as set"]
-    assert found["levels"]["as set"]["scored"] == result.metrics["scored"]
-    for row, scores in found["levels"]["as set"]["held_out"].items():
+    found = evaluate(str(result.output_dir), settings)
+    assert list(found.levels) == ["as set"]
+    assert found.levels["as set"]["scored"] == result.metrics["scored"]
+    for row, scores in found.levels["as set"]["held_out"].items():
         assert scores == pytest.approx(held_out(result)[row], rel=1e-4), row
 
 
@@ -315,11 +315,11 @@ def test_evaluate_sweeps_the_levels_of_the_noise(finished, command, tmp_path):
     assert code == 0, errors
     assert out.index("level 0.3, ") < out.index("level 0.1, ")
     found = json.loads((tmp_path / "sweep/evaluation.json").read_text())
-    assert list(found["levels"]) == ["0.3", "0.1"]
-    assert found["levels"]["0.3"]["held_out"]["model"]["mse"] == pytest.approx(
+    assert list(found.levels) == ["0.3", "0.1"]
+    assert found.levels["0.3"]["held_out"]["model"]["mse"] == pytest.approx(
         held_out(finished("unet")[0])["model"]["mse"], rel=1e-4
     )
-    noisy = [found["levels"][level]["held_out"]["baseline: noisy"]["psnr"] for level in ("0.1", "0.3")]
+    noisy = [found.levels[level]["held_out"]["baseline: noisy"]["psnr"] for level in ("0.1", "0.3")]
     assert noisy == pytest.approx([20, 10.46], abs=0.5)
     assert (tmp_path / "sweep/levels.png").stat().st_size > 0
 
@@ -504,11 +504,11 @@ def test_a_folder_of_colour_pictures_trains_too(tmp_path, case):
     settings = load(PretrainSettings, None, [*TINY, *OTHERS[case], *where, "train.max_steps=2"])
     result = pretrain(settings)
     assert "6 x 6, colour, no labels" in (tmp_path / "run/README.md").read_text()
-    found = evaluate_checkpoint(
+    found = evaluate(
         str(tmp_path / "run"),
         load(EvaluateRunSettings, None, ["precision=fp32"], {"modality": "image", **settings.evaluation()}),
     )
-    mse = found["levels"]["as set"]["held_out"]["model"]["mse"]
+    mse = found.levels["as set"]["held_out"]["model"]["mse"]
     assert mse == pytest.approx(held_out(result)["model"]["mse"], rel=1e-4)
     denoiser = load_image(str(tmp_path / "run"))
     assert len(denoise_pictures(denoiser, tmp_path / "in", tmp_path / "out")) == 30

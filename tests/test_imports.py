@@ -24,9 +24,9 @@ MAY_IMPORT = {
     "text": _BELOW,
     "image": _BELOW,
     "commands": _BELOW,
-    "doctor": {*_BELOW, "commands", "text"},
+    "checks": {*_BELOW, "commands", "text"},
     "demos": {*_BELOW, "commands", "image"},
-    "cli": {*_BELOW, "commands", "doctor", "demos"},
+    "cli": {*_BELOW, "commands", "checks", "demos"},
 }
 
 

@@ -14,7 +14,7 @@ import yaml
 from records import heard
 from safetensors.torch import load_file
 
-from textdae.commands.evaluate import evaluate_checkpoint
+from textdae.commands.evaluate import evaluate
 from textdae.commands.pretrain import pretrain
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
@@ -249,11 +249,11 @@ def test_evaluate_gives_the_figures_of_the_run_again(run, corpus):
         "precision=fp32",
     ]
     settings = load(EvaluateRunSettings, None, overrides)
-    found = evaluate_checkpoint(str(result.output_dir), settings, [0.15, 0.3])
-    assert list(found["levels"]) == ["0.15", "0.3"]
-    assert found["levels"]["0.15"]["scored"] == result.metrics["scored"]
-    assert found["levels"]["0.15"]["evaluated_words"] < found["levels"]["0.3"]["evaluated_words"]
-    for row, scores in found["levels"]["0.15"]["held_out"].items():
+    found = evaluate(str(result.output_dir), settings, [0.15, 0.3])
+    assert list(found.levels) == ["0.15", "0.3"]
+    assert found.levels["0.15"]["scored"] == result.metrics["scored"]
+    assert found.levels["0.15"]["evaluated_words"] < found.levels["0.3"]["evaluated_words"]
+    for row, scores in found.levels["0.15"]["held_out"].items():
         assert scores == pytest.approx(result.metrics["held_out"][row], rel=1e-4), row
 
 
@@ -297,8 +297,8 @@ def test_the_old_convention_is_said_wherever_its_figures_are(run, corpus):
     words = [f"data.source={corpus}", "data.held_out=0.1", "data.block_size=32", *words[:1]]
     settings = load(EvaluateRunSettings, None, words)
     with heard() as said_too:
-        found = evaluate_checkpoint(str(result.output_dir), settings)
-    assert said in found["levels"]["as set"]["asked"]
+        found = evaluate(str(result.output_dir), settings)
+    assert said in found.levels["as set"]["asked"]
     assert f"the baselines learn from the other examples of {corpus}" in said_too[-1]
 
 

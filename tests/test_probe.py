@@ -53,19 +53,19 @@ def test_the_baseline_is_what_scikit_learn_makes_of_it(probed, encoder):
     corpus = labelled_task("text", encoder, settings.data).corpus
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")
     learnt = words.fit_transform(corpus.train.examples)
-    chosen = float(found["choices"]["TF-IDF, logistic"]["head"].rpartition(" ")[2])
+    chosen = float(found.choices["TF-IDF, logistic"]["head"].rpartition(" ")[2])
     baseline = LogisticRegression(C=chosen, max_iter=1000).fit(learnt, corpus.train.labels)
     accuracy = baseline.score(words.transform(corpus.test.examples), corpus.test.labels)
-    assert found["baselines"]["TF-IDF, logistic"]["accuracy"] == pytest.approx(accuracy, abs=0.02)
+    assert found.baselines["TF-IDF, logistic"]["accuracy"] == pytest.approx(accuracy, abs=0.02)
     most = np.bincount(corpus.train.labels).argmax()
-    assert found["baselines"]["majority"]["accuracy"] == pytest.approx(np.mean(corpus.test.labels == most))
+    assert found.baselines["majority"]["accuracy"] == pytest.approx(np.mean(corpus.test.labels == most))
 
 
 def test_words_that_tell_are_found_in_the_frozen_encoder(probed):
     found, _, said = probed
-    assert found["encoder"]["encoder, logistic"]["accuracy"] > 0.7
-    assert set(found["encoder"]) == {"encoder, logistic", "encoder, kNN"}
-    assert set(found["baselines"]) == {"majority", "TF-IDF, logistic", "random encoder, logistic"}
+    assert found.encoder["encoder, logistic"]["accuracy"] > 0.7
+    assert set(found.encoder) == {"encoder, logistic", "encoder, kNN"}
+    assert set(found.baselines) == {"majority", "TF-IDF, logistic", "random encoder, logistic"}
     assert any(line.startswith("encoder, logistic: layer") for line in said)
 
 
@@ -80,8 +80,8 @@ def test_nothing_is_chosen_on_the_test_examples(probed, encoder, monkeypatch):
 
     monkeypatch.setattr(where, "labelled_task", lambda *given: real)
     again = probe(encoder, settings)
-    assert again["choices"] == found["choices"]
-    assert again["encoder"] != found["encoder"]
+    assert again.choices == found.choices
+    assert again.encoder != found.encoder
 
 
 def test_random_weights_are_a_function_of_the_seed(encoder, probed):
@@ -130,7 +130,7 @@ def curve_settings(folder, table, *overrides):
 def curve(tmp_path_factory, encoder, table):
     folder = tmp_path_factory.mktemp("curve") / "run"
     with heard() as said:
-        return label_curve(encoder, curve_settings(folder, table)), folder, said
+        return label_curve(encoder, curve_settings(folder, table)).points, folder, said
 
 
 def test_every_line_has_every_point_and_its_interval(curve):
@@ -172,7 +172,7 @@ def test_every_line_is_given_the_same_labels(encoder, table, tmp_path, monkeypat
 
 def test_a_stopped_curve_goes_on_where_it_was(encoder, table, tmp_path, monkeypatch):
     quick = ["lines=[finetuned,baselines]", "labels=[10,all]", "draws=2"]
-    whole = label_curve(encoder, curve_settings(tmp_path / "whole", table, *quick))
+    whole = label_curve(encoder, curve_settings(tmp_path / "whole", table, *quick)).points
     folder, real, done = tmp_path / "run", module.measure, []
 
     def stop_at_the_fourth(*given):
@@ -187,7 +187,7 @@ def test_a_stopped_curve_goes_on_where_it_was(encoder, table, tmp_path, monkeypa
     assert len(list((folder / "cells").glob("*.json"))) == 3
     monkeypatch.setattr(module, "measure", real)
     with heard() as said:
-        assert label_curve(encoder, curve_settings(folder, table, *quick)) == whole
+        assert label_curve(encoder, curve_settings(folder, table, *quick)).points == whole
     assert any(line.startswith("3 of 6") for line in said)
 
 
@@ -196,7 +196,7 @@ def test_another_curve_does_not_go_on_in_this_one(curve, encoder, table):
     with pytest.raises(SettingsError, match=r"holds another curve \(train differ\)"):
         label_curve(encoder, curve_settings(folder, table, "train.max_steps=9"))
     # More points are welcome.
-    more = label_curve(encoder, curve_settings(folder, table, "labels=[10,20]", "lines=[baselines]"))
+    more = label_curve(encoder, curve_settings(folder, table, "labels=[10,20]", "lines=[baselines]")).points
     assert {p.labels for p in more} >= {10, 20}
 
 
@@ -208,7 +208,7 @@ def test_a_class_that_only_choices_are_made_on_is_no_class(encoder, tmp_path, co
     settings = curve_settings(tmp_path / "run", source, "labels=[20]", "lines=[baselines]", "draws=1")
     work = labelled_task("text", encoder, settings.data)
     assert (work.corpus.held_out.labels < 0).any()
-    points = label_curve(encoder, settings)
+    points = label_curve(encoder, settings).points
     assert {p.labels for p in points} == {20}
 
 
@@ -217,7 +217,7 @@ def test_as_many_labels_as_there_are_is_all(encoder, table, tmp_path):
     every = len(work.corpus.train) + len(work.corpus.held_out)
     settings = curve_settings(tmp_path / "run", table, f"labels=[{every},{10 * every}]", "lines=[baselines]")
     with heard() as said:
-        assert {p.labels for p in label_curve(encoder, settings)} == {every}
+        assert {p.labels for p in label_curve(encoder, settings).points} == {every}
     assert any("that is the last point" in line for line in said)
 
 

@@ -142,10 +142,10 @@ def test_evaluating_on_another_source_leaves_the_runs_own_held_out_source(
     seen = []
     from textdae.commands import evaluate as module
 
-    real = module.evaluate_checkpoint
+    real = module.evaluate
     monkeypatch.setattr(
         module,
-        "evaluate_checkpoint",
+        "evaluate",
         lambda name, settings, *more: seen.append(settings.data) or real(name, settings, *more),
     )
     monkeypatch.setattr("sys.argv", ["textdae", "evaluate", str(tmp_path / "run"), *words])

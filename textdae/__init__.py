@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from textdae.core.registration import register_models
 
 if TYPE_CHECKING:
-    from textdae.commands.evaluate import evaluate_checkpoint
+    from textdae.checks.doctor import doctor
+    from textdae.commands.embed import EmbedResult, embed
+    from textdae.commands.evaluate import EvaluationResult, evaluate
     from textdae.commands.finetune import finetune
-    from textdae.commands.label_curve import label_curve
+    from textdae.commands.label_curve import LabelCurveResult, label_curve
     from textdae.commands.pretrain import pretrain
-    from textdae.commands.probe import probe
+    from textdae.commands.probe import ProbeResult, probe
+    from textdae.commands.training_run import TrainingResult
     from textdae.core.denoiser import Denoiser, DenoiserOutput
     from textdae.core.draw import Draw
     from textdae.core.errors import SettingsError, TextdaeError
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from textdae.core.registry import Modality, register
     from textdae.core.settings.reader import load
     from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
+    from textdae.hub.push import push
     from textdae.image.denoise import denoise_pictures
     from textdae.image.loading import load_image
     from textdae.text.denoise import denoise_text
@@ -32,16 +36,23 @@ _HOMES = {
     "Denoiser": "textdae.core.denoiser",
     "DenoiserOutput": "textdae.core.denoiser",
     "Draw": "textdae.core.draw",
+    "EmbedResult": "textdae.commands.embed",
     "EvaluateRunSettings": "textdae.core.settings.runs",
+    "EvaluationResult": "textdae.commands.evaluate",
+    "LabelCurveResult": "textdae.commands.label_curve",
     "Modality": "textdae.core.registry",
     "Noise": "textdae.core.noise",
     "PretrainSettings": "textdae.core.settings.runs",
+    "ProbeResult": "textdae.commands.probe",
     "SettingsError": "textdae.core.errors",
     "TextdaeError": "textdae.core.errors",
     "Trainer": "textdae.training.loop",
+    "TrainingResult": "textdae.commands.training_run",
     "denoise_pictures": "textdae.image.denoise",
     "denoise_text": "textdae.text.denoise",
-    "evaluate_checkpoint": "textdae.commands.evaluate",
+    "doctor": "textdae.checks.doctor",
+    "embed": "textdae.commands.embed",
+    "evaluate": "textdae.commands.evaluate",
     "finetune": "textdae.commands.finetune",
     "label_curve": "textdae.commands.label_curve",
     "load": "textdae.core.settings.reader",
@@ -49,6 +60,7 @@ _HOMES = {
     "load_text": "textdae.text.loading",
     "pretrain": "textdae.commands.pretrain",
     "probe": "textdae.commands.probe",
+    "push": "textdae.hub.push",
     "register": "textdae.core.registry",
 }
 
@@ -57,16 +69,23 @@ __all__ = [
     "Denoiser",
     "DenoiserOutput",
     "Draw",
+    "EmbedResult",
     "EvaluateRunSettings",
+    "EvaluationResult",
+    "LabelCurveResult",
     "Modality",
     "Noise",
     "PretrainSettings",
+    "ProbeResult",
     "SettingsError",
     "TextdaeError",
     "Trainer",
+    "TrainingResult",
     "denoise_pictures",
     "denoise_text",
-    "evaluate_checkpoint",
+    "doctor",
+    "embed",
+    "evaluate",
     "finetune",
     "label_curve",
     "load",
@@ -74,6 +93,7 @@ __all__ = [
     "load_text",
     "pretrain",
     "probe",
+    "push",
     "register",
 ]
 

@@ -1,6 +1,5 @@
 """The commands that need labels: finetune, probe, label-curve."""
 
-import json
 import os
 
 import typer
@@ -17,7 +16,6 @@ from textdae.cli.app import (
     split,
 )
 from textdae.core.errors import SettingsError
-from textdae.hub.locate import modality_of
 
 
 @app.command()
@@ -25,12 +23,11 @@ def finetune(
     checkpoint: Checkpoint, words: Words = None, resume: Resume = False, overwrite: Overwrite = False
 ) -> None:
     """Train all of an encoder on labels, into a stock classifier."""
+    from textdae.commands.keywords import for_checkpoint
     from textdae.core.settings.downstream import FinetuneSettings
-    from textdae.core.settings.reader import load
 
     exclude_each_other(resume, overwrite)
-    path, overrides = split(words)
-    settings = load(FinetuneSettings, path, overrides, {"modality": modality_of(checkpoint)})
+    settings = for_checkpoint(FinetuneSettings, checkpoint, *split(words))
     _need_downstream()
     from textdae.commands.finetune import finetune as run
 
@@ -42,36 +39,30 @@ def finetune(
 @app.command()
 def probe(checkpoint: Checkpoint, words: Words = None) -> None:
     """Measure what the frozen encoder's vectors know of the labels, beside its baselines."""
+    from textdae.commands.keywords import for_checkpoint
     from textdae.core.settings.downstream import ProbeSettings
-    from textdae.core.settings.reader import load
 
-    path, overrides = split(words)
     _alone("probe")
-    settings = load(ProbeSettings, path, overrides, {"modality": modality_of(checkpoint)})
+    settings = for_checkpoint(ProbeSettings, checkpoint, *split(words))
     _need_downstream()
     from textdae.commands.probe import probe as run
-    from textdae.commands.run_folder import check_writable
     from textdae.report.scores import print_table
 
     hush_transformers()
-    check_writable(settings.output_dir)
     found = run(checkpoint, settings)
     for table in ("encoder", "baselines"):
-        typer.echo(f"\n{print_table(found[table])}")
-    output = settings.output_dir
-    (output / "probe.json").write_text(json.dumps(found, indent=1))
-    typer.echo(f"\nwritten: {output / 'probe.json'}")
+        typer.echo(f"\n{print_table(getattr(found, table))}")
+    typer.echo(f"\nwritten: {settings.output_dir / 'probe.json'}")
 
 
 @app.command()
 def label_curve(checkpoint: Checkpoint, words: Words = None) -> None:
     """Measure how good a task gets with how many labels, with pretraining and without."""
+    from textdae.commands.keywords import for_checkpoint
     from textdae.core.settings.downstream import LabelCurveSettings
-    from textdae.core.settings.reader import load
 
-    path, overrides = split(words)
     _alone("label-curve")
-    settings = load(LabelCurveSettings, path, overrides, {"modality": modality_of(checkpoint)})
+    settings = for_checkpoint(LabelCurveSettings, checkpoint, *split(words))
     _need_downstream()
     from textdae.commands.label_curve import label_curve as run
 

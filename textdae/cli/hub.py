@@ -6,8 +6,6 @@ from typing import Annotated
 import typer
 
 from textdae.cli.app import app
-from textdae.core.errors import SettingsError
-from textdae.core.names import HubName, parse
 
 
 @app.command()
@@ -35,15 +33,10 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be sent, and stop.")] = False,
 ) -> None:
     """Publish a checkpoint, a classifier or vectors on the Hugging Face Hub, as one commit."""
-    given = parse(repository, "push")
-    if "/" not in given.id:
-        raise SettingsError(f"push: write OWNER/NAME, got {repository!r}")
-    if given.revision and revision:
-        raise SettingsError(f"push: say --revision or {repository}, not both")
-    name = HubName(given.id, revision or given.revision)
-    path = checkpoint.expanduser()
-    if not path.exists():
-        raise SettingsError(f"push: no file or folder {checkpoint}")
+    from textdae.hub.push import destination, existing
+    from textdae.hub.push import push as run
+
+    name, path = destination(repository, revision), existing(checkpoint)
     if dry_run:
         from textdae.hub.upload import upload_of
 
@@ -60,8 +53,6 @@ def push(
         if upload.left_out:
             typer.echo(f"stays here: {', '.join(upload.left_out)}")
         return
-    from textdae.hub.push import push as run
-
     done = run(path, name, public=public, force=force, training_state=training_state)
     if done.files:
         typer.echo(f"{done.url}: {done.files} files, {done.bytes:,} bytes, commit {done.name.revision}")

@@ -5,7 +5,7 @@ import logging
 import math
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,12 +21,12 @@ from textdae.cli.app import (
     split,
 )
 from textdae.core.errors import SettingsError
-from textdae.core.names import PREFIX, is_local
+from textdae.core.names import PREFIX
 from textdae.core.registry import modality
-from textdae.hub.locate import folder_of, modality_of
+from textdae.hub.locate import modality_of
 
 if TYPE_CHECKING:
-    from textdae.core.settings.runs import PretrainSettings
+    pass
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 @app.command()
 def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite = False) -> None:
     """Pretrain a denoiser; without arguments, a masked encoder on the docstrings of the installed packages."""
-    from textdae.core.settings.reader import load
+    from textdae.commands.keywords import of_resumed_run, read_settings
     from textdae.core.settings.runs import PretrainSettings
 
     exclude_each_other(resume, overwrite)
@@ -44,46 +44,18 @@ def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite =
         raise SettingsError(
             f"{from_hub[-1]}: one checkpoint on the Hub, behind --resume; its weights alone: model.from_pretrained="
         )
-    base = settings_on_hub(from_hub[0], training_state=True) if from_hub else {}
+    base = of_resumed_run(from_hub[0] if from_hub else resume)
     if base:
         logger.info(
             f"the settings are those of {from_hub[0]}; where its data was a file, say data.source=..."
         )
-    settings = load(PretrainSettings, *split(given), base)
+    settings = read_settings(PretrainSettings, *split(given), base)
     from textdae.commands.pretrain import pretrain as run
 
     hush_transformers()
     result = run(settings, from_hub[0] if from_hub else resume, overwrite)
     words = [str(settings.output_dir / "settings.yaml")] if from_hub else given
     end(result, ["pretrain", *words], "held_out")
-
-
-def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
-    """The settings of a run on the Hub, where they lie beside its checkpoint; nothing of where it was written to."""
-    file = folder_of(name, training_state) / "settings.yaml"
-    if not file.is_file():
-        return {}
-    from textdae.core.settings.yaml_text import from_anyone
-    from textdae.hub.upload import without_places
-
-    text = file.read_text(encoding="utf-8", errors="replace")
-    return without_places(from_anyone(text, f"{name}: settings.yaml"))
-
-
-def _run_settings(checkpoint: str) -> "PretrainSettings | None":
-    """The settings of the run that a checkpoint came from, where they lie beside it."""
-    from textdae.core.settings.reader import load
-    from textdae.core.settings.runs import PretrainSettings
-
-    if not is_local(checkpoint):
-        found = settings_on_hub(checkpoint)
-        return load(PretrainSettings, base=found) if found else None
-    folder = Path(checkpoint).expanduser()
-    beside = [folder / "settings.yaml"]
-    if folder.resolve().parent.name == "checkpoints":
-        beside.append(folder.resolve().parent.parent / "settings.yaml")
-    file = next((path for path in beside if folder.is_dir() and path.is_file()), None)
-    return load(PretrainSettings, file) if file else None
 
 
 @app.command()
@@ -98,29 +70,19 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a checkpoint on held-out examples with frozen noise, beside its baselines."""
-    from textdae.core.settings.reader import given, load
+    from textdae.commands.keywords import for_checkpoint
     from textdae.core.settings.runs import EvaluateRunSettings
 
     turned = _levels(levels)
-    base: dict[str, Any] = {"modality": modality_of(checkpoint)}
-    if beside := _run_settings(checkpoint):
-        base |= beside.evaluation()
-    path, overrides = split(words)
-    data = given(path, overrides).get("data")
-    own = base.get("data", {}).get("source")
-    # What else the run says of its data belongs to its own source.
-    if isinstance(data, dict) and data.get("source", own) != own:
-        for key in ("held_out_source", "held_out_split", "subset", "split", "revision"):
-            base.get("data", {}).pop(key, None)
-    settings = load(EvaluateRunSettings, path, overrides, base)
+    settings = for_checkpoint(EvaluateRunSettings, checkpoint, *split(words))
 
-    from textdae.commands.evaluate import evaluate_checkpoint
+    from textdae.commands.evaluate import evaluate as run
     from textdae.report.plots import level_sweep
     from textdae.report.scores import is_in_decibels, print_table
 
     hush_transformers()
-    results = evaluate_checkpoint(checkpoint, settings, turned)
-    for level, result in results["levels"].items():
+    results = run(checkpoint, settings, turned)
+    for level, result in results.levels.items():
         at = "noise as set" if level == "as set" else f"level {level}"
         typer.echo(f"\n{at}, {result['scored']:,} positions scored")
         if "asked" in result:
@@ -128,10 +90,10 @@ def evaluate(
         typer.echo(print_table(result["held_out"]))
     if output:
         output.mkdir(parents=True, exist_ok=True)
-        (output / "evaluation.json").write_text(json.dumps(results, indent=1))
+        (output / "evaluation.json").write_text(json.dumps(results._asdict(), indent=1))
         written = [output / "evaluation.json"]
         if turned:
-            points = sorted((float(level), result["held_out"]) for level, result in results["levels"].items())
+            points = sorted((float(level), result["held_out"]) for level, result in results.levels.items())
             names = [name for name in points[0][1] if all(name in table for _, table in points)]
             losses = {name: [table[name]["loss"] for _, table in points] for name in names}
             in_decibels = is_in_decibels(points[0][1])
@@ -208,18 +170,17 @@ def embed(
         raise SettingsError(
             "embed: say where to write the vectors, e.g. -o vectors.npy or -o vectors.parquet"
         )
-    from textdae.core.settings.reader import load
+    from textdae.commands.keywords import for_checkpoint
     from textdae.core.settings.runs import EmbedSettings
 
     path, overrides = split(words)
-    base = {"modality": modality_of(checkpoint)}
-    settings = load(EmbedSettings, path, [f"data.source={source}", *overrides], base)
+    settings = for_checkpoint(EmbedSettings, checkpoint, path, [f"data.source={source}", *overrides])
 
-    from textdae.commands.embed import embed
+    from textdae.commands.embed import embed as run
 
     hush_transformers()
-    count, width = embed(checkpoint, settings, output)
-    typer.echo(f"{output}: {count:,} vectors of {width} numbers")
+    result = run(checkpoint, settings, output)
+    typer.echo(f"{output}: {result.count:,} vectors of {result.width} numbers")
 
 
 DEMOS = {

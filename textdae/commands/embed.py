@@ -7,13 +7,15 @@ last chunk. Then the chunks become one `.npy` (n, D) or one Parquet file with th
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from textdae.commands.keywords import for_checkpoint
 from textdae.core.errors import SettingsError, TextdaeError, reason
 from textdae.core.lock import sole
 from textdae.core.logs import cautions, log_summary
@@ -28,13 +30,56 @@ logger = logging.getLogger(__name__)
 CHUNK = 4096
 
 
-def embed(checkpoint: str, settings: EmbedSettings, output: Path) -> tuple[int, int]:
-    """Embed every example of `settings.data.source` into `output`; return how many there are, and D.
+@dataclass(frozen=True)
+class EmbedResult:
+    """The vectors of a source, in a file."""
+
+    count: int
+    """How many there are."""
+    width: int
+    """Numbers in each, D."""
+    output: Path
+    """A `.npy` or `.parquet` file."""
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The vectors, in the order of the source. *Shape:* (n, D), float32; a `.npy` file is memory-mapped, not read."""
+        if self.output.suffix == ".npy":
+            mapped: np.ndarray = np.load(self.output, mmap_mode="r")
+            return mapped
+        import pyarrow.parquet as pq
+
+        column = pq.read_table(self.output, columns=["embedding"])["embedding"].combine_chunks()
+        return np.asarray(column.flatten()).reshape(self.count, self.width)
+
+
+def embed(
+    checkpoint: str,
+    settings: EmbedSettings | Mapping[str, Any] | Path | str | None = None,
+    output: Path | str = "",
+    *,
+    source: str | Path | None = None,
+    dataset: Any = None,
+    **sections: Any,
+) -> EmbedResult:
+    """Embed every example of a source into `output`.
+
+    Args:
+        checkpoint: folder or Hub id of an encoder.
+        settings: ready ones, a dictionary, or a YAML file.
+        output: a `.npy` or `.parquet` file to write.
+        source, dataset: what to embed, see `pretrain`; of a `DatasetDict` the split `data={"split": ...}`.
+        sections: any other settings (`textdae settings embed`): `normalize=True`.
 
     Raises:
         SettingsError: the checkpoint, the source or the output cannot be used, or another process writes there.
         TextdaeError: the output could not be written; what is done is kept, and the next run goes on from it.
+
+    Example:
+        >>> textdae.embed("runs/mine", source="texts/", output="vectors.npy").vectors.shape
     """
+    output = Path(output)
+    settings = for_checkpoint(EmbedSettings, checkpoint, settings, source=source, dataset=dataset, **sections)
     if output.suffix not in (".npy", ".parquet"):
         raise SettingsError(f"embed: -o {output} must end in .npy or .parquet")
     if output.is_dir():
@@ -48,7 +93,7 @@ def embed(checkpoint: str, settings: EmbedSettings, output: Path) -> tuple[int, 
     except OSError as error:
         raise TextdaeError(f"{output}: cannot be written: {reason(error)}; run it again to go on") from error
     log_summary(logger, cautions(rows.notes() + encoder.notes))
-    return count, width
+    return EmbedResult(count, width, output)
 
 
 def _write(

@@ -1,11 +1,13 @@
 """`textdae evaluate`: how good a checkpoint is on a corpus, with frozen noise, beside its baselines."""
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
+from textdae.commands.keywords import for_checkpoint
 from textdae.core.errors import memory_refused
 from textdae.core.logs import log_summary
 from textdae.core.registry import modality
@@ -16,25 +18,52 @@ from textdae.training.hardware import autocast_dtype, choose_device
 logger = logging.getLogger(__name__)
 
 
+class EvaluationResult(NamedTuple):
+    """How a checkpoint does on held-out examples."""
+
+    data: str
+    """What was read."""
+    baselines: str
+    """What they were counted on."""
+    levels: dict[str, dict[str, Any]]
+    """For each level of the noise (or "as set") the number of `examples` and of `scored` positions, what is asked, and
+    `held_out`: the table of model and baselines."""
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """The table of the first level: row -> measure -> value."""
+        table: dict[str, dict[str, float]] = next(iter(self.levels.values()))["held_out"]
+        return table
+
+
 @memory_refused("set a smaller evaluate.batch_size")
-def evaluate_checkpoint(
+def evaluate(
     checkpoint: str,
-    settings: EvaluateRunSettings,
+    settings: EvaluateRunSettings | Mapping[str, Any] | Path | str | None = None,
     levels: Sequence[float] = (),
-) -> dict[str, Any]:
+    *,
+    source: str | Path | None = None,
+    dataset: Any = None,
+    **sections: Any,
+) -> EvaluationResult:
     """Score a checkpoint on the held-out examples of a corpus; the baselines count on its other examples.
 
     Args:
         checkpoint: a folder or Hub id.
+        settings: ready ones, a dictionary, or a YAML file; default: the data and the evaluation of the run that made it.
         levels: score it with the noise turned to each of these, instead of as the settings have it.
-
-    Returns:
-        `data`, `baselines` (what they were counted on), and `levels`: for each level (or "as set") the number of examples and of
-        scored positions, what is asked, and the table of model and baselines.
+        source, dataset: another corpus, see `pretrain`.
+        sections: any other settings (`textdae settings evaluate`).
 
     Raises:
         SettingsError: the checkpoint or the corpus cannot be used.
+
+    Example:
+        >>> textdae.evaluate("runs/mine", source="other-texts/").metrics["model"]["bits_per_byte"]
     """
+    settings = for_checkpoint(
+        EvaluateRunSettings, checkpoint, settings, source=source, dataset=dataset, **sections
+    )
     evaluation = modality(settings.modality).part("evaluation")(checkpoint, settings)
     log_summary(logger, evaluation.corpus.summary)
     device = choose_device()
@@ -42,14 +71,14 @@ def evaluate_checkpoint(
     dtype = autocast_dtype(settings.precision, device)
     counted = f"the baselines learn from the other examples of {settings.data.source}, whatever the checkpoint was trained on"
     logger.info(counted)
-    results: dict[str, Any] = {"data": evaluation.corpus.summary[0], "baselines": counted, "levels": {}}
+    results = EvaluationResult(evaluation.corpus.summary[0], counted, {})
     dials: Sequence[float | None] = levels or [None]
     for level in dials:
         questions = evaluation.questions(settings.evaluate.max_examples, level)
         (baselines,) = evaluation.baselines(questions)
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
             row, scored = evaluation.score(questions, settings.evaluate.batch_size)
-        results["levels"]["as set" if level is None else f"{level:g}"] = {
+        results.levels["as set" if level is None else f"{level:g}"] = {
             "examples": len(questions.indices),
             "scored": scored,
             **evaluation.describe(questions),

@@ -7,11 +7,13 @@ test examples, which nothing was chosen on.
 import csv
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from textdae.commands.keywords import for_checkpoint
 from textdae.commands.run import Run
 from textdae.commands.run_folder import writing
 from textdae.commands.training_run import Report, TrainingResult, TrainingTask, size_line, train
@@ -66,24 +68,44 @@ def with_length(train: FinetuneTrainSettings, examples: int, first_batch: int) -
 
 
 def finetune(
-    checkpoint: str, settings: FinetuneSettings, resume: bool = False, overwrite: bool = False
+    checkpoint: str,
+    settings: FinetuneSettings | Mapping[str, Any] | Path | str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    *,
+    source: str | Path | None = None,
+    dataset: Any = None,
+    output_dir: str | Path | None = None,
+    **sections: Any,
 ) -> TrainingResult:
     """Fine-tune a checkpoint into a stock classifier.
 
     Args:
         checkpoint: folder or Hub id of a pretrained encoder.
+        settings: ready ones, a dictionary, or a YAML file.
         resume: go on from the last whole checkpoint in `output_dir`, or start where there is none.
         overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
+        source: labelled examples: a table, folder or Hub dataset (`data.source`).
+        dataset: rows to read instead, see `pretrain`; of a `DatasetDict` choices are made on `validation`, and the figures
+            taken on `test`.
+        output_dir: everything the run writes lies here.
+        sections: any other settings (`textdae settings finetune`): `data={"label_column": "genre"}`.
+
+    Returns:
+        The result; its `model` is the classifier.
 
     Raises:
         SettingsError: the settings, the checkpoint or the examples cannot be used.
         TextdaeError: training could not go on.
 
     Example:
-        >>> from textdae.text.settings import TextFinetuneSettings
-        >>> settings = textdae.load(TextFinetuneSettings, overrides=["data.source=labelled.csv"])
-        >>> textdae.finetune("runs/quickstart", settings).metrics["test"]["model"]["accuracy"]
+        >>> run = textdae.finetune("runs/quickstart", source="labelled.csv", output_dir="runs/classifier")
+        >>> run.metrics["test"]["model"]["accuracy"]
     """
+    settings = for_checkpoint(
+        FinetuneSettings, checkpoint, settings,
+        source=source, dataset=dataset, output_dir=output_dir, **sections,
+    )  # fmt: skip
     with Run(settings, resume, overwrite) as run:
         pinned = run.pin(checkpoint)
         work = run.prepared(lambda: labelled_task(settings.modality, pinned, settings.data))
@@ -167,6 +189,10 @@ class _Finetuning(TrainingTask):
 
         together(lambda: checkpoints.write_whole(self.best.folder, write), record and run.is_main)
         return figures
+
+    def load(self, checkpoint: str) -> Any:
+        """Load the stock classifier."""
+        return type(self.classifier).load_stock(checkpoint)
 
     def report(self, common: dict[str, Any]) -> Report:
         """Export the best classifier, and score what was exported on the test examples."""

@@ -8,13 +8,14 @@ as it is measured, so that a stopped run goes on.
 import json
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from textdae.commands.finetune import with_length
+from textdae.commands.keywords import for_checkpoint
 from textdae.commands.run_folder import sole_run
 from textdae.core.errors import Interrupted, SettingsError
 from textdae.core.examples import Examples
@@ -65,18 +66,50 @@ class Cell(NamedTuple):
         return f"{self.line.replace(' ', '-')}.{self.labels}.{self.draw}.json"
 
 
-def label_curve(checkpoint: str, settings: LabelCurveSettings) -> Curve:
+class LabelCurveResult(NamedTuple):
+    """A label curve; `curve.csv`, `curve.json` and `curve.png` lie in the output folder."""
+
+    points: Curve
+    """One for each line, number of labels and measure."""
+    sentence: str
+    """How many labels the pretrained encoder saves."""
+    output_dir: Path
+
+
+def label_curve(
+    checkpoint: str,
+    settings: LabelCurveSettings | Mapping[str, Any] | Path | str | None = None,
+    *,
+    source: str | Path | None = None,
+    dataset: Any = None,
+    output_dir: str | Path | None = None,
+    **sections: Any,
+) -> LabelCurveResult:
     """Measure every point of the curve, write `curve.csv`, `curve.json` and `curve.png`.
+
+    Args:
+        checkpoint: folder or Hub id of a pretrained encoder.
+        settings: ready ones, a dictionary, or a YAML file.
+        source, dataset: labelled examples, see `finetune`.
+        output_dir: for the points, as soon as they are measured, the table and the picture.
+        sections: any other settings (`textdae settings label-curve`): `labels=[100, 1000]`.
 
     Raises:
         SettingsError: the checkpoint or the examples cannot be used, or the output folder holds another curve or is
             in use.
+
+    Example:
+        >>> print(textdae.label_curve("runs/digits", source="digits", labels=[30, 100]).sentence)
     """
+    settings = for_checkpoint(
+        LabelCurveSettings, checkpoint, settings,
+        source=source, dataset=dataset, output_dir=output_dir, **sections,
+    )  # fmt: skip
     with sole_run(settings.output_dir):
-        return _label_curve(checkpoint, settings)
+        return LabelCurveResult(*_label_curve(checkpoint, settings), settings.output_dir)
 
 
-def _label_curve(checkpoint: str, settings: LabelCurveSettings) -> Curve:
+def _label_curve(checkpoint: str, settings: LabelCurveSettings) -> tuple[Curve, str]:
     folder = settings.output_dir
     work = labelled_task(settings.modality, checkpoint, settings.data)
     corpus = work.corpus
@@ -129,7 +162,7 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings) -> Curve:
     label_curve_picture(curve, sentence, folder / "curve.png")
     (folder / "curve.json").write_text(json.dumps({"sentence": sentence, "labels": sizes}, indent=1))
     logger.info(sentence)
-    return curve
+    return curve, sentence
 
 
 def _pool(work: LabelledTask) -> Labelled:

@@ -1,11 +1,13 @@
 """`textdae pretrain`: from settings to a stock checkpoint with its report."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from textdae.commands.keywords import of_resumed_run, read_settings
 from textdae.commands.run import Run
 from textdae.commands.run_folder import writing
 from textdae.commands.training_run import (
@@ -34,23 +36,44 @@ _LARGE, _FEW = 100_000_000, 1000
 
 
 def pretrain(
-    settings: PretrainSettings, resume: bool | str = False, overwrite: bool = False
+    settings: PretrainSettings | Mapping[str, Any] | Path | str | None = None,
+    resume: bool | str = False,
+    overwrite: bool = False,
+    *,
+    source: str | Path | None = None,
+    dataset: Any = None,
+    output_dir: str | Path | None = None,
+    **sections: Any,
 ) -> TrainingResult:
     """Pretrain a denoiser.
 
     Args:
+        settings: ready ones, a dictionary, or a YAML file; default: those of the quickstart.
         resume: go on from the last whole checkpoint in `output_dir`, or start where there is none; or from one on the
             Hub, `hub:OWNER/NAME@REVISION`.
         overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
+        source: what to read: a file, folder, glob or Hub dataset (`data.source`).
+        dataset: rows to read instead: a `datasets.Dataset`, an `IterableDataset` that has an end, or a `DatasetDict`, whose
+            `validation` is held out. They are copied to the cache, under a name that their content decides.
+        output_dir: everything the run writes lies here.
+        sections: any other settings (`textdae settings pretrain`): `train={"time_budget": "10m"}`, `modality="image"`.
+
+    Returns:
+        The result; its `model`, `tokenizer` or `image_processor`, `metrics` and `output_dir` are what most want.
 
     Raises:
         SettingsError: the settings or the corpus cannot be used.
         TextdaeError: training could not go on.
 
     Example:
-        >>> settings = textdae.load(textdae.PretrainSettings, overrides=["data.source=texts/", "train.time_budget=10m"])
-        >>> textdae.pretrain(settings).metrics["held_out"]["model"]["loss"]
+        >>> run = textdae.pretrain(source="texts/", output_dir="runs/mine", train={"time_budget": "10m"})
+        >>> run.metrics["held_out"]["model"]["loss"]
+        >>> run.model, run.tokenizer
     """
+    settings = read_settings(
+        PretrainSettings, settings, (), {} if isinstance(settings, PretrainSettings) else of_resumed_run(resume),
+        source=source, dataset=dataset, output_dir=output_dir, **sections,
+    )  # fmt: skip
     with Run(settings, resume, overwrite) as run:
         fits = model_check(run.accelerator)
         prepare = modality(run.settings.modality).part("pretraining")
@@ -106,6 +129,10 @@ class _Pretraining(TrainingTask):
     def save_assets(self, folder: Path) -> None:
         """Write a tokenizer or an image processor."""
         self.parts.save_assets(folder)
+
+    def load(self, checkpoint: str) -> Any:
+        """Load the stock model behind the denoiser."""
+        return modality(self.run_settings.modality).part("load")(checkpoint).model
 
     def report(self, common: dict[str, Any]) -> Report:
         """Score the denoiser beside its baselines, and export it."""

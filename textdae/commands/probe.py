@@ -3,12 +3,16 @@
 Layer, pooling and the dial of each learner are chosen on the held-out examples; the figures are of the test examples.
 """
 
+import json
 import logging
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from textdae.commands.keywords import for_checkpoint
+from textdae.commands.run_folder import check_writable, writing
 from textdae.core.logs import log_summary
 from textdae.core.settings.downstream import ProbeSettings
 from textdae.downstream.draws import stratified
@@ -21,16 +25,52 @@ from textdae.downstream.vectors import Scaled
 logger = logging.getLogger(__name__)
 
 
-def probe(checkpoint: str, settings: ProbeSettings) -> dict[str, Any]:
-    """Probe a checkpoint.
+class ProbeResult(NamedTuple):
+    """Tables, row -> measure -> value, on the test examples; they lie in `probe.json` of the output folder."""
 
-    Returns:
-        `encoder` and `baselines`: tables, row -> measure -> value, on the test examples; `choices`: what was chosen for each
-        row on the held-out examples, and its score there.
+    encoder: dict[str, Measures]
+    baselines: dict[str, Measures]
+    choices: dict[str, dict[str, Any]]
+    """What was chosen for each row on the held-out examples, and its score there."""
+
+
+def probe(
+    checkpoint: str,
+    settings: ProbeSettings | Mapping[str, Any] | Path | str | None = None,
+    *,
+    source: str | Path | None = None,
+    dataset: Any = None,
+    output_dir: str | Path | None = None,
+    **sections: Any,
+) -> ProbeResult:
+    """Probe a checkpoint: measure what the vectors of its frozen encoder know of the labels, beside its baselines.
+
+    Args:
+        checkpoint: folder or Hub id of an encoder.
+        settings: ready ones, a dictionary, or a YAML file.
+        source, dataset: labelled examples, see `finetune`.
+        output_dir: for `probe.json`.
+        sections: any other settings (`textdae settings probe`).
 
     Raises:
         SettingsError: the checkpoint or the examples cannot be used.
+        TextdaeError: the result could not be written.
+
+    Example:
+        >>> textdae.probe("runs/mine", source="labelled.csv").encoder["encoder, logistic"]["accuracy"]
     """
+    settings = for_checkpoint(
+        ProbeSettings, checkpoint, settings,
+        source=source, dataset=dataset, output_dir=output_dir, **sections,
+    )  # fmt: skip
+    check_writable(settings.output_dir)
+    found = _probe(checkpoint, settings)
+    with writing(settings.output_dir):
+        (settings.output_dir / "probe.json").write_text(json.dumps(found, indent=1))
+    return ProbeResult(**found)
+
+
+def _probe(checkpoint: str, settings: ProbeSettings) -> dict[str, Any]:
     work = labelled_task(settings.modality, checkpoint, settings.data)
     corpus = work.corpus
     log_summary(logger, corpus.summary)

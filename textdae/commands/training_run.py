@@ -2,23 +2,30 @@
 
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from textdae.commands.provenance import hardware
 from textdae.commands.run import Run
 from textdae.core.denoiser import Denoiser
+from textdae.core.errors import TextdaeError
 from textdae.core.examples import Examples
 from textdae.core.logs import log_summary
 from textdae.core.noise import Noise
 from textdae.core.settings.base import TrainSettings
+from textdae.training.checkpoint import last_whole
+from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
 
 logger = logging.getLogger(__name__)
 
 
-class TrainingResult(NamedTuple):
-    """How a run ended and what it learned."""
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended, what it learned, and what it made: model, tokenizer or image processor, log and folder."""
 
     output_dir: Path
     fit: FitResult
@@ -28,6 +35,50 @@ class TrainingResult(NamedTuple):
     """Held-out examples with what the model makes of them, where a run has some."""
     closing: list[str]
     """What to tell people at the end."""
+    load: Callable[[str], Any] = field(repr=False, compare=False)
+    """Checkpoint folder -> model."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder that `from_pretrained` takes: `output_dir`, or the last checkpoint of a run that was stopped early.
+
+        Raises:
+            TextdaeError: nothing has been saved yet.
+        """
+        if not self.fit.stopped_by:
+            return self.output_dir
+        if newest := last_whole(self.output_dir / "checkpoints"):
+            return newest
+        raise TextdaeError(f"{self.output_dir}: stopped before its first checkpoint")
+
+    @cached_property
+    def model(self) -> Any:
+        """The trained model, of its stock class, on the CPU and in evaluation mode; loaded when it is first asked for."""
+        model = self.load(str(self.checkpoint))
+        return model.eval()
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the model; TextdaeError where it has none."""
+        return self._processor("AutoTokenizer", "tokenizer_config.json", {})
+
+    @cached_property
+    def image_processor(self) -> Any:
+        """The image processor of the model; TextdaeError where it has none."""
+        return self._processor("AutoImageProcessor", "preprocessor_config.json", {"backend": "pil"})
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of `log.jsonl`: `step`, `loss`, `eval_loss`, `learning_rate`, `seconds` ..."""
+        return read_log(self.output_dir / "log.jsonl")
+
+    def _processor(self, name: str, file: str, options: dict[str, Any]) -> Any:
+        import transformers
+
+        folder = self.checkpoint
+        if not (folder / file).is_file():
+            raise TextdaeError(f"{folder}: it has no {file}, which its model does not need")
+        return getattr(transformers, name).from_pretrained(folder, trust_remote_code=False, **options)
 
 
 class Report(NamedTuple):
@@ -81,6 +132,10 @@ class TrainingTask(ABC):
         """Write what belongs to the model beside its weights."""
 
     @abstractmethod
+    def load(self, checkpoint: str) -> Any:
+        """Load the model of a checkpoint of this task, of its stock class."""
+
+    @abstractmethod
     def report(self, common: dict[str, Any]) -> Report:
         """Score the trained model, export it, and write its report; called on every process.
 
@@ -116,7 +171,7 @@ def train(run: Run, task: TrainingTask) -> TrainingResult:
     run.begin()
     fit = trainer.fit()
     if fit.stopped_by:
-        return TrainingResult(run.folder, fit, {}, None, run.end(stopped=True))
+        return TrainingResult(run.folder, fit, {}, None, run.end(stopped=True), task.load)
 
     task.denoiser.eval()
     speed = round(fit.examples_per_second * task.units_per_example)
@@ -137,7 +192,7 @@ def train(run: Run, task: TrainingTask) -> TrainingResult:
         f"model, card and {report.files}",
         *run.end(stopped=False),
     ]
-    return TrainingResult(run.folder, fit, report.metrics, report.samples, closing)
+    return TrainingResult(run.folder, fit, report.metrics, report.samples, closing, task.load)
 
 
 def count_parameters(denoiser: Denoiser) -> int:

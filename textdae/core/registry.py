@@ -37,6 +37,7 @@ class Modality:
         check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
         recognizes: whether settings, as they were written, can only be meant for this modality.
         recognizes_config: whether the `config.json` of a checkpoint is that of one of its models.
+        recognizes_features: whether columns of a `datasets.Dataset`, as features by name, are those of its examples.
         files: what its files are called: "pictures".
         suffixes: endings of the names of its files.
         embedded_sources: values of `data.source` that need no file and no Hub.
@@ -56,6 +57,7 @@ class Modality:
     check: str | None = None
     recognizes: Callable[[Mapping[str, Any]], bool] = lambda given: False
     recognizes_config: Callable[[Mapping[str, Any]], bool] = lambda config: False
+    recognizes_features: Callable[[Mapping[str, Any]], bool] = lambda features: False
     files: str = "other files"
     suffixes: tuple[str, ...] = ()
     embedded_sources: tuple[str, ...] = ()
@@ -156,6 +158,11 @@ def modality_of_settings(given: Mapping[str, Any]) -> Modality:
 def modality_of_config(config: Mapping[str, Any]) -> Modality:
     """What the `config.json` of a checkpoint is a model of."""
     return _first(lambda each: each.recognizes_config(config))
+
+
+def modality_of_features(features: Mapping[str, Any]) -> Modality:
+    """What the rows of a `datasets.Dataset` with these features are examples of."""
+    return _first(lambda each: each.recognizes_features(features))
 
 
 def _first(recognizes: Callable[[Modality], bool]) -> Modality:

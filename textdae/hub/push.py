@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from textdae.core.errors import SettingsError
 from textdae.core.layout import CARD, PUSHED
-from textdae.core.names import HubName
+from textdae.core.names import HubName, parse
 from textdae.hub.client import NO_TOKEN, explained, retry
 from textdae.hub.upload import Upload, upload_of
 
@@ -95,10 +95,11 @@ def prepare(
 
 
 def push(
-    path: Path,
-    name: HubName,
+    path: Path | str,
+    name: HubName | str,
     *,
     public: bool = False,
+    revision: str | None = None,
     force: bool = False,
     training_state: bool = False,
     patience: float = math.inf,
@@ -106,7 +107,9 @@ def push(
     """Bring a repository to what a checkpoint folder, a run's folder or a Parquet file of vectors holds, in one commit.
 
     Args:
-        name: where; the revision is a branch.
+        path: the folder or file.
+        name: where: OWNER/NAME, or OWNER/NAME@BRANCH.
+        revision: the branch, where `name` has none; default: main.
         public: make it so if it has to be made; needed where it is public already.
         force: also where the repository holds somebody else's files, or has moved since the last push from here.
         training_state: send along what a resume needs.
@@ -115,9 +118,13 @@ def push(
     Raises:
         SettingsError: the push is refused; the message says why, and what would work.
         TextdaeError: the Hub could not be reached, or failed; nothing was changed there.
+
+    Example:
+        >>> textdae.push("runs/mine", "OWNER/NAME").url
     """
     from huggingface_hub import HfApi
 
+    path, name = existing(path), destination(name, revision)
     if name.is_pinned:
         raise SettingsError(f"{name}: a commit never changes; name a branch")
     if name.revision == "main":
@@ -134,6 +141,32 @@ def push(
         f"{name} has moved just now: somebody else is writing there; look at "
         f"{_page(HfApi().endpoint, name, upload.kind)}, then push again"
     )
+
+
+def existing(path: Path | str) -> Path:
+    """What is to be pushed.
+
+    Raises:
+        SettingsError: it is not there.
+    """
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise SettingsError(f"push: no file or folder {path}")
+    return found
+
+
+def destination(name: HubName | str, revision: str | None = None) -> HubName:
+    """Where it is pushed to.
+
+    Raises:
+        SettingsError: it is no OWNER/NAME, or names two branches.
+    """
+    given = parse(name, "push") if isinstance(name, str) else name
+    if "/" not in given.id:
+        raise SettingsError(f"push: write OWNER/NAME, got {name!r}")
+    if given.revision and revision:
+        raise SettingsError(f"push: say --revision or {name}, not both")
+    return HubName(given.id, revision or given.revision)
 
 
 class _MovedError(Exception):

@@ -32,6 +32,11 @@ def recognizes_config(config: Mapping[str, Any]) -> bool:
     return config.get("model_type") in MODEL_TYPES or bool({"image_size", "num_channels"} & config.keys())
 
 
+def recognizes_features(features: Mapping[str, Any]) -> bool:
+    """Return whether a `datasets.Dataset` with these features holds pictures."""
+    return any(type(feature).__name__ == "Image" for feature in features.values())
+
+
 def _value(node: Any, key: str) -> Any:
     return node.get(key) if isinstance(node, Mapping) else None
 
@@ -77,6 +82,7 @@ IMAGE = Modality(
     denoise="textdae.image.denoise:denoise_lines",
     recognizes=recognizes,
     recognizes_config=recognizes_config,
+    recognizes_features=recognizes_features,
     files="pictures",
     suffixes=SUFFIXES,
     embedded_sources=EMBEDDED_SOURCES,

@@ -72,17 +72,18 @@ def load(
     path: Path | str | None = None,
     overrides: Sequence[str] = (),
     base: Mapping[str, Any] | None = None,
+    sections: Mapping[str, Any] | None = None,
 ) -> S:
-    """Build `cls` from a YAML file and `key=value` overrides; the later setting wins.
+    """Build `cls` from a YAML file, `key=value` overrides and nested sections; the later setting wins.
 
     Args:
-        base: settings for keys that neither of them sets.
+        base: settings for keys that none of them sets.
 
     Raises:
         SettingsError: one line per problem, each naming the key, where it was given, and what would work.
     """
     settings, typed = _given(path, overrides)
-    settings = over(dict(base or {}), settings)
+    settings = over(over(dict(base or {}), settings), dict(sections or {}))
     cls = getattr(cls, "choose", lambda given: cls)(settings)
     try:
         return cls.model_validate(settings)
@@ -91,7 +92,19 @@ def load(
         for problem in error.errors():
             key, message = explain_problem(cls, problem, settings)
             shared = [zip(key, given, strict=False) for given in typed]
-            on_the_command_line = any(all(a == b for a, b in pairs) for pairs in shared)
-            where = "" if on_the_command_line or path is None else f"{path}: "
+            in_the_file = not any(all(a == b for a, b in pairs) for pairs in shared)
+            where = f"{path}: " if path and in_the_file and not _holds(sections, key) else ""
             lines.append(f"{where}{'.'.join(key) or 'settings'}: {message}")
         raise SettingsError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _holds(sections: Mapping[str, Any] | None, key: Sequence[str]) -> bool:
+    """Return whether nested sections set this key, or a single value in the place of what holds it."""
+    node: Any = sections or {}
+    for part in key:
+        if not isinstance(node, Mapping):
+            return True
+        if part not in node:
+            return False
+        node = node[part]
+    return True

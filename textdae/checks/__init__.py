@@ -1,0 +1,1 @@
+"""What `textdae doctor` checks: the machine, a checkpoint, the golden run."""

@@ -1,0 +1,167 @@
+"""Settings of a run from a file, `key=value` words and the keywords of a Python call; checked before anything slow is imported."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from textdae.core.cache import cache_root
+from textdae.core.errors import SettingsError
+from textdae.core.names import PREFIX, is_local
+from textdae.core.registry import modality_of_features, modality_of_settings
+from textdae.core.settings.base import Settings
+from textdae.core.settings.reader import given, load, over
+from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings, RunSettings
+from textdae.core.settings.yaml_text import from_anyone
+from textdae.hub.locate import folder_of, modality_of
+
+S = TypeVar("S", bound=RunSettings)
+
+_OF_A_SOURCE = (
+    "held_out_source",
+    "held_out_split",
+    "test_source",
+    "test_split",
+    "subset",
+    "split",
+    "revision",
+)
+"""Settings below `data` that belong to one source and mean nothing for another."""
+
+
+def read_settings(
+    cls: type[S],
+    settings: RunSettings | Mapping[str, Any] | Path | str | None = None,
+    overrides: Sequence[str] = (),
+    base: Mapping[str, Any] | None = None,
+    *,
+    source: str | Path | None = None,
+    dataset: Any = None,
+    output_dir: str | Path | None = None,
+    **sections: Any,
+) -> S:
+    """Read settings; what is given later in this list wins.
+
+    Args:
+        base: where nothing else says anything.
+        settings: ready ones, or a dictionary, or a YAML file.
+        overrides: `key=value` words.
+        sections: sections and other keys: `train={"max_steps": 100}`, `noise=[{"kind": "words"}]`.
+        source: `data.source`.
+        dataset: rows to read instead of a source, see `textdae.core.source_dataset`.
+        output_dir: the folder of the run.
+
+    Raises:
+        SettingsError: one line per problem, each naming the key, and what would work.
+    """
+    values: dict[str, Any] = dict(base or {})
+    path = None
+    if isinstance(settings, Settings):
+        if dataset is None and not (overrides or sections or source or output_dir):
+            return settings  # type: ignore[return-value]
+        settings = settings.model_dump(mode="json")
+    if isinstance(settings, Mapping):
+        values = over(values, _plain(settings))
+    elif settings is not None:
+        path = Path(settings)
+    if source is not None and dataset is not None:
+        raise SettingsError("source= and dataset= exclude each other")
+    sections = _plain(sections)
+    if source is not None:
+        sections = over(sections, {"data": {"source": str(source)}})
+    if output_dir is not None:
+        sections["output_dir"] = str(output_dir)
+    told = over(given(path, overrides), sections)
+    if dataset is not None:
+        rows = _of_dataset(cls, dataset, over(values, told))
+        sections, told = over(sections, rows), over(told, rows)
+    return load(cls, path, overrides, _for_another_source(values, told), sections)
+
+
+def for_checkpoint(
+    cls: type[S], checkpoint: str, settings: Any = None, overrides: Sequence[str] = (), **keywords: Any
+) -> S:
+    """Read the settings of a command that takes a checkpoint, which says of what modality they are.
+
+    Raises:
+        SettingsError: see `read_settings`; or there is no such checkpoint.
+    """
+    if isinstance(settings, RunSettings):
+        return read_settings(cls, settings, overrides, **keywords)
+    base: dict[str, Any] = {"modality": modality_of(checkpoint)}
+    if issubclass(cls, EvaluateRunSettings) and (beside := _run_settings(checkpoint)):
+        base |= beside.evaluation()
+    return read_settings(cls, settings, overrides, base, **keywords)
+
+
+def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
+    """The settings of a run on the Hub, where they lie beside its checkpoint; nothing of where it was written to."""
+    file = folder_of(name, training_state) / "settings.yaml"
+    if not file.is_file():
+        return {}
+    from textdae.hub.upload import without_places
+
+    text = file.read_text(encoding="utf-8", errors="replace")
+    return without_places(from_anyone(text, f"{name}: settings.yaml"))
+
+
+def _run_settings(checkpoint: str) -> PretrainSettings | None:
+    """The settings of the run that a checkpoint came from, where they lie beside it."""
+    if not is_local(checkpoint):
+        found = settings_on_hub(checkpoint)
+        return load(PretrainSettings, base=found) if found else None
+    folder = Path(checkpoint).expanduser()
+    beside = [folder / "settings.yaml"]
+    if folder.resolve().parent.name == "checkpoints":
+        beside.append(folder.resolve().parent.parent / "settings.yaml")
+    file = next((path for path in beside if folder.is_dir() and path.is_file()), None)
+    return load(PretrainSettings, file) if file else None
+
+
+def of_resumed_run(resume: bool | str) -> dict[str, Any]:
+    """The settings that a run resumes with unless told otherwise: those of the checkpoint on the Hub, if it is one.
+
+    Raises:
+        SettingsError: it is no name on the Hub.
+    """
+    if not isinstance(resume, str):
+        return {}
+    if not resume.startswith(PREFIX):
+        raise SettingsError(f"resume: True, or {PREFIX}OWNER/NAME@REVISION; got {resume!r}")
+    return settings_on_hub(resume, training_state=True)
+
+
+def _for_another_source(base: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` without what it says of its own source, where another one is told."""
+    data, new = base.get("data"), told.get("data")
+    if not (isinstance(data, Mapping) and isinstance(new, Mapping)):
+        return base
+    if new.get("source", data.get("source")) == data.get("source"):
+        return base
+    return base | {"data": {key: value for key, value in data.items() if key not in _OF_A_SOURCE}}
+
+
+def _of_dataset(cls: type[RunSettings], dataset: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that name a dataset: `data`, and `modality` where its columns tell it and nothing else does."""
+    from textdae.core.source_dataset import data_of, features_of
+
+    chosen: dict[str, Any] = {}
+    if values.get("modality") is None:
+        found = modality_of_settings(values)
+        if found.is_default:
+            found = modality_of_features(features_of(dataset))
+        chosen["modality"] = found.name
+    data = values.get("data") or {}
+    fields = cls.choose({**values, **chosen}).model_fields["data"].annotation
+    known = ["source"] if issubclass(cls, EmbedSettings) else getattr(fields, "model_fields", {})
+    return chosen | {"data": data_of(dataset, data, known, cache_root(data.get("cache_dir")))}
+
+
+def _plain(value: Any) -> Any:
+    """Settings and what holds them as the dictionaries and lists that YAML would give."""
+    if isinstance(value, Settings):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return str(value) if isinstance(value, Path) else value
