@@ -162,7 +162,7 @@ def test_pretrain_says_which_noises_a_masked_language_model_decodes():
         with pytest.raises(SettingsError) as raised:
             load(PretrainSettings, None, [written])
         assert str(raised.value) == (
-            "noise: delete changes the length, and a masked language model gives back one token a position; "
-            "use one of tokens, words, spans, shuffle"
+            "settings: noise delete changes the length, and a masked language model gives back one token a position; "
+            "use one of tokens, words, spans, shuffle, or give the text back through a code (model.code_size)"
         )
     assert load(TextFinetuneSettings, None, ["noise.kind=delete"]).noise == (DeleteNoise(),)

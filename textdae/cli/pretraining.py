@@ -118,12 +118,12 @@ def _levels(words: str) -> list[float]:
 def denoise(
     checkpoint: Checkpoint,
     what: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help='What is corrupted: text with masks, e.g. "the [MASK] sat", or a file or folder of the modality.',
             show_default=False,
         ),
-    ],
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File or folder to write, where it is no text.")
     ] = None,
@@ -142,14 +142,31 @@ def denoise(
             "--top", min=1, help="Text: candidates shown for each mask; default: 5.", show_default=False
         ),
     ] = None,
+    through_code: Annotated[
+        bool | None,
+        typer.Option("--through-code", help="Text: what comes back through the code.", show_default=False),
+    ] = None,
+    between: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--between", help="Two texts: decode the line between their codes.", show_default=False),
+    ] = None,
 ) -> None:
     """Give back the original behind something corrupted: what masks hide, what lies behind noise."""
     kind = modality_of(checkpoint)
     denoise_lines = modality(kind).part("denoise")
-    options = {name: value for name, value in (("steps", steps), ("top", top)) if value is not None}
+    given = {"steps": steps, "top": top, "through_code": through_code, "between": between}
+    options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if name not in signature(denoise_lines).parameters:
-            raise SettingsError(f"denoise: --{name} means nothing for modality {kind}; leave it out")
+            raise SettingsError(
+                f"denoise: --{name.replace('_', '-')} means nothing for modality {kind}; leave it out"
+            )
+    if (what is None) != ("between" in options):
+        raise SettingsError(
+            'denoise: say what to denoise, e.g. "the [MASK] sat"'
+            if what is None
+            else f"denoise: --between has its two texts already; leave out {what!r}"
+        )
     hush_transformers()
     for line in denoise_lines(checkpoint, what, output, **options):
         typer.echo(line)

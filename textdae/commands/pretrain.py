@@ -137,6 +137,7 @@ class _Pretraining(TrainingTask):
     def report(self, common: dict[str, Any]) -> Report:
         """Score the denoiser beside its baselines, and export it."""
         run, evaluation = self.run, self.evaluation
+        evaluation.finish()
         row, scored = evaluation.score(self.questions, self.batch_size, run.accelerator)
         # The picture shows the questions of the training, from its first dot to its end.
         losses = {"model": self.evaluate()["loss"]}

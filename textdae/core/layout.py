@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+DECODER = "decoder.safetensors"
+"""What gives a text back from its code, beside the stock checkpoint of the encoder."""
+
 MODEL = (
     "config.json",
     "generation_config.json",
@@ -25,6 +28,9 @@ MODEL = (
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "1_Pooling/config.json",
+    "2_Dense/config.json",
+    "2_Dense/model.safetensors",
+    DECODER,
 )
 """What a program loads."""
 

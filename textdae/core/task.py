@@ -55,6 +55,9 @@ class Evaluation(ABC):
     corpus: Corpus
     denoiser: Denoiser
 
+    def finish(self) -> None:  # noqa: B027  # most modalities have nothing left to do
+        """Bring the trained denoiser into the form that is scored and exported; called once, on every process."""
+
     @abstractmethod
     def questions(self, most: int, level: float | None = None) -> Questions:
         """Choose what is asked of at most so many held-out examples; of fewer, a part of the same.

@@ -8,6 +8,7 @@ import torch
 
 from textdae.core.errors import SettingsError, panics_refused
 from textdae.text.loading import LoadedText, load_text
+from textdae.text.through_code import between_lines, code_lines
 from textdae.training.hardware import choose_device
 
 
@@ -90,14 +91,33 @@ def _text(tokenizer: object, token: int) -> str:
 
 
 def denoise_lines(
-    checkpoint: str, text: str, output: Path | None, steps: int = 1, top: int = 5
+    checkpoint: str,
+    text: str | None,
+    output: Path | None,
+    steps: int = 1,
+    top: int | None = None,
+    through_code: bool = False,
+    between: tuple[str, str] | None = None,
 ) -> Iterator[str]:
     """Return the lines of `textdae denoise`: candidates for each mask, what each round filled, and the text.
 
+    Args:
+        through_code: the lines of `code_lines` in their place.
+        between: two texts: those of `between_lines`.
+
     Raises:
-        SettingsError: see `denoise_text`.
+        SettingsError: see `denoise_text`, `code_lines` and `between_lines`.
     """
-    result = denoise_text(checkpoint, text, steps, top)
+    if (through_code or between) and top is not None:
+        raise SettingsError("denoise: --top is of masks; leave it out, or fill the masks of a text")
+    if between:
+        yield from between_lines(checkpoint, *between, steps)
+        return
+    assert text is not None
+    if through_code:
+        yield from code_lines(checkpoint, text, steps)
+        return
+    result = denoise_text(checkpoint, text, steps, top or 5)
     for number, candidates in enumerate(result.candidates, 1):
         shown = "  ".join(f"{token} {probability:.1%}" for token, probability in candidates)
         yield f"mask {number}:  {shown}"

@@ -1,9 +1,10 @@
-"""Frozen stock text encoders.
+"""Frozen stock text encoders, with their code where a bottleneck has given them one.
 
-n examples, L positions, D width of the embedding.
+n examples, L positions, D width of the embedding, K code width.
 """
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,16 @@ from torch import Tensor
 
 from textdae.core.cache import cache_root
 from textdae.core.errors import SettingsError, panics_refused
+from textdae.core.layout import DECODER
 from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
 from textdae.hub.locate import locate
+from textdae.text.bottleneck import load_decoder
 from textdae.text.settings import TextEmbedSettings
 from textdae.text.sources import open_source
 from textdae.text.tokenizer import load_tokenizer, longest_input
+
+CODE = View(None, "code")
+"""What a decoder of `model.code_size` gives the text back from."""
 
 
 class TextEncoder(StockEncoder):
@@ -24,7 +30,8 @@ class TextEncoder(StockEncoder):
 
     Args:
         checkpoint: folder or Hub id of an `AutoModel` with a fast tokenizer.
-        view: pooling `mean` or `cls`; layer 0 is the input embedding.
+        view: pooling `mean`, `cls` or `code`; layer 0 is the input embedding. Default: the code where the checkpoint has one,
+            else the mean of the last layer.
         batch_tokens: positions in one forward pass.
         max_length: cut texts off here, in tokens; None: after what the encoder takes.
         pretrained: False: random weights in its place.
@@ -33,7 +40,7 @@ class TextEncoder(StockEncoder):
     def __init__(
         self,
         checkpoint: str,
-        view: View = LAST_MEAN,
+        view: View | None = None,
         batch_tokens: int = 8192,
         precision: str = "auto",
         max_length: int | None = None,
@@ -42,16 +49,27 @@ class TextEncoder(StockEncoder):
     ) -> None:
         super().__init__(checkpoint, precision, pretrained, seed)
         self.tokenizer = load_tokenizer(locate(checkpoint), needs=("pad_token",))
+        decoder = Path(locate(checkpoint)) / DECODER
+        # Random weights in the place of the encoder's have no code.
+        has_code = pretrained and decoder.is_file()
+        self._to_code = load_decoder(decoder).to_code.to(self.device) if has_code else None
+        self.view = view or (CODE if has_code else LAST_MEAN)
+        if self.view.pooling == "code" and not (has_code and self.view.layer is None):
+            raise SettingsError(
+                f"pooling: {checkpoint} has "
+                + ("a code of its last layer only" if has_code else "no code; use mean or cls")
+            )
         layers = getattr(self.model.config, "num_hidden_layers", None)
-        if view.layer is not None and layers is not None and view.layer > layers:
-            raise SettingsError(f"layer: {checkpoint} has {layers} layers, got {view.layer}")
-        self.view, self.batch_tokens = view, batch_tokens
+        if self.view.layer is not None and layers is not None and self.view.layer > layers:
+            raise SettingsError(f"layer: {checkpoint} has {layers} layers, got {self.view.layer}")
+        self.batch_tokens = batch_tokens
         self.limit = min(longest_input(self.tokenizer, self.model.config), max_length or 2**30)
 
     def views(self) -> list[View]:
-        """Return every layer from the last to the first, with either pooling."""
+        """Return the code if there is one, and every layer from the last to the first, with either pooling."""
         layers = reversed(range(getattr(self.model.config, "num_hidden_layers", 0) + 1))
-        return [View(layer, pooling) for layer in layers for pooling in ("mean", "cls")]
+        code = [CODE] if self._to_code is not None else []
+        return code + [View(layer, pooling) for layer in layers for pooling in ("mean", "cls")]
 
     def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, np.ndarray]:
         """Embed texts, or pairs of texts; longer inputs are cut off, and counted."""
@@ -89,6 +107,9 @@ class TextEncoder(StockEncoder):
         for view in views:
             hidden: Tensor = (output[0] if view.layer is None else output.hidden_states[view.layer]).float()
             pooled = _first(hidden, mask) if view.pooling == "cls" else _mean(hidden, mask)
+            if view.pooling == "code":
+                assert self._to_code is not None
+                pooled = self._to_code(pooled)
             found[view] = pooled.cpu().numpy()
         return found
 
@@ -133,7 +154,10 @@ def open_texts(checkpoint: str, settings: TextEmbedSettings) -> tuple[TextEncode
     Raises:
         SettingsError: either cannot be used.
     """
-    view = View(settings.layer, settings.pooling)
+    pooling = settings.pooling
+    if pooling == "auto" and settings.layer is not None:
+        pooling = "mean"
+    view = None if pooling == "auto" else View(settings.layer, pooling)
     encoder = TextEncoder(checkpoint, view, settings.batch_tokens, settings.precision)
     source = open_source(settings.data, cache_root(settings.data.cache_dir))
     return encoder, Rows(

@@ -6,7 +6,9 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
+from textdae.core.layout import DECODER
 from textdae.hub.locate import locate
+from textdae.text.bottleneck import BottleneckDenoiser, load_decoder
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.model import TextDenoiser
 from textdae.text.tokenizer import load_tokenizer
@@ -27,7 +29,7 @@ def load_text(checkpoint: str | Path) -> LoadedText:
     """
     name = locate(str(checkpoint))
     tokenizer = load_tokenizer(name)
-    denoiser = TextDenoiser(load_masked_lm(name)[0]).eval()
+    denoiser = load_denoiser(name)
     rows = denoiser.model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise SettingsError(
@@ -37,9 +39,14 @@ def load_text(checkpoint: str | Path) -> LoadedText:
 
 
 def load_denoiser(checkpoint: str | Path) -> TextDenoiser:
-    """Load a masked language model without its tokenizer, in evaluation mode.
+    """Load a masked language model without its tokenizer, in evaluation mode; with its code, where it has one.
 
     Raises:
         SettingsError: there is none.
     """
-    return TextDenoiser(load_masked_lm(str(checkpoint))[0]).eval()
+    name = locate(str(checkpoint))
+    model, _ = load_masked_lm(name)
+    decoder = Path(name) / DECODER
+    if decoder.is_file():
+        return BottleneckDenoiser(model, load_decoder(decoder)).eval()
+    return TextDenoiser(model).eval()

@@ -141,7 +141,7 @@ class TextDenoiser(Denoiser):
         if "document" in inputs:
             arguments["attention_mask"] = self._attention_mask(inputs["document"])
             if self._takes_positions:
-                arguments["position_ids"] = _positions(inputs["document"]) + self._position_offset
+                arguments["position_ids"] = document_positions(inputs["document"]) + self._position_offset
         return arguments
 
     def decode(self, embedding: Tensor) -> Tensor:
@@ -218,7 +218,7 @@ class TextDenoiser(Denoiser):
         load_full_state(self.model, load_masked_lm(str(folder))[0].state_dict())
 
 
-def _positions(document: Tensor) -> Tensor:
+def document_positions(document: Tensor) -> Tensor:
     """Return positions counted from the start of each document. *Shape:* (B, L)."""
     positions = torch.arange(document.shape[1], device=document.device).expand(document.shape)
     starts = torch.ones_like(document, dtype=torch.bool)

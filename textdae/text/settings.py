@@ -2,7 +2,12 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from textdae.core.noise_kind import noise_list
 from textdae.core.settings.base import Bytes, DataSettings, EvaluateSettings, Settings, Share
@@ -111,6 +116,20 @@ class TextModelSettings(Settings):
     """Further keys of the family's own config class, e.g. `model.config.hidden_dropout_prob=0`."""
     from_pretrained: str | None = None
     """Go on from this checkpoint (a folder, or OWNER/NAME@REVISION on the Hub); its sizes and its tokenizer are taken too."""
+    code_size: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """K: a decoder must give each document back from so many numbers, its code; default: no decoder, no code."""
+    decoder_rate: Annotated[float, Field(ge=0.5, le=1)] = 1.0
+    """With `code_size`: share of the tokens that the decoder does not see; at 1 it has nothing but the code and the positions."""
+    masked_weight: Annotated[float, Field(ge=0)] = 4.0
+    """With `code_size`: what a token that the encoder must guess counts in the loss, beside one that the decoder must guess."""
+
+    @model_serializer(mode="wrap")
+    def _without_code(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A model without a code is written as it was before there were codes, so that its runs can be resumed."""
+        written: dict[str, Any] = serialize(self)
+        for name in ("code_size", "decoder_rate", "masked_weight") if self.code_size is None else ():
+            written.pop(name, None)
+        return written
 
     @model_validator(mode="after")
     def _heads(self) -> "TextModelSettings":
@@ -144,17 +163,16 @@ class TextPretrainSettings(PretrainSettings):
     model: TextModelSettings = TextModelSettings()
     evaluate: TextEvaluateSettings = TextEvaluateSettings()
 
-    @field_validator("noise")
-    @classmethod
-    def _decodable(cls, noises: tuple[TextNoise, ...]) -> tuple[TextNoise, ...]:
-        for noise in noises:
-            if not noise.aligned:
+    @model_validator(mode="after")
+    def _decodable(self) -> "TextPretrainSettings":
+        for noise in self.noise:
+            if not noise.aligned and self.model.code_size is None:
                 known = ", ".join(kind for kind, each in TextNoise.kinds.items() if each.aligned)
                 raise ValueError(
-                    f"{noise.kind} changes the length, and a masked language model gives back one token a position; "
-                    f"use one of {known}"
+                    f"noise {noise.kind} changes the length, and a masked language model gives back one token a position; "
+                    f"use one of {known}, or give the text back through a code (model.code_size)"
                 )
-        return noises
+        return self
 
     @model_validator(mode="after")
     def _positions(self) -> "TextPretrainSettings":
@@ -181,8 +199,8 @@ class TextEmbedSettings(EmbedSettings):
     modality: Literal["text"] = "text"
     """What kind of examples: that of the checkpoint."""
     data: TextDataSettings = TextDataSettings()
-    pooling: Literal["mean", "cls"] = "mean"
-    """What stands for a text: the mean over its tokens, or the first of them."""
+    pooling: Literal["auto", "mean", "cls", "code"] = "auto"
+    """What stands for a text: the mean over its tokens, the first of them, or the code; auto: the code if there is one, else the mean."""
     batch_tokens: Annotated[int, Field(ge=1)] = 8192
     """Positions in one forward pass, padding included."""
 

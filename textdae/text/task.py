@@ -15,6 +15,7 @@ from textdae.core.noise_kind import build_noise
 from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.report.scores import with_bits_per_byte
 from textdae.text.baselines import TextBaselines
+from textdae.text.bottleneck import BottleneckDenoiser, DecoderNoise, with_decoder
 from textdae.text.building import build_text_denoiser
 from textdae.text.card import text_card
 from textdae.text.corpus import TextCorpus, prepare_text
@@ -25,6 +26,7 @@ from textdae.text.noise import ChosenNoise, Vocabulary
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.packing import Blocks
 from textdae.text.questions import WordQuestions
+from textdae.text.returned import returned, returned_lines, short_documents
 from textdae.text.samples import passage_with_mask, text_samples
 from textdae.text.sentence_transformer import save_sentence_files
 from textdae.text.settings import (
@@ -33,8 +35,10 @@ from textdae.text.settings import (
     TextPretrainSettings,
     TokenizerSettings,
 )
+from textdae.text.through_code import block_codes
 from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
 from textdae.training.evaluation import evaluate, subsample
+from textdae.training.sharding import is_sharded
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +62,10 @@ def prepare_pretraining(
         tokenizer = load_tokenizer(start)
     corpus = prepare_text(settings.data, settings.tokenizer, tokenizer)
     denoiser = build_text_denoiser(settings.model, corpus.tokenizer, settings.train.seed, check)
+    if settings.model.code_size:
+        denoiser = with_decoder(
+            denoiser, settings.model, settings.data.block_size, settings.train.seed, check
+        )
     if start and (fresh := denoiser.fresh):
         corpus.summary.append(
             f"{public(start)} has no head for masks: {len(fresh)} of its weights begin at random "
@@ -71,7 +79,10 @@ def prepare_pretraining(
         save_tokenizer(corpus.tokenizer, folder, longest)
         save_sentence_files(folder, denoiser.model, longest)
 
-    noise = build_noise(settings.noise, vocabulary_of(corpus.tokenizer))
+    vocabulary = vocabulary_of(corpus.tokenizer)
+    noise = build_noise(settings.noise, vocabulary)
+    if settings.model.code_size:
+        noise = DecoderNoise(noise, vocabulary, settings.model.decoder_rate)
     return Pretraining(
         TextEvaluation(corpus, denoiser, settings.evaluate), noise, settings.model, save_assets
     )
@@ -98,6 +109,19 @@ class TextEvaluation(Evaluation):
         self.denoiser: TextDenoiser = denoiser
         self.evaluation = evaluation
         self.vocabulary = vocabulary_of(corpus.tokenizer)
+        self.returned: dict[str, Any] = {}
+
+    def finish(self) -> None:
+        """Whiten the code, and measure how much of a text comes back through it."""
+        denoiser, corpus = self.denoiser, self.corpus
+        if not isinstance(denoiser, BottleneckDenoiser):
+            return
+        if is_sharded(denoiser.model):
+            logger.warning("the weights are sharded, so that the code is neither whitened nor measured")
+            return
+        denoiser.whiten(block_codes(denoiser, corpus.train))
+        documents = short_documents(corpus.held_out, self.evaluation.max_examples)
+        self.returned = returned(denoiser, corpus.train, documents, self.vocabulary)
 
     def questions(self, most: int, level: float | None = None) -> Questions:
         """Whole words chosen by the text, or single tokens, whatever the training hid."""
@@ -115,13 +139,14 @@ class TextEvaluation(Evaluation):
     def describe(self, questions: Questions) -> dict[str, Any]:
         """How many words are asked for, and their bytes."""
         examples, rate = questions.examples, questions.noise.level.start
+        code = {"through_code": self.returned} if self.returned else {}
         if not isinstance(examples, WordQuestions):
-            return {
+            return code | {
                 "asked": f"{rate:.0%} of the tokens hidden, 80% of these masked, 10% random, 10% shown (evaluate.kind=tokens): "
                 "another tokenizer is asked for another thing"
             }
         unknown = f"; {examples.unknown:,} more that the tokenizer does not know are left out"
-        return {
+        return code | {
             "asked": f"{rate:.0%} of the words hidden, chosen by the text: {examples.words:,} words, {examples.bytes:,} bytes"
             + (unknown if examples.unknown else ""),
             "evaluated_words": examples.words,
@@ -163,6 +188,7 @@ class TextEvaluation(Evaluation):
         card = text_card(settings, metrics, self.corpus.summary, samples, self.corpus.tokenizer, passage)
         (folder / "README.md").write_text(card, encoding="utf-8")
         return [
+            *returned_lines(self.returned),
             "held-out text, [right guess] and [wrong guess|right word]:",
             *(f"  {sample}" for sample in samples),
             f"try it: textdae denoise {folder} {shlex.quote(passage)}",

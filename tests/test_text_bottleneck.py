@@ -1,0 +1,289 @@
+"""Text through a code: against separate documents, closed forms and the stock libraries."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from test_models_text import LENGTHS, V, denoiser_of, packed, token_ids
+
+from textdae.cli.app import main
+from textdae.commands.pretrain import pretrain
+from textdae.core.draw import Draw
+from textdae.core.errors import SettingsError
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import PretrainSettings
+from textdae.text.bottleneck import BottleneckDenoiser, CodeDecoder, DecoderNoise
+from textdae.text.encoder import TextEncoder
+from textdae.text.loading import load_text
+from textdae.text.noise import Vocabulary
+from textdae.text.noises.masking import TokenNoise
+from textdae.text.noises.order import DeleteNoise
+from textdae.text.returned import returned_by_code, returned_by_pca, short_documents
+from textdae.text.settings import TextModelSettings
+from textdae.text.tokenizer import load_tokenizer, vocabulary_of
+
+K, MASK = 7, 3
+VOCABULARY = Vocabulary(V, MASK, (0, 1, 2, MASK, 4))
+
+
+def bottleneck_of(family: str) -> BottleneckDenoiser:
+    model = denoiser_of(family).model
+    torch.manual_seed(1)
+    decoder = CodeDecoder((32, K, 40, 24), 4)
+    return BottleneckDenoiser(model, decoder, masked_weight=2.0).eval()
+
+
+def block_of(documents, family: BottleneckDenoiser) -> dict[str, torch.Tensor]:
+    block = packed(documents, family.model.config.pad_token_id or 0)
+    return {**block, "word_start": torch.ones_like(block["input_ids"], dtype=torch.bool)}
+
+
+def corrupted_by(noise, clean):
+    rows = torch.arange(len(clean["input_ids"]))
+    return DecoderNoise(noise.build(VOCABULARY), VOCABULARY, 0.7)(clean, Draw(5, rows, rows))
+
+
+def part_of(corrupted, index: int):
+    """The corrupted batch of one document by itself."""
+
+    def cut(value, document):
+        return value[document == index][None]
+
+    own, theirs = corrupted.inputs["document"], corrupted.inputs["decoder_document"]
+    over_target = ("decoder_input_ids", "decoder_document")
+    inputs = {n: cut(v, theirs if n in over_target else own) for n, v in corrupted.inputs.items()}
+    for name in ("document", "decoder_document"):
+        inputs[name] = torch.zeros_like(inputs[name])
+    return type(corrupted)(inputs, cut(corrupted.target, theirs), cut(corrupted.loss_mask, theirs))
+
+
+@pytest.mark.parametrize("noise", [TokenNoise(rate=0.3), DeleteNoise(rate=0.5)], ids=["tokens", "delete"])
+@pytest.mark.parametrize("family", ["modernbert", "bert"])
+def test_the_documents_of_a_block_are_apart(family, noise):
+    """Loss and gradients of the packed block against each document by itself."""
+    denoiser = bottleneck_of(family)
+    documents = [token_ids(length, seed=length) for length in LENGTHS]
+    corrupted = corrupted_by(noise, block_of(documents, denoiser))
+    together = denoiser(corrupted)
+    together.loss_sum.backward()
+    gradients = {n: p.grad.clone() for n, p in denoiser.named_parameters() if p.grad is not None}
+    assert any("code_decoder" in name for name in gradients)
+    denoiser.zero_grad()
+    alone = [denoiser(part_of(corrupted, index)) for index in range(len(LENGTHS))]
+    sum(each.loss_sum for each in alone).backward()
+    assert together.count == sum(each.count for each in alone) > 0
+    torch.testing.assert_close(together.loss_sum, sum(each.loss_sum for each in alone), rtol=1e-5, atol=1e-5)
+    for name, parameter in denoiser.named_parameters():
+        if parameter.grad is not None:
+            scale = max(1.0, float(parameter.grad.abs().max()))
+            torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-5, atol=1e-5 * scale)
+
+
+def test_the_code_is_all_that_the_decoder_gets():
+    denoiser = bottleneck_of("modernbert")
+    documents = [token_ids(length, seed=length) for length in LENGTHS]
+    clean = block_of(documents, denoiser)
+    codes = denoiser.pool(denoiser.encode(clean), clean["document"])[0]
+    layer = denoiser.decoder.to_code
+    for index, ids in enumerate(documents):
+        mean = denoiser.encoder(input_ids=ids[None])[0][0].mean(0)  # the stock encoder, the mean of a loop
+        for code in codes[clean["document"][0] == index]:
+            torch.testing.assert_close(code, layer.weight @ mean + layer.bias, rtol=1e-4, atol=1e-5)
+    # What the decoder makes of masks changes with the code of the document, and not with that of another.
+    masks = torch.where(clean["document"] >= 0, MASK, clean["input_ids"])
+    other = codes.clone()
+    other[clean["document"][0] == 1] += 1.0
+    decoded = [denoiser.decode_code(code[None], masks, clean["document"])[0] for code in (codes, other)]
+    changed = (decoded[0] - decoded[1]).abs().amax(1) > 1e-4
+    assert changed.tolist() == (clean["document"][0] == 1).tolist()
+
+
+def test_the_loss_is_a_sum_over_rows_whatever_the_batch():
+    denoiser = bottleneck_of("modernbert")
+    ids = token_ids(4, 20)
+    clean = {"input_ids": ids, "document": (torch.arange(20) // 7).expand(4, -1).clone(),
+             "word_start": torch.ones(4, 20, dtype=torch.bool)}  # fmt: skip
+    whole = corrupted_by(TokenNoise(rate=0.3), clean)
+    rows = torch.arange(4)
+    parts = []
+    for row in rows.split(1):
+        noise = DecoderNoise(TokenNoise(rate=0.3).build(VOCABULARY), VOCABULARY, 0.7)
+        parts.append(noise({n: v[row] for n, v in clean.items()}, Draw(5, row, row)))
+    for name, value in whole.inputs.items():  # what is drawn depends on the example and not on its batch
+        assert torch.equal(value, torch.cat([part.inputs[name] for part in parts]))
+    losses = torch.stack([denoiser(part).loss_sum for part in parts])
+    torch.testing.assert_close(denoiser(whole).loss_sum, losses.sum(), rtol=1e-5, atol=1e-4)
+    # Rows that fill up a batch count nothing, of the encoder's loss neither.
+    filled = whole._replace(loss_mask=whole.loss_mask & (rows < 2)[:, None])
+    torch.testing.assert_close(denoiser(filled).loss_sum, losses[:2].sum(), rtol=1e-5, atol=1e-4)
+    hidden = whole.loss_mask.float().sum(1) / 20
+    assert hidden.mean() == pytest.approx(0.7, abs=0.05)
+
+
+def test_whitening_changes_the_code_and_not_what_comes_back():
+    denoiser = bottleneck_of("bert")
+    ids = token_ids(60, 12)
+    document = torch.zeros_like(ids)
+
+    def through():
+        code = denoiser.pool(denoiser.encode({"input_ids": ids, "document": document}), document)
+        return code[:, 0], denoiser.decode_code(code, torch.full_like(ids, MASK), document)
+
+    with torch.no_grad():
+        before, decoded = through()
+        denoiser.whiten(before)
+        after, again = through()
+    torch.testing.assert_close(again, decoded, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.cov(after.T), torch.eye(K), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(after.mean(0), torch.zeros(K), rtol=0, atol=1e-3)
+
+
+TINY = ["tokenizer.vocab_size=300", "model.hidden_size=32", "model.num_hidden_layers=1", "model.num_attention_heads=2",
+        "model.intermediate_size=32", "train.compile=never", "data.block_size=32", f"model.code_size={K}",
+        "train.per_device_train_batch_size=4", "train.save_steps=3", "train.save_total_limit=9"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, corpus_texts):
+    folder = tmp_path_factory.mktemp("bottleneck")
+    (folder / "a.txt").write_text("\n\n".join(text[:70] for text in corpus_texts))
+    given = [f"data.source={folder / 'a.txt'}", f"output_dir={folder / 'run'}", "train.max_steps=6", *TINY]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEXTDAE_CACHE", str(folder / "cache"))
+        return folder / "run", pretrain(load(PretrainSettings, None, given)), given
+
+
+def test_a_resumed_run_has_the_same_weights(run, tmp_path):
+    folder, _, given = run
+    shutil.copytree(folder / "checkpoints" / "step-00000003", tmp_path / "run/checkpoints/step-00000003")
+    settings = load(PretrainSettings, None, [*given, f"output_dir={tmp_path / 'run'}"])
+    assert pretrain(settings, resume=True).fit.cursor.step == 6
+    for name in ("model.safetensors", "decoder.safetensors", "2_Dense/model.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_the_encoder_loads_in_a_process_without_textdae(run):
+    script = (
+        "import sys; from transformers import AutoModelForMaskedLM as M;"
+        f"m, info = M.from_pretrained({str(run[0])!r}, output_loading_info=True);"
+        "assert not any(info.values()), info; assert 'textdae' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the package, about itself
+def test_the_package_gives_the_code(run):
+    from sentence_transformers import SentenceTransformer
+
+    folder, result, _ = run
+    texts = ["a short one", "two of them there"]
+    ours = TextEncoder(str(folder), precision="fp32")(texts)
+    assert ours.shape == (2, K)
+    np.testing.assert_allclose(SentenceTransformer(str(folder), device="cpu").encode(texts), ours, atol=1e-5)
+    shares = result.metrics["through_code"]
+    assert shares["documents"] > 0
+    assert 0 <= shares["model"] <= 1
+    assert shares["baseline: bag of words and PCA"] > 0.05
+
+
+def test_denoise_sends_texts_through_the_code(run, capsys, monkeypatch):
+    folder = run[0]
+
+    def denoise(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["textdae", "denoise", str(folder), *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0)
+
+    first, last = "tan ster", "cho plove win ba"
+    ends = []
+    for text in (first, last):
+        assert denoise("--through-code", text) == 0
+        ends.append(capsys.readouterr().out.splitlines()[0])
+    assert denoise("--between", first, last) == 0
+    lines = [line.split("%", 1)[1].strip() for line in capsys.readouterr().out.splitlines()]
+    assert len(lines) == 7
+    assert [lines[0], lines[-1]] == [end.strip() for end in ends]
+    for wrong, says in [
+        (["--through-code", "ba " * 200], "the decoder goes to 32"),
+        (["ba", "--between", "a", "b"], "leave out 'ba'"),
+        (["--through-code"], "say what to denoise"),
+    ]:
+        assert denoise(*wrong) != 0
+        assert says in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_a_code_says_so(run, tmp_path):
+    folder = run[0]
+    shutil.copytree(folder, tmp_path / "plain", ignore=shutil.ignore_patterns("decoder.safetensors"))
+    from textdae.text.through_code import load_bottleneck
+
+    with pytest.raises(SettingsError, match="has no code"):
+        load_bottleneck(str(tmp_path / "plain"))
+    (tmp_path / "plain" / "decoder.safetensors").write_bytes(b"junk")
+    with pytest.raises(SettingsError, match="no decoder of a text code"):
+        load_text(tmp_path / "plain")
+
+
+class _Stream:
+    """A stream of documents, as `Blocks` has it."""
+
+    def __init__(self, documents: list[list[int]]) -> None:
+        self.ids = np.concatenate([np.array(d) for d in documents])
+        self.flags = np.concatenate([np.array([2] + [0] * (len(d) - 1)) for d in documents]).astype(np.uint8)
+
+
+def test_the_baseline_is_pca_of_the_words():
+    """Against a singular value decomposition of NumPy's, with words in every combination."""
+    generator = np.random.default_rng(0)
+    documents = [[1, *generator.integers(5, 15, 6).tolist(), 2] for _ in range(300)]
+    vocabulary = Vocabulary(15, MASK, (0, 1, 2, MASK, 4))
+    asked = short_documents(_Stream(documents[:50]), 50)
+    assert [ids.tolist() for ids in asked] == documents[:50]
+    assert returned_by_pca(_Stream(documents), asked, vocabulary, 10) == 1.0  # as many numbers as words
+    bags = np.stack([np.bincount(d, minlength=15) * vocabulary.is_ordinary for d in documents]).astype(float)
+    mean = bags.mean(0)
+    basis = np.linalg.svd(bags - mean, full_matrices=False)[2][:4]
+    right = 0.0
+    for bag in bags[:50]:
+        rebuilt = mean + (bag - mean) @ basis.T @ basis
+        options = sorted(((rebuilt[w] - n, w) for w in range(15) for n in range(4)), reverse=True)[:6]
+        right += np.minimum(np.bincount([w for _, w in options], minlength=15), bag).sum()
+    found = returned_by_pca(_Stream(documents), asked, vocabulary, 4)
+    assert found == pytest.approx(right / 300, abs=0.01)
+    assert returned_by_pca(_Stream(documents), asked, vocabulary, 400) is None
+
+
+def test_what_comes_back_is_counted_at_its_place(run):
+    denoiser, tokenizer = load_text(run[0])
+    vocabulary = vocabulary_of(load_tokenizer(str(run[0])))
+    documents = [torch.tensor(ids) for ids in tokenizer(["tan ster", "ba win ba"])["input_ids"]]
+    share = returned_by_code(denoiser, documents, vocabulary)
+    right = total = 0
+    for ids in documents:  # one by one, by the parts of the model
+        clean = {"input_ids": ids[None], "document": torch.zeros_like(ids)[None]}
+        ordinary = torch.from_numpy(vocabulary.is_ordinary)[ids]
+        with torch.no_grad():
+            code = denoiser.pool(denoiser.encode(clean), clean["document"])
+            shown = torch.where(ordinary, vocabulary.mask_id, ids)[None]
+            logits = denoiser.decode(denoiser.decode_code(code, shown, clean["document"]))[0]
+        logits[:, list(vocabulary.special_ids)] = -torch.inf
+        right += int((logits.argmax(-1) == ids)[ordinary].sum())
+        total += int(ordinary.sum())
+    assert share == right / total
+
+
+def test_a_model_without_a_code_is_written_as_before():
+    assert not {"code_size", "decoder_rate", "masked_weight"} & TextModelSettings().model_dump().keys()
+    written = TextModelSettings(code_size=9).model_dump()
+    assert TextModelSettings(**written).code_size == 9
+
+
+def test_delete_trains_through_a_code():
+    with pytest.raises(SettingsError, match="or give the text back through a code"):
+        load(PretrainSettings, None, ["noise.kind=delete"])
+    assert load(PretrainSettings, None, ["noise.kind=delete", "model.code_size=8"]).model.code_size == 8

@@ -1,0 +1,123 @@
+"""How much of a text comes back from K numbers: through the code of a model, and as a bag of words through PCA.
+
+n documents, L tokens of the longest, K code width, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textdae.text.bottleneck import BottleneckDenoiser
+from textdae.text.noise import Vocabulary
+from textdae.text.packing import DOCUMENT_START, Blocks
+from textdae.text.through_code import decode_codes, encode_texts
+from textdae.training.evaluation import subsample
+
+BASELINE = "baseline: bag of words and PCA"
+LONGEST = 32
+"""Tokens of the documents that are asked for, special ones among them."""
+_FITTED, _BATCH, _ROUNDS, _MORE = 20_000, 64, 4, 16
+
+
+def short_documents(blocks: Blocks, most: int, longest: int = LONGEST) -> list[Tensor]:
+    """At most so many whole documents of at most `longest` tokens, spread evenly. (L,) each, of its own length."""
+    starts = np.flatnonzero(np.asarray(blocks.flags) & DOCUMENT_START)
+    lengths = np.diff(np.append(starts, len(blocks.flags)))
+    short = np.flatnonzero(lengths <= longest)
+    return [
+        torch.from_numpy(np.asarray(blocks.ids[starts[i] : starts[i] + lengths[i]]).astype(np.int64))
+        for i in short[subsample(len(short), most).numpy()]
+    ]
+
+
+def returned(
+    denoiser: BottleneckDenoiser, train: Blocks, documents: Sequence[Tensor], vocabulary: Vocabulary
+) -> dict[str, Any]:
+    """What comes back of held-out documents, for the metrics: shares of their tokens; empty where there is no document."""
+    if not documents:
+        return {}
+    code_size = denoiser.decoder.code_size
+    shares: dict[str, Any] = {
+        "code_size": code_size,
+        "documents": len(documents),
+        "model": returned_by_code(denoiser, documents, vocabulary),
+    }
+    baseline = returned_by_pca(train, documents, vocabulary, code_size)
+    return shares if baseline is None else {**shares, BASELINE: baseline}
+
+
+def returned_lines(shares: dict[str, Any]) -> list[str]:
+    """The same for people."""
+    if not shares:
+        return []
+    baseline = (
+        f"; in any order by {BASELINE.removeprefix('baseline: ')} {shares[BASELINE]:.1%}"
+        if BASELINE in shares
+        else ""
+    )
+    return [
+        f"through {shares['code_size']} numbers, {shares['documents']:,} held-out documents of at most {LONGEST} tokens: "
+        f"{shares['model']:.1%} of the tokens come back, each at its place{baseline}"
+    ]
+
+
+def returned_by_code(
+    denoiser: BottleneckDenoiser, documents: Sequence[Tensor], vocabulary: Vocabulary
+) -> float:
+    """The share of the ordinary tokens that come back at their very position when the decoder sees nothing but the code."""
+    ordinary = torch.from_numpy(vocabulary.is_ordinary)
+    special = (~ordinary).nonzero().squeeze(1)
+    right = total = 0
+    for begin in range(0, len(documents), _BATCH):
+        batch = documents[begin : begin + _BATCH]
+        shown = [torch.where(ordinary[ids], vocabulary.mask_id, ids) for ids in batch]
+        codes = encode_texts(denoiser, batch)
+        found = decode_codes(denoiser, codes, shown, vocabulary.mask_id, special)
+        for guess, ids in zip(found, batch, strict=True):
+            right += int((guess == ids)[ordinary[ids]].sum())
+            total += int(ordinary[ids].sum())
+    return right / max(total, 1)
+
+
+def returned_by_pca(
+    train: Blocks, documents: Sequence[Tensor], vocabulary: Vocabulary, code_size: int
+) -> float | None:
+    """The share of the ordinary tokens that a bag of words through PCA to K gives back, in whatever order.
+
+    The baseline of a code: counts of the words, the K directions of the largest variance among training documents, and back;
+    given are as many words as the document has, those of the largest counts. None where K directions cannot be found.
+    """
+    bags = _bags(short_documents(train, _FITTED), vocabulary)
+    mean = torch.sparse.sum(bags, 0).to_dense() / max(bags.shape[0], 1)
+    if code_size > min(bags.shape):
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        rank = min(code_size + _MORE, *bags.shape)  # a few more, or the last of those wanted would be rough
+        basis = torch.svd_lowrank(bags, rank, _ROUNDS, mean[None])[2][:, :code_size]
+    asked = _bags(documents, vocabulary).to_dense()
+    right = total = 0.0
+    for bag in asked:
+        count = int(bag.sum())
+        rebuilt = mean + (bag - mean) @ basis @ basis.mT
+        # A word that is given again counts as one less likely by one.
+        again = torch.stack([rebuilt - times for times in range(4)])
+        best = again.flatten().topk(count).indices % len(mean)
+        right += float(torch.minimum(torch.bincount(best, minlength=len(mean)), bag).sum())
+        total += count
+    return right / max(total, 1.0)
+
+
+def _bags(documents: Sequence[Tensor], vocabulary: Vocabulary) -> Tensor:
+    """How often each ordinary token occurs in each document. *Shape:* (n, V), sparse, float32."""
+    rows = torch.cat([torch.full((len(ids),), row) for row, ids in enumerate(documents)])
+    columns = torch.cat(list(documents))
+    ordinary = torch.from_numpy(vocabulary.is_ordinary)[columns]
+    indices = torch.stack([rows[ordinary], columns[ordinary]])
+    size = (len(documents), vocabulary.size)
+    return torch.sparse_coo_tensor(
+        indices, torch.ones(indices.shape[1]), size, check_invariants=True
+    ).coalesce()

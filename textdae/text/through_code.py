@@ -1,0 +1,182 @@
+"""Send texts through their code, and decode points between two codes.
+
+n texts, L positions, K code width, V vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from textdae.core.errors import SettingsError, panics_refused
+from textdae.text.bottleneck import BottleneckDenoiser
+from textdae.text.loading import LoadedText, load_text
+from textdae.text.packing import Blocks
+from textdae.training.evaluation import subsample
+from textdae.training.hardware import choose_device
+
+_BLOCKS, _BATCH = 1024, 64
+POINTS = 7
+"""On the line between two codes, its ends among them."""
+
+
+def load_bottleneck(checkpoint: str) -> LoadedText:
+    """Load a checkpoint that has a code, on the device that is there.
+
+    Raises:
+        SettingsError: it has none.
+    """
+    loaded = load_text(checkpoint)
+    if not isinstance(loaded.denoiser, BottleneckDenoiser):
+        raise SettingsError(
+            f"denoise: {checkpoint} has no code that a text could be given back from; pretrain with model.code_size=64"
+        )
+    loaded.denoiser.to(choose_device())
+    return loaded
+
+
+@torch.no_grad()
+def encode_texts(denoiser: BottleneckDenoiser, ids: Sequence[Tensor]) -> Tensor:
+    """The codes of tokenized texts, each (L,) of its own length. *Shape:* (n, K)."""
+    device = next(denoiser.parameters()).device
+    tokens = torch.nn.utils.rnn.pad_sequence(list(ids), batch_first=True).to(device)
+    document = _documents([len(one) for one in ids], device)
+    embedding = denoiser.encode({"input_ids": tokens, "document": document})
+    return denoiser.pool(embedding, document, torch.zeros_like(document[:, :1]))[:, 0]
+
+
+@torch.no_grad()
+def block_codes(denoiser: BottleneckDenoiser, blocks: Blocks, most: int = _BLOCKS) -> Tensor:
+    """The codes of all documents in at most so many blocks, spread evenly; a part of a document is one. *Shape:* (n, K)."""
+    device = next(denoiser.parameters()).device
+    found = []
+    for indices in subsample(len(blocks), most).split(_BATCH):
+        batch = blocks.batch(indices)
+        document = batch["document"].to(device)
+        embedding = denoiser.encode({"input_ids": batch["input_ids"].to(device), "document": document})
+        first = document >= 0
+        first[:, 1:] &= document[:, 1:] != document[:, :-1]
+        found.append(denoiser.pool(embedding, document)[first])
+    return torch.cat(found)
+
+
+@torch.no_grad()
+def decode_codes(
+    denoiser: BottleneckDenoiser,
+    code: Tensor,
+    shown: Sequence[Tensor],
+    mask_id: int,
+    forbidden: Tensor,
+    steps: int = 1,
+) -> list[Tensor]:
+    """Fill the masks of what is shown from the codes; in several steps the surest tokens of each step stay, and are seen next.
+
+    Args:
+        code: *Shape:* (n, K).
+        shown: of each text the ids, (L,) of its own length, `mask_id` where the decoder is asked.
+        forbidden: ids that are never given. *Shape:* (f,).
+        steps: rounds; a decoder of `model.decoder_rate` 1 has learnt to see nothing, and needs one.
+    """
+    device = next(denoiser.parameters()).device
+    tokens = torch.nn.utils.rnn.pad_sequence(list(shown), batch_first=True).to(device)
+    document = _documents([len(one) for one in shown], device)
+    asked = (tokens == mask_id) & (document >= 0)
+    total = asked.sum(1)
+    at = code[:, None].expand(-1, tokens.shape[1], -1)
+    for step in range(steps):
+        left = (tokens == mask_id) & asked
+        if not left.any():
+            break
+        decoded = denoiser.decode_code(at, tokens, document)
+        logits = denoiser.decode(decoded[left]).float()
+        logits[:, forbidden.to(device)] = -torch.inf
+        best = logits.log_softmax(-1).max(-1)
+        sureness = torch.full(tokens.shape, -torch.inf, device=device)
+        sureness[left] = best.values
+        guess = tokens.clone()
+        guess[left] = best.indices
+        # So many of each text are filled by the end of this step.
+        fill = (total * (step + 1) + steps - 1) // steps - (total - left.sum(1))
+        rank = sureness.argsort(1, descending=True).argsort(1)
+        tokens = torch.where(left & (rank < fill[:, None]), guess, tokens)
+    return [row[: len(one)].cpu() for row, one in zip(tokens, shown, strict=True)]
+
+
+def _documents(lengths: list[int], device: torch.device) -> Tensor:
+    positions = torch.arange(max(lengths), device=device)
+    return torch.where(positions < torch.tensor(lengths, device=device)[:, None], 0, -1)
+
+
+@panics_refused("the tokenizer")
+def code_lines(checkpoint: str, text: str, steps: int = 1) -> Iterator[str]:
+    """The lines of `textdae denoise --through-code`: what comes back, and how much of it is right.
+
+    Raises:
+        SettingsError: the checkpoint has no code, or the text is longer than the decoder goes.
+    """
+    denoiser, tokenizer = loaded = load_bottleneck(checkpoint)
+    assert isinstance(denoiser, BottleneckDenoiser)
+    ids = _tokenized(loaded, text)
+    special = torch.tensor(sorted(tokenizer.all_special_ids))
+    ordinary = ~torch.isin(ids, special)
+    (found,) = decode_codes(
+        denoiser,
+        encode_texts(denoiser, [ids]),
+        [_masked(loaded, ids)],
+        tokenizer.mask_token_id,
+        special,
+        steps,
+    )
+    right = int((found == ids)[ordinary].sum())
+    yield str(tokenizer.decode(found, skip_special_tokens=True))
+    yield f"{right} of {int(ordinary.sum())} tokens are the text's, through {denoiser.decoder.code_size} numbers; the number of tokens is given"
+
+
+@panics_refused("the tokenizer")
+def between_lines(checkpoint: str, start: str, end: str, steps: int = 1) -> Iterator[str]:
+    """The lines of `textdae denoise --between`: texts decoded at points on the line between two codes; lengths go along.
+
+    Raises:
+        SettingsError: the checkpoint has no code, or a text is longer than the decoder goes.
+    """
+    denoiser, tokenizer = loaded = load_bottleneck(checkpoint)
+    assert isinstance(denoiser, BottleneckDenoiser)
+    ends = [_tokenized(loaded, text) for text in (start, end)]
+    special = torch.tensor(sorted(tokenizer.all_special_ids))
+    codes = encode_texts(denoiser, ends)
+    share = torch.linspace(0, 1, POINTS, device=codes.device)[:, None]
+    first, last = (_masked(loaded, one) for one in ends)
+    shown = []
+    for part in share.flatten().tolist():
+        frame = first if part < 0.5 else last
+        asked = frame == tokenizer.mask_token_id
+        begin, stop = int(asked.nonzero()[0]), int(asked.nonzero()[-1]) + 1
+        counts = [int((one == tokenizer.mask_token_id).sum()) for one in (first, last)]
+        count = round(counts[0] + part * (counts[1] - counts[0]))
+        masks = torch.full((count,), int(tokenizer.mask_token_id))
+        shown.append(torch.cat([frame[:begin], masks, frame[stop:]]))
+    line = codes[:1] + share * (codes[1:] - codes[:1])
+    found = decode_codes(denoiser, line, shown, tokenizer.mask_token_id, special, steps)
+    for part, ids in zip(share.flatten().tolist(), found, strict=True):
+        yield f"{part:4.0%}  {tokenizer.decode(ids, skip_special_tokens=True)}"
+
+
+def _tokenized(loaded: LoadedText, text: str) -> Tensor:
+    denoiser, tokenizer = loaded
+    assert isinstance(denoiser, BottleneckDenoiser)
+    ids: Tensor = tokenizer(text, return_tensors="pt")["input_ids"][0]
+    longest = min(denoiser.longest, denoiser.decoder.positions)
+    if len(ids) > longest:
+        raise SettingsError(
+            f"denoise: the text has {len(ids)} tokens, the decoder goes to {longest} (data.block_size); shorten it"
+        )
+    if not int((~torch.isin(ids, torch.tensor(tokenizer.all_special_ids))).sum()):
+        raise SettingsError(f"denoise: no word that the tokenizer knows in {text!r}")
+    return ids
+
+
+def _masked(loaded: LoadedText, ids: Tensor) -> Tensor:
+    """The ids with a mask for each ordinary token."""
+    tokenizer = loaded.tokenizer
+    special = torch.tensor(tokenizer.all_special_ids)
+    return torch.where(torch.isin(ids, special), ids, tokenizer.mask_token_id)
