@@ -68,7 +68,7 @@ class EmbedSettings(RunSettings):
     modality: str
     """What kind of examples: that of the checkpoint."""
     data: DataSettings
-    pooling: Literal["mean", "cls", "grid"] = "mean"
+    pooling: Literal["auto", "mean", "cls", "grid", "code"] = "mean"
     """What stands for an example: the mean over its places, its first one, or the means of a grid of cells."""
     layer: Annotated[int, Field(ge=0)] | None = None
     """Hidden layer to read, 0 the first; default: the last."""
