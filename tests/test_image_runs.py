@@ -667,9 +667,9 @@ def test_a_large_picture_is_done_in_tiles_and_looks_the_same(monkeypatch):
     denoiser = as_denoiser(model).eval()
     pixels = torch.rand(1, 150, 203)
     whole = rebuild(denoiser, pixels)
-    monkeypatch.setattr("textdae.image.denoise._TILE", 64)
+    monkeypatch.setattr("textdae.image.tiles.TILE", 64)
     assert torch.allclose(rebuild(denoiser, pixels), whole, atol=1e-5)
-    monkeypatch.setattr("textdae.image.denoise._reach", lambda model: 8)
+    monkeypatch.setattr(UNet, "reach", lambda model: 8)
     assert not torch.allclose(rebuild(denoiser, pixels), whole, atol=1e-5)
 
 

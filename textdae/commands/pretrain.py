@@ -119,7 +119,7 @@ class _Pretraining(TrainingTask):
         """Choose what is asked at the end, and of that what is asked in between."""
         settings = self.run_settings.evaluate
         self.questions = self.evaluation.questions(settings.max_examples)
-        self.in_training = self.evaluation.questions(settings.max_examples_in_training)
+        self.in_training = self.evaluation.questions_in_training(settings.max_examples_in_training)
         self.batch_size = settings.batch_size
 
     def evaluate(self) -> dict[str, float]:

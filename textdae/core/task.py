@@ -69,6 +69,10 @@ class Evaluation(ABC):
             SettingsError: the noise has no level, or nothing is left to ask.
         """
 
+    def questions_in_training(self, most: int) -> Questions:
+        """Choose what is asked between the steps of a run, which should not hold it up."""
+        return self.questions(most)
+
     def describe(self, questions: Questions) -> dict[str, Any]:
         """Describe the questions, for the metrics: `asked` is a line for people."""
         return {}

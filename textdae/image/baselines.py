@@ -14,7 +14,8 @@ from torch import Tensor
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Examples
 from textdae.core.noise import Corrupted, Noise
-from textdae.training.evaluation import corrupt_for_evaluation, subsample
+from textdae.image.photographs import Photographs
+from textdae.training.evaluation import corrupt_for_evaluation, split_batches, subsample
 
 Rebuild = Callable[[Corrupted], np.ndarray]
 """A corrupted batch -> what a baseline makes of it. (B, C, H, W)."""
@@ -46,10 +47,14 @@ class Quality:
 
     MSE is over the scored pixels. PSNR is that of this pooled MSE, for pixels in [0, 1]. SSIM (Wang et al. 2004) is
     the mean over images, with the unscored pixels left as the encoder sees them.
+
+    Args:
+        each: give the mean over images of the PSNR of each too, as papers on photographs do.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, each: bool = False) -> None:
         self._error, self._scored, self._ssim, self._images = 0.0, 0, 0.0, 0
+        self._decibels: list[float] | None = [] if each else None
 
     def add(self, corrupted: Corrupted, rebuilt: np.ndarray) -> None:
         """Compare images (B, C, H, W) with the clean ones."""
@@ -59,6 +64,11 @@ class Quality:
         shown = np.where(loss_mask, rebuilt, corrupted.inputs["pixel_values"].numpy()).astype(np.float32)
         self._error += float(np.square(np.where(loss_mask, rebuilt - clean, 0), dtype=np.float64).sum())
         self._scored += int(loss_mask.sum())
+        if self._decibels is not None:
+            for one, other, scored in zip(clean, rebuilt, loss_mask, strict=True):
+                errors = np.square(other[scored] - one[scored], dtype=np.float64)
+                if errors.size:
+                    self._decibels.append(_decibels(float(errors.mean())))
         # The window is the usual one of 7 pixels, or the largest odd one that fits.
         window = min(7, (min(clean.shape[2:]) - 1) // 2 * 2 + 1)
         if window >= 3:
@@ -70,17 +80,23 @@ class Quality:
     def row(self) -> dict[str, float]:
         """Loss (the MSE, once more by its own name), PSNR in dB (at most 120), and SSIM where an image is large enough."""
         mse = self._error / max(self._scored, 1)
-        row = {"loss": mse, "mse": mse, "psnr": -10 * math.log10(max(mse, 1e-12))}
+        row = {"loss": mse, "mse": mse, "psnr": _decibels(mse)}
+        if self._decibels:
+            row["mean_psnr"] = sum(self._decibels) / len(self._decibels)
         return row | ({"ssim": self._ssim / self._images} if self._images else {})
+
+
+def _decibels(mse: float) -> float:
+    return -10 * math.log10(max(mse, 1e-12))
 
 
 def measure(
     rebuilds: Mapping[str, Rebuild], examples: Examples, noise: Noise, indices: Tensor, batch_size: int = 128
 ) -> tuple[dict[str, dict[str, float]], int]:
     """Return the scores of each rebuilder on the examples of these indices (n,), and the number of scored pixels."""
-    quality = {name: Quality() for name in rebuilds}
+    quality = {name: Quality(isinstance(examples, Photographs)) for name in rebuilds}
     scored = 0
-    for batch in indices.split(batch_size):
+    for batch in split_batches(examples, indices, batch_size):
         corrupted = corrupt_for_evaluation(examples, noise, batch)
         scored += int(corrupted.loss_mask.sum())
         for name, rebuild in rebuilds.items():
@@ -108,6 +124,8 @@ def image_baselines(
         baselines["median 3x3"] = _median
         best = _best_blur(train, noise, subsample(len(train), 256))
         baselines[f"blur {best:g}"] = _blur(best)
+    if isinstance(train, Photographs):  # linear maps know one size
+        return baselines
     values = math.prod(train.batch(indices[:1])["pixel_values"].shape[1:])
     if values > MOST_VALUES:
         return baselines

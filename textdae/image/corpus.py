@@ -1,66 +1,29 @@
 """The image corpus: source -> pictures -> pixels on disk, cached by its content.
 
-N images of one side, B batch, C channels, H = W pixels.
+N images of one side, C channels.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from textdae.core.cache import cache_root, cached, digest
 from textdae.core.errors import SettingsError
 from textdae.core.logs import cautions
 from textdae.core.progress import Progress
 from textdae.core.split import check_apart, is_held_out, named_as, other_source, share_for_both_sides
-from textdae.image.pictures import UnusablePicture, fit
-from textdae.image.settings import ImageDataSettings
+from textdae.image.images import Images
+from textdae.image.photographs import Photographs
+from textdae.image.pictures import UnusablePicture, fit, whole
+from textdae.image.settings import ImageCorpusSettings, ImageDataSettings
 from textdae.image.sources import ImageSource, open_images
 
 _VERSION = 3
-
-
-class Images:
-    """Clean images, numbered from 0.
-
-    Args:
-        folder: one side of a prepared corpus; its pixels are memory-mapped, not read.
-
-    Attributes:
-        pixels: *Shape:* (N, C, H, W), uint8.
-        labels: the class of each image, -1 where there is none. *Shape:* (N,), int64.
-        classes: their names.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        info = json.loads((folder / "info.json").read_text())
-        shape = (info["images"], info["channels"], info["image_size"], info["image_size"])
-        path = folder / "pixels.bin"
-        self.pixels: np.ndarray = (
-            np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
-        )
-        self.labels = torch.from_numpy(np.load(folder / "labels.npy"))
-        self.classes: list[str] = info["classes"]
-        self.image_size, self.channels = info["image_size"], info["channels"]
-
-    def __len__(self) -> int:
-        return len(self.pixels)
-
-    @property
-    def has_labels(self) -> bool:
-        """Return whether any image has a class."""
-        return bool((self.labels >= 0).any())
-
-    def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
-        """Return the clean images of these indices: `pixel_values` in [0, 1]. *Shape:* (B, C, H, W), float32."""
-        rows = self.pixels[np.asarray(indices, dtype=np.int64)]
-        return {"pixel_values": torch.from_numpy(rows).float() / 255}
 
 
 class ImageCorpus(NamedTuple):
@@ -98,7 +61,11 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
     folder = _folder(data, fingerprint)
     cached(folder, lambda temporary: _write(temporary, source, other, share, data))
 
-    train, held_out = (Images(folder / side) for side in ("train", "held_out"))
+    crop, flips = _crop(data)
+    train, held_out = (
+        Photographs(folder / side, crop, flips) if crop else Images(folder / side)
+        for side in ("train", "held_out")
+    )
     for side, name in (
         (train, "data.source"),
         (held_out, "data.held_out_source" if other else "data.held_out"),
@@ -108,12 +75,14 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
             raise SettingsError(f"{name}: {why}")
     notes = source.left_out + (other.left_out if other else Counter())
     notes += Counter(json.loads((folder / "notes.json").read_text()))
-    size = f"{train.image_size} x {train.image_size}, {'grey' if train.channels == 1 else 'colour'}"
+    size = f"{train.sizes}, {'grey' if train.channels == 1 else 'colour'}"
     labels = f", {len(train.classes)} classes" if train.has_labels else ", no labels"
     return ImageCorpus(
         train,
         held_out,
-        fingerprint | {"data.image_size": train.image_size, "data.channels": train.channels},
+        fingerprint
+        | {"data.image_size": train.image_size, "data.channels": train.channels}
+        | ({"data.crop": crop, "data.flips": flips} if crop else {}),
         [
             f"{source.name}: {len(train):,} images, {size}{labels}; held out {len(held_out):,}"
             + (f" of {other.name}" if other else ""),
@@ -136,6 +105,11 @@ def _sources(data: ImageDataSettings) -> tuple[ImageSource, ImageSource | None, 
     return source, other, 0.0 if other else data.held_out
 
 
+def _crop(data: ImageDataSettings) -> tuple[int | None, bool]:
+    """The side of the crops, where pictures are kept as they are, and whether these are flipped."""
+    return (data.crop, data.flips) if isinstance(data, ImageCorpusSettings) else (None, False)
+
+
 def _fingerprint(
     data: ImageDataSettings, source: ImageSource, other: ImageSource | None, share: float
 ) -> dict[str, Any]:
@@ -144,6 +118,7 @@ def _fingerprint(
         "data.source": source.fingerprint,
         "data.held_out": other.fingerprint if other else share,
         **{f"data.{key}": value for key, value in reading.items()},
+        **({"pictures": "whole"} if _crop(data)[0] else {}),
     }
 
 
@@ -161,6 +136,7 @@ def _write(
         notes[f"put on a side that data.held_out={share:g} left empty"], share = 1, used
     reader = Reader(data, notes)
     labels: dict[str, list[Any]] = {"train": [], "held_out": []}
+    shapes: dict[str, list[tuple[int, ...]]] = {"train": [], "held_out": []}
     streams = {}
     for side in labels:
         (folder / side).mkdir()
@@ -174,6 +150,7 @@ def _write(
                     side = "held_out" if apart else "train"
                     streams[side].write(found.pixels.tobytes())
                     labels[side].append(found.label)
+                    shapes[side].append(found.pixels.shape)
     finally:
         for stream in streams.values():
             stream.close()
@@ -188,6 +165,8 @@ def _write(
         (folder / side / "info.json").write_text(json.dumps(info))
         numbers = [-1 if label is None else number[label] for label in given]
         np.save(folder / side / "labels.npy", np.array(numbers, np.int64))
+        if reader.crop:
+            np.save(folder / side / "shapes.npy", np.array(shapes[side], np.int64).reshape(-1, 3))
     (folder / "notes.json").write_text(json.dumps(notes))
 
 
@@ -219,6 +198,7 @@ class Reader:
 
     def __init__(self, data: ImageDataSettings, notes: Counter[str]) -> None:
         self.data, self.notes = data, notes
+        self.crop, _ = _crop(data)
         self.size: int | None = data.image_size
         self.channels: int | None = data.channels
         self._first = ""
@@ -243,6 +223,14 @@ class Reader:
 
     def _bring(self, picture: Any, name: str) -> np.ndarray:
         width, height = picture.size
+        if self.channels is None and self.crop:
+            self.channels = 1 if picture.mode == "L" else 3
+        if self.crop:
+            if min(width, height) < self.crop:
+                raise UnusablePicture(
+                    f"{name}: {width} x {height}, smaller than a crop of {self.crop} x {self.crop}; set a smaller data.crop"
+                )
+            return whole(picture, self.channels or 1, self.notes)
         if self.size is None:
             if width != height:
                 raise UnusablePicture(

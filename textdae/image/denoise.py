@@ -6,7 +6,6 @@ C channels, H, W pixels.
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +20,6 @@ from textdae.image.settings import ImageDataSettings
 from textdae.image.spec import SUFFIXES
 from textdae.image.unet import UNet
 from textdae.training.hardware import choose_device
-
-_TILE = 512
 
 
 def denoise_pictures(
@@ -87,31 +84,10 @@ def _denoise(denoiser: ImageDenoiser, file: Path, target: Path) -> str:
 
 
 def rebuild(denoiser: ImageDenoiser, pixels: Tensor) -> Tensor:
-    """Denoise one picture (C, H, W); a U-Net processes a large one in tiles, equal to rounding."""
-    device = next(denoiser.parameters()).device
-    # A grey model sees a colour picture as a batch of its channels.
-    batch = pixels[:, None] if len(pixels) > denoiser.model.config.num_channels else pixels[None]
-    height, width = batch.shape[2:]
-    side = _TILE if isinstance(denoiser.model, UNet) else max(height, width)
-    margin = _reach(denoiser.model)
-    rebuilt = torch.empty_like(batch)
-    for top in range(0, height, side):
-        for left in range(0, width, side):
-            # What lies further away than the margin has no influence on a tile; both are multiples of four, as the
-            # steps between sizes are.
-            above, before = max(0, top - margin), max(0, left - margin)
-            part = batch[:, :, above : top + side + margin, before : left + side + margin]
-            with torch.no_grad():
-                done = denoiser.rebuild({"pixel_values": part.to(device)}).cpu()
-            tile = done[:, :, top - above :, left - before :][:, :, :side, :side]
-            rebuilt[:, :, top : top + side, left : left + side] = tile
-    return rebuilt.view_as(pixels)
-
-
-def _reach(model: Any) -> int:
-    """How far a pixel of a U-Net has an influence: two convolutions a block, at half, at quarter and at half size."""
-    reach: int = 16 * model.config.num_hidden_layers + 8
-    return reach
+    """Denoise one picture (C, H, W), clipped to [0, 1]; a grey model takes the channels of a colour picture one by one."""
+    alone = len(pixels) > denoiser.model.config.num_channels
+    rebuilt = denoiser.restore(pixels[:, None] if alone else pixels[None])
+    return rebuilt.view_as(pixels).clamp(0, 1)
 
 
 def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:

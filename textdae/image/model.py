@@ -23,6 +23,7 @@ from textdae.core.noise import Corrupted
 from textdae.hub.locate import load_pretrained, locate
 from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.image.spec import MODEL_TYPES
+from textdae.image.tiles import in_tiles
 from textdae.image.unet import UNet, UNetConfig
 from textdae.training.sharding import load_full_state
 
@@ -74,6 +75,56 @@ class ImageDenoiser(Denoiser):
         height, width = inputs["pixel_values"].shape[-2:]
         reconstruction = self.decode(self.encode(inputs))[..., :height, :width]
         return reconstruction.float().clamp(0, 1)
+
+    @torch.no_grad()
+    def restore(self, pixels: Tensor) -> Tensor:
+        """Denoise pictures (B, C, H, W), unclipped, in float32 on the CPU; a U-Net takes large ones in tiles, equal to rounding."""
+        device = next(self.parameters()).device
+
+        def rebuild(part: Tensor) -> Tensor:
+            height, width = part.shape[-2:]
+            reconstruction = self.decode(self.encode({"pixel_values": part.to(device)}))
+            return reconstruction[..., :height, :width].float().cpu()
+
+        model = self.model
+        return in_tiles(rebuild, pixels, model.reach()) if isinstance(model, UNet) else rebuild(pixels)
+
+    def denoise(self, pixels: np.ndarray) -> np.ndarray:
+        """Denoise one picture, as `textdae denoise` does a file.
+
+        Args:
+            pixels: floating-point numbers, black 0 and white 1, which may lie beyond both, as noise does. A U-Net takes any
+                size, and a grey one the channels of a colour picture one by one. *Shape:* (H, W) or (H, W, C).
+
+        Returns:
+            The clean picture, not clipped. *Shape:* that of `pixels`, float32.
+
+        Raises:
+            SettingsError: not such an array, or a size or number of channels that the model does not take.
+
+        Example:
+            >>> textdae.load_image("runs/photos").denoise(skimage.data.astronaut() / 255).clip(0, 1)
+        """
+        given, config = np.asarray(pixels), self.model.config
+        shape = f"{given.shape} of {given.dtype}"
+        if given.ndim not in (2, 3) or not np.issubdtype(given.dtype, np.floating):
+            hint = "; divide by 255" if given.dtype == np.uint8 else ""
+            raise SettingsError(
+                f"denoise: expected (H, W) or (H, W, C) of floating-point numbers from 0 to 1, got {shape}{hint}"
+            )
+        if not given.size or not np.isfinite(given).all():
+            raise SettingsError(
+                f"denoise: {'not all pixels are finite' if given.size else 'no pixels'}: {shape}"
+            )
+        planes = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(given).transpose(2, 0, 1), np.float32))
+        channels, size = config.num_channels, config.image_size
+        if channels not in (1, len(planes)):
+            raise SettingsError(f"denoise: {channels} channels are needed, (H, W, {channels}); got {shape}")
+        if not isinstance(self.model, UNet) and planes.shape[1:] != (size, size):
+            raise SettingsError(f"denoise: this model takes {size} x {size} pixels only; got {shape}")
+        batch = planes[:, None] if channels == 1 else planes[None]
+        restored: np.ndarray = self.restore(batch).reshape(planes.shape).numpy()
+        return restored.transpose(1, 2, 0).reshape(given.shape)
 
     @torch.no_grad()
     def codes(self, images: Any, most: int = 5000) -> np.ndarray:

@@ -82,14 +82,26 @@ def _opaque(picture: Image.Image, name: str, settings: ImageDataSettings, notes:
     return Image.alpha_composite(ground, picture).convert("RGB")
 
 
-def fit(picture: Image.Image, size: int, channels: int, notes: Counter[str]) -> np.ndarray:
-    """Resize the shorter side of a picture and crop the middle. Returns (C, size, size), uint8."""
+def whole(picture: Image.Image, channels: int, notes: Counter[str]) -> np.ndarray:
+    """The pixels of a picture at its own size. Returns (C, H, W), uint8."""
+    picture = _with_channels(picture, channels, notes)
+    pixels = np.asarray(picture, np.uint8)
+    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _with_channels(picture: Image.Image, channels: int, notes: Counter[str]) -> Image.Image:
     if picture.mode == "RGB" and channels == 1:
         notes["colour pictures turned grey"] += 1
-        picture = picture.convert("L")
-    elif picture.mode == "L" and channels == 3:
+        return picture.convert("L")
+    if picture.mode == "L" and channels == 3:
         notes["grey pictures given three equal channels"] += 1
-        picture = picture.convert("RGB")
+        return picture.convert("RGB")
+    return picture
+
+
+def fit(picture: Image.Image, size: int, channels: int, notes: Counter[str]) -> np.ndarray:
+    """Resize the shorter side of a picture and crop the middle. Returns (C, size, size), uint8."""
+    picture = _with_channels(picture, channels, notes)
     width, height = picture.size
     if (width, height) != (size, size):
         if width != height:
@@ -100,5 +112,4 @@ def fit(picture: Image.Image, size: int, channels: int, notes: Counter[str]) -> 
         else:  # whole pixels, kept as they are
             left, top = (width - size) // 2, (height - size) // 2
             picture = picture.crop((left, top, left + size, top + size))
-    pixels = np.asarray(picture, np.uint8)
-    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return whole(picture, channels, notes)

@@ -51,6 +51,23 @@ class ImageDataSettings(DataSettings):
     """Stop reading after so many images."""
 
 
+class ImageCorpusSettings(ImageDataSettings):
+    """Where the clean images of a denoiser come from, and what it is shown of them."""
+
+    crop: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Train on squares of this side, cut out at random from pictures of any size, and evaluate on whole pictures; instead of `image_size`."""
+    flips: bool = True
+    """Show a crop in any of its eight orientations: mirrored, and turned by quarter turns."""
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "ImageCorpusSettings":
+        if self.crop and self.image_size:
+            raise ValueError(
+                f"crop {self.crop} takes pictures as they are, image_size {self.image_size} resizes them; leave one out"
+            )
+        return self
+
+
 class _ImageModel(Settings):
     hidden_size: Annotated[int, Field(ge=1, le=65536)] = 64
     """Channels of the convolutions at half size, width of the MLP, or width of the ViT."""
@@ -184,7 +201,7 @@ class ImagePretrainSettings(PretrainSettings):
     """What kind of examples; default: what the source, the noise or the model is known to be of."""
     output_dir: Path = Path("runs/images")
     """Everything the run writes lies here."""
-    data: ImageDataSettings = ImageDataSettings()
+    data: ImageCorpusSettings = ImageCorpusSettings()
     noise: ImageNoises = (GaussianNoise(),)
     """One noise, or a list of noises applied one after the other."""
     model: ImageModelSettings = AutoencoderSettings()
@@ -203,7 +220,7 @@ class ImageEvaluateRunSettings(EvaluateRunSettings):
 
     modality: Literal["image"] = "image"
     """What kind of examples: that of the checkpoint."""
-    data: ImageDataSettings = ImageDataSettings()
+    data: ImageCorpusSettings = ImageCorpusSettings()
     evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
 
 

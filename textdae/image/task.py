@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Questions
@@ -16,8 +17,11 @@ from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.image.baselines import Rebuild, image_baselines, measure, require_images_extra
 from textdae.image.card import image_card
 from textdae.image.corpus import ImageCorpus, is_prepared, prepare_images
+from textdae.image.images import Images
 from textdae.image.loading import load_image
 from textdae.image.model import ImageDenoiser, build_image_denoiser, check_fits, save_image_processor
+from textdae.image.photograph_baselines import missing_packages, photograph_baselines
+from textdae.image.photographs import Photographs
 from textdae.image.settings import (
     AutoencoderSettings,
     ImageEvaluateRunSettings,
@@ -25,6 +29,8 @@ from textdae.image.settings import (
     at_final_level,
 )
 from textdae.image.spec import EMBEDDED_SOURCES
+from textdae.image.tiles import in_tiles
+from textdae.image.unet import UNet
 from textdae.report.grids import code_scatter, picture_grid, traversal
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
@@ -48,6 +54,8 @@ def prepare_pretraining(
     model = settings.model
     if isinstance(model, AutoencoderSettings):
         model = model.for_images(image_size, any(noise.kind != "none" for noise in settings.noise))
+    if isinstance(corpus.train, Photographs):
+        corpus = corpus._replace(summary=[*corpus.summary, *missing_packages()])
     denoiser = build_image_denoiser(model, image_size, channels, settings.train.seed, check)
 
     def save_assets(folder: Path) -> None:
@@ -70,7 +78,9 @@ def open_evaluation(checkpoint: str, settings: ImageEvaluateRunSettings) -> "Ima
     config, data = denoiser.model.config, settings.data
     # The run's own corpus is taken as the run took it, the embedded ones have one size and no other.
     if data.source not in EMBEDDED_SOURCES and not is_prepared(data):
-        own = {"image_size": config.image_size, "channels": config.num_channels}
+        own = {"channels": config.num_channels}
+        if data.crop is None:
+            own["image_size"] = config.image_size
         unset = {key: value for key, value in own.items() if getattr(data, key) is None}
         data = data.model_copy(update=unset)
     corpus = prepare_images(data)
@@ -92,7 +102,19 @@ class ImageEvaluation(Evaluation):
     def questions(self, most: int, level: float | None = None) -> Questions:
         """Held-out images, spread evenly."""
         noise = self.eval_noise if level is None else self._at_level(level)
-        return Questions(self.corpus.held_out, noise, subsample(len(self.corpus.held_out), most))
+        return Questions(self._examples(), noise, subsample(len(self.corpus.held_out), most))
+
+    def questions_in_training(self, most: int) -> Questions:
+        """Of photographs the middles alone."""
+        return self.questions(most)._replace(examples=self.corpus.held_out)
+
+    def _examples(self) -> Images:
+        """Held-out images; photographs whole, where model and noise take any size."""
+        held_out = self.corpus.held_out
+        any_size = isinstance(self.denoiser.model, UNet) and all(
+            getattr(noise, "patch_size", 1) == 1 for noise in self.noises
+        )
+        return held_out.whole() if isinstance(held_out, Photographs) and any_size else held_out
 
     def _at_level(self, level: float) -> Noise:
         """The first noise of the evaluation, turned to `level`."""
@@ -109,17 +131,35 @@ class ImageEvaluation(Evaluation):
     @torch.no_grad()
     def rebuild(self, corrupted: Corrupted) -> np.ndarray:
         """What the denoiser makes of a corrupted batch. (B, C, H, W)."""
-        device = next(self.denoiser.parameters()).device
-        # Through `forward`, which is where sharded weights (FSDP) come together.
-        reconstruction = self.denoiser(corrupted.to(device)).reconstruction
-        rebuilt: np.ndarray = reconstruction.float().clamp(0, 1).cpu().numpy()
-        return rebuilt
+        device, model = next(self.denoiser.parameters()).device, self.denoiser.model
+
+        def reconstruct(inputs: dict[str, Tensor]) -> Tensor:
+            # Through `forward`, which is where sharded weights (FSDP) come together.
+            pixels = inputs["pixel_values"]
+            asked = Corrupted(inputs, pixels, torch.ones_like(pixels, dtype=torch.bool)).to(device)
+            reconstruction: Tensor = self.denoiser(asked).reconstruction
+            return reconstruction.float().clamp(0, 1).cpu()
+
+        pixels = corrupted.inputs["pixel_values"]
+        if isinstance(model, UNet):
+            inputs = {
+                k: v for k, v in corrupted.inputs.items() if k != "hidden"
+            }  # which a U-Net does not look at
+            rebuilt = in_tiles(
+                lambda part: reconstruct({**inputs, "pixel_values": part}), pixels, model.reach()
+            )
+        else:
+            rebuilt = reconstruct(corrupted.inputs)
+        return rebuilt.numpy()
 
     def _baselines(self, noise: Noise) -> dict[str, Rebuild]:
         if self._fitted_baselines is None or self._fitted_baselines[0] is not noise:
             kinds = [each.kind for each in self.noises]
             code_size = getattr(self.denoiser.model.config, "code_size", None)
-            self._fitted_baselines = noise, image_baselines(self.corpus.train, noise, kinds, code_size)
+            baselines = image_baselines(self.corpus.train, noise, kinds, code_size)
+            if isinstance(self.corpus.train, Photographs):
+                baselines |= photograph_baselines(self.corpus.train, noise)
+            self._fitted_baselines = noise, baselines
         return self._fitted_baselines[1]
 
     def baselines(self, *questions: Questions) -> list[dict[str, Row]]:

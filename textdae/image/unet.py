@@ -73,6 +73,11 @@ class UNet(PreTrainedModel):
         ends = (self.stem.weight, self.head.weight)
         return [p for p in self.parameters() if p.ndim >= 2 and all(p is not end for end in ends)]
 
+    def reach(self) -> int:
+        """How far a pixel has an influence: two convolutions a block, at half, at quarter and at half size, and the two ends."""
+        reach: int = 16 * self.config.num_hidden_layers + 8
+        return reach
+
     def _descend(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The image with its pixels rearranged, and features at half and at quarter size.
 

@@ -9,6 +9,7 @@ _FORMATS = {  # of other measures the name, and four digits
     "bits_per_byte": ("bits/byte", ".3f"),
     "mse": ("MSE", ".5f"),
     "psnr": ("PSNR (dB)", ".2f"),
+    "mean_psnr": ("mean PSNR", ".2f"),
     "ssim": ("SSIM", ".3f"),
     "macro_f1": ("macro F1", ".3f"),
     "weighted_f1": ("weighted F1", ".3f"),

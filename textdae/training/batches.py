@@ -104,6 +104,8 @@ class Batches(Dataset[Corrupted]):
     """Corrupted batches, one for each `BatchSpec`.
 
     Args:
+        examples: what their `view(indices, draw)` gives is trained on where they have one, for instance random crops;
+            else their `batch(indices)`.
         global_batch: examples of a step, which go together where the examples have `lengths`.
     """
 
@@ -122,9 +124,10 @@ class Batches(Dataset[Corrupted]):
 
     def __getitem__(self, spec: BatchSpec) -> Corrupted:
         epochs, examples = self.order.at(spec.start, spec.size)
-        corrupted = self.noise(
-            self.examples.batch(examples), Draw(self.seed, epochs, examples), spec.progress
-        )
+        draw = Draw(self.seed, epochs, examples)
+        view = getattr(self.examples, "view", None)
+        clean = view(examples, draw.child("view")) if view else self.examples.batch(examples)
+        corrupted = self.noise(clean, draw, spec.progress)
         if self.target == "noisy":  # the wrong target: what the encoder sees
             corrupted = corrupted._replace(target=corrupted.inputs[self.noise.field])
         if spec.end is not None and spec.start + spec.size > spec.end:

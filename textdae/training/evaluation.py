@@ -24,6 +24,11 @@ def corrupt_for_evaluation(examples: Examples, noise: Noise, indices: Tensor) ->
     return noise(examples.batch(indices), Draw(FROZEN_SEED, torch.zeros_like(indices), indices))
 
 
+def split_batches(examples: Examples, indices: Tensor, batch_size: int) -> tuple[Tensor, ...]:
+    """Divide indices (n,) into batches; examples that differ in size (`ragged`) come one by one."""
+    return indices.split(1 if getattr(examples, "ragged", False) else batch_size)
+
+
 @torch.no_grad()
 def evaluate(
     denoiser: Denoiser,
@@ -46,7 +51,7 @@ def evaluate(
     device = next(denoiser.parameters()).device
     world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
     sums: dict[str, Tensor] = {}
-    batches = indices.split(batch_size)
+    batches = split_batches(examples, indices, batch_size)
     for first in range(0, len(batches), world):
         # A process for which no batch is left goes through the first one, which then counts nothing.
         weight = int(first + rank < len(batches))
