@@ -16,7 +16,13 @@ import textdae
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(textdae.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-NAMES = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "skimage": "scikit-image", "pywt": "pywavelets"}
+NAMES = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
+    "pywt": "pywavelets",
+}
 """Where the name to import is not that of the package."""
 EXTRAS = {
     "downstream/": "downstream", "report/label_curve.py": "downstream", "image/baselines.py": "images",
