@@ -9,7 +9,14 @@ import torch
 from labelled import image_checkpoint, rows_of, text_checkpoint, write_table
 from records import heard
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, GPT2Config, GPT2Model
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2Model,
+)
 
 from textdae.commands.finetune import finetune
 from textdae.core.draw import Draw
@@ -182,3 +189,14 @@ def test_a_model_that_is_no_better_than_one_answer_is_warned_of(tmp_path, encode
     with heard(WARNING) as said:
         finetune(encoder, settings_of(tmp_path / "run", source, "text", *overrides))
     assert said[-1].startswith("warning: on the test examples it does no better than one and the same answer")
+
+
+def test_a_regression_needs_a_linear_head():
+    config = BertConfig(
+        vocab_size=30, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
+        num_labels=1, problem_type="regression",
+    )  # fmt: skip
+    model = BertForSequenceClassification(config)
+    model.classifier = torch.nn.Identity()
+    with pytest.raises(ValueError, match="BertForSequenceClassification has no linear head"):
+        TextClassifier(model)

@@ -1,5 +1,7 @@
 """A folder of pictures with a metadata file, as `datasets` reads it: recognised as pictures, with its labels."""
 
+import gc
+import io
 import json
 
 import numpy as np
@@ -11,7 +13,8 @@ from PIL import Image
 from textdae.core.errors import SettingsError
 from textdae.core.registry import modality_of_settings
 from textdae.image.corpus import prepare_images
-from textdae.image.settings import ImageDataSettings
+from textdae.image.labelled import labelled_images
+from textdae.image.settings import ImageDataSettings, LabelledImageSettings
 
 ROWS = [{"file_name": f"part/{n}.png", "label": "cat" if n % 3 else "dog", "digit": n} for n in range(12)]
 
@@ -49,6 +52,8 @@ def test_the_labels_of_a_metadata_file_are_those_that_datasets_gives(tmp_path, k
         "imagefolder", data_dir=str(folder), split="train", cache_dir=str(tmp_path)
     )
     wanted = {np.asarray(row["image"]).tobytes(): row["label"] for row in theirs}
+    del theirs
+    gc.collect()  # files that datasets leaves open, before another test is blamed for them
     ours = {
         corpus.train.pixels[n].tobytes(): corpus.train.classes[corpus.train.labels[n]]
         for n in range(len(corpus.train))
@@ -99,3 +104,28 @@ def test_of_few_pictures_one_at_least_is_held_out(tmp_path):
         (p.tobytes(), whole.classes[label]) for p, label in zip(whole.pixels, whole.labels, strict=True)
     )
     assert any("left empty" in note for note in corpus.summary)
+
+
+def pictures_table(folder, labels):
+    """A Parquet file of pictures with these labels."""
+    chance = np.random.default_rng(0)
+    rows = []
+    for label in labels:
+        stream = io.BytesIO()
+        Image.fromarray(chance.integers(0, 256, (4, 4), np.uint8)).save(stream, "PNG")
+        rows.append({"image": {"bytes": stream.getvalue(), "path": None}, "label": label})
+    pq.write_table(pa.Table.from_pylist(rows), folder / "pictures.parquet")
+    return LabelledImageSettings(source=str(folder / "pictures.parquet"), test=0.2)
+
+
+def test_whole_numbers_stored_as_fractions_are_classes(tmp_path):
+    labelled = labelled_images(pictures_table(tmp_path, [float(n % 2) for n in range(40)]))
+    assert labelled.schema.classes == ("0", "1")
+
+
+def test_fractions_are_refused_as_classes(tmp_path):
+    data = pictures_table(tmp_path, [n % 2 + 0.5 for n in range(40)])
+    with pytest.raises(SettingsError, match=r"fractions such as .*data\.task=regression"):
+        labelled_images(data)
+    regression = labelled_images(data.model_copy(update={"task": "regression"}))
+    assert sorted(set(regression.train.labels.tolist())) == [0.5, 1.5]

@@ -460,3 +460,10 @@ def test_sharded_over_two_processes_it_is_the_same_model(corpus):
     assert "step 3)" in done.stdout
     again = files(corpus.parent / "sharded")
     assert all(torch.equal(theirs[name], again[name]) for name in theirs)
+
+    done = launch("train.max_steps=6", "train.optimizer=muon", "--overwrite")
+    assert done.returncode != 0
+    assert "train.optimizer: muon needs whole matrices" in done.stderr
+    assert (corpus.parent / "sharded/checkpoints/step-00000006").is_dir()
+    kept = files(corpus.parent / "sharded")
+    assert all(torch.equal(again[name], kept[name]) for name in again)

@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -131,7 +132,7 @@ def _resume(parts: Path, fingerprint: dict[str, Any]) -> list[int]:
     """The sizes of the chunks that are there already, in the folder of this very question."""
     question = json.loads(json.dumps(fingerprint))
     stamp = parts / "question.json"
-    if stamp.exists() and json.loads(stamp.read_text()) == question:
+    if stamp.exists() and _read(stamp) == question:
         sizes: list[int] = []
         while (path := parts / f"{len(sizes):08d}.npz").exists():
             with np.load(path) as chunk:
@@ -145,6 +146,13 @@ def _resume(parts: Path, fingerprint: dict[str, Any]) -> list[int]:
     parts.mkdir(parents=True)
     stamp.write_text(json.dumps(question))
     return []
+
+
+def _read(stamp: Path) -> Any:
+    """What was asked when the chunks were written; None where the file is damaged."""
+    with suppress(OSError, ValueError, RecursionError):
+        return json.loads(stamp.read_text())
+    return None
 
 
 def _keep(parts: Path, number: int, rows: np.ndarray, vectors: np.ndarray) -> None:

@@ -22,6 +22,7 @@ from textdae.core.examples import Examples
 from textdae.core.logs import log_summary
 from textdae.core.progress import Progress
 from textdae.core.settings.downstream import LabelCurveSettings
+from textdae.core.untrusted import read_json
 from textdae.downstream.draws import folds, stratified
 from textdae.downstream.encoder import Encoder
 from textdae.downstream.heads import choose, fit
@@ -248,7 +249,12 @@ def _claim(folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerpr
     }
     path = folder / "question.json"
     if path.exists():
-        before = json.loads(path.read_text())
+        try:
+            before = read_json(path)
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"output_dir: {path} cannot be read ({error}); set output_dir=OTHER, or remove the folder"
+            ) from None
         changed = [key for key, value in json.loads(json.dumps(question)).items() if before.get(key) != value]
         if changed:
             raise SettingsError(

@@ -1,13 +1,12 @@
 """Find a checkpoint and its modality, without loading it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from textdae.core.errors import SettingsError, TextdaeError, first_line
 from textdae.core.names import PREFIX, is_local, parse
 from textdae.core.registry import modality_of_config
-from textdae.core.untrusted import sha256
+from textdae.core.untrusted import read_json, sha256
 from textdae.hub.download import fetch, pinned
 from textdae.hub.vetting.folder import vet
 
@@ -66,8 +65,7 @@ def modality_of(checkpoint: str) -> str:
     """
     folder = Path(locate(checkpoint))
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return modality_of_config(config).name
+        return modality_of_config(read_json(folder / "config.json")).name
     except (OSError, ValueError, AttributeError) as error:
         raise SettingsError(f"{checkpoint}: no checkpoint could be loaded: {first_line(error)}") from None
 

@@ -1,5 +1,6 @@
 """Hardware-dependent choices: device, process group, autocast dtype, whether `torch.compile` pays off."""
 
+import atexit
 import ctypes
 import os
 import shutil
@@ -13,7 +14,7 @@ from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
 from textdae.core.errors import SettingsError, TextdaeError, first_line
 from textdae.core.logs import silence
 from textdae.core.settings.base import TrainSettings
-from textdae.training.processes import PATIENCE, set_patience
+from textdae.training.processes import PATIENCE, leave_processes, set_patience
 
 # Compiling a small model takes about a minute on two cores and makes a step about a fifth shorter.
 _REPAID_AFTER_SECONDS = 480
@@ -57,6 +58,9 @@ def join_processes() -> Accelerator:
             raise
         raise TextdaeError(f"the processes of this run could not join: {first_line(error)[:200]}") from error
     set_patience(PATIENCE)
+    # An interpreter that ends while threads of the group still hold tensors aborts, now and then.
+    atexit.unregister(leave_processes)
+    atexit.register(leave_processes)
     if not accelerator.is_main_process:
         silence()
     return accelerator

@@ -12,12 +12,12 @@ from textdae.core.progress import Progress
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the entries of a log; skip a line that a crash cut short."""
+    """Return the entries of a log; skip a line that is cut short or damaged."""
     entries = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
             entries.append(json.loads(line))
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return entries
 

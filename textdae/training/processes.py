@@ -34,6 +34,12 @@ def several() -> bool:
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
+def leave_processes() -> None:
+    """Leave the process group, which ends its threads; nothing where there is none."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def set_patience(timeout: timedelta) -> None:
     """Set how long this process waits for the others before it gives up."""
     if several():
