@@ -10,7 +10,7 @@ from pathlib import Path
 
 from compare import Run
 
-from textdae import load, pretrain
+from textdae import load_settings, pretrain
 from textdae.core.settings.runs import PretrainSettings
 from textdae.training.log import read_log
 from textdae.training.loop import Trainer
@@ -30,7 +30,7 @@ def main(run: Run) -> None:
         overrides = [f"output_dir={output}", "train.time_budget=null", "train.max_steps=300", "train.save_steps=100",
                      "train.eval_steps=0", "train.compile=never"]  # fmt: skip
         pretrain(
-            load(
+            load_settings(
                 PretrainSettings,
                 Path(__file__).parent.parent / "configs/text-mini.yaml",
                 [*overrides, *run.words],

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from compare import Run, ask, machine
 
-from textdae import load, pretrain
+from textdae import load_settings, pretrain
 from textdae.core.noise_kind import build_noise
 from textdae.core.settings.runs import PretrainSettings
 from textdae.text.corpus import prepare_text
@@ -67,7 +67,7 @@ def one(megabytes: str, name: str) -> None:
         f"data.source={path}", f"data.cache_dir={folder}", f"output_dir={folder}/run", "train.time_budget=null",
         "train.max_steps=60", "train.logging_steps=5", "train.compile=never", "train.eval_steps=0", "train.save_steps=0", "evaluate.max_examples=32",
     ]  # fmt: skip
-    settings = load(PretrainSettings, CONFIG, given)
+    settings = load_settings(PretrainSettings, CONFIG, given)
     watch = Peak(daemon=True)
     watch.start()
     time.sleep(0.2)

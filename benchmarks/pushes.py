@@ -35,7 +35,7 @@ def main(run: Run) -> None:
 
     # Read when the client is imported.
     os.environ |= {"HF_ENDPOINT": address.get(), "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1"}
-    from textdae import load, pretrain
+    from textdae import load_settings, pretrain
     from textdae.core.settings.runs import PretrainSettings
     from textdae.hub.background import Pushes
     from textdae.training.loop import Trainer
@@ -60,7 +60,9 @@ def main(run: Run) -> None:
         overrides = [f"output_dir={folder}/run", "train.time_budget=null", f"train.max_steps={STEPS}",
                      f"train.save_steps={EVERY}", "train.eval_steps=0", "train.compile=never",
                      "hub.push_training_state=true", "hub.repo_id=tester/run"]  # fmt: skip
-        result = pretrain(load(PretrainSettings, ROOT / "configs/text-mini.yaml", [*overrides, *run.words]))
+        result = pretrain(
+            load_settings(PretrainSettings, ROOT / "configs/text-mini.yaml", [*overrides, *run.words])
+        )
     assert result.closing[-1].startswith("pushed: "), result.closing
     usual = statistics.median(steps[False])
     extra = sum(steps[True]) - usual * len(steps[True])

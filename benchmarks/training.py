@@ -22,7 +22,7 @@ from pathlib import Path
 
 from compare import Run, age, ask, corpus_name, take_turns
 
-from textdae import load
+from textdae import load_settings
 from textdae.core.settings.runs import PretrainSettings
 
 BLOCK, BATCH = 128, 32
@@ -34,7 +34,7 @@ QUESTIONS = "whole words"
 
 
 def settings(file: str, *more: str) -> PretrainSettings:
-    return load(PretrainSettings, CONFIG, [f"data.source={file}", *more])
+    return load_settings(PretrainSettings, CONFIG, [f"data.source={file}", *more])
 
 
 def ours(file: str, folder: str, given: list[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import textdae
+from textdae.core.registry import noise_classes
 
 PACKAGE = Path(textdae.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -78,7 +79,8 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(command, light):
 def test_every_public_name_is_there():
     for name in textdae.__all__:
         assert getattr(textdae, name) is not None
-    assert set(textdae.__all__) == set(textdae._HOMES) == set(dir(textdae))
+    assert set(textdae.__all__) == set(textdae._HOMES)
+    assert set(dir(textdae)) == {*textdae.__all__, *noise_classes()}
     with pytest.raises(AttributeError, match="no attribute 'pretrian'"):
         _ = textdae.pretrian
 

@@ -1,6 +1,7 @@
 """textdae: corrupt something, then learn to give back the original.
 
-Nothing heavy is imported until it is used, so `import textdae` takes no time.
+Nothing heavy is imported until it is used, so `import textdae` takes no time. Beside the names that are listed here every
+kind of noise is one: `textdae.WordNoise`, `textdae.GaussianNoise` ...
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from textdae.commands.evaluate import EvaluationResult, evaluate
     from textdae.commands.finetune import finetune
     from textdae.commands.label_curve import LabelCurveResult, label_curve
+    from textdae.commands.load import load
     from textdae.commands.pretrain import pretrain
     from textdae.commands.probe import ProbeResult, probe
     from textdae.commands.training_run import TrainingResult
@@ -21,14 +23,17 @@ if TYPE_CHECKING:
     from textdae.core.draw import Draw
     from textdae.core.errors import SettingsError, TextdaeError
     from textdae.core.noise import Corrupted, Noise
+    from textdae.core.noise_transform import NoiseTransform
     from textdae.core.registry import Modality, register
-    from textdae.core.settings.reader import load
+    from textdae.core.settings.reader import load as load_settings
     from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
     from textdae.hub.push import push
     from textdae.image.denoise import denoise_pictures
     from textdae.image.loading import load_image
+    from textdae.image.model import ImageDenoiser
     from textdae.text.denoise import denoise_text
     from textdae.text.loading import load_text
+    from textdae.text.model import TextDenoiser
     from textdae.training.loop import Trainer
 
 _HOMES = {
@@ -40,11 +45,14 @@ _HOMES = {
     "EvaluateRunSettings": "textdae.core.settings.runs",
     "EvaluationResult": "textdae.commands.evaluate",
     "LabelCurveResult": "textdae.commands.label_curve",
+    "ImageDenoiser": "textdae.image.model",
     "Modality": "textdae.core.registry",
     "Noise": "textdae.core.noise",
+    "NoiseTransform": "textdae.core.noise_transform",
     "PretrainSettings": "textdae.core.settings.runs",
     "ProbeResult": "textdae.commands.probe",
     "SettingsError": "textdae.core.errors",
+    "TextDenoiser": "textdae.text.model",
     "TextdaeError": "textdae.core.errors",
     "Trainer": "textdae.training.loop",
     "TrainingResult": "textdae.commands.training_run",
@@ -55,8 +63,9 @@ _HOMES = {
     "evaluate": "textdae.commands.evaluate",
     "finetune": "textdae.commands.finetune",
     "label_curve": "textdae.commands.label_curve",
-    "load": "textdae.core.settings.reader",
+    "load": "textdae.commands.load",
     "load_image": "textdae.image.loading",
+    "load_settings": "textdae.core.settings.reader:load",
     "load_text": "textdae.text.loading",
     "pretrain": "textdae.commands.pretrain",
     "probe": "textdae.commands.probe",
@@ -72,12 +81,15 @@ __all__ = [
     "EmbedResult",
     "EvaluateRunSettings",
     "EvaluationResult",
+    "ImageDenoiser",
     "LabelCurveResult",
     "Modality",
     "Noise",
+    "NoiseTransform",
     "PretrainSettings",
     "ProbeResult",
     "SettingsError",
+    "TextDenoiser",
     "TextdaeError",
     "Trainer",
     "TrainingResult",
@@ -90,6 +102,7 @@ __all__ = [
     "label_curve",
     "load",
     "load_image",
+    "load_settings",
     "load_text",
     "pretrain",
     "probe",
@@ -101,11 +114,21 @@ __all__ = [
 register_models()
 
 
+def _noises() -> dict[str, Any]:
+    """Every kind of noise that is installed, by the name of its class."""
+    from textdae.core.registry import noise_classes
+
+    return noise_classes()
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'textdae' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    if name in _HOMES:
+        module, _, attribute = _HOMES[name].partition(":")
+        return getattr(import_module(module), attribute or name)
+    if name.endswith("Noise") and name in (noises := _noises()):
+        return noises[name]
+    raise AttributeError(f"module 'textdae' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_noises()})

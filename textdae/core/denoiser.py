@@ -15,7 +15,13 @@ from textdae.core.noise import Corrupted
 
 
 class DenoiserOutput(NamedTuple):
-    """The output of a denoiser for a corrupted batch."""
+    """The output of a denoiser for a corrupted batch.
+
+    Example:
+        >>> output = denoiser(corrupted)
+        >>> output.loss.backward()  # the mean over the scored positions of this batch
+        >>> (output.loss_sum / count_of_all_batches).backward()  # of a larger batch, in parts
+    """
 
     loss_sum: Tensor
     """Sum of the losses of the scored positions; not their mean, for only the caller knows the global count. ()"""
@@ -26,6 +32,11 @@ class DenoiserOutput(NamedTuple):
     reconstruction: Tensor
     """What the decoder makes of the embedding: at the scored positions only (M, ...), or of the whole example (B, ...). It is
     detached: no gradient flows through it."""
+
+    @property
+    def loss(self) -> Tensor:
+        """Mean loss over the scored positions of this batch; 0 where there are none. ()"""
+        return self.loss_sum / self.count.clamp(min=1)
 
 
 class Denoiser(nn.Module, ABC):

@@ -19,17 +19,25 @@ from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, Valida
 
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
-from textdae.core.noise import Chain, Example, Level, Noise
+from textdae.core.noise import Chain, Corrupted, Example, Level, Noise
 from textdae.core.settings.base import Settings
+from textdae.core.settings.problems import explain_all
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 class NoiseKind(Settings):
-    """One kind of noise. Its fields are its settings; `build` makes the `Noise` that corrupts batches.
+    """One kind of noise. Its fields are its settings; a call corrupts a batch; `build` makes the `Noise` of a run.
 
     A subclass that has a dial has three fields for it: `<dial>`, `final_<dial>` and `schedule`.
+
+    Args:
+        level: of the dial, by its position: `GaussianNoise(0.25)` is `GaussianNoise(sigma=0.25)`.
+        settings: by their names.
+
+    Raises:
+        SettingsError: one line for each setting that cannot be used.
     """
 
     if TYPE_CHECKING:
@@ -53,6 +61,25 @@ class NoiseKind(Settings):
         elif "kind" in cls.__annotations__:
             cls.kinds[cls.model_fields["kind"].default] = cls
 
+    def __init__(self, level: float | None = None, /, **settings: Any) -> None:
+        name = type(self).__name__
+        if level is not None:
+            if self.dial is None:
+                raise SettingsError(f"{name}: has no level, got {level!r}")
+            if self.dial in settings:
+                raise SettingsError(
+                    f"{name}: {self.dial} is given twice, {level!r} and {settings[self.dial]!r}"
+                )
+            settings[self.dial] = level
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            lines = explain_all(type(self), error, settings)
+            raise SettingsError("\n".join(f"{name}: {line}" for line in lines)) from None
+
+    # Within larger settings pydantic goes on validating by itself, and says where in them a problem is.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
     @classmethod
     def variants(cls) -> list[type[Settings]]:
         """Every kind of the modality, of its base class; a kind itself has no variants."""
@@ -65,6 +92,52 @@ class NoiseKind(Settings):
         Args:
             context: what `build` was given.
         """
+
+    def __call__(
+        self,
+        clean: Any,
+        /,
+        *,
+        seed: int = 0,
+        epoch: Any = 0,
+        index: Any = None,
+        progress: float = 0.0,
+        **context: Any,
+    ) -> Corrupted:
+        """Corrupt a batch of clean examples, or one; what is drawn depends on (seed, epoch, index) alone.
+
+        Args:
+            clean: the examples, as `read_examples` of the modality takes them; of images a tensor.
+            seed: one for all.
+            epoch: one for all, or one for each example (B,).
+            index: number of each example in its data set. (B,); default: a hash of its content, so that the same example
+                gets the same noise in any batch, in any order and in any process.
+            progress: share of the run that is done, 0..1, for a level that moves.
+            context: what a noise of this modality has to know: of text `tokenizer=`.
+
+        Returns:
+            *Shapes:* those of the batch; of one example without the first dimension.
+
+        Raises:
+            SettingsError: these are no examples that it can corrupt.
+        """
+        from textdae.core.noising import corrupt_examples
+
+        return corrupt_examples(self, clean, seed, epoch, index, progress, context)
+
+    @classmethod
+    def read_examples(cls, clean: Any, **context: Any) -> tuple[Example, tuple[Any, ...], bool]:
+        """Read what a call was given: a batch, the context of `build`, and whether the batch is of one example alone.
+
+        Raises:
+            SettingsError: it is nothing that this modality's noises corrupt.
+        """
+        return {cls.field: clean}, (), False
+
+    @classmethod
+    def contents(cls, examples: Example) -> list[bytes]:
+        """What tells one example from another, for the default number of each."""
+        return [row.contiguous().numpy().tobytes() for row in examples[cls.field].cpu()]
 
     def build(self, *context: Any) -> Noise:
         """The noise that corrupts batches.
@@ -98,7 +171,7 @@ class NoiseKind(Settings):
             raise SettingsError(f"{where}: noise of kind {self.kind} has no level")
         values = {self.dial: level, f"final_{self.dial}": None, "schedule": "linear"}
         try:
-            return type(self)(**{**self.model_dump(), **values})
+            return self.model_validate({**self.model_dump(), **values})
         except ValidationError as error:
             message = error.errors()[0]["msg"].lower()
             raise SettingsError(f"{where}: {self.dial} of {self.kind}: {message}, got {level:g}") from None

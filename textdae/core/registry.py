@@ -34,6 +34,7 @@ class Modality:
         load: checkpoint -> its `Denoiser`.
         embed: (checkpoint, settings) -> a frozen encoder, and the `Rows` of the source to embed.
         denoise: (checkpoint, what, output) -> lines to print; it may take options of `textdae denoise` by name.
+        noises: the base class of its noises, in whose registry all of them are once it is imported.
         check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
         recognizes: whether settings, as they were written, can only be meant for this modality.
         recognizes_config: whether the `config.json` of a checkpoint is that of one of its models.
@@ -54,6 +55,7 @@ class Modality:
     load: str | None = None
     embed: str | None = None
     denoise: str | None = None
+    noises: str | None = None
     check: str | None = None
     recognizes: Callable[[Mapping[str, Any]], bool] = lambda given: False
     recognizes_config: Callable[[Mapping[str, Any]], bool] = lambda config: False
@@ -163,6 +165,12 @@ def modality_of_config(config: Mapping[str, Any]) -> Modality:
 def modality_of_features(features: Mapping[str, Any]) -> Modality:
     """What the rows of a `datasets.Dataset` with these features are examples of."""
     return _first(lambda each: each.recognizes_features(features))
+
+
+def noise_classes() -> dict[str, Any]:
+    """The class of every kind of noise, by its name; where two modalities have one of a name, that of the first."""
+    bases = [each.part("noises") for each in modalities().values() if each.noises]
+    return {kind.__name__: kind for base in reversed(bases) for kind in base.kinds.values()}
 
 
 def _first(recognizes: Callable[[Modality], bool]) -> Modality:

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from textdae.hub.locate import locate
-from textdae.image.model import ImageDenoiser, as_denoiser, load_image_model
+from textdae.image.model import ImageDenoiser
 
 
 def load_image(checkpoint: str | Path) -> ImageDenoiser:
@@ -12,5 +11,4 @@ def load_image(checkpoint: str | Path) -> ImageDenoiser:
     Raises:
         SettingsError: there is none.
     """
-    denoiser: ImageDenoiser = as_denoiser(load_image_model(locate(str(checkpoint)))).eval()
-    return denoiser
+    return ImageDenoiser.from_pretrained(checkpoint)

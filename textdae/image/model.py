@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedModel, ViTConfig, ViTForMaskedImageModeling
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, ViTConfig, ViTForMaskedImageModeling
 
 from textdae.core.building import build_seeded
 from textdae.core.denoiser import Denoiser
@@ -40,11 +40,45 @@ class ImageDenoiser(Denoiser):
 
     Args:
         model: has `encode` (pixels -> embedding) and `decode` (embedding -> pixels).
+
+    Example:
+        >>> import torch, textdae
+        >>> from textdae.image.autoencoder import AutoencoderConfig
+        >>> denoiser = textdae.ImageDenoiser.from_config(AutoencoderConfig(image_size=8, num_channels=1, hidden_size=16))
+        >>> corrupted = textdae.GaussianNoise(0.25)(torch.rand(2, 1, 8, 8), seed=0)
+        >>> denoiser(corrupted).loss.ndim  # a mean over pixels
+        0
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model: Any = model
+
+    @classmethod
+    def from_pretrained(cls, checkpoint: str | Path) -> "ImageDenoiser":
+        """Load one of our models, or any `ViTForMaskedImageModeling`, from a folder or the Hub, in evaluation mode.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        return as_denoiser(load_image_model(str(checkpoint))).eval()
+
+    @classmethod
+    def from_config(cls, config: PreTrainedConfig, seed: int = 0) -> "ImageDenoiser":
+        """Build a model of its config with fresh weights, a pure function of the seed, in training mode.
+
+        Raises:
+            SettingsError: the config is of another family, or of sizes that do not fit each other.
+        """
+        family = getattr(config, "model_type", type(config).__name__)
+        if family not in _LOADERS:
+            raise SettingsError(f"model_type {family!r} is none of {', '.join(_LOADERS)}")
+        try:
+            return as_denoiser(build_seeded(lambda: _LOADERS[family](config), seed))
+        except (ValueError, TypeError, RuntimeError, KeyError) as error:
+            raise SettingsError(
+                f"{type(config).__name__}: no model can be built of it: {first_line(error)}"
+            ) from None
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
         """`pixel_values` (B, C, H, W) -> embedding: the code (B, K), or features (B, D, H', W')."""

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from textdae.core.draw import Draw
+from textdae.core.errors import SettingsError, listed
 from textdae.core.noise import Example
 from textdae.core.noise_kind import NoiseKind
 from textdae.core.settings.base import Share
@@ -26,9 +28,43 @@ if TYPE_CHECKING:
 
 
 class ImageNoise(NoiseKind):
-    """A noise of images."""
+    """A noise of images. A call takes pixels from 0 to 1: a batch (B, C, H, W), or one picture (C, H, W).
+
+    So a noise is a transform of one picture too, as torchvision's are: `Compose([ToTensor(), GaussianNoise(0.25)])`.
+    A `DataLoader` makes one `Corrupted` of the pictures of a batch. `textdae.NoiseTransform` changes what is drawn from epoch to epoch.
+    """
 
     field: ClassVar[str] = "pixel_values"
+
+    @classmethod
+    def read_examples(cls, clean: Any, **context: Any) -> tuple[Example, tuple[Any, ...], bool]:
+        """Take pixels, or what the model takes: a mapping with `pixel_values`.
+
+        Raises:
+            SettingsError: these are no pixels from 0 to 1.
+        """
+        import torch
+
+        if context:
+            raise SettingsError(f"a noise of images takes no {listed(context)}")
+        inputs = dict(clean) if isinstance(clean, Mapping) else {"pixel_values": clean}
+        pixels = inputs.get("pixel_values")
+        if (
+            not isinstance(pixels, torch.Tensor)
+            or pixels.ndim not in (3, 4)
+            or not pixels.is_floating_point()
+        ):
+            shown = (
+                f"{pixels.dtype} {tuple(pixels.shape)}"
+                if isinstance(pixels, torch.Tensor)
+                else type(pixels).__name__
+            )
+            raise SettingsError(
+                "a noise of images takes a tensor (B, C, H, W) or (C, H, W) of numbers from 0 to 1 (whole numbers divided "
+                f"by 255), got {shown}"
+            )
+        alone = pixels.ndim == 3
+        return {n: v[None] if alone else v for n, v in inputs.items()}, (), alone
 
 
 class ChangingNoise(ImageNoise):

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from textdae.core.building import build_seeded
 from textdae.core.denoiser import Denoiser, DenoiserOutput
+from textdae.core.errors import SettingsError, first_line
 from textdae.core.noise import Corrupted
 from textdae.text import fast as fast_path
 from textdae.text.masked_lm import load_masked_lm
@@ -47,6 +49,12 @@ class TextDenoiser(Denoiser):
 
     Args:
         model: any `AutoModelForMaskedLM`.
+
+    Example:
+        >>> denoiser, tokenizer = textdae.TextDenoiser.from_pretrained("runs/mine"), load_tokenizer("runs/mine")
+        >>> batch = tokenizer(["a text", "another one"], padding=True, return_tensors="pt")
+        >>> corrupted = textdae.WordNoise(0.3)(batch, tokenizer=tokenizer, seed=0)
+        >>> denoiser(corrupted).loss  # nats a hidden token
     """
 
     muon_block = 64
@@ -75,6 +83,29 @@ class TextDenoiser(Denoiser):
             ),
             0,
         )
+
+    @classmethod
+    def from_pretrained(cls, checkpoint: str | Path) -> "TextDenoiser":
+        """Load any masked language model from a folder or the Hub, in evaluation mode; `load_text` gives its tokenizer too.
+
+        Raises:
+            SettingsError: there is none.
+        """
+        return cls(load_masked_lm(str(checkpoint))[0]).eval()
+
+    @classmethod
+    def from_config(cls, config: PreTrainedConfig, seed: int = 0) -> "TextDenoiser":
+        """Build a model of a stock config with fresh weights, a pure function of the seed, in training mode.
+
+        Raises:
+            SettingsError: no masked language model can be built of it.
+        """
+        try:
+            return cls(build_seeded(lambda: AutoModelForMaskedLM.from_config(config), seed))
+        except (ValueError, TypeError, RuntimeError, AssertionError, KeyError, AttributeError) as error:
+            raise SettingsError(
+                f"{type(config).__name__}: no masked language model can be built of it: {first_line(error)}"
+            ) from None
 
     @property
     def embeddings(self) -> nn.Parameter:

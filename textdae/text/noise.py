@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -14,7 +15,8 @@ import numpy as np
 from pydantic import Field
 
 from textdae.core.draw import Draw
-from textdae.core.noise import Example, Level, Noise
+from textdae.core.errors import SettingsError
+from textdae.core.noise import Corrupted, Example, Level, Noise
 from textdae.core.noise_kind import NoiseKind
 from textdae.core.settings.base import Share
 
@@ -85,7 +87,7 @@ class Block(NamedTuple):
 
 
 class TextNoise(NoiseKind):
-    """A noise of text; `build(vocabulary)` makes the `Noise`.
+    """A noise of text; `build(vocabulary)` makes the `Noise`. A call takes what a tokenizer gives, and the tokenizer.
 
     It reads `input_ids` (B, L), `word_start` (B, L) bool and `document` (B, L), the number of the document that a position
     belongs to, -1 on padding.
@@ -93,12 +95,53 @@ class TextNoise(NoiseKind):
 
     field: ClassVar[str] = "input_ids"
     dial: ClassVar[str | None] = "rate"
+    reads_words: ClassVar[bool] = True
+    """Whether it reads `word_start`; if not, nobody has to find out where words begin."""
     rate: Share = 0.3
     """Share of the ordinary tokens that is changed."""
     final_rate: Annotated[float, Field(ge=0, le=1)] | None = None
     """Rate at the end of the run; default: `rate` throughout (uniform: 0)."""
     schedule: Literal["linear", "cosine", "uniform"] = "linear"
     """How the rate goes from `rate` to `final_rate`; uniform: each block draws its own rate between the two."""
+
+    @classmethod
+    def read_examples(
+        cls, clean: Any, tokenizer: Any = None, **context: Any
+    ) -> tuple[Example, tuple[Any, ...], bool]:
+        """Take what `tokenizer(texts, padding=True, return_tensors="pt")` gives, and `tokenizer=` itself.
+
+        Raises:
+            SettingsError: there is no tokenizer, it tells no words, or the batch is no tensor.
+        """
+        from textdae.text.word_starts import read_batch
+
+        if tokenizer is None or context:
+            raise SettingsError(
+                "a noise of text needs the tokenizer of the batch: noise(batch, tokenizer=tokenizer, seed=0)"
+            )
+        return read_batch(clean, tokenizer, cls.reads_words)
+
+    def __call__(self, clean: Any, /, **how: Any) -> Corrupted:
+        """Corrupt what a tokenizer gave; the inputs of the result are the arguments of any masked language model.
+
+        Args:
+            clean: `tokenizer(texts, padding=True, return_tensors="pt")`, or that of one text without a batch dimension;
+                with `word_start` (B, L), where words are not to be told from the tokens.
+            how: `tokenizer=`, and what every noise takes, see `NoiseKind`: `seed`, `epoch`, `index`, `progress`.
+
+        Raises:
+            SettingsError: there is no tokenizer, it tells no words, or the batch is no tensor.
+        """
+        inputs, target, loss_mask = super().__call__(clean, **how)
+        given = clean if isinstance(clean, Mapping) else ()
+        spent = {"document", "word_start"}.difference(given)
+        return Corrupted({n: v for n, v in inputs.items() if n not in spent}, target, loss_mask)
+
+    @classmethod
+    def contents(cls, examples: Example) -> list[bytes]:
+        """The tokens of each text without its padding."""
+        ids, inside = examples["input_ids"].numpy(), examples["document"].numpy() >= 0
+        return [row[here].tobytes() for row, here in zip(ids, inside, strict=True)]
 
 
 class ReplacingNoise(TextNoise):

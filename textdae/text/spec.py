@@ -18,6 +18,7 @@ TEXT = Modality(
     load="textdae.text.loading:load_denoiser",
     embed="textdae.text.encoder:open_texts",
     denoise="textdae.text.denoise:denoise_lines",
+    noises="textdae.text.noises:TextNoise",
     check="textdae.text.check:check_text_model",
     files="text",
     suffixes=(".txt", ".txt.gz", ".jsonl", ".csv"),

@@ -1,8 +1,9 @@
 """Explain a validation error of pydantic in one plain line: which key, what is wrong, what would work."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from textdae.core.settings.fields import explain, models_in, tag_field
 from textdae.core.settings.hints import hint, key_hint
@@ -53,3 +54,9 @@ def explain_problem(cls: type[BaseModel], problem: Any, given: Any) -> tuple[lis
     got = problem["input"]
     shown = "" if isinstance(got, dict | list | tuple | BaseModel) else f", got {got!r}"
     return key, f"{message[0].lower()}{message[1:]}{shown}"
+
+
+def explain_all(cls: type[BaseModel], error: ValidationError, given: Mapping[str, Any]) -> list[str]:
+    """Explain every problem of the settings that were given to `cls`, in a line each."""
+    explained = (explain_problem(cls, problem, given) for problem in error.errors())
+    return [f"{'.'.join(key) or 'settings'}: {message}" for key, message in explained]

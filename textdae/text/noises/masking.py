@@ -9,7 +9,7 @@ B batch, L positions.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -79,6 +79,7 @@ class TokenNoise(MaskingNoise):
     """Hide tokens, each on its own."""
 
     kind: Literal["tokens"] = "tokens"
+    reads_words: ClassVar[bool] = False
 
     def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Every position is a unit."""

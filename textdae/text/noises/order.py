@@ -29,6 +29,7 @@ class ShuffleNoise(ReplacingNoise):
     """
 
     kind: Literal["shuffle"] = "shuffle"
+    reads_words: ClassVar[bool] = False
     rate: Share = 0.3
     """Share of the ordinary tokens that is drawn to change places."""
     window: Annotated[int, Field(ge=2, le=65536)] = 8
@@ -62,6 +63,7 @@ class DeleteNoise(TextNoise):
 
     kind: Literal["delete"] = "delete"
     aligned: ClassVar[bool] = False
+    reads_words: ClassVar[bool] = False
     rate: Share = 0.6
     """Share of the ordinary tokens that is left out."""
 
