@@ -150,11 +150,25 @@ def denoise(
         tuple[str, str] | None,
         typer.Option("--between", help="Two texts: decode the line between their codes.", show_default=False),
     ] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            "--strength",
+            help="Images: standard deviation of the noise, where white is 1, for a model of model.condition=level; default: estimated.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Give back the original behind something corrupted: what masks hide, what lies behind noise."""
     kind = modality_of(checkpoint)
     denoise_lines = modality(kind).part("denoise")
-    given = {"steps": steps, "top": top, "through_code": through_code, "between": between}
+    given = {
+        "steps": steps,
+        "top": top,
+        "through_code": through_code,
+        "between": between,
+        "strength": strength,
+    }
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if name not in signature(denoise_lines).parameters:

@@ -9,31 +9,35 @@ from torch import Tensor, nn
 
 
 class Residual(nn.Module):
-    """x + conv(gelu(conv(x))); the last convolution begins at zero, so a deep stack begins as the identity."""
+    """x + conv(gelu(conv(x))); the last convolution begins at zero, so a deep stack begins as the identity.
 
-    def __init__(self, channels: int) -> None:
+    Without `bias` it is x + conv(relu(conv(x))), which is homogeneous: twice the input gives twice the output.
+    """
+
+    def __init__(self, channels: int, bias: bool = True) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=bias)
+        self.activation = F.gelu if bias else F.relu
         nn.init.zeros_(self.second.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        out: Tensor = x + self.second(F.gelu(self.first(x)))
+        out: Tensor = x + self.second(self.activation(self.first(x)))
         return out
 
 
-def residuals(channels: int, count: int) -> nn.Sequential:
+def residuals(channels: int, count: int, bias: bool = True) -> nn.Sequential:
     """`count` residual blocks."""
-    return nn.Sequential(*(Residual(channels) for _ in range(count)))
+    return nn.Sequential(*(Residual(channels, bias) for _ in range(count)))
 
 
 class Down(nn.Module):
     """Half the size: each 2 x 2 pixels become one, and a matrix mixes their channels."""
 
-    def __init__(self, channels: int, wider: int) -> None:
+    def __init__(self, channels: int, wider: int, bias: bool = True) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(4 * channels, wider, 1)
+        self.mix = nn.Conv2d(4 * channels, wider, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, wider, H/2, W/2)."""
@@ -44,9 +48,9 @@ class Down(nn.Module):
 class Up(nn.Module):
     """Twice the size: the reverse of `Down`."""
 
-    def __init__(self, wider: int, channels: int) -> None:
+    def __init__(self, wider: int, channels: int, bias: bool = True) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(wider, 4 * channels, 1)
+        self.mix = nn.Conv2d(wider, 4 * channels, 1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, wider, H/2, W/2) -> (B, C, H, W)."""

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from textdae.core.errors import SettingsError, memory_refused
+from textdae.image.level import estimate_level
 from textdae.image.loading import load_image
 from textdae.image.model import ImageDenoiser
 from textdae.image.pictures import fit, read_picture
@@ -26,6 +27,7 @@ def denoise_pictures(
     model: str | Path | ImageDenoiser,
     source: str | Path,
     output: str | Path,
+    strength: float | None = None,
 ) -> list[str]:
     """Write the clean version of a picture, or of every picture in a folder; return a line for each.
 
@@ -36,14 +38,18 @@ def denoise_pictures(
         model: a checkpoint, by its folder or its Hub id; or a loaded model, which computes on the device it lies on.
         source: a picture, or a folder of them.
         output: the picture or the folder to write.
+        strength: standard deviation of the noise, where white is 1, for a model of `model.condition=level`; default: as
+            estimated from each picture.
 
     Raises:
         SettingsError: no such checkpoint or picture, or one that cannot be used; of a folder only after all the others.
     """
-    return list(_denoised(model, Path(source).expanduser(), Path(output).expanduser()))
+    return list(_denoised(model, Path(source).expanduser(), Path(output).expanduser(), strength))
 
 
-def denoise_lines(checkpoint: str, source: str, output: Path | None) -> Iterator[str]:
+def denoise_lines(
+    checkpoint: str, source: str, output: Path | None, strength: float | None = None
+) -> Iterator[str]:
     """The lines of `textdae denoise`: one for each picture that is written.
 
     Raises:
@@ -51,16 +57,19 @@ def denoise_lines(checkpoint: str, source: str, output: Path | None) -> Iterator
     """
     if output is None:
         raise SettingsError("denoise: say where to write the clean picture, e.g. -o clean.png")
-    yield from _denoised(checkpoint, Path(source).expanduser(), output.expanduser())
+    yield from _denoised(checkpoint, Path(source).expanduser(), output.expanduser(), strength)
 
 
-def _denoised(model: str | Path | ImageDenoiser, source: Path, output: Path) -> Iterator[str]:
+def _denoised(
+    model: str | Path | ImageDenoiser, source: Path, output: Path, strength: float | None
+) -> Iterator[str]:
     pairs, failed = _pairs(source, output), 0
     with memory_refused("take a smaller picture or a smaller model"):
         denoiser = model if isinstance(model, ImageDenoiser) else load_image(model).to(choose_device())
+        denoiser.check_strength(strength)
         for file, target in pairs:
             try:
-                line = _denoise(denoiser, file, target)
+                line = _denoise(denoiser, file, target, strength)
             except SettingsError as error:
                 if len(pairs) == 1:
                     raise
@@ -73,20 +82,23 @@ def _denoised(model: str | Path | ImageDenoiser, source: Path, output: Path) -> 
         )
 
 
-def _denoise(denoiser: ImageDenoiser, file: Path, target: Path) -> str:
+def _denoise(denoiser: ImageDenoiser, file: Path, target: Path, strength: float | None) -> str:
     notes: Counter[str] = Counter()
     pixels = _read(file, denoiser, notes)
-    rebuilt = rebuild(denoiser, pixels)
+    if denoiser.conditioned and strength is None:
+        strength = float(estimate_level(pixels[None]))
+        notes[f"noise of strength {strength:.3f}, as estimated"] += 1
+    rebuilt = rebuild(denoiser, pixels, strength)
     _write(rebuilt, target)
     change = float((rebuilt - pixels).square().mean()) ** 0.5
     size = f"{pixels.shape[2]} x {pixels.shape[1]}"
     return "; ".join([f"{file} -> {target} ({size}, root mean square change {change:.3f})", *notes])
 
 
-def rebuild(denoiser: ImageDenoiser, pixels: Tensor) -> Tensor:
+def rebuild(denoiser: ImageDenoiser, pixels: Tensor, strength: float | None = None) -> Tensor:
     """Denoise one picture (C, H, W), clipped to [0, 1]; a grey model takes the channels of a colour picture one by one."""
     alone = len(pixels) > denoiser.model.config.num_channels
-    rebuilt = denoiser.restore(pixels[:, None] if alone else pixels[None])
+    rebuilt = denoiser.restore(pixels[:, None] if alone else pixels[None], strength)
     return rebuilt.view_as(pixels).clamp(0, 1)
 
 

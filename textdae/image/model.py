@@ -22,6 +22,7 @@ from textdae.core.errors import SettingsError, first_line
 from textdae.core.noise import Corrupted
 from textdae.hub.locate import load_pretrained, locate
 from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
+from textdae.image.level import as_map, estimate_level
 from textdae.image.spec import MODEL_TYPES
 from textdae.image.tiles import in_tiles
 from textdae.image.unet import UNet, UNetConfig
@@ -81,9 +82,18 @@ class ImageDenoiser(Denoiser):
             ) from None
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
-        """`pixel_values` (B, C, H, W) -> embedding: the code (B, K), or features (B, D, H', W')."""
-        embedding: Tensor = self.model.encode(inputs["pixel_values"])
+        """`pixel_values` (B, C, H, W) -> embedding: the code (B, K), or features (B, D, H', W').
+
+        A model with `condition="level"` also takes `level` (B, 1) or (B, 1, H, W) where there is one.
+        """
+        level = {"level": inputs.get("level")} if self.conditioned else {}
+        embedding: Tensor = self.model.encode(inputs["pixel_values"], **level)
         return embedding
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the level of the noise is an input."""
+        return getattr(self.model.config, "condition", None) == "level"
 
     def decode(self, embedding: Tensor) -> Tensor:
         """Embedding -> pixels (B, C, H, W)."""
@@ -111,24 +121,36 @@ class ImageDenoiser(Denoiser):
         return reconstruction.float().clamp(0, 1)
 
     @torch.no_grad()
-    def restore(self, pixels: Tensor) -> Tensor:
-        """Denoise pictures (B, C, H, W), unclipped, in float32 on the CPU; a U-Net takes large ones in tiles, equal to rounding."""
-        device = next(self.parameters()).device
+    def restore(self, pixels: Tensor, strength: float | None = None) -> Tensor:
+        """Denoise pictures (B, C, H, W), unclipped, in float32 on the CPU; a U-Net takes large ones in tiles, equal to rounding.
+
+        Args:
+            strength: see `denoise`.
+        """
+        device, channels = next(self.parameters()).device, pixels.shape[1]
 
         def rebuild(part: Tensor) -> Tensor:
             height, width = part.shape[-2:]
-            reconstruction = self.decode(self.encode({"pixel_values": part.to(device)}))
-            return reconstruction[..., :height, :width].float().cpu()
+            inputs = {"pixel_values": part[:, :channels].to(device)}
+            if self.conditioned:
+                inputs["level"] = part[:, channels:].to(device)
+            return self.decode(self.encode(inputs))[..., :height, :width].float().cpu()
 
+        if self.conditioned:
+            # Of a grey model's channels of a colour picture too: the noise is one.
+            level = estimate_level(pixels).mean() if strength is None else torch.tensor(strength)
+            pixels = torch.cat([pixels, as_map(level, pixels)], 1)
         model = self.model
         return in_tiles(rebuild, pixels, model.reach()) if isinstance(model, UNet) else rebuild(pixels)
 
-    def denoise(self, pixels: np.ndarray) -> np.ndarray:
+    def denoise(self, pixels: np.ndarray, strength: float | None = None) -> np.ndarray:
         """Denoise one picture, as `textdae denoise` does a file.
 
         Args:
             pixels: floating-point numbers, black 0 and white 1, which may lie beyond both, as noise does. A U-Net takes any
                 size, and a grey one the channels of a colour picture one by one. *Shape:* (H, W) or (H, W, C).
+            strength: standard deviation of the noise, where white is 1, for a model of `model.condition=level`; default: as
+                estimated from the picture.
 
         Returns:
             The clean picture, not clipped. *Shape:* that of `pixels`, float32.
@@ -156,9 +178,26 @@ class ImageDenoiser(Denoiser):
             raise SettingsError(f"denoise: {channels} channels are needed, (H, W, {channels}); got {shape}")
         if not isinstance(self.model, UNet) and planes.shape[1:] != (size, size):
             raise SettingsError(f"denoise: this model takes {size} x {size} pixels only; got {shape}")
+        self.check_strength(strength)
         batch = planes[:, None] if channels == 1 else planes[None]
-        restored: np.ndarray = self.restore(batch).reshape(planes.shape).numpy()
+        restored: np.ndarray = self.restore(batch, strength).reshape(planes.shape).numpy()
         return restored.transpose(1, 2, 0).reshape(given.shape)
+
+    def check_strength(self, strength: float | None) -> None:
+        """Refuse a strength that is none, or for which a model has no input.
+
+        Raises:
+            SettingsError: says what would work.
+        """
+        if strength is None:
+            return
+        if not self.conditioned:
+            raise SettingsError(
+                "strength: this model has one of its own, that of its training; train one with model.condition=level"
+            )
+        if not 0 <= strength <= 2:
+            hint = f"; of 255 steps, say {strength / 255:.3g}" if 2 < strength <= 510 else ""
+            raise SettingsError(f"strength: from 0 to 2, where white is 1; got {strength:g}{hint}")
 
     @torch.no_grad()
     def codes(self, images: Any, most: int = 5000) -> np.ndarray:
@@ -258,7 +297,7 @@ def _fresh_model(settings: Any, sizes: dict[str, Any]) -> PreTrainedModel:
         own = {"encoder": settings.encoder, "code_size": settings.code_size}
         return Autoencoder(AutoencoderConfig(**sizes, **own))
     if settings.type == "unet":
-        return UNet(UNetConfig(**sizes))
+        return UNet(UNetConfig(**sizes, condition=settings.condition, bias=settings.bias))
     return ViTForMaskedImageModeling(_vit_config(settings, sizes))
 
 

@@ -94,6 +94,11 @@ class SigmaNoise(ChangingNoise):
     schedule: Literal["linear", "cosine", "uniform"] = "linear"
     """How the noise goes from its start to its end; uniform: each image draws its own strength between the two."""
 
+    def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
+        """Change the pixels, and tell how strongly: `level` (B, 1), for models that have it as an input."""
+        inputs, loss_mask = super().corrupt(inputs, draw, level, *context)
+        return {**inputs, "level": level}, loss_mask
+
 
 class RateNoise(ImageNoise):
     """A noise of a share of the pixels or patches."""

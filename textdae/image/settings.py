@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from textdae.core.errors import SettingsError
 from textdae.core.noise_kind import noise_list
@@ -119,6 +119,16 @@ class UNetSettings(_ImageModel):
 
     type: Literal["unet"] = "unet"
     """autoencoder (a bottleneck), unet (skips, for restoring), or vit (patches, the twin of BERT)."""
+    condition: Literal["level"] | None = None
+    """level: the strength of a Gaussian noise is an input too, so that one model is for all (noise.schedule=uniform)."""
+    bias: bool = True
+    """false: no biases, and ReLU; such a model carries over to levels of noise that it never saw (Mohan et al. 2020)."""
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_set(self, handler: Any) -> dict[str, Any]:
+        # As before there were these two, so that older runs can be resumed.
+        values: dict[str, Any] = handler(self)
+        return {k: v for k, v in values.items() if (k, v) not in (("condition", None), ("bias", True))}
 
 
 class ViTSettings(_ImageModel):
@@ -207,6 +217,15 @@ class ImagePretrainSettings(PretrainSettings):
     model: ImageModelSettings = AutoencoderSettings()
     train: ImageTrainSettings = ImageTrainSettings()
     evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
+
+    @model_validator(mode="after")
+    def _level_is_known(self) -> "ImagePretrainSettings":
+        kinds = [noise.kind for noise in self.noise]
+        if getattr(self.model, "condition", None) and kinds != ["gaussian"]:
+            raise ValueError(
+                f"model.condition=level: for one noise of kind gaussian, whose level can be told; got {', '.join(kinds)}"
+            )
+        return self
 
     def evaluation(self) -> dict[str, Any]:
         """What `textdae evaluate` goes by unless told otherwise: under the noise at the end of the run."""

@@ -5,7 +5,6 @@ B batch, C channels, H, W pixels.
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 TILE = 512
@@ -13,19 +12,21 @@ TILE = 512
 
 
 def in_tiles(rebuild: Callable[[Tensor], Tensor], pixels: Tensor, reach: int) -> Tensor:
-    """Rebuild pictures (B, C, H, W) tile by tile.
+    """Rebuild pictures (B, C, H, W) tile by tile; there may be other planes, such as a map of the noise, behind their channels.
 
     Args:
-        rebuild: pixels (B, C, h, w) -> pixels (B, C, h, w); its value at a pixel depends on no pixel beyond `reach`, nor on
+        rebuild: (B, C or more, h, w) -> pixels (B, C, h, w); its value at a pixel depends on no pixel beyond `reach`, nor on
             where in a picture that is, but for steps of four pixels.
         reach: a multiple of four; see `UNet.reach`.
     """
     side, (height, width) = TILE, pixels.shape[2:]
-    rebuilt = torch.empty_like(pixels)
+    rebuilt = pixels.new_empty(0)
     for top in range(0, height, side):
         for left in range(0, width, side):
             above, before = max(0, top - reach), max(0, left - reach)
             part = pixels[:, :, above : top + side + reach, before : left + side + reach]
             tile = rebuild(part)[:, :, top - above :, left - before :][:, :, :side, :side]
+            if not rebuilt.numel():
+                rebuilt = tile.new_empty(*tile.shape[:2], height, width)
             rebuilt[:, :, top : top + side, left : left + side] = tile
     return rebuilt

@@ -14,11 +14,17 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 
 from textdae.image.convolution import Down, Up, residuals
+from textdae.image.level import as_map, estimate_level
 from textdae.image.pixels import check_pixels
 
 
 class UNetConfig(PreTrainedConfig):
-    """Sizes of a `UNet`."""
+    """Sizes of a `UNet`.
+
+    Args:
+        condition: "level": it sees a map of the noise level beside the picture (Zhang et al. 2018, FFDNet).
+        bias: without, and with ReLU, a picture twice as bright gives one twice as bright, noise and all (Mohan et al. 2020).
+    """
 
     model_type = "textdae_unet"
 
@@ -28,10 +34,13 @@ class UNetConfig(PreTrainedConfig):
         num_channels: int = 1,
         hidden_size: int = 64,
         num_hidden_layers: int = 2,
+        condition: str | None = None,
+        bias: bool = True,
         **kwargs: Any,
     ) -> None:
         self.image_size, self.num_channels = image_size, num_channels
         self.hidden_size, self.num_hidden_layers = hidden_size, num_hidden_layers
+        self.condition, self.bias = condition, bias
         super().__init__(**kwargs)
 
 
@@ -45,7 +54,10 @@ class UNetOutput(NamedTuple):
 
 
 class UNet(PreTrainedModel):
-    """Noisy image -> clean image, of any height and width."""
+    """Noisy image -> clean image, of any height and width.
+
+    With `condition="level"` the noise's standard deviation is an input too; where it is not given it is estimated.
+    """
 
     config_class = UNetConfig
     main_input_name = "pixel_values"
@@ -54,15 +66,17 @@ class UNet(PreTrainedModel):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__(config)
         channels, width, depth = config.num_channels, config.hidden_size, config.num_hidden_layers
-        self.stem = nn.Conv2d(4 * channels, width, 3, padding=1)
-        self.before = residuals(width, depth)
-        self.down = Down(width, 2 * width)
-        self.middle = residuals(2 * width, depth)
-        self.up = Up(2 * width, width)
-        self.after = residuals(width, depth)
-        self.head = nn.Conv2d(width, 4 * channels, 3, padding=1)
+        bias = config.bias
+        self.stem = nn.Conv2d(4 * (channels + (config.condition == "level")), width, 3, padding=1, bias=bias)
+        self.before = residuals(width, depth, bias)
+        self.down = Down(width, 2 * width, bias)
+        self.middle = residuals(2 * width, depth, bias)
+        self.up = Up(2 * width, width, bias)
+        self.after = residuals(width, depth, bias)
+        self.head = nn.Conv2d(width, 4 * channels, 3, padding=1, bias=bias)
         nn.init.zeros_(self.head.weight)  # it begins by giving back what it was given
-        nn.init.zeros_(self.head.bias)
+        if self.head.bias is not None:
+            nn.init.zeros_(self.head.bias)
         self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
@@ -78,35 +92,51 @@ class UNet(PreTrainedModel):
         reach: int = 16 * self.config.num_hidden_layers + 8
         return reach
 
-    def _descend(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    @property
+    def _grey(self) -> float:
+        """What counts as zero: mid-grey, or without biases black."""
+        return 0.5 if self.config.bias else 0.0
+
+    def _descend(self, pixel_values: Tensor, level: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The image with its pixels rearranged, and features at half and at quarter size.
 
         Sides that four does not divide are padded with their last pixel.
         """
         check_pixels(pixel_values, self.config.num_channels, None, self.dtype)
-        height, width = pixel_values.shape[2:]
-        padded = F.pad(pixel_values, (0, -width % 4, 0, -height % 4), mode="replicate")
-        seen = F.pixel_unshuffle(padded - 0.5, 2).contiguous(memory_format=torch.channels_last)
-        fine = self.before(self.stem(seen))
+        seen = stem = self._rearrange(pixel_values - self._grey)
+        if self.config.condition == "level":
+            level = estimate_level(pixel_values) if level is None else level
+            stem = torch.cat([seen, self._rearrange(as_map(level, pixel_values))], 1)
+        fine = self.before(self.stem(stem))
         return seen, fine, self.middle(self.down(fine))
 
-    def features(self, pixel_values: Tensor) -> list[Tensor]:
-        """Return the features of an image: (B, D, H/2, W/2), then (B, 2 D, H/4, W/4)."""
-        return list(self._descend(pixel_values)[1:])
+    def _rearrange(self, planes: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, 4 C, H/2, W/2)."""
+        height, width = planes.shape[2:]
+        padded = F.pad(planes, (0, -width % 4, 0, -height % 4), mode="replicate")
+        return F.pixel_unshuffle(padded, 2).contiguous(memory_format=torch.channels_last)
 
-    def encode(self, pixel_values: Tensor) -> Tensor:
+    def features(self, pixel_values: Tensor, level: Tensor | None = None) -> list[Tensor]:
+        """Return the features of an image: (B, D, H/2, W/2), then (B, 2 D, H/4, W/4)."""
+        return list(self._descend(pixel_values, level)[1:])
+
+    def encode(self, pixel_values: Tensor, level: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> features, and behind them the noisy image itself. (B, D + 4 C, H/2, W/2)."""
-        seen, fine, coarse = self._descend(pixel_values)
+        seen, fine, coarse = self._descend(pixel_values, level)
         return torch.cat([self.after(fine + self.up(coarse)), seen], 1)
 
     def decode(self, embedding: Tensor) -> Tensor:
         """(B, D + 4 C, H/2, W/2) -> (B, C, H, W), padding included: what is linear in the features changes the image."""
         features, seen = embedding.split([self.config.hidden_size, 4 * self.config.num_channels], 1)
-        return F.pixel_shuffle(self.head(features) + seen, 2) + 0.5
+        return F.pixel_shuffle(self.head(features) + seen, 2) + self._grey
 
-    def forward(self, pixel_values: Tensor, **kwargs: Any) -> UNetOutput:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        embedding = self.encode(pixel_values)
+    def forward(self, pixel_values: Tensor, level: Tensor | None = None, **kwargs: Any) -> UNetOutput:
+        """(B, C, H, W) -> (B, C, H, W).
+
+        Args:
+            level: the noise's standard deviation, for `condition="level"`. *Shape:* (B,), (B, 1) or (B, 1, H, W).
+        """
+        embedding = self.encode(pixel_values, level)
         height, width = pixel_values.shape[2:]
         return UNetOutput(self.decode(embedding)[:, :, :height, :width], embedding)
 
