@@ -5,7 +5,7 @@ N images of one side, C channels.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from textdae.core.logs import cautions
 from textdae.core.progress import Progress
 from textdae.core.split import check_apart, is_held_out, named_as, other_source, share_for_both_sides
 from textdae.image.images import Images
+from textdae.image.pairs import Opener, joined, noisy_partner, noisy_partners
 from textdae.image.photographs import Photographs
 from textdae.image.pictures import UnusablePicture, fit, whole
 from textdae.image.settings import ImageCorpusSettings, ImageDataSettings
@@ -119,7 +120,22 @@ def _fingerprint(
         "data.held_out": other.fingerprint if other else share,
         **{f"data.{key}": value for key, value in reading.items()},
         **({"pictures": "whole"} if _crop(data)[0] else {}),
+        **{f"data.{key}": each.fingerprint for key, each in _noisy_sources(data).items()},
     }
+
+
+def _noisy_sources(data: ImageDataSettings) -> dict[str, ImageSource]:
+    """The sources of the noisy pictures of pairs, by setting."""
+    keys = ("noisy_source", "held_out_noisy_source") if isinstance(data, ImageCorpusSettings) else ()
+    given = {key: name for key in keys if (name := getattr(data, key))}
+    own = {"subset": None, "revision": None, "label_column": ""}
+    sources = {}
+    for key, name in given.items():
+        try:
+            sources[key] = open_images(data.model_copy(update={**own, "source": name}))
+        except SettingsError as error:
+            raise SettingsError(str(error).replace("data.source", f"data.{key}")) from None
+    return sources
 
 
 def _folder(data: ImageDataSettings, fingerprint: dict[str, Any]) -> Path:
@@ -134,7 +150,8 @@ def _write(
     contents = (found.picture.tobytes() for found in Reader(data, Counter()).read(source))
     if (used := share_for_both_sides(contents, share)) != share:
         notes[f"put on a side that data.held_out={share:g} left empty"], share = 1, used
-    reader = Reader(data, notes)
+    partners = {key: noisy_partners(each) for key, each in _noisy_sources(data).items()}
+    reader = Reader(data, notes, partners.get("noisy_source"))
     labels: dict[str, list[Any]] = {"train": [], "held_out": []}
     shapes: dict[str, list[tuple[int, ...]]] = {"train": [], "held_out": []}
     streams = {}
@@ -143,6 +160,7 @@ def _write(
         streams[side] = open(folder / side / "pixels.bin", "wb")  # noqa: SIM115
     try:
         for origin in (source, other) if other else (source,):
+            reader.partners = partners.get("held_out_noisy_source" if origin is other else "noisy_source")
             with Progress("reading images", origin.size, "images") as progress:
                 for found in progress.over(reader.read(origin)):
                     # By the picture itself, so that at another size it falls on the same side.
@@ -161,6 +179,7 @@ def _write(
             "image_size": reader.size or 0,
             "channels": reader.channels or 0,
             "classes": classes,
+            **({"planes": 2 * (reader.channels or 0)} if partners else {}),
         }
         (folder / side / "info.json").write_text(json.dumps(info))
         numbers = [-1 if label is None else number[label] for label in given]
@@ -188,16 +207,22 @@ class Found(NamedTuple):
     picture: Image.Image
     """As it came."""
     pixels: np.ndarray
-    """As it is used. (C, H, W), uint8."""
+    """As it is used, of pairs with the noisy one behind it. (C or 2 C, H, W), uint8."""
     label: Any
     """None where it has none."""
 
 
 class Reader:
-    """Bring every picture to one size and number of channels; the first picture decides what the settings leave open."""
+    """Bring every picture to one size and number of channels; the first picture decides what the settings leave open.
 
-    def __init__(self, data: ImageDataSettings, notes: Counter[str]) -> None:
-        self.data, self.notes = data, notes
+    Args:
+        partners: what opens the noisy picture of each pair, see `noisy_partners`; each picture is then read with its own.
+    """
+
+    def __init__(
+        self, data: ImageDataSettings, notes: Counter[str], partners: Mapping[str, Opener] | None = None
+    ) -> None:
+        self.data, self.notes, self.partners = data, notes, partners
         self.crop, _ = _crop(data)
         self.size: int | None = data.image_size
         self.channels: int | None = data.channels
@@ -213,6 +238,9 @@ class Reader:
             try:
                 picture = open_picture(self.notes)
                 pixels = self._bring(picture, name)
+                if self.partners is not None:
+                    noisy = noisy_partner(name, self.partners)(self.notes)
+                    pixels = joined(pixels, self._bring(noisy, f"the noisy partner of {name}"), name)
             except UnusablePicture as error:
                 if self.data.on_error == "stop":
                     raise SettingsError(f"{error}; or set data.on_error=skip") from None

@@ -30,6 +30,7 @@ class Images:
         self.labels = torch.from_numpy(np.load(folder / "labels.npy"))
         self.classes: list[str] = info["classes"]
         self.image_size, self.channels = info["image_size"], info["channels"]
+        self._planes: int = info.get("planes", self.channels)
         path, shape = folder / "pixels.bin", self._shape()
         self.pixels: np.ndarray = (
             np.memmap(path, np.uint8, "r", shape=shape) if shape[0] else np.zeros(shape, np.uint8)
@@ -37,7 +38,7 @@ class Images:
 
     def _shape(self) -> tuple[int, ...]:
         """Of `pixels`."""
-        return len(self.labels), self.channels, self.image_size, self.image_size
+        return len(self.labels), self._planes, self.image_size, self.image_size
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,6 +54,15 @@ class Images:
         return bool((self.labels >= 0).any())
 
     def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
-        """Return the clean images of these indices: `pixel_values` in [0, 1]. *Shape:* (B, C, H, W), float32."""
-        rows = self.pixels[np.asarray(indices, dtype=np.int64)]
-        return {"pixel_values": torch.from_numpy(rows).float() / 255}
+        """Return the clean images of these indices: `pixel_values` in [0, 1]; of pairs also the noisy ones, `noisy_values`.
+
+        *Shape:* (B, C, H, W) each, float32.
+        """
+        return as_example(self.pixels[np.asarray(indices, dtype=np.int64)], self.channels)
+
+
+def as_example(pixels: np.ndarray, channels: int) -> dict[str, Tensor]:
+    """Clean pixels, and behind them in pairs the noisy ones (B, C or 2 C, H, W), uint8 -> the same by name, in [0, 1]."""
+    planes = torch.from_numpy(pixels).float() / 255
+    clean, noisy = planes[:, :channels], planes[:, channels:]
+    return {"pixel_values": clean, "noisy_values": noisy} if noisy.shape[1] else {"pixel_values": planes}

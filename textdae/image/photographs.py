@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from textdae.core.draw import Draw
-from textdae.image.images import Images
+from textdae.image.images import Images, as_example
 
 
 class Photographs(Images):
@@ -55,7 +54,7 @@ class Photographs(Images):
         return Photographs(self.folder, None)
 
     def picture(self, index: int) -> np.ndarray:
-        """One whole picture. *Shape:* (C, H, W), uint8."""
+        """One whole picture, of pairs with the noisy one behind it. *Shape:* (C or 2 C, H, W), uint8."""
         end, shape = self._ends[index], self._shapes[index]
         return self.pixels[end - shape.prod() : end].reshape(shape)
 
@@ -64,7 +63,7 @@ class Photographs(Images):
         pictures = [self.picture(int(index)) for index in indices]
         if self._crop:
             pictures = [_middle(each, self._crop) for each in pictures]
-        return _as_example(pictures)
+        return as_example(np.stack(pictures), self.channels)
 
     def view(self, indices: Tensor, draw: Draw) -> dict[str, Tensor]:
         """A crop of each of these pictures: where it lies, and its orientation, are a pure function of the draw.
@@ -84,7 +83,7 @@ class Photographs(Images):
             top, left = (int(u) * (n - side + 1) >> 32 for u, n in zip(at, picture.shape[1:], strict=True))
             crop = np.rot90(_cut(picture, top, left, side), turn % 4, (1, 2))
             crops.append(crop[:, :, ::-1] if turn >= 4 else crop)
-        return _as_example(crops)
+        return as_example(np.stack(crops), self.channels)
 
 
 def _cut(picture: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
@@ -94,7 +93,3 @@ def _cut(picture: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
 def _middle(picture: np.ndarray, side: int) -> np.ndarray:
     height, width = picture.shape[1:]
     return _cut(picture, (height - side) // 2, (width - side) // 2, side)
-
-
-def _as_example(pictures: list[np.ndarray]) -> dict[str, Tensor]:
-    return {"pixel_values": torch.from_numpy(np.stack(pictures)).float() / 255}

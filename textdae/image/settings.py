@@ -59,11 +59,21 @@ class ImageCorpusSettings(ImageDataSettings):
     flips: bool = True
     """Show a crop in any of its eight orientations: mirrored, and turned by quarter turns."""
 
+    noisy_source: str | None = None
+    """The pictures of `source` with a noise that was measured, matched by name; noise.kind=pairs, the default then, learns to take it away."""
+    held_out_noisy_source: str | None = None
+    """The same for the pictures of `held_out_source`."""
+
     @model_validator(mode="after")
     def _one_size(self) -> "ImageCorpusSettings":
         if self.crop and self.image_size:
             raise ValueError(
                 f"crop {self.crop} takes pictures as they are, image_size {self.image_size} resizes them; leave one out"
+            )
+        apart = bool(self.held_out_source or self.held_out_split)
+        if bool(self.held_out_noisy_source) != (apart and bool(self.noisy_source)):
+            raise ValueError(
+                "noisy_source and held_out_source together need held_out_noisy_source, and only these"
             )
         return self
 
@@ -217,6 +227,14 @@ class ImagePretrainSettings(PretrainSettings):
     model: ImageModelSettings = AutoencoderSettings()
     train: ImageTrainSettings = ImageTrainSettings()
     evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pairs(cls, given: Any) -> Any:
+        """The noise of pairs is what lies between them."""
+        data = given.get("data") if isinstance(given, dict) else None
+        noisy = data.get("noisy_source") if isinstance(data, dict) else getattr(data, "noisy_source", None)
+        return {**given, "noise": {"kind": "pairs"}} if noisy and given.get("noise") is None else given
 
     @model_validator(mode="after")
     def _level_is_known(self) -> "ImagePretrainSettings":

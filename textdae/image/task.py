@@ -36,6 +36,10 @@ from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 _PICTURES = 10
 """In the grid of samples."""
+_BLIND = (
+    "blind_spots: the pictures are taken as noisy, and the figures are against them; it works where the noise of a pixel says "
+    "nothing of its neighbours' noise, not after JPEG, blur or resizing"
+)
 
 
 def prepare_pretraining(
@@ -51,6 +55,15 @@ def prepare_pretraining(
     corpus = prepare_images(settings.data)
     image_size, channels = corpus.train.image_size, corpus.train.channels
     check_patches((*eval_noises, *settings.noise), image_size)
+    noisy = "pairs" in [noise.kind for noise in settings.noise]
+    if bool(settings.data.noisy_source) != noisy:
+        raise SettingsError(
+            "noise.kind=pairs: the noisy pictures are missing; set data.noisy_source"
+            if noisy
+            else "data.noisy_source: its noise is learnt by noise.kind=pairs; leave noise out, or set it so"
+        )
+    if any(noise.kind == "blind_spots" for noise in settings.noise):
+        corpus = corpus._replace(summary=[*corpus.summary, _BLIND])
     model = settings.model
     if isinstance(model, AutoencoderSettings):
         model = model.for_images(image_size, any(noise.kind != "none" for noise in settings.noise))
