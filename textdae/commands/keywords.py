@@ -18,6 +18,8 @@ S = TypeVar("S", bound=RunSettings)
 
 _OF_A_SOURCE = (
     "held_out_source",
+    "noisy_source",
+    "held_out_noisy_source",
     "held_out_split",
     "test_source",
     "test_split",
