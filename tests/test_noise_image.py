@@ -347,7 +347,7 @@ def test_the_target_is_the_original_and_nothing_is_changed_in_place(noise):
     assert corrupted.target is clean["pixel_values"]
     assert clean.keys() == before.keys()
     assert all(torch.equal(clean[name], before[name]) for name in before)
-    assert corrupted.inputs.keys() - {"hidden"} == clean.keys()
+    assert corrupted.inputs.keys() - {"hidden", "level"} == clean.keys()
     assert corrupted.inputs["labels"] is clean["labels"]
     assert shown(corrupted).shape == corrupted.loss_mask.shape == clean["pixel_values"].shape
     assert shown(corrupted).dtype == torch.float32
