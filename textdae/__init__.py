@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from textdae.image.loading import load_image
     from textdae.image.model import ImageDenoiser
     from textdae.text.denoise import denoise_text
+    from textdae.text.likelihood import pseudo_log_likelihood
     from textdae.text.loading import load_text
     from textdae.text.model import TextDenoiser
     from textdae.training.loop import Trainer
@@ -69,6 +70,7 @@ _HOMES = {
     "load_text": "textdae.text.loading",
     "pretrain": "textdae.commands.pretrain",
     "probe": "textdae.commands.probe",
+    "pseudo_log_likelihood": "textdae.text.likelihood",
     "push": "textdae.hub.push",
     "register": "textdae.core.registry",
 }
@@ -106,6 +108,7 @@ __all__ = [
     "load_text",
     "pretrain",
     "probe",
+    "pseudo_log_likelihood",
     "push",
     "register",
 ]

@@ -68,13 +68,46 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and levels.png.")
     ] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            "--suite",
+            help="Ask public questions instead: blimp, sts, or a file or folder of minimal pairs or of pairs with a score.",
+            show_default=False,
+        ),
+    ] = None,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option("--beside", help="With --suite: another checkpoint for the table.", show_default=False),
+    ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option(
+            "--most", min=1, help="With --suite: so many pairs of each paradigm at most.", show_default=False
+        ),
+    ] = None,
 ) -> None:
-    """Score a checkpoint on held-out examples with frozen noise, beside its baselines."""
+    """Score a checkpoint on held-out examples with frozen noise, or on public questions, beside its baselines."""
     from textdae.commands.keywords import for_checkpoint
     from textdae.core.settings.runs import EvaluateRunSettings
 
     turned = _levels(levels)
+    if suite and turned:
+        raise SettingsError("--suite and --levels exclude each other: a suite has no noise")
+    if not suite and (beside or most):
+        raise SettingsError("--beside and --most belong to --suite")
     settings = for_checkpoint(EvaluateRunSettings, checkpoint, *split(words))
+    if suite:
+        ask = modality(settings.modality).part("suite")
+        hush_transformers()
+        result = ask(checkpoint, suite, settings, beside or [], most)
+        for line in result.lines:
+            typer.echo(line)
+        if output:
+            output.mkdir(parents=True, exist_ok=True)
+            (output / "evaluation.json").write_text(json.dumps(result.results, indent=1))
+            typer.echo(f"\nwritten: {output / 'evaluation.json'}")
+        return
 
     from textdae.commands.evaluate import evaluate as run
     from textdae.report.plots import level_sweep

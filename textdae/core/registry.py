@@ -33,6 +33,7 @@ class Modality:
         labelled_task: a `LabelledTask`.
         load: checkpoint -> its `Denoiser`.
         embed: (checkpoint, settings) -> a frozen encoder, and the `Rows` of the source to embed.
+        suite: (checkpoint, suite, settings of `evaluate`, further checkpoints, most) -> the lines and the figures of public questions.
         denoise: (checkpoint, what, output) -> lines to print; it may take options of `textdae denoise` by name.
         noises: the base class of its noises, in whose registry all of them are once it is imported.
         check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
@@ -54,6 +55,7 @@ class Modality:
     labelled_task: str | None = None
     load: str | None = None
     embed: str | None = None
+    suite: str | None = None
     denoise: str | None = None
     noises: str | None = None
     check: str | None = None

@@ -1,8 +1,10 @@
 """Download checkpoints from the Hub: only the files that are needed, at one commit, into the client's cache."""
 
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from textdae.core.errors import TextdaeError
 from textdae.core.layout import CARD, MODEL, REPORT, TRAINING_STATE
 from textdae.core.names import HubName, is_local, parse
 from textdae.hub.client import explained, retry, unreachable
@@ -10,12 +12,16 @@ from textdae.hub.client import explained, retry, unreachable
 _FILES = (*MODEL, CARD, *REPORT)
 
 
-def _download(name: HubName, files: tuple[str, ...], only_here: bool = False) -> Path:
+def _download(name: HubName, files: tuple[str, ...], only_here: bool = False, kind: str = "model") -> Path:
     from huggingface_hub import snapshot_download
 
     def ask() -> str:
         return snapshot_download(
-            name.id, revision=name.revision, allow_patterns=[*files], local_files_only=only_here
+            name.id,
+            repo_type=kind,
+            revision=name.revision,
+            allow_patterns=[*files],
+            local_files_only=only_here,
         )
 
     with explained(f"{name} on the Hub"):
@@ -59,6 +65,22 @@ def fetch(name: HubName, training_state: bool = False) -> Path:
         TextdaeError: the Hub could not be reached.
     """
     return _download(pin(name), (*_FILES, *TRAINING_STATE) if training_state else _FILES)
+
+
+def fetch_dataset(name: str, files: str) -> Path:
+    """Download the files of a dataset whose names match a pattern; return their folder. The cache does where the Hub is away.
+
+    Raises:
+        SettingsError: there is no such dataset.
+        TextdaeError: the Hub could not be reached, and the dataset is not in the cache.
+    """
+    found = parse(name, "the dataset")
+    try:
+        return _download(found, (files,), kind="dataset")
+    except TextdaeError:
+        with suppress(Exception):
+            return _download(found, (files,), only_here=True, kind="dataset")
+        raise
 
 
 def pinned(checkpoint: str) -> str:

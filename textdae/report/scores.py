@@ -1,7 +1,7 @@
 """The table of a model and its baselines."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _FORMATS = {  # of other measures the name, and four digits
     "loss": ("loss", ".3f"),
@@ -64,7 +64,11 @@ def is_in_decibels(table: Mapping[str, Mapping[str, float]]) -> bool:
 
 def print_table(table: Mapping[str, Mapping[str, float]]) -> str:
     """Return the table as text, one line for each row."""
-    headings, rows = _cells(table)
+    return print_rows(*_cells(table))
+
+
+def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as text, the first cell of each to the left, under headings of the others."""
     width = max(22, *(len(row[0]) for row in rows)) + 1
     lines = [" " * width + "".join(f"{heading:>12}" for heading in headings)]
     lines += [f"{row[0]:{width}}" + "".join(f"{cell:>12}" for cell in row[1:]) for row in rows]

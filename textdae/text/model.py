@@ -165,6 +165,17 @@ class TextDenoiser(Denoiser):
         assert isinstance(embedding, Tensor)
         return embedding
 
+    def encode_at(self, input_ids: Tensor, position: Tensor) -> Tensor:
+        """Token ids (B, L) of whole texts without padding -> embedding at one position of each (B,), (B, D).
+
+        After `optimize_for` the last layer computes these positions only.
+        """
+        inputs = {"input_ids": input_ids}
+        if self._layers and self._layers.selects:
+            inputs |= {"document": torch.zeros_like(input_ids), "selected": position[:, None]}
+            return self.encode(inputs)[:, 0]
+        return self.encode(inputs)[torch.arange(len(position), device=position.device), position]
+
     def _without_document(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the encoder's arguments: `document` is replaced by an attention mask and positions."""
         known = ("input_ids", "attention_mask", "position_ids", "selected")

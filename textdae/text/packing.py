@@ -68,7 +68,7 @@ class Packer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.dtype = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
-        self.prefix, self.suffix = _frame(tokenizer)
+        self.prefix, self.suffix = frame(tokenizer)
         self._tokenize = TextTokenizer(tokenizer)
 
     def __call__(self, texts: list[str], edges: list[tuple[bool, bool]], with_words: bool = False) -> Packed:
@@ -155,7 +155,7 @@ class StreamWriter:
         return info
 
 
-def _frame(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
+def frame(tokenizer: PreTrainedTokenizerFast) -> tuple[list[int], list[int]]:
     """Return the special tokens that this tokenizer puts before and after a text."""
     probe = "a"
     bare = tokenizer(probe, add_special_tokens=False)["input_ids"]
@@ -214,6 +214,12 @@ class Blocks:
     def words(self) -> StreamWords:
         """The words of the text, where the writer kept them."""
         return read_words(self.folder, self.info.words, self.info.stretches)
+
+    @property
+    def document_starts(self) -> np.ndarray:
+        """Whether a document begins at each token of the stream. *Shape:* (N,), bool."""
+        starts: np.ndarray = self.flags & DOCUMENT_START > 0
+        return starts
 
     @property
     def padding(self) -> int:

@@ -17,6 +17,7 @@ TEXT = Modality(
     labelled_task="textdae.text.labelled_task:LabelledTextTask",
     load="textdae.text.loading:load_denoiser",
     embed="textdae.text.encoder:open_texts",
+    suite="textdae.text.suites:evaluate_suite",
     denoise="textdae.text.denoise:denoise_lines",
     noises="textdae.text.noises:TextNoise",
     check="textdae.text.check:check_text_model",

@@ -1,4 +1,5 @@
-"""ModernBERT's layers for training: the last one computes the scored positions only, all of them compile to faster loops.
+"""ModernBERT's layers for training, and for masked copies of a text: faster loops when compiled, and a last layer that
+computes the scored positions only.
 
 In the last layer keys and values come from all positions; queries, output and MLP are needed at the scored positions and a
 few more, which make the rows equally long. Every result and every gradient equals the stock one to rounding.
@@ -66,7 +67,7 @@ def select_positions(loss_mask: Tensor, compiled: bool) -> Tensor | None:
 
 
 class ModernBertEncoderLayer(StockLayer):
-    """The stock layer, its parts called one by one in training. It can be copied and pickled.
+    """The stock layer, its parts called one by one in training, or where positions are selected. It can be copied and pickled.
 
     It has the stock name, by which FSDP finds what to wrap.
     """
@@ -80,7 +81,7 @@ class ModernBertEncoderLayer(StockLayer):
         **kwargs: Any,
     ) -> Tensor:
         """Return what the stock layer returns, (B, L, D)."""
-        if not self._calls_its_parts:
+        if not (self._has_its_parts and (self.attn.training or selected is not None)):
             stock: Tensor = super().forward(hidden_states, attention_mask, position_embeddings, **kwargs)
             return stock
         qkv = self.attn.Wqkv(self.attn_norm(hidden_states)).unflatten(-1, (3, -1, self.attn.head_dim))
@@ -90,13 +91,9 @@ class ModernBertEncoderLayer(StockLayer):
         return self._add(hidden_states, self._attend(query, key, value, attention_mask, **kwargs))
 
     @property
-    def _calls_its_parts(self) -> bool:
-        """Whether the layer is in training and its parts are the stock ones (FSDP and quantization replace them)."""
-        return (
-            self.attn.training
-            and type(self.attn) is ModernBertAttention
-            and type(self.attn.Wqkv) is nn.Linear
-        )
+    def _has_its_parts(self) -> bool:
+        """Whether the parts of the layer are the stock ones (FSDP and quantization replace them)."""
+        return type(self.attn) is ModernBertAttention and type(self.attn.Wqkv) is nn.Linear
 
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
@@ -105,7 +102,7 @@ class ModernBertEncoderLayer(StockLayer):
         attn = self.attn
         kind = attn.config._attn_implementation
         mixed, _ = ALL_ATTENTION_FUNCTIONS.get_interface(kind, eager_attention_forward)(
-            attn, query, key, value, mask, dropout=attn.attention_dropout, scaling=attn.head_dim**-0.5,
+            attn, query, key, value, mask, dropout=attn.attention_dropout if attn.training else 0.0, scaling=attn.head_dim**-0.5,
             sliding_window=attn.sliding_window, deterministic=attn.deterministic_flash_attn, **kwargs,
         )  # fmt: skip
         output: Tensor = attn.out_drop(attn.Wo(mixed.flatten(2)))
@@ -128,7 +125,7 @@ class _LastLayer(ModernBertEncoderLayer):
         **kwargs: Any,
     ) -> Tensor:
         """Return what the stock layer returns, (B, L, D); with `selected` (B, M) at these positions, (B, M, D)."""
-        if selected is None or not self._calls_its_parts:
+        if selected is None or not self._has_its_parts:
             output = super().forward(hidden_states, attention_mask, position_embeddings, **kwargs)
             return output if selected is None else output.take_along_dim(selected[..., None], 1)
         index, width, attn = selected[..., None], hidden_states.shape[-1], self.attn

@@ -1,0 +1,202 @@
+"""Public questions: hand-made pairs, whose answers are known."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hub_server import regular
+from huggingface_hub import HfApi
+from scipy import stats
+from transformers import BertConfig, BertForMaskedLM
+from typer.testing import CliRunner
+
+from textdae.cli.app import app
+from textdae.core.errors import SettingsError
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import EvaluateRunSettings
+from textdae.text import minimal_pairs, similarity
+from textdae.text.encoder import TextEncoder
+from textdae.text.suites import evaluate_suite, open_suite
+from textdae.text.tokenizer import save_tokenizer
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, wordpiece):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    config = BertConfig(
+        vocab_size=len(wordpiece), hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(folder)
+    save_tokenizer(wordpiece, folder, 64)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory, corpus_texts):
+    """`ba da` always in this order, and nothing else as often as `ba`."""
+    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
+    path.write_text("\n\n".join([*(f"ba da {text}" for text in corpus_texts), *["ba ba."] * 50]))
+    return path
+
+
+PAIRS = [
+    ("ba da", "da ba", "order", "two words"),
+    ("ba da ba", "da da ba", "order", "three words"),
+    ("ba", "ba", "same", "same"),
+]
+
+
+def write_pairs(path, rows=PAIRS):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([("sentence_good", "sentence_bad", "phenomenon", "paradigm"), *rows])
+    return str(path)
+
+
+def settings(*words: str):
+    return load(EvaluateRunSettings, None, ["modality=text", *words])
+
+
+def test_hand_made_pairs(checkpoint, corpus, tmp_path):
+    """A 5-gram knows the order of words, a unigram their number alone, and what is the same is a draw."""
+    found = evaluate_suite(checkpoint, write_pairs(tmp_path / "pairs.csv"), settings(f"data.source={corpus}"))
+    results = found.results
+    assert {name: entry["5-gram"]["accuracy"] for name, entry in results["paradigm"].items()} == {
+        "two words": 1.0, "three words": 1.0, "same": 0.5,
+    }  # fmt: skip
+    assert results["paradigm"]["two words"]["unigram"]["accuracy"] == 0.5
+    assert results["paradigm"]["same"]["model"]["accuracy"] == 0.5
+    assert results["phenomenon"]["order"]["pairs"] == 2
+    assert results["overall"]["5-gram"]["accuracy"] == pytest.approx(2.5 / 3)
+    assert found.lines[0].endswith("pairs.csv: 3 minimal pairs, 3 paradigms")
+
+
+def test_a_phenomenon_has_the_mean_of_its_pairs(checkpoint, tmp_path, monkeypatch):
+    rows = [(f"g{i}", f"b{i}", "p" if i < 3 else "q", "r") for i in range(5)]
+    right = {f"g{i}": float(i in (0, 1, 4)) for i in range(5)} | {f"b{i}": 0.5 for i in range(5)}
+    monkeypatch.setattr(
+        minimal_pairs,
+        "pseudo_log_likelihood",
+        lambda model, tokenizer, texts: np.array([right[t] for t in texts]),
+    )
+    found = evaluate_suite(checkpoint, write_pairs(tmp_path / "p.csv", rows), settings())
+    shares = {name: entry["model"]["accuracy"] for name, entry in found.results["phenomenon"].items()}
+    assert shares == pytest.approx({"p": 2 / 3, "q": 1 / 2})
+    assert found.results["overall"]["model"]["accuracy"] == pytest.approx(0.6)
+    few = evaluate_suite(checkpoint, write_pairs(tmp_path / "p.csv", rows), settings(), most=1)
+    assert {name: entry["pairs"] for name, entry in few.results["phenomenon"].items()} == {"p": 1, "q": 1}
+
+
+@pytest.mark.parametrize(("right", "n"), [(0.0, 10), (0.5, 100), (0.67, 1000), (1.0, 7)])
+def test_the_interval_of_a_share_is_that_of_scipy(right, n):
+    expected = stats.binomtest(round(right * n), n).proportion_ci(method="wilson")
+    assert minimal_pairs.wilson(round(right * n) / n, n) == pytest.approx(
+        (expected.low, expected.high), abs=1e-6
+    )
+
+
+def test_similarity_is_spearman_of_the_cosine(checkpoint, corpus_texts, tmp_path):
+    texts = corpus_texts[:16]
+    rows = [
+        {"sentence1": one, "sentence2": other, "score": str(i % 6)}
+        for i, (one, other) in enumerate(zip(texts[::2], texts[1::2], strict=True))
+    ]
+    (tmp_path / "s.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = evaluate_suite(checkpoint, str(tmp_path / "s.jsonl"), settings(), beside=[checkpoint])
+    one, other = (TextEncoder(checkpoint)(texts[side::2]) for side in (0, 1))
+    cosines = [
+        a @ b / np.sqrt(a @ a * (b @ b)) for a, b in zip(one.astype(float), other.astype(float), strict=True)
+    ]
+    expected = stats.spearmanr(cosines, [float(row["score"]) for row in rows]).statistic
+    overall = found.results["overall"]
+    assert overall["model"]["spearman"] == pytest.approx(expected)
+    assert list(overall)[-1].startswith("beside: ")
+    assert list(overall.values())[-1] == overall["model"]
+    low, high = overall["model"]["interval"]
+    assert low < expected < high
+
+
+def test_input_embeddings_are_the_mean_of_the_rows_of_the_table(checkpoint, wordpiece):
+    encoder = TextEncoder(checkpoint)
+    table = encoder.model.get_input_embeddings().weight.detach().numpy()
+    ids = wordpiece("ba da ba", add_special_tokens=False)["input_ids"]
+    found = similarity.input_embeddings(encoder, ["ba da ba", ""])
+    np.testing.assert_allclose(found, [table[ids].mean(0), np.zeros(16)], rtol=1e-6)
+
+
+def test_a_suite_comes_from_the_hub_by_its_name(hub, checkpoint):
+    HfApi().create_repo("nyu-mll/blimp", repo_type="dataset")
+    files = {}
+    for number, (good, bad, phenomenon, paradigm) in enumerate(PAIRS):
+        table = pa.table(
+            {
+                "sentence_good": [good],
+                "sentence_bad": [bad],
+                "linguistics_term": [phenomenon],
+                "UID": [paradigm],
+            }
+        )
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        files[f"c{number}/train-00000-of-00001.parquet"] = regular(sink.getvalue().to_pybytes())
+    hub.commit("datasets", "nyu-mll/blimp", "main", files)
+    suite = open_suite("blimp", settings())
+    assert suite.kind == "pairs"
+    assert sorted(suite.rows) == sorted(PAIRS)
+    assert suite.name == "blimp (Warstadt et al. 2020)"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "a,b\n1,2\n",
+            r"t\.csv has the columns a, b; a suite has sentence_good, sentence_bad; or text/sentence1",
+        ),
+        ("text,text_pair,label\na,b,much\n", r"how alike two sentences are is a number, got 'much'"),
+        ("sentence_good,sentence_bad\n", r"t\.csv has no rows"),
+        ("text,text_pair,label\na,b,1\na,c,1\n", r"2 rows that are all alike correlate with nothing"),
+    ],
+)
+def test_a_table_that_is_no_suite_is_refused(content, message, checkpoint, tmp_path):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(SettingsError, match=message):
+        evaluate_suite(checkpoint, str(tmp_path / "t.csv"), settings())
+
+
+def test_a_suite_that_is_nowhere_is_refused(checkpoint):
+    with pytest.raises(
+        SettingsError, match=r"--suite: blimp or sts, or a file, folder or glob of tables; got 'glue'"
+    ):
+        open_suite("glue", settings())
+    with pytest.raises(SettingsError, match=r"--suite: no such file or folder: pairs\.csv"):
+        open_suite("pairs.csv", settings())
+
+
+def test_the_command_prints_a_table_and_writes_the_figures(checkpoint, corpus, tmp_path):
+    pairs = write_pairs(tmp_path / "pairs.csv")
+    done = CliRunner().invoke(
+        app,
+        [
+            "evaluate",
+            checkpoint,
+            "--suite",
+            pairs,
+            f"data.source={corpus}",
+            "--beside",
+            checkpoint,
+            "-o",
+            str(tmp_path / "out"),
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    assert "order" in done.output
+    assert "beside: checkpoint" in done.output
+    assert json.loads((tmp_path / "out/evaluation.json").read_text())["overall"]["pairs"] == 3
+    without = CliRunner().invoke(app, ["evaluate", checkpoint, "--suite", pairs])
+    assert "5-gram" not in without.output.splitlines()[2]
+    refused = CliRunner().invoke(app, ["evaluate", checkpoint, "--suite", pairs, "--levels", "0.1"])
+    assert "exclude each other" in str(refused.exception)

@@ -1,0 +1,110 @@
+"""How alike two sentences are: Spearman's correlation of the cosine of their vectors with what people said.
+
+Beside it stand what needs no encoder: TF-IDF, and the mean of the word embeddings that the encoder begins with.
+
+P pairs, D width of the vectors.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from textdae.core.errors import SettingsError
+from textdae.report.scores import print_rows
+from textdae.text.encoder import TextEncoder, tokenize
+from textdae.text.settings import TextEvaluateRunSettings
+from textdae.text.suites import Suite, SuiteResult, row_name
+
+
+def score_similarity(
+    checkpoint: str, suite: Suite, settings: TextEvaluateRunSettings, beside: Sequence[str], most: int | None
+) -> SuiteResult:
+    """Score the pairs of a suite; see `evaluate_suite`."""
+    try:
+        from scipy import stats
+        from sklearn.feature_extraction.text import TfidfVectorizer
+    except ImportError:
+        raise SettingsError(
+            "--suite: similarity needs scikit-learn: pip install 'textdae[downstream]'"
+        ) from None
+    rows = suite.rows[:most]
+    human = np.array([row[2] for row in rows])
+    if len(rows) < 4 or np.ptp(human) == 0:
+        raise SettingsError(
+            f"--suite: {suite.name}: {len(rows)} rows that are all alike correlate with nothing; give more"
+        )
+    texts = [row[side] for side in (0, 1) for row in rows]
+
+    def correlation(embed: Callable[[list[str]], Any]) -> float:
+        cosines = cosine(embed(texts))
+        return float(stats.spearmanr(cosines, human).statistic) if np.ptp(cosines) > 0 else 0.0
+
+    def tf_idf(texts: list[str]) -> Any:
+        return TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
+
+    encoder = TextEncoder(checkpoint, precision=settings.precision)
+    found = {
+        "model": correlation(encoder),
+        "baseline: TF-IDF": correlation(tf_idf),
+        "baseline: mean of input embeddings": correlation(lambda texts: input_embeddings(encoder, texts)),
+    }
+    for other in beside:
+        found[row_name(other, found)] = correlation(TextEncoder(other, precision=settings.precision))
+    figures = {name: {"spearman": r, "interval": interval(r, len(rows))} for name, r in found.items()}
+    cells = [
+        [name, f"{e['spearman']:.3f}", "{:.3f}-{:.3f}".format(*e["interval"])] for name, e in figures.items()
+    ]
+    lines = [
+        f"{suite.name}: {len(rows):,} pairs of sentences",
+        "Spearman's correlation of the cosine with how alike people found them, and its 95% interval; "
+        "TF-IDF takes its weights from these sentences",
+        print_rows(["Spearman", "95%"], cells),
+    ]
+    return SuiteResult(
+        lines,
+        {
+            "suite": suite.name,
+            "kind": suite.kind,
+            "fingerprint": suite.fingerprint,
+            "pairs": len(rows),
+            "overall": figures,
+        },
+    )
+
+
+def cosine(vectors: Any) -> np.ndarray:
+    """Cosine of each vector of the first half with its fellow of the second, 0 where one is zero. (2P, D) -> (P,)"""
+    from scipy import sparse
+
+    pairs = len(range(vectors.shape[0])) // 2
+    if sparse.issparse(vectors):
+        one, other = vectors[:pairs].astype(float), vectors[pairs:].astype(float)
+        dot = np.asarray(one.multiply(other).sum(1)).ravel()
+        norms = [np.sqrt(np.asarray(side.multiply(side).sum(1)).ravel()) for side in (one, other)]
+    else:
+        one, other = vectors[:pairs].astype(float), vectors[pairs:].astype(float)
+        dot = (one * other).sum(1)
+        norms = [np.linalg.norm(side, axis=1) for side in (one, other)]
+    return np.divide(dot, norms[0] * norms[1], out=np.zeros_like(dot), where=norms[0] * norms[1] > 0)
+
+
+def interval(r: float, n: int) -> tuple[float, float]:
+    """The 95% interval of Spearman's correlation of n pairs (Bonett and Wright 2000)."""
+    half = 1.959964 * math.sqrt((1 + r * r / 2) / (n - 3))
+    z = math.atanh(max(-0.999999, min(0.999999, r)))
+    return math.tanh(z - half), math.tanh(z + half)
+
+
+def input_embeddings(encoder: TextEncoder, texts: list[str]) -> np.ndarray:
+    """Mean of the rows of the embedding table for the ordinary tokens of each text; zeros where there is none. (T, D)"""
+    table = encoder.model.get_input_embeddings().weight.detach().float().cpu().numpy()
+    special = encoder.tokenizer.all_special_ids
+    ids, _ = tokenize(encoder.tokenizer, texts, encoder.limit)
+    vectors = np.zeros((len(texts), table.shape[1]))
+    for number, one in enumerate(ids["input_ids"]):
+        ordinary = [token for token in one if token not in special]
+        if ordinary:
+            vectors[number] = table[ordinary].mean(0)
+    return vectors
