@@ -52,9 +52,10 @@ def score_similarity(
     }
     for other in beside:
         found[row_name(other, found)] = correlation(TextEncoder(other, precision=settings.precision))
-    figures = {name: {"spearman": r, "interval": interval(r, len(rows))} for name, r in found.items()}
+    intervals = {name: interval(r, len(rows)) for name, r in found.items()}
+    figures = {name: {"spearman": r, "interval": intervals[name]} for name, r in found.items()}
     cells = [
-        [name, f"{e['spearman']:.3f}", "{:.3f}-{:.3f}".format(*e["interval"])] for name, e in figures.items()
+        [name, f"{r:.3f}", "-".join(f"{end:.3f}" for end in intervals[name])] for name, r in found.items()
     ]
     lines = [
         f"{suite.name}: {len(rows):,} pairs of sentences",
