@@ -5,7 +5,7 @@ import logging
 import math
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -24,9 +24,6 @@ from textdae.core.errors import SettingsError
 from textdae.core.names import PREFIX
 from textdae.core.registry import modality
 from textdae.hub.locate import modality_of
-
-if TYPE_CHECKING:
-    pass
 
 logger = logging.getLogger(__name__)
 
