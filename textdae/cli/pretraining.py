@@ -20,6 +20,7 @@ from textdae.cli.app import (
     hush_transformers,
     split,
 )
+from textdae.cli.sampling import highest_level
 from textdae.core.errors import SettingsError
 from textdae.core.names import PREFIX
 from textdae.core.registry import modality
@@ -188,6 +189,20 @@ def denoise(
             show_default=False,
         ),
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            "--mask",
+            help="Images: fill a hole, where this picture is white, with a model of model.condition=level.",
+            show_default=False,
+        ),
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            "--draws", min=1, help="Images: how often a hole is filled; default: 4.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Give back the original behind something corrupted: what masks hide, what lies behind noise."""
     kind = modality_of(checkpoint)
@@ -198,6 +213,8 @@ def denoise(
         "through_code": through_code,
         "between": between,
         "strength": strength,
+        "mask": mask,
+        "draws": draws,
     }
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
@@ -212,6 +229,8 @@ def denoise(
             else f"denoise: --between has its two texts already; leave out {what!r}"
         )
     hush_transformers()
+    if mask and strength is None and "strength" in signature(denoise_lines).parameters:
+        options["strength"] = highest_level(checkpoint)
     for line in denoise_lines(checkpoint, what, output, **options):
         typer.echo(line)
 

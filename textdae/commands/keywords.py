@@ -90,7 +90,7 @@ def for_checkpoint(
     if isinstance(settings, RunSettings):
         return read_settings(cls, settings, overrides, **keywords)
     base: dict[str, Any] = {"modality": modality_of(checkpoint)}
-    if issubclass(cls, EvaluateRunSettings) and (beside := _run_settings(checkpoint)):
+    if issubclass(cls, EvaluateRunSettings) and (beside := run_settings(checkpoint)):
         base |= beside.evaluation()
     return read_settings(cls, settings, overrides, base, **keywords)
 
@@ -106,7 +106,7 @@ def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
     return without_places(from_anyone(text, f"{name}: settings.yaml"))
 
 
-def _run_settings(checkpoint: str) -> PretrainSettings | None:
+def run_settings(checkpoint: str) -> PretrainSettings | None:
     """The settings of the run that a checkpoint came from, where they lie beside it."""
     if not is_local(checkpoint):
         found = settings_on_hub(checkpoint)

@@ -36,6 +36,7 @@ class Modality:
         suite: (checkpoint, suite, settings of `evaluate`, further checkpoints, most) -> the lines and the figures of public questions.
         denoise: (checkpoint, what, output) -> lines to print; it may take options of `textdae denoise` by name.
         noises: the base class of its noises, in whose registry all of them are once it is imported.
+        sample: (checkpoint, output, highest level, count, steps, seed) -> lines to print, while it writes samples.
         check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
         recognizes: whether settings, as they were written, can only be meant for this modality.
         recognizes_config: whether the `config.json` of a checkpoint is that of one of its models.
@@ -57,6 +58,7 @@ class Modality:
     embed: str | None = None
     suite: str | None = None
     denoise: str | None = None
+    sample: str | None = None
     noises: str | None = None
     check: str | None = None
     recognizes: Callable[[Mapping[str, Any]], bool] = lambda given: False

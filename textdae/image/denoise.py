@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from textdae.core.errors import SettingsError, memory_refused
@@ -17,6 +16,7 @@ from textdae.image.level import estimate_level
 from textdae.image.loading import load_image
 from textdae.image.model import ImageDenoiser
 from textdae.image.pictures import fit, read_picture
+from textdae.image.sample import inpaint_lines, write
 from textdae.image.settings import ImageDataSettings
 from textdae.image.spec import SUFFIXES
 from textdae.image.unet import UNet
@@ -48,15 +48,38 @@ def denoise_pictures(
 
 
 def denoise_lines(
-    checkpoint: str, source: str, output: Path | None, strength: float | None = None
+    checkpoint: str,
+    source: str,
+    output: Path | None,
+    strength: float | None = None,
+    mask: Path | None = None,
+    draws: int | None = None,
 ) -> Iterator[str]:
     """The lines of `textdae denoise`: one for each picture that is written.
+
+    Args:
+        mask: the hole to fill; `strength` is then the level that the chain starts from, see `inpaint_lines`.
+        draws: how often it is filled.
 
     Raises:
         SettingsError: there is no `output`; or see `denoise_pictures`.
     """
     if output is None:
         raise SettingsError("denoise: say where to write the clean picture, e.g. -o clean.png")
+    if mask:
+        yield from inpaint_lines(
+            checkpoint,
+            Path(source).expanduser(),
+            mask.expanduser(),
+            output.expanduser(),
+            strength,
+            draws or 4,
+        )
+        return
+    if draws:
+        raise SettingsError(
+            "denoise: --draws is how often a hole is filled; say where it is with --mask hole.png"
+        )
     yield from _denoised(checkpoint, Path(source).expanduser(), output.expanduser(), strength)
 
 
@@ -89,7 +112,7 @@ def _denoise(denoiser: ImageDenoiser, file: Path, target: Path, strength: float 
         strength = float(estimate_level(pixels[None]))
         notes[f"noise of strength {strength:.3f}, as estimated"] += 1
     rebuilt = rebuild(denoiser, pixels, strength)
-    _write(rebuilt, target)
+    write(rebuilt, target)
     change = float((rebuilt - pixels).square().mean()) ** 0.5
     size = f"{pixels.shape[2]} x {pixels.shape[1]}"
     return "; ".join([f"{file} -> {target} ({size}, root mean square change {change:.3f})", *notes])
@@ -142,12 +165,3 @@ def _read(file: Path, denoiser: ImageDenoiser, notes: Counter[str]) -> Tensor:
         pixels = np.repeat(pixels, config.num_channels, 0)
         notes["grey pictures given three equal channels"] += 1
     return torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255
-
-
-def _write(pixels: Tensor, target: Path) -> None:
-    values = (pixels * 255).round().byte().numpy()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0)).save(target)
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"denoise: {target}: cannot be written: {error}") from None

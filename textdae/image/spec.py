@@ -80,6 +80,7 @@ IMAGE = Modality(
     load="textdae.image.loading:load_image",
     embed="textdae.image.encoder:open_pictures",
     denoise="textdae.image.denoise:denoise_lines",
+    sample="textdae.image.sample:sample_lines",
     noises="textdae.image.noises:ImageNoise",
     recognizes=recognizes,
     recognizes_config=recognizes_config,

@@ -1,0 +1,133 @@
+"""From noise down a chain of levels: samples of a distribution that is known, and fillings of a hole."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from textdae.cli.app import main
+from textdae.core.errors import SettingsError
+from textdae.image.model import as_denoiser, save_image_processor
+from textdae.image.sampling import karras_levels, run_chain
+from textdae.image.unet import UNet, UNetConfig
+
+MEAN, DEVIATION = 0.4, 0.15
+
+
+class Gaussian:
+    """The exact denoiser of pictures whose pixels are all one number, normal around MEAN."""
+
+    conditioned = True
+
+    def restore(self, pixels: torch.Tensor, strength: float) -> torch.Tensor:
+        share = DEVIATION**2 / (DEVIATION**2 + strength**2 / pixels[0].numel())
+        middle = pixels.mean((1, 2, 3), keepdim=True)
+        return (MEAN + share * (middle - MEAN)).expand_as(pixels)
+
+
+def test_levels_are_those_of_karras():
+    levels = karras_levels(2.0, 5)
+    expected = [(2 ** (1 / 7) + i / 4 * (0.005 ** (1 / 7) - 2 ** (1 / 7))) ** 7 for i in range(5)]
+    assert levels == pytest.approx([*expected, 0.0])
+    low = karras_levels(0.004, 3)
+    assert low == sorted(low, reverse=True)
+
+
+def test_samples_have_the_distribution_that_the_denoiser_knows():
+    count = 2000
+    samples = run_chain(Gaussian(), (count, 1, 2, 2), 1.0, steps=120)
+    assert samples.std((1, 2, 3)).max() < 1e-5  # all pixels of a picture are one number
+    numbers = samples[:, 0, 0, 0]
+    # Besides chance, steps of finite length and the start, which is not quite the distribution at the highest level.
+    assert float(numbers.mean()) == pytest.approx(MEAN, abs=5 * DEVIATION / count**0.5 + 0.01)
+    assert float(numbers.std()) == pytest.approx(DEVIATION, rel=0.1)
+
+
+def test_a_sample_is_a_pure_function_of_seed_and_number():
+    many, few = (run_chain(Gaussian(), (n, 1, 2, 2), 1.0, steps=5) for n in (6, 3))
+    assert torch.equal(many[:3], few)
+    assert not torch.equal(few, run_chain(Gaussian(), (3, 1, 2, 2), 1.0, steps=5, seed=1))
+
+
+def test_a_hole_is_filled_by_what_surrounds_it():
+    hole = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    hole[..., 1:3, 1:3] = True
+    known = torch.full((1, 1, 4, 4), 0.7)
+    filled = run_chain(Gaussian(), (5, 1, 4, 4), 1.0, steps=60, known=known, hole=hole)
+    assert torch.allclose(torch.where(hole, known, filled), known, atol=1e-5)
+    assert (filled[:, :, 1:3, 1:3] - 0.7).abs().max() < 0.05
+
+
+def unet(**given) -> UNet:
+    torch.manual_seed(0)
+    return UNet(UNetConfig(16, 1, 8, 1, **given)).eval()
+
+
+def test_a_model_of_one_level_cannot_sample():
+    with pytest.raises(SettingsError, match=r"model.condition=level"):
+        run_chain(as_denoiser(unet()), (1, 1, 16, 16), 1.0)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "run"
+    unet(condition="level").save_pretrained(folder)
+    save_image_processor(folder, 16, 1)
+
+    def run(name: str, *words: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["textdae", name, str(folder), *map(str, words)])
+        with pytest.raises(SystemExit) as raised:
+            main()
+        said = capsys.readouterr()
+        return SimpleNamespace(code=raised.value.code or 0, out=said.out, err=said.err)
+
+    return run
+
+
+def test_samples_on_the_command_line(tmp_path, command):
+    out = tmp_path / "samples.png"
+    result = command("sample", "-o", out, "--count", 5, "--steps", 3, "--strength", 0.5)
+    assert not result.code, result.err
+    assert "5 samples of 16 x 16" in result.out
+    with Image.open(out) as picture:
+        assert picture.size == (3 * 18 - 2, 2 * 18 - 2)
+    for words, says in (
+        (["--strength", 0.5], "-o samples.png"),
+        (["-o", out], "set the highest with --strength"),
+        (["-o", tmp_path / "x.doc", "--strength", 0.5], "end it in .png"),
+    ):
+        result = command("sample", *words)
+        assert result.code
+        assert says in result.err
+
+
+def test_holes_on_the_command_line(tmp_path, command):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 26), dtype=np.uint8)
+    hole = np.zeros_like(pixels)
+    hole[5:9, 5:15] = 255
+    for name, each in (("photo", pixels), ("hole", hole), ("none", 0 * hole), ("small", hole[:9])):
+        Image.fromarray(each).save(tmp_path / f"{name}.png")
+    photo, out = tmp_path / "photo.png", tmp_path / "out.png"
+    given = [photo, "-o", out, "--strength", 0.5, "--mask"]
+    result = command("denoise", *given, tmp_path / "hole.png", "--draws", 3)
+    assert not result.code, result.err
+    found = {}
+    for name in ("out", "out-draws", "out-spread"):
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            found[name] = np.asarray(picture)
+    assert np.array_equal(found["out"][hole == 0], pixels[hole == 0])
+    assert not np.array_equal(found["out"], pixels)
+    assert not found["out-spread"][hole == 0].any()
+    assert found["out-spread"][hole > 0].max() == 255
+    for words, says in (
+        ([*given, tmp_path / "none.png"], "make the hole white"),
+        ([*given, tmp_path / "small.png"], "must be the same"),
+        ([*given[:3], "--mask", tmp_path / "hole.png"], "set the highest with --strength"),
+        ([*given[:3], "--draws", 2], "--mask hole.png"),
+    ):
+        result = command("denoise", *words)
+        assert result.code
+        assert says in result.err

@@ -1,0 +1,148 @@
+"""`textdae sample` and `textdae denoise --mask`: files of pictures that a chain of levels draws."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from textdae.core.errors import SettingsError, memory_refused
+from textdae.image.loading import load_image
+from textdae.image.pictures import read_picture
+from textdae.image.sampling import run_chain
+from textdae.image.settings import ImageDataSettings
+from textdae.training.hardware import choose_device
+
+_MARGIN = 2
+_DRAWS = 4
+
+
+def sample_lines(
+    checkpoint: str,
+    output: Path,
+    highest: float | None,
+    count: int = 36,
+    steps: int = 50,
+    seed: int = 0,
+) -> Iterator[str]:
+    """Write one picture of `count` samples.
+
+    Args:
+        highest: level that the chain starts from; None where nobody knows the levels of the training.
+
+    Raises:
+        SettingsError: see `run_chain`; or the picture cannot be written.
+    """
+    check_output(output)
+    denoiser = load_image(checkpoint).to(choose_device())
+    config = denoiser.model.config
+    shape = (count, config.num_channels, config.image_size, config.image_size)
+    with memory_refused("set a smaller --count"):
+        samples = run_chain(denoiser, shape, _highest(checkpoint, highest), steps, seed)
+    write(mosaic(samples), output)
+    yield f"{output}: {count:,} samples of {config.image_size} x {config.image_size}, {steps} steps each"
+
+
+def inpaint_lines(
+    checkpoint: str,
+    source: Path,
+    mask: Path,
+    output: Path,
+    highest: float | None,
+    draws: int = _DRAWS,
+    steps: int = 50,
+    seed: int = 0,
+) -> Iterator[str]:
+    """Fill the hole of a picture, several times; write the first filling, all of them, and where they differ.
+
+    Args:
+        mask: a picture of the same size, white where the hole is.
+
+    Raises:
+        SettingsError: see `run_chain`; or the pictures do not fit each other or the model.
+    """
+    check_output(output)
+    denoiser = load_image(checkpoint).to(choose_device())
+    channels = denoiser.model.config.num_channels
+    known, hole = _read(source, channels), _read(mask, 1)[:1] > 0.5
+    if known.shape[1:] != hole.shape[1:]:
+        sizes = [f"{each.shape[2]} x {each.shape[1]}" for each in (known, hole)]
+        raise SettingsError(
+            f"--mask: {mask} has {sizes[1]} pixels, {source} {sizes[0]}; they must be the same"
+        )
+    if not hole.any():
+        raise SettingsError(f"--mask: {mask} is black everywhere; make the hole white")
+    shape = (draws, channels, *known.shape[1:])
+    with memory_refused("take a smaller picture, or fewer --draws"):
+        filled = run_chain(
+            denoiser, shape, _highest(checkpoint, highest), steps, seed, known[None], hole[None]
+        )  # type: ignore[arg-type]
+    write(filled[0], output)
+    yield f"{source} -> {output}; the hole is {float(hole.float().mean()):.1%} of the picture"
+    if draws > 1:
+        spread = filled.clamp(0, 1).std(0)
+        beside = [output.with_stem(f"{output.stem}-{name}") for name in ("draws", "spread")]
+        write(mosaic(filled), beside[0])
+        write(spread / spread.max().clamp(min=1e-6), beside[1])
+        among = float(spread[hole.expand_as(spread)].mean())
+        yield f"{beside[0]}: {draws} draws; {beside[1]}: their deviation, {among:.3f} in the hole, scaled to white"
+
+
+def _highest(checkpoint: str, highest: float | None) -> float:
+    if highest is None:
+        raise SettingsError(
+            f"{checkpoint}: no settings.yaml says what levels it was trained on; set the highest with --strength"
+        )
+    return highest
+
+
+def _read(file: Path, channels: int) -> Tensor:
+    """(C, H, W) in [0, 1]."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from None
+    picture = read_picture(content, str(file), ImageDataSettings(background="white"), Counter())
+    pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"), np.float32) / 255
+    return torch.from_numpy(np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1)))
+
+
+def mosaic(pictures: Tensor) -> Tensor:
+    """Pictures (B, C, H, W) as one, in rows, with white between them. (C, height, width)."""
+    count, channels, height, width = pictures.shape
+    columns = math.ceil(count**0.5)
+    rows = -(-count // columns)
+    canvas = torch.ones(channels, rows * (height + _MARGIN) - _MARGIN, columns * (width + _MARGIN) - _MARGIN)
+    for number, picture in enumerate(pictures):
+        top, left = (number // columns) * (height + _MARGIN), (number % columns) * (width + _MARGIN)
+        canvas[:, top : top + height, left : left + width] = picture
+    return canvas
+
+
+def check_output(output: Path) -> None:
+    """Refuse a name that no picture can have, before there is one.
+
+    Raises:
+        SettingsError: names an ending that would do.
+    """
+    if output.suffix.lower() not in Image.registered_extensions():
+        raise SettingsError(f"-o {output} names no picture; end it in .png")
+
+
+def write(pixels: Tensor, target: Path) -> None:
+    """Write a picture (C, H, W), clipped to [0, 1].
+
+    Raises:
+        SettingsError: it cannot be written.
+    """
+    values: Any = (pixels.clamp(0, 1) * 255).round().byte().numpy()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0)).save(target)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{target}: cannot be written: {error}") from None

@@ -1,0 +1,70 @@
+"""A denoiser knows the distribution: from pure noise down a chain of levels to pictures, and from a picture with holes to whole ones.
+
+B pictures, C channels, H, W pixels, T levels.
+"""
+
+import itertools
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textdae.core.draw import Draw
+from textdae.core.errors import SettingsError
+from textdae.image.model import ImageDenoiser
+from textdae.image.noise import normal
+
+_LOWEST, _RHO = 0.005, 7.0
+
+
+def karras_levels(highest: float, steps: int) -> list[float]:
+    """T = `steps` levels from the highest down, and a zero: dense where they are low (Karras et al. 2022, equation 5)."""
+    ends = highest ** (1 / _RHO), min(_LOWEST, highest / 2) ** (1 / _RHO)
+    return [float(level) ** _RHO for level in np.linspace(*ends, steps)] + [0.0]
+
+
+@torch.no_grad()
+def run_chain(
+    denoiser: ImageDenoiser,
+    shape: tuple[int, int, int, int],
+    highest: float,
+    steps: int = 50,
+    seed: int = 0,
+    known: Tensor | None = None,
+    hole: Tensor | None = None,
+) -> Tensor:
+    """Draw pictures from a model of `model.condition=level`.
+
+    In each step the clean picture is guessed, and noise of the next level is put on the guess, part of it what was there and
+    part of it new (ancestral sampling). Where pixels are known, what is known stands in for the guess.
+
+    Args:
+        shape: (B, C, H, W).
+        highest: level of the first step; the chain starts from noise of it around mid-grey.
+        seed: picture i is a pure function of the seed and i.
+        known: pictures (B or 1, C, H, W) of which `hole` (B or 1, 1, H, W), bool, says what is to be found.
+
+    Returns:
+        (B, C, H, W), unclipped.
+
+    Raises:
+        SettingsError: the model has no level as an input.
+    """
+    if not denoiser.conditioned:
+        raise SettingsError(
+            "a chain of levels needs a model that knows the level; train one with model.type=unet model.condition=level "
+            "noise.schedule=uniform noise.sigma=1"
+        )
+    draw = Draw(seed, torch.zeros(shape[0], dtype=torch.long), torch.arange(shape[0]))
+    levels = karras_levels(highest, steps)
+    pictures = 0.5 + highest * normal(draw, "start", torch.Size(shape))
+    for step, (level, following) in enumerate(itertools.pairwise(levels)):
+        clean = denoiser.restore(pictures, level)
+        if known is not None and hole is not None:
+            # The noise of what is known is whatever lies between it and the picture of this step.
+            clean = torch.where(hole, clean, known)
+        fresh = following * (1 - (following / level) ** 2) ** 0.5
+        kept = (following**2 - fresh**2) ** 0.5
+        noise = normal(draw, f"step {step}", torch.Size(shape))
+        pictures = clean + kept / level * (pictures - clean) + fresh * noise
+    return pictures
