@@ -229,8 +229,8 @@ def denoise(
             else f"denoise: --between has its two texts already; leave out {what!r}"
         )
     hush_transformers()
-    if mask and strength is None and "strength" in signature(denoise_lines).parameters:
-        options["strength"] = highest_level(checkpoint)
+    if mask and strength is None and (highest := highest_level(checkpoint)) is not None:
+        options["strength"] = highest
     for line in denoise_lines(checkpoint, what, output, **options):
         typer.echo(line)
 

@@ -81,7 +81,7 @@ def inpaint_lines(
     with memory_refused("take a smaller picture, or fewer --draws"):
         filled = run_chain(
             denoiser, shape, _highest(checkpoint, highest), steps, seed, known[None], hole[None]
-        )  # type: ignore[arg-type]
+        )
     write(filled[0], output)
     yield f"{source} -> {output}; the hole is {float(hole.float().mean()):.1%} of the picture"
     if draws > 1:
