@@ -2,13 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from records import heard
+from scipy.linalg import subspace_angles
 
 from textdae.cli.pretraining import DEMOS
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
-from textdae.demos import bottleneck, noise_matrix, target
+from textdae.demos import bottleneck, chain, linear, noise_matrix, score, target
 from textdae.image.settings import ImagePretrainSettings
 
 QUIET = ["train.precision=fp32", "train.eval_steps=0", "train.save_steps=0"]
@@ -25,7 +28,7 @@ def run(demo, tmp_path, *overrides):
 
 
 def test_every_demo_is_listed():
-    assert set(DEMOS) == {"bottleneck", "target", "noise-matrix"}
+    assert set(DEMOS) == {"bottleneck", "target", "noise-matrix", "linear", "score", "chain"}
 
 
 @pytest.mark.slow
@@ -73,3 +76,45 @@ def test_the_noise_matrix_holds_the_figures_of_its_runs(tmp_path):
 def test_images_without_labels_have_no_noise_matrix(tmp_path):
     with pytest.raises(SettingsError, match="patterns has no labels to read; use digits"):
         run(noise_matrix, tmp_path, "data.source=patterns")
+
+
+@pytest.mark.slow
+def test_the_linear_autoencoder_spans_the_space_of_pca(tmp_path):
+    lines, _ = run(linear, tmp_path, "train.logging_steps=100")
+    angles = [float(angle) for angle in lines[0].split(": ")[1].split(", ")]
+    assert len(angles) == 4
+    assert max(angles) < 5
+    ours, pca = (float(part.split()[-1]) for part in lines[1].split(", "))
+    assert ours == pytest.approx(pca, rel=0.02)
+    assert (tmp_path / "demo/linear.png").exists()
+    with pytest.raises(SettingsError, match="leave"):
+        run(linear, tmp_path, "noise.kind=gaussian")
+
+
+def test_principal_angles_are_those_of_scipy():
+    first, second = np.random.default_rng(0).normal(size=(2, 9, 3))
+    angles, one, other = linear.principal_angles(first, second)
+    assert angles == pytest.approx(np.degrees(subspace_angles(first, second))[::-1])
+    assert np.einsum("dk,dk->k", one, other) == pytest.approx(np.cos(np.radians(angles)))
+
+
+def test_the_denoiser_points_up_the_density(tmp_path):
+    settings = load(score.ScoreSettings, None, [f"output_dir={tmp_path}", "sigma=0.6", "max_steps=300"])
+    lines = score.run(settings)
+    assert float(lines[0].rsplit(" ", 1)[1]) > 0.95
+    assert (tmp_path / "score.png").stat().st_size > 10_000
+
+
+def test_the_exact_slope_is_that_of_the_log_density():
+    clean = torch.randn(20, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    points = clean[:5].flip(1).requires_grad_()
+    normal = torch.exp(-(points[:, None] - clean).square().sum(2) / (2 * 0.3**2)).mean(1)
+    (slope,) = torch.autograd.grad(normal.log().sum(), points)
+    assert torch.allclose(score.exact_score(points.detach(), clean, 0.3), slope)
+
+
+@pytest.mark.slow
+def test_the_chain_ends_in_pictures_like_those_of_the_data(tmp_path):
+    lines, _ = run(chain, tmp_path, "train.max_steps=30", "train.time_budget=null", "model.hidden_size=8", "model.num_hidden_layers=1", "evaluate.max_examples=20")  # fmt: skip
+    assert "10 samples in 40 steps from noise of level 1" in lines[0]
+    assert (tmp_path / "demo/chain.png").stat().st_size > 10_000

@@ -267,6 +267,9 @@ DEMOS = {
     "bottleneck": "how wide the code must be: the 3x3 patterns",
     "target": "why the target is the clean image",
     "noise-matrix": "trained on one noise, asked under another",
+    "linear": "the linear autoencoder is PCA",
+    "score": "a denoiser points up the density",
+    "chain": "from noise down a chain of levels to digits",
 }
 
 

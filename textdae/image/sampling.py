@@ -4,6 +4,8 @@ B pictures, C channels, H, W pixels, T levels.
 """
 
 import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ def karras_levels(highest: float, steps: int) -> list[float]:
 
 
 @torch.no_grad()
-def run_chain(
+def chain(
     denoiser: ImageDenoiser,
     shape: tuple[int, int, int, int],
     highest: float,
@@ -32,8 +34,8 @@ def run_chain(
     seed: int = 0,
     known: Tensor | None = None,
     hole: Tensor | None = None,
-) -> Tensor:
-    """Draw pictures from a model of `model.condition=level`.
+) -> Iterator[Tensor]:
+    """Draw pictures from a model of `model.condition=level`, and yield them at each level, noise first.
 
     In each step the clean picture is guessed, and noise of the next level is put on the guess, part of it what was there and
     part of it new (ancestral sampling). Where pixels are known, what is known stands in for the guess.
@@ -44,8 +46,8 @@ def run_chain(
         seed: picture i is a pure function of the seed and i.
         known: pictures (B or 1, C, H, W) of which `hole` (B or 1, 1, H, W), bool, says what is to be found.
 
-    Returns:
-        (B, C, H, W), unclipped.
+    Yields:
+        (B, C, H, W), unclipped, T + 1 times; the last are clean.
 
     Raises:
         SettingsError: the model has no level as an input.
@@ -58,13 +60,20 @@ def run_chain(
     draw = Draw(seed, torch.zeros(shape[0], dtype=torch.long), torch.arange(shape[0]))
     levels = karras_levels(highest, steps)
     pictures = 0.5 + highest * normal(draw, "start", torch.Size(shape))
+    yield pictures
     for step, (level, following) in enumerate(itertools.pairwise(levels)):
         clean = denoiser.restore(pictures, level)
         if known is not None and hole is not None:
-            # The noise of what is known is whatever lies between it and the picture of this step.
             clean = torch.where(hole, clean, known)
         fresh = following * (1 - (following / level) ** 2) ** 0.5
         kept = (following**2 - fresh**2) ** 0.5
         noise = normal(draw, f"step {step}", torch.Size(shape))
         pictures = clean + kept / level * (pictures - clean) + fresh * noise
+        yield pictures
+
+
+def run_chain(*given: Any, **named: Any) -> Tensor:
+    """What a `chain` ends in. (B, C, H, W), unclipped."""
+    for pictures in chain(*given, **named):  # noqa: B007  # the last one counts
+        pass
     return pictures
