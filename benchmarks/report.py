@@ -1,7 +1,7 @@
-"""Write RESULTS.md and the README's table of figures from the JSON files: `python benchmarks/report.py`.
+"""Write RESULTS.md and the table of figures in the documentation from the JSON files: `python benchmarks/report.py`.
 
-The newest figure of each name counts; older ones stand in a table at the end. Goals are in `goals.yaml`, the README's table in
-`readme-figures.md`, where `{NAME}` stands for the figure of that name.
+The newest figure of each name counts; older ones stand in a table at the end. Goals are in `goals.yaml`, the table in
+`short-figures.md`, where `{NAME}` stands for the figure of that name.
 """
 
 import re
@@ -13,6 +13,7 @@ import yaml
 from compare import RESULTS, ROOT, Entry, Figure
 
 HERE = Path(__file__).resolve().parent
+PAGE = ROOT / "docs/pages/figures.md"
 BEGIN, END = "<!-- written by `python benchmarks/report.py`: begin -->\n", "<!-- end -->\n"
 SECTIONS = {
     "quickstart": "The quickstart",
@@ -182,14 +183,14 @@ def say_bound(bound: dict) -> str:
     return f"{kind.replace('_', ' ')} {limit}"
 
 
-def readme_table(template: str, rows: list[Row]) -> str:
-    """The README's table: each `{NAME}` of the template is the figure of that name, without its unit."""
+def short_table(template: str, rows: list[Row]) -> str:
+    """The table of the documentation: each `{NAME}` of the template is the figure of that name, without its unit."""
     current = newest(rows)
     asked: dict[str, None] = {}
 
     def value(match: re.Match) -> str:
         if match[1] not in current:
-            raise SystemExit(f"readme-figures.md: no figure is named {match[1]!r}")
+            raise SystemExit(f"short-figures.md: no figure is named {match[1]!r}")
         figure, entry = current[match[1]]
         if figure.unit == "nats" and entry.questions:
             asked[f"{entry.questions} ({QUESTIONS.get(entry.questions, 'see RESULTS.md')})"] = None
@@ -203,12 +204,12 @@ def pages() -> dict[Path, str]:
     """Path -> the text it should have."""
     rows = read_rows()
     goals = yaml.safe_load((HERE / "goals.yaml").read_text(encoding="utf-8"))
-    figures = readme_table((HERE / "readme-figures.md").read_text(encoding="utf-8"), rows)
-    before, rest = (ROOT / "README.md").read_text(encoding="utf-8").split(BEGIN)
+    figures = short_table((HERE / "short-figures.md").read_text(encoding="utf-8"), rows)
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
     return {
         HERE / "RESULTS.md": results(rows, goals),
-        ROOT / "README.md": before + BEGIN + figures + END + after,
+        PAGE: before + BEGIN + figures + END + after,
     }
 
 

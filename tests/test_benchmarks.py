@@ -178,7 +178,7 @@ def test_newest_figure_counts_and_older_ones_are_kept(compare, report, tmp_path)
     assert "| 5 x | one run | at least 4 x | yes | `python some.py 5.0` | abc | 2026-03-01 |" in now
     assert "some.py 3.0" not in now
     assert "| 3 x |" in earlier
-    assert report.readme_table("{speed} is fast", rows) == "5 is fast"
+    assert report.short_table("{speed} is fast", rows) == "5 is fast"
 
 
 @pytest.mark.parametrize(("bound", "reached"), [({"at_least": 4}, "**no**"), ({"at_most": 3.5}, "yes"),
@@ -209,17 +209,17 @@ def test_entry_says_what_was_asked_and_what_is_carried_over(compare, report, tmp
     assert "| 2026-02-01 * |" in report.results(report.read_rows(tmp_path), {})
 
 
-def test_readme_table_says_what_its_losses_asked(compare, report, tmp_path):
+def test_short_table_says_what_its_losses_asked(compare, report, tmp_path):
     figure = compare.Figure("loss", 2.5, "nats", 1, None, None, None)
     an_entry(compare, 1.0, "2026-02-01T00:00:00+00:00", questions="words", figures=[figure]).write(tmp_path)
-    assert report.readme_table("{loss}", report.read_rows(tmp_path)).startswith(
+    assert report.short_table("{loss}", report.read_rows(tmp_path)).startswith(
         "2.500\nAsked for the losses: words"
     )
 
 
-def test_figure_missing_from_the_readme_table_is_named(report):
+def test_figure_missing_from_the_short_table_is_named(report):
     with pytest.raises(SystemExit, match="no figure is named 'speed of light'"):
-        report.readme_table("{speed of light}", [])
+        report.short_table("{speed of light}", [])
 
 
 def test_pages_are_up_to_date(report):
@@ -228,7 +228,7 @@ def test_pages_are_up_to_date(report):
 
 
 def test_readme_figures_are_placeholders_in_each_row():
-    rows = (FOLDER / "readme-figures.md").read_text().splitlines()[2:]
+    rows = (FOLDER / "short-figures.md").read_text().splitlines()[2:]
     assert rows
     for row in rows:
         assert "{" in row.split("|")[2], row

@@ -121,8 +121,8 @@ def test_the_modality_of_contributing_is_known(recipes):
     assert registry.modality_of_config({"model_type": "sound"}).name == "sound"
 
 
-def test_the_map_of_the_readme_has_every_folder():
-    named = set(re.findall(r"^textdae/(\w+) ", (ROOT / "README.md").read_text(), re.MULTILINE))
+def test_the_map_of_contributing_has_every_folder():
+    named = set(re.findall(r"^textdae/(\w+) ", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
     assert named == {path.parent.name for path in (ROOT / "textdae").glob("*/__init__.py")}
 
 
@@ -195,7 +195,13 @@ def test_every_command_of_the_readme_runs(tmp_path, corpus_texts, run, hub):
         run(words)
 
 
+def test_every_page_that_the_readme_names_is_there():
+    names = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert len(names) > 10
+    assert [name for name in names if not name.startswith("http") and not (ROOT / name).is_file()] == []
+
+
 def test_every_picture_of_the_readme_is_there():
     names = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
-    assert len(names) >= 3
+    assert names
     assert all((ROOT / name).is_file() for name in names)

@@ -1,0 +1,165 @@
+"""The documentation is built without a broken link, and every block of its code runs, in the order of the pages."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import textdae
+from textdae.cli.app import main
+
+DOCS = Path(__file__).parent.parent / "docs"
+TINY = {
+    "text": ["data.max_bytes=600KB", "tokenizer.vocab_size=400", "model.hidden_size=32", "model.num_hidden_layers=1",
+             "model.num_attention_heads=2", "model.intermediate_size=32", "train.compile=never"],
+    "image": ["model.hidden_size=16", "train.time_budget=null"],
+    "other": [],
+}  # fmt: skip
+"""Settings that make a run of the documentation a small one."""
+
+
+def pages() -> list[Path]:
+    """The pages that people write, in the order of the table of contents."""
+    config = tomllib.loads((DOCS / "zensical.toml").read_text())
+
+    def files(entries):
+        for entry in entries:
+            for value in entry.values():
+                yield from files(value) if isinstance(value, list) else [value]
+
+    generated = ("reference/settings", "reference/python", "reference/results")
+    return [
+        DOCS / "pages" / name for name in files(config["project"]["nav"]) if not name.startswith(generated)
+    ]
+
+
+def code(page: Path) -> list[tuple[str, str]]:
+    return re.findall(r"```(bash|python)\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def kind_of(line: str) -> str:
+    if " demo " in line or any(part in line for part in ("digits", "photos")):
+        return "image"
+    return "text"
+
+
+def test_the_site_is_built_without_a_broken_link(tmp_path):
+    pytest.importorskip("zensical", reason="pip install 'textdae[docs]'")
+    shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("site", ".cache"))
+    (tmp_path / "benchmarks").symlink_to(DOCS.parent / "benchmarks")
+    environment = {**os.environ, "PYTHONPATH": str(DOCS.parent), "PYTHONWARNINGS": "ignore"}
+    for words in (["docs/generate.py"], ["-m", "zensical", "build", "--strict", "-f", "docs/zensical.toml"]):
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    site = tmp_path / "docs/site"
+    assert "train.time_budget" in (site / "reference/settings-text/index.html").read_text()
+    assert "pretrain" in (site / "reference/python/index.html").read_text()
+    shown = re.findall(r'<img[^>]*src="([^"]+)"', (site / "idea/index.html").read_text())
+    assert len(shown) >= 3
+    assert all((site / "idea" / name).resolve().is_file() for name in shown)
+    outside = {
+        address
+        for page in site.rglob("*.html")
+        for address in re.findall(
+            r'(?:src|href)="(https?://[^"]+\.(?:js|css|png|svg|woff2?))"', page.read_text()
+        )
+    }
+    assert outside == set()  # it opens without a network
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, corpus_texts):
+    """A folder with what the pages take for granted: texts, photographs, a table with labels."""
+    (tmp_path / "configs").symlink_to(DOCS.parent / "configs")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text("\n\n".join(corpus_texts))
+    (tmp_path / "photos").mkdir()
+    for number in range(60):
+        pixels = np.random.default_rng(number).integers(0, 256, (36, 40, 3), dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / f"photos/{number}.png")
+    PIL.Image.fromarray(pixels).save(tmp_path / "photo.png")
+    rows = ["text,label", *(f'"{text}",{"odd" if len(text) % 2 else "even"}' for text in corpus_texts[:80])]
+    (tmp_path / "labelled.csv").write_text("\n".join(rows))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    return tmp_path
+
+
+def run_line(line: str, monkeypatch, capsys) -> None:
+    for said, meant in (("OWNER/", "tester/"), ("step-1000", "step-2")):
+        line = line.replace(said, meant)
+    words = shlex.split(line)
+    assert words[0] == "textdae", line
+    command, settings = words[1], TINY[kind_of(line)]
+    if command in ("pretrain", "demo"):
+        words += settings + ([] if "train.max_steps" in line else ["train.max_steps=4"])
+    elif command == "evaluate" and kind_of(line) == "text":
+        words += ["data.max_bytes=600KB", "evaluate.max_examples=8"]
+    elif command in ("finetune", "label-curve"):
+        words += ["train.max_steps=3", *(["draws=1", "labels=[20]"] if command == "label-curve" else [])]
+    if "model.from_pretrained" in line:
+        words = [
+            word
+            for word in words
+            if not word.startswith(("tokenizer.", "model.hidden", "model.num", "model.inter"))
+        ]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert not ended.value.code, f"{line}\n{capsys.readouterr().err}"
+
+
+def shorter(function, small):
+    """A call of the API with a smaller run; what the call says itself stays, but for its time."""
+
+    def call(*args, **keywords):
+        for name, values in small.items():
+            keywords[name] = {**keywords.get(name, {}), **values}
+        return function(*args, **keywords)
+
+    return call
+
+
+SMALL = {
+    "pretrain": {"train": {"time_budget": None, "max_steps": 4, "compile": "never"}, "tokenizer": {"vocab_size": 400},
+                 "model": {"hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 32}},
+    "finetune": {"train": {"max_steps": 3, "compile": "never"}},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the libraries that the pages use
+def test_every_block_of_code_runs(folder, hub, monkeypatch, capsys):
+    for name, small in SMALL.items():
+        monkeypatch.setattr(textdae, name, shorter(getattr(textdae, name), small), raising=False)
+    for page in pages():
+        scope: dict = {"__name__": page.stem}
+        for language, block in code(page):
+            if language == "python":
+                exec(compile(block, str(page), "exec"), scope)
+            else:
+                for line in block.replace("\\\n", " ").splitlines():
+                    if line.split("  #")[0].strip():
+                        run_line(line.split("  #")[0].strip(), monkeypatch, capsys)
+
+
+def test_the_pages_have_code_of_both_kinds():
+    kinds = [language for page in pages() for language, _ in code(page)]
+    assert kinds.count("bash") > 10
+    assert kinds.count("python") > 5
