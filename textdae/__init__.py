@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from textdae.image.denoise import denoise_pictures
     from textdae.image.loading import load_image
     from textdae.image.model import ImageDenoiser
+    from textdae.text.collator import MaskingCollator
     from textdae.text.denoise import denoise_text
     from textdae.text.likelihood import pseudo_log_likelihood
     from textdae.text.loading import load_text
@@ -47,6 +48,7 @@ _HOMES = {
     "EvaluationResult": "textdae.commands.evaluate",
     "LabelCurveResult": "textdae.commands.label_curve",
     "ImageDenoiser": "textdae.image.model",
+    "MaskingCollator": "textdae.text.collator",
     "Modality": "textdae.core.registry",
     "Noise": "textdae.core.noise",
     "NoiseTransform": "textdae.core.noise_transform",
@@ -85,6 +87,7 @@ __all__ = [
     "EvaluationResult",
     "ImageDenoiser",
     "LabelCurveResult",
+    "MaskingCollator",
     "Modality",
     "Noise",
     "NoiseTransform",

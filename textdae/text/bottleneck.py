@@ -220,7 +220,7 @@ class BottleneckDenoiser(TextDenoiser):
         compiled = self._compiled if self.training else None
         encode, score = compiled or (self.encode, self.score)
         reconstruct = self._compiled_decoder if compiled and self._compiled_decoder else self._reconstruct
-        embedding = encode(self._without_document(inputs))
+        embedding = encode(self.arguments(inputs))
         document = inputs["document"]
         decoded = reconstruct(embedding, document, inputs["decoder_input_ids"], inputs["decoder_document"])
         loss_sum, reconstruction = score(*self.select(decoded, corrupted))

@@ -135,7 +135,7 @@ class TextDenoiser(Denoiser):
         In training the last layer may compute the scored positions only, see `textdae.text.fast`.
         """
         # Here rather than in `encode`: compiled code would compute masks and positions once for each use.
-        inputs = self._without_document(corrupted.inputs)
+        inputs = self.arguments(corrupted.inputs)
         if self.training and self._layers and self._layers.selects:
             from textdae.text.fast.modernbert import select_positions
 
@@ -161,7 +161,7 @@ class TextDenoiser(Denoiser):
                 belongs to (-1 on padding): documents do not see each other; or `attention_mask` (B, L); or neither.
                 With `selected` (B, M), which `forward` adds, the embedding is that of these positions, (B, M, D).
         """
-        embedding = self.encoder(**self._without_document(inputs))[0]
+        embedding = self.encoder(**self.arguments(inputs))[0]
         assert isinstance(embedding, Tensor)
         return embedding
 
@@ -176,7 +176,7 @@ class TextDenoiser(Denoiser):
             return self.encode(inputs)[:, 0]
         return self.encode(inputs)[torch.arange(len(position), device=position.device), position]
 
-    def _without_document(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def arguments(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the encoder's arguments: `document` is replaced by an attention mask and positions."""
         known = ("input_ids", "attention_mask", "position_ids", "selected")
         arguments = {name: inputs[name] for name in known if name in inputs}

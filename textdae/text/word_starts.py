@@ -11,7 +11,7 @@ from __future__ import annotations
 import codecs
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,11 @@ def _steps(pre_tokenizer: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
     if pre_tokenizer["type"] == "Sequence":
         return [step for part in pre_tokenizer["pretokenizers"] for step in _steps(part)]
     return [pre_tokenizer]
+
+
+def starts_of_words(words: Sequence[int | None]) -> list[bool]:
+    """Where words begin, of what `encoding.word_ids()` gives: special tokens, which have none, are words of their own."""
+    return [number == 0 or word is None or word != words[number - 1] for number, word in enumerate(words)]
 
 
 @functools.lru_cache(maxsize=4)
