@@ -81,7 +81,7 @@ class MaskingCollator(TrainerCallback):
         pack_for: PreTrainedModel | None = None,
         block_size: int | None = None,
     ) -> None:
-        kinds = list(noise) if isinstance(noise, list | tuple) else [noise]
+        kinds: list[Any] = list(noise) if isinstance(noise, list | tuple) else [noise]
         if not kinds or not all(isinstance(kind, TextNoise) for kind in kinds):
             raise SettingsError(
                 "MaskingCollator: noise is a noise of text, e.g. textdae.WordNoise(0.3), or several"
