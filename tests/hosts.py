@@ -35,13 +35,13 @@ from textdae.commands.finetune import finetune as run_finetune
 from textdae.commands.pretrain import pretrain as run_pretrain
 from textdae.commands.run import Run
 from textdae.core.errors import TextdaeError
+from textdae.core.sharding import gather_weights
 from textdae.core.untrusted import sha256
 from textdae.image.settings import ImageFinetuneSettings
 from textdae.text.settings import TextPretrainSettings
 from textdae.training import checkpoint, hardware
 from textdae.training.hardware import join_processes
 from textdae.training.loop import Trainer
-from textdae.training.sharding import gather_weights
 
 _SECONDS = 240
 """After which a sitting hangs."""

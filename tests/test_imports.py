@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "hub": {"core", "report"},
     "training": {"core"},
     "downstream": _BELOW,
+    "arrays": _BELOW,
     "text": _BELOW,
     "image": _BELOW,
     "commands": _BELOW,

@@ -14,10 +14,10 @@ from noises import image_noise
 from scipy import ndimage, stats
 from torch import Tensor
 
+from textdae.core.changing import normal
 from textdae.core.draw import Draw
 from textdae.core.noise import Corrupted, Noise
 from textdae.core.noise_kind import build_noise
-from textdae.image.noise import normal
 from textdae.image.noises.changing import BlurNoise, GaussianNoise, SaltAndPepperNoise, SpeckleNoise
 from textdae.image.noises.hiding import BlockNoise, PatchNoise, PixelNoise
 from textdae.image.noises.none import NoNoise

@@ -22,6 +22,7 @@ from textdae.core.escape import for_csv
 from textdae.core.logs import Caution
 from textdae.core.names import public
 from textdae.core.settings.downstream import FinetuneSettings, FinetuneTrainSettings
+from textdae.core.sharding import gather_weights
 from textdae.downstream.best import SCORE, Best
 from textdae.downstream.classifier import Classifier
 from textdae.downstream.exported import ASKED, check_answers, load_exported
@@ -43,7 +44,6 @@ from textdae.training.evaluation import subsample
 from textdae.training.log import read_log
 from textdae.training.processes import from_process, together
 from textdae.training.resuming import share
-from textdae.training.sharding import gather_weights
 from textdae.training.step_plan import StepPlan
 
 logger = logging.getLogger(__name__)

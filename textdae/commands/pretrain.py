@@ -21,6 +21,7 @@ from textdae.commands.training_run import (
 from textdae.core.logs import Caution
 from textdae.core.registry import modality
 from textdae.core.settings.runs import PretrainSettings
+from textdae.core.sharding import gather_weights
 from textdae.core.task import Pretraining
 from textdae.hub.locate import digests
 from textdae.report.plots import loss_curve
@@ -29,7 +30,6 @@ from textdae.training.evaluation import evaluate
 from textdae.training.log import read_log
 from textdae.training.memory import model_check
 from textdae.training.processes import together
-from textdae.training.sharding import gather_weights
 
 _LARGE, _FEW = 100_000_000, 1000
 """Parameters of a model, and examples to train it on: beyond the one and below the other a line warns."""

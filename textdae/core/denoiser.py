@@ -6,12 +6,13 @@ B batch, M scored positions, D width of the embedding, ... the shape of one exam
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from textdae.core.noise import Corrupted
+from textdae.core.sharding import load_full_state
 
 
 class DenoiserOutput(NamedTuple):
@@ -24,14 +25,14 @@ class DenoiserOutput(NamedTuple):
     """
 
     loss_sum: Tensor
-    """Sum of the losses of the scored positions; not their mean, for only the caller knows the global count. ()"""
+    """Sum of the losses of the scored positions; the caller divides by the global count. ()"""
     count: Tensor
     """Number of scored positions. ()"""
     embedding: Tensor
-    """What the encoder makes of the corrupted inputs. (B, ..., D); in training perhaps only where it is scored"""
+    """The encoder's output for the corrupted inputs. (B, ..., D); in training perhaps only of the scored positions."""
     reconstruction: Tensor
-    """What the decoder makes of the embedding: at the scored positions only (M, ...), or of the whole example (B, ...). It is
-    detached: no gradient flows through it."""
+    """The decoder's output: of the scored positions (M, ...), or of whole examples (B, ...). It is detached: no gradient flows
+    through it."""
 
     @property
     def loss(self) -> Tensor:
@@ -40,11 +41,11 @@ class DenoiserOutput(NamedTuple):
 
 
 class Denoiser(nn.Module, ABC):
-    """Encoder and decoder. A subclass says what the two are and how a reconstruction is compared with its target.
+    """Encoder and decoder. A subclass defines the two, and the loss of a reconstruction against its target.
 
-    By default each position is decoded by itself, and only where it is scored: position i of the embedding answers for
-    position i of the target, so that only an `aligned` noise will do. A decoder that gives whole examples, or a target whose
-    length is not that of the inputs, overrides `select` and `score`; `loss_mask` always lies over the target.
+    By default each scored position is decoded by itself: position i of the embedding predicts position i of the target,
+    which needs an `aligned` noise. Override `select` and `score` for a decoder that returns whole examples, or for a target
+    of another length than the inputs. `loss_mask` always has the positions of the target.
 
     Attributes:
         model: the stock model; it is what a checkpoint holds.
@@ -52,7 +53,7 @@ class Denoiser(nn.Module, ABC):
 
     model: nn.Module
     muon_block: int = 0
-    """Rows or columns of a hidden matrix that Muon takes by themselves, see its `block`."""
+    """Size of the blocks into which Muon divides hidden matrices, see `Muon.block`; 0: whole matrices."""
     _compiled: tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor]]] | None = None
 
     @abstractmethod
@@ -65,22 +66,22 @@ class Denoiser(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Sum over the scored positions of the loss of (M, ...) against (M, ...). ()"""
+        """Sum the loss of the reconstruction (M, ...) against the target (M, ...). ()"""
 
     def measures(self, reconstruction: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Further sums over the scored positions that an evaluation reports as means."""
+        """Return further sums over the scored positions; an evaluation reports their means."""
         return {}
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
-        """Encode everything, decode where it is scored, compare with the clean original."""
+        """Encode all positions, decode the scored ones, compare them with the clean original."""
         encode, score = self._compiled if self._compiled and self.training else (self.encode, self.score)
         embedding = encode(corrupted.inputs)
         loss_sum, reconstruction = score(*self.select(embedding, corrupted))
         return DenoiserOutput(loss_sum, corrupted.loss_mask.sum(), embedding, reconstruction)
 
     def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
-        """What `score` is handed: the embedding and the target at the scored positions, (M, D) and (M, ...)."""
-        # Indices rather than a mask: the backward pass of a mask sorts, that of indices adds.
+        """Return the arguments of `score`: embedding (M, D) and target (M, ...) at the scored positions."""
+        # Indices rather than a mask: the backward pass of a mask would sort.
         scored = corrupted.loss_mask.flatten().nonzero().squeeze(1)
         last = corrupted.loss_mask.ndim - 1
         return embedding.flatten(0, last)[scored], corrupted.target.flatten(0, last)[scored]
@@ -88,7 +89,7 @@ class Denoiser(nn.Module, ABC):
     def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:
         """Decode; return the sum of the losses of the scored positions, and the reconstruction."""
         reconstruction = self.decode(embedding)
-        # Detached, or the backward pass would be handed a gradient of zeros for it.
+        # Detached: otherwise the backward pass would get a gradient of zeros for it.
         return self.loss(reconstruction, *target), reconstruction.detach()
 
     def optimize_for(self, device: torch.device, compile: bool, fast: bool = True) -> None:
@@ -96,23 +97,38 @@ class Denoiser(nn.Module, ABC):
 
         Args:
             compile: use `torch.compile`.
-            fast: use forms of stock layers that are faster, where a subclass has some.
+            fast: use faster forms of stock layers, if a subclass has some.
         """
         if compile:
-            # Evaluation stays plain: a second graph would cost more than it saves.
+            # Only for training: a second graph for evaluation would cost more than it saves.
             self._compiled = (
                 torch.compile(self.encode, dynamic=False),
                 torch.compile(self.score, dynamic=True),
             )
 
-    @abstractmethod
     def hidden_matrices(self) -> list[nn.Parameter]:
-        """The encoder's inner weight matrices, which Muon trains: neither embeddings nor the decoder."""
+        """Return the encoder's inner weight matrices, which Muon trains: neither embeddings nor the decoder. Default: none."""
+        return []
 
-    @abstractmethod
     def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Write the stock checkpoint; `weights` of `model`, where they are not in one place (FSDP)."""
+        """Write the stock checkpoint, `config.json` and `model.safetensors`.
 
-    @abstractmethod
+        Args:
+            weights: full weights of `model`, if they are sharded (FSDP).
+        """
+        model: Any = self.model
+        model.save_pretrained(str(folder), state_dict=weights)
+
     def load_pretrained(self, folder: Path) -> None:
-        """Take the weights of a stock checkpoint of the same shape."""
+        """Load the weights of a checkpoint that `save_pretrained` wrote.
+
+        Raises:
+            ValueError: its weights are not those of this model.
+        """
+        stock: Any = type(self.model)
+        model, info = stock.from_pretrained(
+            str(folder), use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+        if info["missing_keys"]:
+            raise ValueError(f"{folder}: its weights lack {sorted(info['missing_keys'])[0]}")
+        load_full_state(self.model, model.state_dict())

@@ -26,8 +26,8 @@ class Modality:
 
     Attributes:
         name: what `modality=` calls it.
-        settings: the class of the settings of each command (`pretrain`, `evaluate`, `embed`, `finetune`, `probe`,
-            `label-curve`); a command that is missing here cannot be run on this modality.
+        settings: the settings class of each command (`pretrain`, `evaluate`, `embed`, `finetune`, `probe`, `label-curve`),
+            or the name of such a mapping. A command that is missing there cannot be run on this modality.
         pretraining: (settings, check of the number of parameters) -> a `Pretraining`.
         evaluation: (checkpoint, settings) -> an `Evaluation`.
         labelled_task: a `LabelledTask`.
@@ -38,19 +38,19 @@ class Modality:
         noises: the base class of its noises, in whose registry all of them are once it is imported.
         sample: (checkpoint, output, highest level, count, steps, seed) -> lines to print, while it writes samples.
         check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
-        recognizes: whether settings, as they were written, can only be meant for this modality.
-        recognizes_config: whether the `config.json` of a checkpoint is that of one of its models.
+        recognizes: whether unchecked settings can only be meant for this modality; its embedded sources need no mention.
+        recognizes_config: whether a `config.json` is of one of its models; `model_types` need no mention.
         recognizes_features: whether columns of a `datasets.Dataset`, as features by name, are those of its examples.
         files: what its files are called: "pictures".
         suffixes: endings of the names of its files.
-        embedded_sources: values of `data.source` that need no file and no Hub.
+        embedded_sources: values of `data.source` that need no file and no Hub; they mean this modality.
         models: modules that register classes of models with transformers.
-        model_types: `model_type` of these classes, which transformers by itself does not know.
+        model_types: `model_type` of these classes, which transformers alone does not know.
         is_default: taken where no modality recognizes the settings or the checkpoint.
     """
 
     name: str
-    settings: Mapping[str, str]
+    settings: Mapping[str, str] | str
     pretraining: str
     evaluation: str
     labelled_task: str | None = None
@@ -88,11 +88,11 @@ class Modality:
         Raises:
             SettingsError: the command cannot be run on this modality.
         """
-        if command not in self.settings:
-            raise SettingsError(
-                f"{command}: not for modality {self.name}, which has {', '.join(self.settings)}"
-            )
-        return _imported(self.settings[command])
+        classes = _imported(self.settings) if isinstance(self.settings, str) else self.settings
+        if command not in classes:
+            raise SettingsError(f"{command}: not for modality {self.name}, which has {', '.join(classes)}")
+        found = classes[command]
+        return _imported(found) if isinstance(found, str) else found
 
 
 def _imported(reference: str) -> Any:
@@ -158,12 +158,15 @@ def modality_of_settings(given: Mapping[str, Any]) -> Modality:
     """What settings, as they were written, mean: what `modality` says, else whose source, noise or model it is."""
     if given.get("modality") is not None:
         return modality(str(given["modality"]))
-    return _first(lambda each: each.recognizes(given))
+    data = given.get("data")
+    source = data.get("source") if isinstance(data, Mapping) else None
+    return _first(lambda each: each.recognizes(given) or source in each.embedded_sources)
 
 
 def modality_of_config(config: Mapping[str, Any]) -> Modality:
     """What the `config.json` of a checkpoint is a model of."""
-    return _first(lambda each: each.recognizes_config(config))
+    model_type = config.get("model_type")
+    return _first(lambda each: each.recognizes_config(config) or model_type in each.model_types)
 
 
 def modality_of_features(features: Mapping[str, Any]) -> Modality:

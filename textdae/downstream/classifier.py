@@ -17,7 +17,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from textdae.core.denoiser import Denoiser
 from textdae.core.errors import SettingsError, first_line
-from textdae.training.sharding import load_full_state
+from textdae.core.sharding import load_full_state
 
 HEAD = "trained_head.safetensors"
 """In a checkpoint of a regression: its head as it is trained, so that a resume finds the same bits."""

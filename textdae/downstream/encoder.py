@@ -72,7 +72,7 @@ class StockEncoder(Encoder):
         notes: how many inputs were cut off, by reason.
     """
 
-    def __init__(self, checkpoint: str, precision: str, pretrained: bool, seed: int) -> None:
+    def __init__(self, checkpoint: str, precision: str, pretrained: bool = True, seed: int = 0) -> None:
         name = locate(checkpoint)
         try:
             if pretrained:

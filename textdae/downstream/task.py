@@ -12,6 +12,7 @@ from torch import Tensor
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.examples import Examples
 from textdae.core.noise import Noise
+from textdae.core.noise_kind import build_noise
 from textdae.core.registry import modality
 from textdae.downstream.classifier import Classifier
 from textdae.downstream.encoder import Encoder
@@ -51,9 +52,9 @@ class LabelledTask(ABC):
         """Return the examples as a classifier reads them, with `labels`; those of texts also have `lengths`."""
         return LabelledExamples(labelled, self.collate)
 
-    @abstractmethod
     def noise(self, settings: Any) -> Noise | None:
         """Return the noise that corrupts the inputs in fine-tuning, or None."""
+        return build_noise(settings) if settings else None
 
     def save_assets(self, folder: Path) -> None:  # noqa: B027  (a model may have none)
         """Write what belongs to the model beside its weights, e.g. a tokenizer."""

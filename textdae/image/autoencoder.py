@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
+from textdae.core.encoder_decoder import EncoderDecoder
 from textdae.image.convolution import Down, Residual, Up, residuals
 from textdae.image.pixels import check_pixels
 
@@ -69,7 +70,7 @@ class _FromHalfSize(nn.Module):
         return F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
 
 
-class Autoencoder(PreTrainedModel):
+class Autoencoder(EncoderDecoder):
     """Image -> code -> image."""
 
     config_class = AutoencoderConfig
@@ -116,9 +117,6 @@ class Autoencoder(PreTrainedModel):
         else:
             raise ValueError(f"encoder is mlp or conv, got {config.encoder!r}")
         self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Keep the initialisation of torch."""
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """All convolutions of the residual blocks and of the steps between sizes.

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from textdae.core.noise import Noise
-from textdae.core.noise_kind import build_noise
 from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.task import LabelledTask, config_of
 from textdae.image.classifier import ImageClassifier
@@ -64,7 +63,7 @@ class LabelledImageTask(LabelledTask):
     def noise(self, settings: Any) -> Noise | None:
         """Noisy or hidden pixels."""
         check_patches(settings or (), self.image_size)
-        return build_noise(settings) if settings else None
+        return super().noise(settings)
 
     def save_assets(self, folder: Path) -> None:
         """An image processor that makes of a picture what the model takes: the checkpoint's own, where it has one."""

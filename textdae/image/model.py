@@ -17,16 +17,14 @@ from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, ViTConfig, ViTForMaskedImageModeling
 
 from textdae.core.building import build_seeded
-from textdae.core.denoiser import Denoiser
+from textdae.core.encoder_decoder import EncoderDecoderDenoiser
 from textdae.core.errors import SettingsError, first_line
-from textdae.core.noise import Corrupted
 from textdae.hub.locate import load_pretrained, locate
 from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.image.level import as_map, estimate_level
 from textdae.image.spec import MODEL_TYPES
 from textdae.image.tiles import in_tiles
 from textdae.image.unet import UNet, UNetConfig
-from textdae.training.sharding import load_full_state
 
 _LOADERS = {
     "textdae_autoencoder": Autoencoder,
@@ -36,7 +34,7 @@ _LOADERS = {
 assert tuple(_LOADERS) == MODEL_TYPES
 
 
-class ImageDenoiser(Denoiser):
+class ImageDenoiser(EncoderDecoderDenoiser):
     """Encoder and decoder of an `Autoencoder` or a `UNet`.
 
     Args:
@@ -50,10 +48,6 @@ class ImageDenoiser(Denoiser):
         >>> denoiser(corrupted).loss.ndim  # a mean over pixels
         0
     """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model: Any = model
 
     @classmethod
     def from_pretrained(cls, checkpoint: str | Path) -> "ImageDenoiser":
@@ -95,21 +89,8 @@ class ImageDenoiser(Denoiser):
         """Whether the level of the noise is an input."""
         return getattr(self.model.config, "condition", None) == "level"
 
-    def decode(self, embedding: Tensor) -> Tensor:
-        """Embedding -> pixels (B, C, H, W)."""
-        pixels: Tensor = self.model.decode(embedding)
-        return pixels
-
-    def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Squared error, summed."""
-        return F.mse_loss(reconstruction.float(), target, reduction="sum")
-
-    def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
-        """Select everything: whole images are decoded, and the loss mask is applied afterwards."""
-        return embedding, corrupted.target, corrupted.loss_mask
-
     def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode whole images (B, C, H, W), and compare them where they are scored."""
+        """Decode whole images (B, C, H, W), and compare them where the loss mask is True."""
         clean, loss_mask = target
         reconstruction = self.decode(embedding)[..., : clean.shape[-2], : clean.shape[-1]]
         return self.loss(reconstruction * loss_mask, clean * loss_mask), reconstruction.detach()
@@ -216,19 +197,6 @@ class ImageDenoiser(Denoiser):
         pixels = self.decode(torch.from_numpy(codes).float().to(device))
         images: np.ndarray = pixels.float().clamp(0, 1).cpu().numpy()
         return images
-
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        """The convolutions and matrices between the first and the last layer of the encoder and of the decoder."""
-        matrices: list[nn.Parameter] = self.model.hidden_matrices()
-        return matrices
-
-    def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Write `config.json` and `model.safetensors`."""
-        self.model.save_pretrained(str(folder), state_dict=weights)
-
-    def load_pretrained(self, folder: Path) -> None:
-        """Take the weights of a checkpoint that `save_pretrained` wrote."""
-        load_full_state(self.model, load_image_model(str(folder)).state_dict())
 
 
 class PatchDenoiser(ImageDenoiser):

@@ -1,21 +1,20 @@
-"""What the noises of images share: they add, multiply, blur, replace or hide pixels; the target stays the clean image.
+"""Base classes of the noises of images, which add, multiply, blur, replace or hide pixels; the target stays the clean image.
 
-Every noise reads `pixel_values` (B, C, H, W) in [0, 1]. What it makes of them may leave that range: nothing is
-clipped, for clipping is a first step of denoising and belongs to the model. A noise that hides also says what it
-hid, as `hidden` (B, 1, H, W) bool, for models that have a mask of their own.
+Every noise reads `pixel_values` (B, C, H, W) in [0, 1]. Noisy pixels may leave that range: nothing is clipped, because
+clipping is a first step of denoising and belongs to the model. A noise that hides pixels adds `hidden` (B, 1, H, W) bool to
+the inputs, for models that have a mask of their own.
 
 B batch, C channels, H, W pixels.
 """
 
 from __future__ import annotations
 
-import math
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from textdae.core.changing import Changing, SigmaDial
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError, listed
 from textdae.core.noise import Example
@@ -23,7 +22,6 @@ from textdae.core.noise_kind import NoiseKind
 from textdae.core.settings.base import Share
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 
@@ -67,35 +65,15 @@ class ImageNoise(NoiseKind):
         return {n: v[None] if alone else v for n, v in inputs.items()}, (), alone
 
 
-class ChangingNoise(ImageNoise):
+class ChangingNoise(Changing, ImageNoise):
     """A noise that changes the pixels, all or some, and does not tell which; every pixel is scored."""
 
-    def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
-        """Change the pixels."""
-        import torch
 
-        pixels = inputs["pixel_values"]
-        noisy = self.change(pixels, draw, level[:, :, None, None])
-        return {**inputs, "pixel_values": noisy}, torch.ones_like(pixels, dtype=torch.bool)
-
-    @abstractmethod
-    def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
-        """Pixels (B, C, H, W) and levels (B, 1, 1, 1) -> noisy pixels (B, C, H, W)."""
-
-
-class SigmaNoise(ChangingNoise):
+class SigmaNoise(SigmaDial, ChangingNoise):
     """A noise with a strength."""
 
-    dial: ClassVar[str | None] = "sigma"
-    sigma: Annotated[float, Field(gt=0)] = 0.25
-    """Strength at the start of the run."""
-    final_sigma: Annotated[float, Field(ge=0)] | None = None
-    """Strength at the end of the run; default: `sigma` throughout (uniform: 0)."""
-    schedule: Literal["linear", "cosine", "uniform"] = "linear"
-    """How the noise goes from its start to its end; uniform: each image draws its own strength between the two."""
-
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
-        """Change the pixels, and tell how strongly: `level` (B, 1), for models that have it as an input."""
+        """Change the pixels, and add `level` (B, 1) to the inputs, for models that have it as an input."""
         inputs, loss_mask = super().corrupt(inputs, draw, level, *context)
         return {**inputs, "level": level}, loss_mask
 
@@ -110,13 +88,3 @@ class RateNoise(ImageNoise):
     """Share at the end of the run; default: `rate` throughout (uniform: 0)."""
     schedule: Literal["linear", "cosine", "uniform"] = "linear"
     """How the noise goes from its start to its end; uniform: each image draws its own strength between the two."""
-
-
-def normal(draw: Draw, name: str, shape: torch.Size) -> Tensor:
-    """Standard normal numbers, one for each value of an example; they reach 5.4 standard deviations. *Shape:* `shape`."""
-    import torch
-
-    u = draw.uniform(name, math.prod(shape[1:]))
-    # u lies on a grid of 2^-24 that holds 0; half a step further in, its ends mirror each other. In this order every
-    # step is exact in float32; added to u itself, the half step would round the largest u to 1, which is infinity.
-    return (torch.erfinv((u * 2 - 1) + 2.0**-24) * 2**0.5).view(shape)

@@ -24,7 +24,7 @@ def recognizes(given: Mapping[str, Any]) -> bool:
     kinds = [kind for each in noises if isinstance(kind := _value(each, "kind"), str)]
     if (kinds and not _noises().isdisjoint(kinds)) or _value(given.get("model"), "type") in MODELS:
         return True
-    return isinstance(source, str) and (source in EMBEDDED_SOURCES or _holds_images(source))
+    return isinstance(source, str) and _holds_images(source)
 
 
 def recognizes_config(config: Mapping[str, Any]) -> bool:

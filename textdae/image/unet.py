@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
+from textdae.core.encoder_decoder import EncoderDecoder
 from textdae.image.convolution import Down, Up, residuals
 from textdae.image.level import as_map, estimate_level
 from textdae.image.pixels import check_pixels
@@ -53,7 +54,7 @@ class UNetOutput(NamedTuple):
     """What the linear decoder reads. (B, D + 4 C, H/2, W/2)."""
 
 
-class UNet(PreTrainedModel):
+class UNet(EncoderDecoder):
     """Noisy image -> clean image, of any height and width.
 
     With `condition="level"` the noise's standard deviation is an input too; where it is not given it is estimated.
@@ -78,9 +79,6 @@ class UNet(PreTrainedModel):
         if self.head.bias is not None:
             nn.init.zeros_(self.head.bias)
         self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Keep the initialisation of torch."""
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """All convolutions but the first and the last."""

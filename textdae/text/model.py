@@ -22,7 +22,6 @@ from textdae.core.noise import Corrupted
 from textdae.text import fast as fast_path
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.settings import positions_of
-from textdae.training.sharding import load_full_state
 
 logger = logging.getLogger(__name__)
 FIRST_LOGITS = 1.6
@@ -250,14 +249,6 @@ class TextDenoiser(Denoiser):
         """The matrices of the Transformer layers."""
         tables = {id(module.weight) for module in self.model.modules() if isinstance(module, nn.Embedding)}
         return [p for p in self.encoder.parameters() if p.ndim == 2 and id(p) not in tables]
-
-    def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Write `config.json` and `model.safetensors` for `AutoModelForMaskedLM`."""
-        self.model.save_pretrained(str(folder), state_dict=weights)
-
-    def load_pretrained(self, folder: Path) -> None:
-        """Take the weights of a checkpoint that `save_pretrained` wrote."""
-        load_full_state(self.model, load_masked_lm(str(folder))[0].state_dict())
 
 
 def document_positions(document: Tensor) -> Tensor:

@@ -201,6 +201,8 @@ class TextEmbedSettings(EmbedSettings):
     data: TextDataSettings = TextDataSettings()
     pooling: Literal["auto", "mean", "cls", "code"] = "auto"
     """What stands for a text: the mean over its tokens, the first of them, or the code; auto: the code if there is one, else the mean."""
+    layer: Annotated[int, Field(ge=0)] | None = None
+    """Hidden layer to read, 0 the first; default: the last."""
     batch_tokens: Annotated[int, Field(ge=1)] = 8192
     """Positions in one forward pass, padding included."""
 

@@ -26,8 +26,8 @@ from torch.optim import Optimizer
 from textdae.core.denoiser import Denoiser
 from textdae.core.errors import TextdaeError, first_line, reason
 from textdae.core.layout import MANIFEST, follow_umask
+from textdae.core.sharding import gather_full, gather_weights, shard_like
 from textdae.core.untrusted import sha256
-from textdae.training.sharding import gather_full, gather_weights, shard_like
 
 
 class Cursor(NamedTuple):

@@ -11,6 +11,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.examples import Examples
 from textdae.core.noise import Noise
 from textdae.core.settings.base import TrainSettings
+from textdae.core.sharding import digest
 from textdae.training import checkpoint
 from textdae.training.hardware import keep_freed_memory, should_compile
 from textdae.training.log import summary_writer
@@ -23,7 +24,6 @@ from textdae.training.memory import (
 )
 from textdae.training.optimizers import build_optimizers
 from textdae.training.processes import check_same, spread_weights, together
-from textdae.training.sharding import digest
 
 
 class Prepared(NamedTuple):

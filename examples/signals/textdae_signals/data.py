@@ -5,11 +5,13 @@ B signals, L samples.
 
 import torch
 
+from textdae.arrays.evaluation import ArrayCorpus
 from textdae.core.draw import Draw
+from textdae.downstream.labelled import Labelled
 from textdae_signals.settings import SinesSettings
 
 CLASSES = {"octave": 2.0, "fifth": 3 / 2, "third": 5 / 4}
-"""What the one frequency is of the other."""
+"""The ratio of the two frequencies."""
 
 
 class Sines:
@@ -27,22 +29,19 @@ class Sines:
         draw = Draw(self.data.seed, torch.full_like(indices, self.side), indices)
         labels = draw.integers("class", 1, len(CLASSES))
         first = 2 + 4 * draw.uniform("frequency")  # periods in a signal
-        frequencies = first * torch.cat(
-            [torch.ones_like(first), torch.tensor([*CLASSES.values()])[labels]], 1
-        )
+        frequencies = torch.cat([first, first * torch.tensor([*CLASSES.values()])[labels]], 1)
         angles = frequencies[:, :, None] * torch.arange(self.data.length) / self.data.length
         angles = 2 * torch.pi * (angles + draw.uniform("phase", 2)[:, :, None])
         return {"signal": angles.sin().mean(1), "labels": labels[:, 0]}
 
+    def labelled(self) -> Labelled:
+        """Return all signals with their classes."""
+        batch = self.batch(torch.arange(self.size))
+        return Labelled(list(batch["signal"].numpy()), batch["labels"].numpy())
 
-class SinesCorpus:
-    """The signals of a run."""
 
-    unit, units_per_example = "signals", 1
-
-    def __init__(self, data: SinesSettings) -> None:
-        self.train, self.held_out = Sines(data, "train"), Sines(data, "held_out")
-        self.fingerprint = {"data": data.model_dump(mode="json")}
-        self.summary = [
-            f"sines: {len(self.train):,} signals of {data.length} samples; held out {len(self.held_out):,}"
-        ]
+def sines_corpus(data: SinesSettings) -> ArrayCorpus:
+    """Return the signals of a pretraining run."""
+    summary = f"sines: {data.train:,} signals of {data.length} samples; held out {data.held_out:,}"
+    sides = Sines(data, "train"), Sines(data, "held_out")
+    return ArrayCorpus(*sides, {"data": data.model_dump(mode="json")}, [summary], "signals")

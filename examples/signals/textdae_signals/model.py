@@ -1,26 +1,15 @@
-"""The denoiser of signals: an MLP, and its encoder with a head for labels.
+"""The model of signals: an MLP, and its encoder with a head for labels.
 
 B signals, L samples, D width.
 """
 
 from collections import namedtuple
-from pathlib import Path
 
-import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForAudioClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers import AutoConfig, AutoModel, AutoModelForAudioClassification, PreTrainedConfig
 
-from textdae.core.denoiser import Denoiser
-from textdae.downstream.classifier import Classifier
-from textdae.hub.locate import load_pretrained
-from textdae.training.sharding import load_full_state
+from textdae.arrays.labelled_task import EncoderForClassification
+from textdae.core.encoder_decoder import EncoderDecoder
 
 
 class SignalsConfig(PreTrainedConfig):
@@ -37,10 +26,10 @@ SignalsOutput = namedtuple("SignalsOutput", "reconstruction pooler_output")
 """Signals (B, L), and their embedding (B, D)."""
 
 
-class SignalsModel(PreTrainedModel):
+class SignalsModel(EncoderDecoder):
     """Signal -> embedding -> signal."""
 
-    config_class, base_model_prefix, main_input_name = SignalsConfig, "body", "signal"
+    config_class, main_input_name = SignalsConfig, "signal"
 
     def __init__(self, config: SignalsConfig) -> None:
         super().__init__(config)
@@ -49,80 +38,30 @@ class SignalsModel(PreTrainedModel):
         self.decoder = nn.Linear(width, length)
         self.post_init()
 
-    def _init_weights(self, module: nn.Module) -> None:
-        """Weights begin as torch begins them."""
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Signals (B, L) -> embedding (B, D)."""
+        return self.encoder(inputs)
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """Embedding (B, D) -> signals (B, L)."""
+        return self.decoder(embedding)
 
     def forward(self, signal: Tensor, **kwargs) -> SignalsOutput:
-        """(B, L) -> (B, L)."""
-        embedding = self.encoder(signal)
-        return SignalsOutput(self.decoder(embedding), embedding)
+        """Signals (B, L) -> signals (B, L)."""
+        embedding = self.encode(signal)
+        return SignalsOutput(self.decode(embedding), embedding)
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Return the matrix between the first and the last layer."""
+        return [self.encoder[2].weight]
 
 
-class SignalsForClassification(PreTrainedModel):
+class SignalsForClassification(EncoderForClassification):
     """Signal -> embedding -> scores of the classes."""
 
-    config_class, base_model_prefix, main_input_name = SignalsConfig, "body", "signal"
-
-    def __init__(self, config: SignalsConfig) -> None:
-        super().__init__(config)
-        self.body = SignalsModel(config)
-        del self.body.decoder  # nothing is rebuilt
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.post_init()
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """A head that a checkpoint does not have begins as torch begins it."""
-        if module is self.classifier:
-            self.classifier.reset_parameters()
-
-    def forward(self, signal: Tensor, **kwargs) -> SequenceClassifierOutput:
-        """(B, L) -> logits (B, number of classes)."""
-        return SequenceClassifierOutput(logits=self.classifier(self.body.encoder(signal)))
+    config_class, main_input_name, body_class = SignalsConfig, "signal", SignalsModel
 
 
 AutoConfig.register(SignalsConfig.model_type, SignalsConfig)
 AutoModel.register(SignalsConfig, SignalsModel)
 AutoModelForAudioClassification.register(SignalsConfig, SignalsForClassification)
-
-
-class SignalsClassifier(Classifier):
-    """The encoder with a head, as textdae fine-tunes it."""
-
-    auto, arguments = AutoModelForAudioClassification, ("signal",)
-
-
-class SignalsDenoiser(Denoiser):
-    """The MLP as textdae trains it; a signal is scored as a whole."""
-
-    def __init__(self, model: SignalsModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def encode(self, inputs: dict[str, Tensor]) -> Tensor:
-        """`signal` (B, L) -> embedding (B, D)."""
-        return self.model.encoder(inputs["signal"])
-
-    def decode(self, embedding: Tensor) -> Tensor:
-        """Embedding (B, D) -> signal (B, L)."""
-        return self.model.decoder(embedding)
-
-    def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Mean square error of each signal, summed."""
-        return F.mse_loss(reconstruction.float(), target, reduction="sum") / target.shape[1]
-
-    def hidden_matrices(self) -> list[nn.Parameter]:
-        """The matrix between the first and the last layer."""
-        return [self.model.encoder[2].weight]
-
-    def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-        """Write `config.json` and `model.safetensors`."""
-        self.model.save_pretrained(str(folder), state_dict=weights)
-
-    def load_pretrained(self, folder: Path) -> None:
-        """Take the weights of a checkpoint that `save_pretrained` wrote."""
-        load_full_state(self.model, load_signals(folder).model.state_dict())
-
-
-def load_signals(checkpoint: str | Path) -> SignalsDenoiser:
-    """Load a denoiser from a folder or the Hub."""
-    return SignalsDenoiser(load_pretrained(SignalsModel, checkpoint, "model of signals")).eval()

@@ -4,18 +4,13 @@ from textdae.core.registry import Modality
 
 SIGNALS = Modality(
     name="signals",
-    settings={
-        command: f"textdae_signals.settings:Signals{command.capitalize()}Settings"
-        for command in ("pretrain", "evaluate", "embed", "finetune", "probe")
-    },
+    settings="textdae_signals.settings:SETTINGS",
     pretraining="textdae_signals.task:prepare_pretraining",
     evaluation="textdae_signals.task:open_evaluation",
-    labelled_task="textdae_signals.labelled:LabelledSignalsTask",
-    load="textdae_signals.model:load_signals",
-    embed="textdae_signals.labelled:open_signals",
-    denoise="textdae_signals.task:denoise_lines",
-    recognizes=lambda given: dict(given.get("data") or {}).get("source") == "sines",
-    recognizes_config=lambda config: config.get("model_type") == "textdae_signals",
+    labelled_task="textdae_signals.task:LabelledSignalsTask",
+    load="textdae_signals.task:load",
+    embed="textdae_signals.task:open_signals",
+    denoise="textdae_signals.task:denoise",
     embedded_sources=("sines",),
     models=("textdae_signals.model",),
     model_types=("textdae_signals",),

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import Field
+from typing import Any, ClassVar, Literal
 
 from textdae.core.registry import modality_of_settings
 from textdae.core.settings.base import DataSettings, EvaluateSettings, HubSettings, Settings, TrainSettings
@@ -68,10 +66,6 @@ class EmbedSettings(RunSettings):
     modality: str
     """What kind of examples: that of the checkpoint."""
     data: DataSettings
-    pooling: Literal["auto", "mean", "cls", "grid", "code"] = "mean"
-    """What stands for an example: the mean over its places, its first one, or the means of a grid of cells."""
-    layer: Annotated[int, Field(ge=0)] | None = None
-    """Hidden layer to read, 0 the first; default: the last."""
     normalize: bool = False
     """Scale every vector to length 1."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

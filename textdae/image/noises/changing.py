@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from textdae.core.changing import normal
 from textdae.core.draw import Draw
-from textdae.image.noise import ChangingNoise, RateNoise, SigmaNoise, normal
+from textdae.image.noise import ChangingNoise, RateNoise, SigmaNoise
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,44 @@
+"""`textdae denoise` for arrays: read a `.npy` file, write a `.npy` file.
+
+n examples, ... the shape of one example.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from textdae.core.encoder_decoder import EncoderDecoderDenoiser
+from textdae.core.errors import SettingsError
+from textdae.training.hardware import choose_device
+
+_BATCH = 1024
+
+
+@torch.no_grad()
+def denoise_array_file(
+    denoiser: EncoderDecoderDenoiser, source: str, output: Path | None, shape: str
+) -> Iterator[str]:
+    """Write the clean arrays for the noisy ones of a file; yield a line for people.
+
+    Args:
+        source: a `.npy` file of noisy arrays (n, ...).
+        shape: of what the model takes, in words, for the error.
+
+    Raises:
+        SettingsError: a file cannot be read or written, or does not fit the model.
+    """
+    if output is None:
+        raise SettingsError("denoise: say where to write the clean arrays, e.g. -o clean.npy")
+    denoiser, device = denoiser.to(choose_device()).eval(), choose_device()
+    try:
+        noisy = torch.from_numpy(np.load(source, allow_pickle=False)).float()
+        name = denoiser.model.main_input_name
+        parts = [denoiser.decode(denoiser.encode({name: part.to(device)})) for part in noisy.split(_BATCH)]
+        np.save(output, torch.cat(parts).cpu().numpy())
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        raise SettingsError(
+            f"denoise: {source}: {error}; give a .npy file of {shape}, and -o clean.npy"
+        ) from None
+    yield f"{source} -> {output} ({len(noisy):,} examples)"

@@ -1,0 +1,59 @@
+"""Noises that change numbers: pixels, samples of a signal. Parts for the noises of any such modality.
+
+B batch, ... the shape of one example.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from textdae.core.draw import Draw
+from textdae.core.noise import Example
+from textdae.core.settings.base import Settings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class Changing:
+    """Mixin for a `NoiseKind` that changes values of its field and does not tell which; every value is scored."""
+
+    field: ClassVar[str]
+
+    def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
+        """Change the values."""
+        import torch
+
+        clean = inputs[self.field]
+        noisy = self.change(clean, draw, level.view(-1, *[1] * (clean.ndim - 1)))
+        return {**inputs, self.field: noisy}, torch.ones_like(clean, dtype=torch.bool)
+
+    def change(self, values: Tensor, draw: Draw, level: Tensor) -> Tensor:
+        """Values (B, ...) and levels (B, 1, ...) -> noisy values (B, ...)."""
+        raise NotImplementedError
+
+
+class SigmaDial(Settings):
+    """Mixin for a `NoiseKind` whose level is the strength `sigma`."""
+
+    dial: ClassVar[str | None] = "sigma"
+    sigma: Annotated[float, Field(gt=0)] = 0.25
+    """Strength at the start of the run."""
+    final_sigma: Annotated[float, Field(ge=0)] | None = None
+    """Strength at the end of the run; default: `sigma` throughout (uniform: 0)."""
+    schedule: Literal["linear", "cosine", "uniform"] = "linear"
+    """How the strength moves from start to end; uniform: each example draws its own between the two."""
+
+
+def normal(draw: Draw, name: str, shape: torch.Size) -> Tensor:
+    """Draw a standard normal number for each value of each example; they reach 5.4 standard deviations. *Shape:* `shape`."""
+    import torch
+
+    u = draw.uniform(name, math.prod(shape[1:]))
+    # u lies on a grid of 2^-24 that holds 0; half a step further in, its ends mirror each other. In this order every
+    # step is exact in float32; added to u itself, the half step would round the largest u to 1, which is infinity.
+    return (torch.erfinv((u * 2 - 1) + 2.0**-24) * 2**0.5).view(shape)
