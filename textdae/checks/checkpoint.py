@@ -16,13 +16,13 @@ def check_checkpoint(checkpoint: str) -> Iterator[Finding]:
     """Check its files, its weights, its tokenizer, and how the stock `Trainer` would scale its loss."""
     try:
         name = locate(checkpoint)
-        found = modality(modality_of(checkpoint))
+        kind = modality(modality_of(checkpoint))
     except SettingsError as error:
         yield Finding(False, "checkpoint", str(error))
         return
     yield from _check_files(Path(name))
     try:
-        model: Any = found.part("load")(name).model
+        model: Any = kind.part("load")(name).model
     except SettingsError as error:
         yield Finding(
             False, "model", f"{error}; a classifier or another head is for the pipeline that it was made for"
@@ -42,8 +42,8 @@ def check_checkpoint(checkpoint: str) -> Iterator[Finding]:
         if bad
         else "all finite",
     )
-    if found.check:
-        yield from found.part("check")(name, model)
+    if kind.check:
+        yield from kind.part("check")(name, model)
 
 
 def _check_files(folder: Path) -> Iterator[Finding]:

@@ -55,11 +55,11 @@ def golden_losses() -> dict[int, float]:
             "max_steps": 120, "per_device_train_batch_size": 32, "logging_steps": 20, "eval_steps": 0, "save_steps": 0,
             "precision": "fp32", "compile": "never",
         }  # fmt: skip
-        given = {
+        options = {
             "output_dir": Path(folder) / "run", "data": {"source": str(corpus), "cache_dir": Path(folder) / "cache", "block_size": 64},
             "tokenizer": {"vocab_size": 256}, "model": sizes, "train": train, "evaluate": {"max_examples": 32},
         }  # fmt: skip
-        if number := pretrain(TextPretrainSettings.model_validate(given)).fit.stopped_by:
+        if number := pretrain(TextPretrainSettings.model_validate(options)).fit.stopped_by:
             raise Interrupted(number)
         return {
             entry["step"]: entry["loss"]
@@ -71,13 +71,13 @@ def golden_losses() -> dict[int, float]:
 def check_loss(losses: Callable[[], dict[int, float]] = golden_losses) -> Finding:
     """Compare the loss curve of the golden run with the recorded one."""
     recorded = {int(step): loss for step, loss in json.loads(RECORD.read_text()).items()}
-    found = losses()
-    off = {step: found.get(step, float("nan")) / loss - 1 for step, loss in recorded.items()}
+    measured = losses()
+    off = {step: measured.get(step, float("nan")) / loss - 1 for step, loss in recorded.items()}
     worst = max(off, key=lambda step: abs(off[step]) if off[step] == off[step] else float("inf"))
-    curve = ", ".join(f"{loss:.2f}" for loss in found.values())
+    curve = ", ".join(f"{loss:.2f}" for loss in measured.values())
     if not abs(off[worst]) <= _TOLERANCE:
         return Finding(
-            False, "loss", f"{curve}; at step {worst} it is {found.get(worst, float('nan')):.3f}, not {recorded[worst]:.3f}: something "
+            False, "loss", f"{curve}; at step {worst} it is {measured.get(worst, float('nan')):.3f}, not {recorded[worst]:.3f}: something "
             "here computes wrongly; compare `textdae settings pretrain` and the versions above with a machine where it is right",
         )  # fmt: skip
     return Finding(True, "loss", f"{curve}: as recorded, within {max(map(abs, off.values())):.1%}")

@@ -37,7 +37,7 @@ def check_machine(cache_dir: Path | None = None) -> Iterator[Finding]:
 
 
 def _check_versions() -> Finding:
-    found = {name: version for name, version in versions().items() if name != "git_commit"}
+    installed = {name: version for name, version in versions().items() if name != "git_commit"}
     wrong = []
     for line in importlib.metadata.requires("textdae") or []:
         needed = Requirement(line)
@@ -50,7 +50,7 @@ def _check_versions() -> Finding:
             continue
         if not needed.specifier.contains(there, prereleases=True):
             wrong.append(f"{needed.name} {there} is not {needed.specifier}: pip install '{needed}'")
-    listed = ", ".join(f"{name} {version}" for name, version in found.items())
+    listed = ", ".join(f"{name} {version}" for name, version in installed.items())
     return Finding(not wrong, "versions", "; ".join(wrong) or listed)
 
 

@@ -49,9 +49,9 @@ def probe(checkpoint: Checkpoint, words: Words = None) -> None:
     from textdae.report.scores import print_table
 
     hush_transformers()
-    found = run(checkpoint, settings)
+    result = run(checkpoint, settings)
     for table in ("encoder", "baselines"):
-        typer.echo(f"\n{print_table(getattr(found, table))}")
+        typer.echo(f"\n{print_table(getattr(result, table))}")
     typer.echo(f"\nwritten: {settings.output_dir / 'probe.json'}")
 
 

@@ -53,8 +53,10 @@ def push(
         if upload.left_out:
             typer.echo(f"stays here: {', '.join(upload.left_out)}")
         return
-    done = run(path, name, public=public, force=force, training_state=training_state)
-    if done.files:
-        typer.echo(f"{done.url}: {done.files} files, {done.bytes:,} bytes, commit {done.name.revision}")
+    pushed = run(path, name, public=public, force=force, training_state=training_state)
+    if pushed.files:
+        typer.echo(
+            f"{pushed.url}: {pushed.files} files, {pushed.bytes:,} bytes, commit {pushed.name.revision}"
+        )
     else:
-        typer.echo(f"{done.url}: nothing has changed since commit {done.name.revision}; nothing was sent")
+        typer.echo(f"{pushed.url}: nothing has changed since commit {pushed.name.revision}; nothing was sent")

@@ -37,7 +37,7 @@ def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite =
 
     exclude_each_other(resume, overwrite)
     from_hub = [word for word in words or [] if word.startswith(PREFIX)]
-    given = [word for word in words or [] if word not in from_hub]
+    local = [word for word in words or [] if word not in from_hub]
     if (from_hub and not resume) or len(from_hub) > 1:
         raise SettingsError(
             f"{from_hub[-1]}: one checkpoint on the Hub, behind --resume; its weights alone: model.from_pretrained="
@@ -47,12 +47,12 @@ def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite =
         logger.info(
             f"the settings are those of {from_hub[0]}; where its data was a file, say data.source=..."
         )
-    settings = read_settings(PretrainSettings, *split(given), base)
+    settings = read_settings(PretrainSettings, *split(local), base)
     from textdae.commands.pretrain import pretrain as run
 
     hush_transformers()
     result = run(settings, from_hub[0] if from_hub else resume, overwrite)
-    words = [str(settings.output_dir / "settings.yaml")] if from_hub else given
+    words = [str(settings.output_dir / "settings.yaml")] if from_hub else local
     end(result, ["pretrain", *words], "held_out")
 
 

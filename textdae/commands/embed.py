@@ -106,22 +106,22 @@ def _write(
 ) -> tuple[int, int]:
     """Write the vectors; return how many there are, and D."""
     parts = output.with_name(f"{output.name}.parts")
-    done = _resume(parts, fingerprint)
-    begin = sum(done)
+    sizes = _resume(parts, fingerprint)
+    begin = sum(sizes)
     waiting = islice(rows.read(), begin, None)
     with Progress("embedding", unit="rows", done=begin) as bar:
         while chunk := list(islice(waiting, CHUNK)):
             vectors = encoder([example for _, example in chunk])
             if settings.normalize:
                 vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
-            _keep(parts, len(done), np.array([row for row, _ in chunk]), vectors)
-            done.append(len(chunk))
+            _keep(parts, len(sizes), np.array([row for row, _ in chunk]), vectors)
+            sizes.append(len(chunk))
             bar.update(len(chunk))
-    if not done:
+    if not sizes:
         raise SettingsError(f"data.source: {settings.data.source} holds nothing to embed")
-    width = _join(parts, len(done), sum(done), output)
+    width = _join(parts, len(sizes), sum(sizes), output)
     shutil.rmtree(parts)
-    return sum(done), width
+    return sum(sizes), width
 
 
 def _how(settings: EmbedSettings) -> dict[str, Any]:

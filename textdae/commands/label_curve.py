@@ -184,14 +184,14 @@ def _lines(work: LabelledTask, settings: LabelCurveSettings) -> dict[str, Line]:
     def probed(encoder: Encoder) -> Line:
         return _Probed(work, Scaled(encoder, work.corpus.train))
 
-    made: dict[str, Callable[[], dict[str, Line]]] = {
+    makers: dict[str, Callable[[], dict[str, Line]]] = {
         "finetuned": lambda: {"fine-tuned": _Tuned(work, settings, False)},
         "probe": lambda: {"probe": probed(work.encoder(settings.precision))},
         "scratch": lambda: {"from scratch": _Tuned(work, settings, True)},
         "random": lambda: {"random encoder": probed(work.encoder(settings.precision, False, settings.seed))},
         "baselines": lambda: {name: probed(baseline) for name, baseline in work.baselines().items()},
     }
-    return {name: line for kind in settings.lines for name, line in made[kind]().items()}
+    return {name: line for kind in settings.lines for name, line in makers[kind]().items()}
 
 
 class _Probed:

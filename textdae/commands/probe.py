@@ -80,13 +80,17 @@ def _probe(checkpoint: str, settings: ProbeSettings) -> dict[str, Any]:
         logger.info(
             f"choices are made with {len(drawn):,} of the training examples, the figures with all of them"
         )
-    found: dict[str, Any] = {"encoder": {}, "baselines": {}, "choices": {}}
+    result: dict[str, Any] = {"encoder": {}, "baselines": {}, "choices": {}}
 
     def measured(table: str, name: str, encoder: Scaled, learner: str, matrices: Mapping[Any, Any]) -> None:
         choice = _choose(work, matrices, drawn, judged, learner)
         row = f"{name}, {choice.head.kind}"
-        found[table][row] = _figures(work, encoder, choice)
-        found["choices"][row] = {"view": str(choice.name), "head": str(choice.head), "held_out": choice.score}
+        result[table][row] = _figures(work, encoder, choice)
+        result["choices"][row] = {
+            "view": str(choice.name),
+            "head": str(choice.head),
+            "held_out": choice.score,
+        }
         logger.info(f"{row}: {choice.name}; {choice.head}; held out {choice.score:.3f}")
 
     def all_views(encoder: Scaled) -> dict[Any, Any]:
@@ -97,14 +101,14 @@ def _probe(checkpoint: str, settings: ProbeSettings) -> dict[str, Any]:
     matrices = all_views(scaled)
     for learner in ("logistic", "kNN"):
         measured("encoder", "encoder", scaled, learner, matrices)
-    found["baselines"]["majority"] = measure(
+    result["baselines"]["majority"] = measure(
         corpus.schema, constant(corpus.schema, corpus.train.labels, len(corpus.test)), corpus.test.labels
     )
     baselines = {**work.baselines(), "random encoder": work.encoder(settings.precision, False, settings.seed)}
     for name, baseline in baselines.items():
         scaled = Scaled(baseline, corpus.train)
         measured("baselines", name, scaled, "logistic", all_views(scaled))
-    return found
+    return result
 
 
 def _choose(
@@ -119,8 +123,8 @@ def _choose(
 def _figures(work: LabelledTask, encoder: Scaled, choice: Choice) -> Measures:
     """All the measures on the test examples, learnt from all the training examples."""
     corpus = work.corpus
-    learnt, asked = (
+    learnt, tested = (
         encoder.embed(side.examples, [choice.name])[choice.name] for side in (corpus.train, corpus.test)
     )
     learner = fit(corpus.schema, choice.head, learnt, corpus.train.labels)
-    return measure(corpus.schema, learner.predict(asked), corpus.test.labels)
+    return measure(corpus.schema, learner.predict(tested), corpus.test.labels)

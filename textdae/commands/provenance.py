@@ -26,18 +26,18 @@ def versions() -> dict[str, Any]:
         "safetensors",
         "numpy",
     )
-    found: dict[str, Any] = {name: importlib.metadata.version(name) for name in names}
+    numbers: dict[str, Any] = {name: importlib.metadata.version(name) for name in names}
     here = Path(__file__).resolve().parents[2]
-    found["python"] = platform.python_version()
-    found["git_commit"] = None
+    numbers["python"] = platform.python_version()
+    numbers["git_commit"] = None
     if (here / ".git").exists():
         try:
             command = ["git", "-C", str(here), "rev-parse", "HEAD"]
             answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-            found["git_commit"] = answer.stdout.strip() or None
+            numbers["git_commit"] = answer.stdout.strip() or None
         except (OSError, subprocess.SubprocessError):
             pass
-    return found
+    return numbers
 
 
 def hardware(accelerator: Accelerator) -> str:
@@ -57,11 +57,11 @@ _OF_A_HOST = (
 
 def comparable(settings: Any) -> dict[str, Any]:
     """The settings by name, without those that may differ between hosts."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for name, value in settings.model_dump(mode="json").items():
         inner = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {}
-        found |= inner or {name: value}
-    return {name: value for name, value in found.items() if not name.startswith(_OF_A_HOST)}
+        values |= inner or {name: value}
+    return {name: value for name, value in values.items() if not name.startswith(_OF_A_HOST)}
 
 
 def absolute(name: str) -> str:
@@ -82,6 +82,6 @@ def with_checkpoints(settings: Any, change: Callable[[str], str]) -> Any:
 def with_absolute_paths(settings: Any) -> Any:
     """The settings with their checkpoints and sources named such that they mean the same from anywhere."""
     changed = with_checkpoints(settings, absolute)
-    given = {key: getattr(settings.data, key, None) for key in _SOURCES}
-    data = {key: absolute(value) for key, value in given.items() if value and not is_embedded(value)}
+    sources = {key: getattr(settings.data, key, None) for key in _SOURCES}
+    data = {key: absolute(value) for key, value in sources.items() if value and not is_embedded(value)}
     return changed.model_copy(update={"data": settings.data.model_copy(update=data)})

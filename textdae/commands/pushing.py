@@ -70,8 +70,8 @@ class RunPushes:
             if left and self._pushes.away:
                 raise TextdaeError(self._pushes.away)
             name, patience = HubName(hub.repo_id), self._pushes.patience()
-            done = push(self._folder, name, public=hub.public, force=hub.force, patience=patience)
-            return [*left, f"pushed: {done.url} at {done.name.revision}"]
+            pushed = push(self._folder, name, public=hub.public, force=hub.force, patience=patience)
+            return [*left, f"pushed: {pushed.url} at {pushed.name.revision}"]
         except KeyboardInterrupt:
             why = "it was interrupted"
         except TextdaeError as error:

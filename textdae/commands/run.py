@@ -84,9 +84,9 @@ class Run:
             TextdaeError: it failed in any process.
         """
         first = self.accelerator.is_local_main_process
-        done = together(prepare, first)
+        mine = together(prepare, first)
         others = together(prepare, not first)
-        return done if first else others  # type: ignore[return-value]
+        return mine if first else others  # type: ignore[return-value]
 
     def _take_folder(self, held: ExitStack) -> None:
         if self.is_main:
@@ -113,7 +113,7 @@ class Run:
         if not self._resume:
             return None
         name = self._resume
-        found = choose(
+        choice = choose(
             self.folder,
             (lambda: take_over(name, self.folder, fingerprint)) if isinstance(name, str) else None,
             lambda before: check_fingerprint(fingerprint, before, self.folder),
@@ -121,12 +121,12 @@ class Run:
             self.accelerator.device,
             self.settings.train.save_total_limit,
         )
-        if found is None:
+        if choice is None:
             logger.info(f"{self.folder}: no whole checkpoint to resume from; starting afresh")
             return None
-        self.fingerprint["run"] = found.fingerprint.get("run", self.fingerprint["run"])
-        logger.info(f"resuming from {found.path} (step {found.cursor.step:,})")
-        return found.path
+        self.fingerprint["run"] = choice.fingerprint.get("run", self.fingerprint["run"])
+        logger.info(f"resuming from {choice.path} (step {choice.cursor.step:,})")
+        return choice.path
 
     def begin(self) -> None:
         """Take the folder, now that the run is known to be able to start: note down its settings and versions.

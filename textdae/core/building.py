@@ -14,10 +14,10 @@ def build_seeded(make: Callable[[], M], seed: int, check: Callable[[int], None] 
 
     Args:
         make: builds it.
-        check: called with the number of its parameters before memory is allocated for them; raises where they are too many.
+        check: called with the number of parameters before their memory is allocated; raises if there are too many.
 
     Raises:
-        Exception: whatever `make` or `check` raise.
+        Exception: that of `make` or `check`.
     """
     if check and (parameters := count_parameters(make)) is not None:
         check(parameters)
@@ -27,7 +27,7 @@ def build_seeded(make: Callable[[], M], seed: int, check: Callable[[int], None] 
 
 
 def count_parameters(make: Callable[[], nn.Module]) -> int | None:
-    """Count the parameters of the model that `make` builds, without memory for them; None where that cannot be done."""
+    """Count the parameters of a model without allocating them; None if it cannot be built so."""
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return sum(parameter.numel() for parameter in make().parameters())

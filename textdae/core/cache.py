@@ -1,4 +1,4 @@
-"""A folder of prepared data, addressed by its content, written whole or not at all, and looked at when it is opened."""
+"""Cache folders of prepared data: named by a hash of what they hold, written atomically, verified when opened."""
 
 import hashlib
 import json
@@ -22,26 +22,26 @@ logger = logging.getLogger(__name__)
 _CONTENTS = "contents.json"
 """Size, time of writing and XXH3 of every other file."""
 _ALWAYS_READ = 2_000_000_000
-"""Bytes of a folder up to which all content is compared whenever it is opened, in a fraction of a second."""
+"""Folders up to this many bytes are verified in full whenever they are opened, which takes a fraction of a second."""
 _CHUNK = 1 << 24
 
 
 def cache_root(setting: Path | None) -> Path:
-    """The cache folder: the setting, else $TEXTDAE_CACHE, else ~/.cache/textdae."""
+    """Return the cache folder: the setting, else $TEXTDAE_CACHE, else ~/.cache/textdae."""
     return Path(setting or os.environ.get("TEXTDAE_CACHE") or Path.home() / ".cache" / "textdae").expanduser()
 
 
 def digest(*parts: Any) -> str:
-    """A short name for anything that JSON can say."""
+    """Return a short hash of values that JSON can hold."""
     return hashlib.blake2b(
         json.dumps(parts, sort_keys=True, default=str).encode(), digest_size=12
     ).hexdigest()
 
 
 def cached(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Return `folder`, made by `make(temporary folder)` unless it is there already, and undamaged.
+    """Return `folder`; where it is missing or damaged, `make(temporary folder)` fills it first.
 
-    Of several processes one makes it, and the others wait for it.
+    Of several processes one calls `make`, and the others wait.
 
     Raises:
         TextdaeError: the folder cannot be written, or the disk is full.
@@ -77,19 +77,19 @@ def cached(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 def _lock_of(temporary: Path) -> Path:
-    """The lock that is held while this folder is filled."""
+    """Return the lock that is held while this folder is filled."""
     return temporary.with_name(f"{temporary.name.rpartition('.')[0]}.lock")
 
 
 def _remove_dead(root: Path, mine: str) -> None:
-    """Remove what killed processes left: temporary folders whose lock, `mine` apart, nobody holds."""
+    """Remove the temporary folders of killed processes: those of `mine`, and those whose lock is free."""
     for temporary in root.glob(".*.*"):
         if temporary.is_dir() and (temporary.name.startswith(f".{mine}.") or is_free(_lock_of(temporary))):
             shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _put(temporary: Path, folder: Path) -> None:
-    """Rename, unless another process was first: where there are no locks, several make one folder."""
+    """Rename the folder into place, unless another process was first, as can happen on a disk without locks."""
     if folder.exists() and _fault(folder) is not None:
         shutil.rmtree(folder)
     try:
@@ -115,9 +115,9 @@ def _write_contents(folder: Path, digests: dict[Path, str]) -> None:
 
 
 def _fault(folder: Path) -> str | None:
-    """What is wrong with prepared data; None where all is as it was written.
+    """Return what is wrong with prepared data, or None.
 
-    Of much data the content is compared only where the time of writing is not that of its preparation.
+    Large folders are compared by content only where a modification time differs.
     """
     if not folder.is_dir():
         return "not there"
@@ -136,21 +136,21 @@ def _fault(folder: Path) -> str | None:
         return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         return f"{_CONTENTS} or a file that it names cannot be read: {reason(error)}"
-    if moved and not read_all:  # copied, say: from now on its times are these
+    if moved and not read_all:  # a copy, for instance: remember its times
         with suppress(OSError):
             _write_contents(folder, {folder / name: digest for name, (_, _, digest) in entries.items()})
     return None
 
 
 def _digest(path: Path) -> str:
-    found = xxhash.xxh3_128()
+    hasher = xxhash.xxh3_128()
     with open(path, "rb") as stream:
         while chunk := stream.read(_CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
+            hasher.update(chunk)
+    return hasher.hexdigest()
 
 
 def file_digest(file: Path) -> str:
-    """A short name for the content of a file."""
+    """Return a short hash of the content of a file."""
     with open(file, "rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

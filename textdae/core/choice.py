@@ -1,8 +1,8 @@
 """Choose which units of an example are hidden, for any modality.
 
-A *unit* is what is hidden as a whole (a token, a word, a patch). Each unit gets a priority; units are taken in that
-order until the rate is met. The unit that would pass the rate is taken with just the probability that makes the
-expected share exact, and the first unit is always taken, so an example with something to hide hides something.
+A *unit* is hidden as a whole: a token, a word, a patch. Each unit gets a priority; units are taken in that order until the
+rate is met. The unit that would pass the rate is taken with the probability that makes the expected share exact. The first
+unit is always taken, so that every example with units hides something.
 
 B batch, N units.
 """
@@ -21,11 +21,11 @@ def priorities(draw: Draw, n: int) -> np.ndarray:
 
 
 def select_to_rate(priority: np.ndarray, size: np.ndarray, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Which units are taken, from the lowest priority number up, until the share `rate` is met. *Shape:* (B, N), bool.
+    """Take units in the order of their priority numbers until the share `rate` is met. *Shape:* (B, N), bool.
 
     Args:
-        priority: whole numbers below 2^31 - 1; of equal ones the first goes first. *Shape:* (B, N), int64.
-        size: what each unit has to hide, nothing or one if bool; what has nothing is not taken. *Shape:* (B, N).
+        priority: whole numbers below 2^31 - 1; ties are taken from left to right. *Shape:* (B, N), int64.
+        size: number of positions of each unit, or bool for 0 and 1; units of size 0 are never taken. *Shape:* (B, N).
         rate: the share of the sum of all sizes. *Shape:* (B, 1), float32.
         u: a uniform number, for the unit that would pass the rate. *Shape:* (B, 1), float32.
     """
@@ -44,5 +44,5 @@ def select_to_rate(priority: np.ndarray, size: np.ndarray, rate: np.ndarray, u: 
         before = ones.cumsum(1) - ones
     taken = u * ones.astype(np.float32) < rate * total - before.astype(np.float32)
     last = np.maximum(taken.sum(1), 1) - 1
-    found: np.ndarray = some & (key <= ordered[np.arange(len(last)), last][:, None])
-    return found
+    hidden: np.ndarray = some & (key <= ordered[np.arange(len(last)), last][:, None])
+    return hidden

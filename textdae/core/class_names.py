@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def class_names_of(file: Path, column: str) -> list[str] | None:
-    """What `datasets` wrote beside a column of numbered labels in a Parquet file; None where there is nothing."""
+    """Return the class names that `datasets` stored with a column of a Parquet file, or None."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

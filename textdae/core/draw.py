@@ -1,8 +1,9 @@
-"""Randomness as a pure function: what is drawn depends on (seed, epoch, example, position) and on nothing else.
+"""Counter-based randomness: each number is a pure function of (seed, epoch, example, position).
 
-No generator is consumed, so the number of workers, processes or restarts cannot change what is drawn. The hash is
-the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014) applied
-once per component. It is NumPy's, whose operations on the few thousand numbers of a batch cost a third of torch's.
+No generator is consumed, so workers, processes and restarts cannot change a number. The hash is the finaliser of SplitMix64
+(Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014) applied
+once per component. It is computed in NumPy, which takes a third of the time of torch for the few thousand numbers of a
+batch.
 
 B batch, n positions.
 """
@@ -22,7 +23,7 @@ _27, _30, _31, _32, _40 = map(np.uint64, (27, 30, 31, 32, 40))
 
 
 def mix(value: np.ndarray) -> np.ndarray:
-    """SplitMix64's step: add the golden ratio, then scramble. uint64 to uint64, any shape but ()."""
+    """Take a step of SplitMix64: add the golden ratio, then scramble. uint64 to uint64, any shape but ()."""
     value = value + _GOLDEN
     value ^= value >> _30
     value *= _FIRST
@@ -33,7 +34,7 @@ def mix(value: np.ndarray) -> np.ndarray:
 
 
 class Draw:
-    """Uniform numbers for a batch of examples, on the CPU, where batches are made.
+    """Random numbers for a batch of examples, on the CPU.
 
     Args:
         seed: of the run.
@@ -52,27 +53,28 @@ class Draw:
         return len(self._key)
 
     def child(self, name: str | int) -> Draw:
-        """A draw that is independent of this one; for parts that must not share their numbers."""
+        """Return a draw that is independent of this one, for parts that must not share their numbers."""
         draw = object.__new__(Draw)
         draw._key = self._named(str(name))
         return draw
 
     def bits(self, name: str, n: int = 1) -> np.ndarray:
-        """64 random bits a position. *Shape:* (B, n), uint64."""
+        """Return 64 random bits a position. *Shape:* (B, n), uint64."""
         return mix(self._named(name)[:, None] + np.arange(n, dtype=np.uint64))
 
     def bits_at(self, name: str, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """What `bits` has at these places, (k,) each, for what needs few of them. *Shape:* (k,), uint64."""
+        """Return the entries of `bits` at these rows and positions, (k,) each, where few are needed. *Shape:* (k,),
+        uint64."""
         return mix(self._named(name)[rows] + positions.astype(np.uint64))
 
     def uniform(self, name: str, n: int = 1) -> Tensor:
-        """Numbers in [0, 1), multiples of 2^-24. *Shape:* (B, n), float32."""
+        """Return uniform numbers in [0, 1), multiples of 2^-24. *Shape:* (B, n), float32."""
         import torch
 
         return torch.from_numpy(as_uniform(self.bits(name, n)))
 
     def integers(self, name: str, n: int, high: int) -> Tensor:
-        """Whole numbers in [0, high), for `high` up to 2^31. *Shape:* (B, n), int64."""
+        """Return whole numbers in [0, high), for `high` up to 2^31. *Shape:* (B, n), int64."""
         import torch
 
         return torch.from_numpy(as_integers(self.bits(name, n), high))
@@ -82,13 +84,13 @@ class Draw:
 
 
 def as_uniform(bits: np.ndarray) -> np.ndarray:
-    """Random bits as numbers in [0, 1), multiples of 2^-24: float32."""
-    found: np.ndarray = (bits >> _40).astype(np.float32)
-    found *= np.float32(2.0**-24)
-    return found
+    """Turn random bits into numbers in [0, 1), multiples of 2^-24: float32."""
+    uniform: np.ndarray = (bits >> _40).astype(np.float32)
+    uniform *= np.float32(2.0**-24)
+    return uniform
 
 
 def as_integers(bits: np.ndarray, high: int) -> np.ndarray:
-    """Random bits as whole numbers in [0, high), for `high` up to 2^31: int64."""
-    found: np.ndarray = (bits >> _32) * np.uint64(high) >> _32
-    return found.view(np.int64)
+    """Turn random bits into whole numbers in [0, high), for `high` up to 2^31: int64."""
+    integers: np.ndarray = (bits >> _32) * np.uint64(high) >> _32
+    return integers.view(np.int64)

@@ -1,4 +1,4 @@
-"""Errors for people: one line that says what is wrong, where, and what would work."""
+"""Errors that a user can fix: one line that says what is wrong, where, and what would work."""
 
 import errno
 import re
@@ -44,7 +44,7 @@ _INTERRUPTED = (
 
 
 class Interrupted(TextdaeError):
-    """Told to stop by a signal, Ctrl-C for instance; the exit code is the one that a shell gives for it."""
+    """A signal such as Ctrl-C ended the command; the exit code is 128 + its number, as in a shell."""
 
     def __init__(self, number: int, message: str = _INTERRUPTED) -> None:
         super().__init__(message)
@@ -53,7 +53,7 @@ class Interrupted(TextdaeError):
 
 @contextmanager
 def memory_refused(way_out: str) -> Iterator[None]:
-    """Turn what torch and NumPy raise where memory runs out into one line.
+    """Turn the out-of-memory errors of torch and NumPy into one line.
 
     Args:
         way_out: what takes less.
@@ -76,19 +76,19 @@ def first_line(error: BaseException) -> str:
 
 
 def listed(names: Iterable[str], most: int = 20) -> str:
-    """Names from a file as part of one line, whatever is in them."""
+    """Return names from an untrusted file as part of one line."""
     shown = [" ".join(name.split())[:80] for name in names]
     return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")
 
 
 def reason(error: BaseException) -> str:
-    """The same of an error of the operating system, without the number and the path that it repeats."""
+    """Return the message of an error of the operating system, without its number and path."""
     return getattr(error, "strerror", None) or first_line(error)
 
 
 def space_hint(error: BaseException) -> str:
-    """`free some space, or ` where a disk or a quota is full; nothing where that would not help."""
+    """Return `free some space, or ` if a disk or a quota is full, else nothing."""
     number = getattr(error, "errno", None)
-    if number is None and (found := re.search(r"os error (\d+)", str(error))):  # what safetensors says
-        number = int(found[1])
+    if number is None and (match := re.search(r"os error (\d+)", str(error))):  # what safetensors says
+        number = int(match[1])
     return "free some space, or " if number in (errno.ENOSPC, errno.EDQUOT) else ""

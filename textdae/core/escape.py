@@ -1,4 +1,4 @@
-"""Text from anyone, made harmless where it is shown: on a terminal, in a cell of a table, in Markdown."""
+"""Make untrusted text harmless where it is shown: on a terminal, in a cell of a table, in Markdown."""
 
 import unicodedata
 from typing import Any
@@ -7,8 +7,8 @@ _KEPT = "\n\t"
 
 
 class _Visible(dict[int, str]):
-    """Character -> what is shown for it: control characters, those that turn the direction of writing and half surrogates
-    as Python writes them in a string, all others as they are."""
+    """Map characters to what is shown: control characters, bidirectional overrides and lone surrogates as escapes of
+    Python."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -33,12 +33,12 @@ _VISIBLE = _Visible()
 
 
 def for_terminal(text: str) -> str:
-    """Text without what a terminal obeys: no colour, cursor, title or clipboard is set, no line is written over or reversed."""
+    """Escape control characters, so that text sets no colour, cursor, title or clipboard, and overwrites no line."""
     return text.translate(_VISIBLE)
 
 
 class Screen:
-    """A stream whose text is made harmless for a terminal on its way; the rest is that of the stream itself."""
+    """A text stream that escapes control characters in what it writes."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -52,7 +52,7 @@ class Screen:
 
 
 def for_csv(value: Any) -> Any:
-    """A cell that a spreadsheet takes for text: one that would be a formula gets an apostrophe before it."""
+    """Return a cell that a spreadsheet reads as text: an apostrophe goes before a formula."""
     if not isinstance(value, str) or not value.lstrip().startswith(("=", "+", "-", "@")):
         return value
     try:
@@ -63,7 +63,7 @@ def for_csv(value: Any) -> Any:
 
 
 def for_markdown(text: str) -> str:
-    """Text that Markdown and HTML leave as it is, in one line."""
+    """Escape Markdown and HTML, in one line."""
     for character in "\\`*_{}[]()<>#|!&~$":
         text = text.replace(character, "\\" + character)
     return for_terminal(" ".join(text.split()))

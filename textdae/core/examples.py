@@ -20,7 +20,7 @@ class Examples(Protocol):
 
 
 class Questions(NamedTuple):
-    """The examples and the noise of an evaluation; `corrupt_for_evaluation(*questions)` gives what the model is shown and its loss mask."""
+    """The examples and the noise of an evaluation; `corrupt_for_evaluation(*questions)` returns the corrupted batch."""
 
     examples: Examples
     noise: Noise

@@ -8,9 +8,9 @@ class Finding(NamedTuple):
 
     good: bool
     what: str
-    """What was looked at."""
+    """What was checked."""
     message: str
-    """How it is; where it is not good, what to do."""
+    """The result; where it is bad, what to do."""
 
     def __str__(self) -> str:
         return f"{'ok' if self.good else 'LOOK':4} {self.what}: {self.message}"

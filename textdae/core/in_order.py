@@ -1,4 +1,4 @@
-"""One function in several processes, its results in the order of the calls."""
+"""Run a function in several processes; its results come in the order of the calls."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, TypeVarTuple
 from textdae.core.errors import TextdaeError
 
 _HERE_FIRST = 2
-_MOST = 16  # processes, unless one asks for more: the one that reads and writes can feed no more
+_MOST = 16  # default limit: a single reader cannot feed more processes
 _Ts = TypeVarTuple("_Ts")
 _T = TypeVar("_T")
 _work: Callable[..., Any]
@@ -23,13 +23,13 @@ _work: Callable[..., Any]
 def _become(work: Callable[..., Any]) -> None:
     global _work
     _work = work
-    # Whoever interrupts means the process that waits for the results.
+    # Ctrl-C is meant for the main process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Nothing else tells a process that the one it works for was killed."""
+    """End this process when its parent was killed, which nothing else would tell it."""
     parent = multiprocessing.parent_process()
     assert parent
     parent.join()
@@ -41,16 +41,15 @@ def _do(*arguments: Any) -> Any:
 
 
 class InOrder(Generic[*_Ts, _T]):
-    """Calls a function in several processes and hands on what it returns, in the order of the calls.
+    """Call a function in several processes, and hand on its results in the order of the calls.
 
-    The first calls are made here: little work needs no processes, and what the function remembers of these calls the
-    processes, which are forked then, remember too. Where forks are not safe (other systems than Linux), all calls are made
-    here. A call that finds two others waiting for each process waits for the first of them, so memory does not grow with
-    the work.
+    The first calls run in this process: little work needs no others, and processes that are forked later inherit the
+    function's caches. Where forks are not safe (other systems than Linux), all calls run here. At most two calls wait for
+    each process, so that memory does not grow with the work.
 
     Args:
         work: a function; arguments and result are sent from process to process.
-        processes: how many; by default as many as there are cores for this one, and at most 16.
+        processes: their number; default: the cores available to this process, at most 16.
     """
 
     def __init__(self, work: Callable[[*_Ts], _T], processes: int | None = None) -> None:
@@ -80,7 +79,7 @@ class InOrder(Generic[*_Ts, _T]):
             self._hand_on()
 
     def finish(self) -> None:
-        """Hand on all that is still waited for."""
+        """Wait for all remaining results, and hand them on."""
         while self._waiting:
             self._hand_on()
 
@@ -97,7 +96,7 @@ class InOrder(Generic[*_Ts, _T]):
         self._pool = ProcessPoolExecutor(
             self.processes, multiprocessing.get_context("fork"), _become, (self.work,)
         )
-        # Each of them has one core; a tokenizer that was used on many before says so, and warns, unless this is set.
+        # Each process has one core; without this a tokenizer that ran in threads before warns.
         before = os.environ.get("TOKENIZERS_PARALLELISM")
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         try:

@@ -1,4 +1,4 @@
-"""Signals that end a command: an exception where they are met, so that what is half done is removed, and one line."""
+"""Signals that end a command: an exception, so that unfinished files are removed, and one line for people."""
 
 import os
 import signal
@@ -11,11 +11,11 @@ from types import FrameType
 from textdae.core.errors import Interrupted
 
 SAME = 1.0
-"""Seconds in which signals are one: launchers hand on the Ctrl-C that the terminal has sent already."""
+"""Signals within so many seconds count as one: launchers forward a Ctrl-C that the terminal has already sent."""
 
 
 def ending() -> list[int]:
-    """The signals that end a command: Ctrl-C, and those that it was not told to outlive (nohup).
+    """Return the signals that end a command: Ctrl-C, and those that are not ignored (nohup).
 
     SIGHUP is a connection that was closed, SIGUSR1 is Slurm's warning.
     """
@@ -26,9 +26,9 @@ def ending() -> list[int]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let a signal end what is done here like Ctrl-C; another one, a second later, ends it at once.
+    """Let any of these signals act like Ctrl-C; another one, a second later, ends the process at once.
 
-    Where a note is added to the KeyboardInterrupt on its way, it is what people are told.
+    A note on the KeyboardInterrupt becomes the message.
 
     Raises:
         Interrupted: there was one.

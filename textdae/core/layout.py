@@ -32,7 +32,7 @@ MODEL = (
     "2_Dense/model.safetensors",
     DECODER,
 )
-"""What a program loads."""
+"""The files that a program loads."""
 
 REPORT = (
     "settings.yaml",
@@ -46,7 +46,7 @@ REPORT = (
     "confusion.png",
     ".eval_results/results.yaml",
 )
-"""What a person reads, beside the card."""
+"""The files of a report, beside the card."""
 
 CARD = "README.md"
 
@@ -54,14 +54,14 @@ MANIFEST = "manifest.json"
 """Size and SHA-256 of every other file of a checkpoint."""
 
 TRAINING_STATE = ("training_state.safetensors", "training_state.json", MANIFEST)
-"""What a resume needs beside the model."""
+"""The files that a resume needs beside the model."""
 
 PUSHED = "pushed.json"
-"""Where a folder was pushed to, and the commit that came of it."""
+"""Records where a folder was pushed to, and the commit."""
 
 
 def follow_umask(folder: Path) -> None:
-    """Let others read the weights in a folder as they may its other new files; safetensors writes for the owner only."""
+    """Give the weights in a folder the permissions of other new files; safetensors writes for the owner only."""
     probe = folder / ".mode"
     probe.unlink(missing_ok=True)
     probe.touch()

@@ -1,6 +1,6 @@
-"""Locks that tell who holds them, over processes, containers, and hosts that share a disk.
+"""File locks that name their holder, across processes, containers, and hosts that share a disk.
 
-The operating system holds a lock for a process, so none outlives its process, however that ends.
+The operating system releases a lock when its process ends, in whatever way.
 """
 
 import json
@@ -19,16 +19,16 @@ from textdae.core.errors import SettingsError, reason
 logger = logging.getLogger(__name__)
 
 _PATIENCE = 2.0
-"""Seconds that a process which is about to end gets before its lock counts as taken."""
+"""Seconds to wait for a process that is about to end."""
 
 
 @contextmanager
 def sole(name: str, file: Path, way_out: str) -> Iterator[None]:
-    """Hold the lock `file` while a result is written that only one process at a time may write.
+    """Hold the lock `file` while writing a result, or refuse if another process holds it.
 
     Args:
         name: what is locked, e.g. `output_dir: runs/mine`.
-        way_out: what else to do than to wait.
+        way_out: what to do instead of waiting.
 
     Raises:
         SettingsError: another process holds the lock; names it.
@@ -47,7 +47,7 @@ def sole(name: str, file: Path, way_out: str) -> Iterator[None]:
 
 @contextmanager
 def turn(file: Path, what: str) -> Iterator[bool]:
-    """Hold the lock `file`, after whoever holds it now; yield whether it is held, which it is not on a disk without locks.
+    """Wait for the lock `file`, and hold it; yield whether it is held, which is False on a disk without locks.
 
     Args:
         what: its holder does, e.g. `reads the source`; where it is held, that is logged.
@@ -66,7 +66,7 @@ def turn(file: Path, what: str) -> Iterator[bool]:
 
 
 def is_free(file: Path) -> bool:
-    """Whether nobody holds a lock; False where there is no telling."""
+    """Return whether a lock is free; False if that is unknown."""
     try:
         with _held(file, 0):
             return True
@@ -75,7 +75,7 @@ def is_free(file: Path) -> bool:
 
 
 def holder(file: Path) -> str:
-    """Who holds a lock, in words."""
+    """Describe the holder of a lock."""
     try:
         entry = json.loads(file.read_text())
         return f"process {int(entry['pid'])} on {str(entry['host'])[:80]} since {str(entry['since'])[:20]}"
@@ -97,6 +97,6 @@ def _held(file: Path, timeout: float) -> Iterator[None]:
         try:
             yield
         finally:
-            # Whoever opened it meanwhile sees that the file they locked is gone, and opens the new one.
+            # A process that opened it meanwhile notices that its file is gone, and opens the new one.
             with suppress(OSError):
                 file.unlink()

@@ -1,7 +1,7 @@
 """Log records: which levels they have, and the handler with which the command line shows them.
 
-Every module has its `logger = logging.getLogger(__name__)`. INFO: what a run does, and how far it is. WARNING: what was
-left out or changed, or may not be what was meant. A library user hears warnings on the standard error, as Python does by
+Every module has its `logger = logging.getLogger(__name__)`. INFO: progress. WARNING: inputs that were left out or changed,
+or settings that may not be meant. A library user hears warnings on the standard error, as Python does by
 itself, and the rest after `logging.basicConfig(level=logging.INFO)`. Progress bars are drawn where INFO is enabled.
 """
 
@@ -16,7 +16,7 @@ from textdae.core.escape import for_terminal
 
 LOGGER = logging.getLogger("textdae")
 PROGRESS = "textdae.core.progress"
-"""The logger that tells how far some work is."""
+"""The logger of progress bars."""
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _SILENT = logging.CRITICAL + 1
 
@@ -28,7 +28,7 @@ class Caution(str):
 
 
 def cautions(counts: Mapping[str, int]) -> list[str]:
-    """Turn what was left out or changed, and how often, into lines of a summary."""
+    """Turn counts of what was left out or changed into lines of a summary."""
     return [Caution(f"{what}: {count:,}") for what, count in counts.items()]
 
 
@@ -39,13 +39,13 @@ def log_summary(logger: logging.Logger, summary: Iterable[str]) -> None:
 
 
 def silence() -> None:
-    """Log nothing in this process: of the processes of a run, only the first speaks."""
+    """Log nothing in this process: only the first process of a run logs."""
     LOGGER.setLevel(_SILENT)
 
 
 @contextmanager
 def only_warnings(name: str) -> Iterator[None]:
-    """Drop the remarks of the logger `name`, e.g. those of a run that is part of a larger one."""
+    """Drop the records of the logger `name`, e.g. those of a run inside a larger one."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(max(logging.WARNING, logger.getEffectiveLevel()))
@@ -56,13 +56,13 @@ def only_warnings(name: str) -> Iterator[None]:
 
 
 class TerminalHandler(logging.Handler):
-    """Print remarks as plain lines on the standard output; warnings and progress on the standard error.
+    """Print INFO records as plain lines on the standard output; warnings and progress on the standard error.
 
-    A bar on the screen is taken away before the line and drawn again after it.
+    A progress bar is cleared before the line and drawn again after it.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a record. A stream that is closed ends no work."""
+        """Print a record; a closed stream is ignored."""
         from tqdm import tqdm
 
         is_warning = record.levelno >= logging.WARNING

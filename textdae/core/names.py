@@ -1,4 +1,4 @@
-"""What a repository on the Hub is called here: `OWNER/NAME` or `OWNER/NAME@REVISION`, with `hub:` before it or not."""
+"""Names of repositories on the Hub: `OWNER/NAME` or `OWNER/NAME@REVISION`, with or without `hub:` before it."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def parse(name: str, what: str = "the Hub") -> HubName:
         what: where it was given, for the error.
 
     Raises:
-        SettingsError: it is none.
+        SettingsError: it is not a name.
     """
     match = _NAME.fullmatch(name)
     if not match or ".." in match["id"] or "--" in match["id"] or match["id"].endswith(".git"):
@@ -47,7 +47,7 @@ def parse(name: str, what: str = "the Hub") -> HubName:
 
 
 def is_local(name: str) -> bool:
-    """Whether a name means a path here, which may or may not be there, and not a repository."""
+    """Return whether a name is a path, existing or not, rather than a repository."""
     if name.startswith(PREFIX):
         return False
     if name.startswith((".", "/", "~")) or name.partition("@")[0].count("/") > 1 or set("*?[") & set(name):
@@ -59,5 +59,5 @@ def is_local(name: str) -> bool:
 
 
 def public(name: str) -> str:
-    """A name as others may read it: of a path on this machine only the last part."""
+    """Return a name that may be published: of a local path only the last part."""
     return Path(name).expanduser().absolute().name if is_local(name) else name

@@ -1,4 +1,4 @@
-"""The interface that every noise of every modality fulfils.
+"""The interface of a noise, in any modality.
 
 B batch, ... the shape of one example.
 """
@@ -21,24 +21,24 @@ Example: TypeAlias = "dict[str, Tensor]"
 
 
 class Corrupted(NamedTuple):
-    """What a noise makes of a batch."""
+    """A corrupted batch with its target."""
 
     inputs: Example
-    """What the encoder sees, named as the model's arguments. *Shapes:* (B, ...), each its own."""
+    """The inputs of the encoder, named as the model's arguments. *Shapes:* (B, ...), each its own."""
     target: Tensor
-    """Always the clean original. *Shape:* (B, ...); not that of the inputs where a noise changes the length."""
+    """The clean original. *Shape:* (B, ...), which differs from that of the inputs if a noise changes the length."""
     loss_mask: Tensor
     """True where the reconstruction of the target is scored. *Shape:* the first dimensions of `target`, bool."""
 
     def to(self, device: torch.device) -> Corrupted:
-        """The same on another device; returns at once where the memory is pinned."""
+        """Copy to another device; does not wait where the memory is pinned."""
         inputs = {name: value.to(device, non_blocking=True) for name, value in self.inputs.items()}
         return Corrupted(
             inputs, self.target.to(device, non_blocking=True), self.loss_mask.to(device, non_blocking=True)
         )
 
     def pin_memory(self) -> Corrupted:
-        """The same in page-locked memory, from which a GPU can fetch by itself."""
+        """Copy into page-locked memory, from which a GPU can read directly."""
         # An expanded tensor cannot be pinned before it has memory of its own.
         return Corrupted(
             {name: value.contiguous().pin_memory() for name, value in self.inputs.items()},
@@ -48,46 +48,47 @@ class Corrupted(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A noise's one dial, in the noise's own unit, as it moves over the run."""
+    """The level of a noise over the run, in the unit of the noise."""
 
     start: float
     end: float
     schedule: Literal["linear", "cosine", "uniform"] = "linear"
 
     def at(self, progress: float, draw: Draw) -> Tensor:
-        """The level of each example when `progress` (0..1) of the run is done. *Shape:* (B, 1), float32."""
+        """Return the level of each example at `progress` (0..1) of the run. *Shape:* (B, 1), float32."""
         import torch
 
         if self.schedule == "uniform":
             return self.end + (self.start - self.end) * draw.uniform("level")
-        done = min(max(progress, 0.0), 1.0)
+        share = min(max(progress, 0.0), 1.0)
         if self.schedule == "cosine":
-            done = (1 - math.cos(math.pi * done)) / 2
-        level = self.start + (self.end - self.start) * done
+            share = (1 - math.cos(math.pi * share)) / 2
+        level = self.start + (self.end - self.start) * share
         return torch.full((draw.size, 1), level, dtype=torch.float32)
 
 
 class Noise(ABC):
     """Corrupts clean examples; the target is never touched.
 
-    A subclass names the `field` it corrupts and says how. `a | b` corrupts with `a`, then with `b`; it is scored
-    where either was.
+    A subclass has the `field` that it corrupts, and `corrupt`. `a | b` corrupts with `a`, then with `b`; positions that
+    either scores are scored.
     """
 
     field: str
     level: Level
     aligned: bool = True
-    """Whether position i of the inputs stands for position i of the target. A noise that is not aligned, for it deletes or
-    inserts, gives a `loss_mask` over the target, needs a denoiser that decodes without that, and ends a chain."""
+    """Whether position i of the inputs stands for position i of the target. A noise that deletes or inserts is
+    not aligned: its `loss_mask` has the positions of the target, it needs a denoiser that does not rely on alignment, and
+    it can only end a chain."""
 
     def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
-        """Corrupt a batch of clean examples when `progress` (0..1) of the run is done."""
+        """Corrupt a batch of clean examples at `progress` (0..1) of the run."""
         inputs, loss_mask = self.corrupt(clean, draw, self.level.at(progress, draw))
         return Corrupted(inputs, clean[self.field], loss_mask)
 
     @abstractmethod
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
-        """Return new inputs and where the target is scored; `level` has *shape* (B, 1)."""
+        """Return new inputs and the loss mask; `level` has *shape* (B, 1)."""
 
     def __str__(self) -> str:
         return type(self).__name__
@@ -97,11 +98,11 @@ class Noise(ABC):
 
 
 class Chain(Noise):
-    """Noises applied one after the other, each with its own level and its own random numbers.
+    """Noises applied in turn, each with its own level and its own random numbers.
 
     Raises:
         ValueError: they corrupt different fields.
-        SettingsError: one that is not `aligned` comes before another, which could not say where the target is scored.
+        SettingsError: a noise that is not `aligned` comes before another one.
     """
 
     def __init__(self, *noises: Noise) -> None:
@@ -131,5 +132,5 @@ class Chain(Noise):
         return Corrupted(inputs, clean[self.field], loss_mask)
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
-        """A chain has no level of its own."""
+        """Refuse: a chain has no level of its own."""
         raise TypeError("a chain of noises is called; its parts corrupt")

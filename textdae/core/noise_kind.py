@@ -1,7 +1,7 @@
-"""A kind of noise as one class: its settings, what it does to a batch, and what it says of itself.
+"""A kind of noise as one class: its settings, its operator and its description.
 
-A modality has a base class below `NoiseKind` (`TextNoise`, `ImageNoise`). A subclass of that with a field `kind` is in its
-registry from then on: settings, their help, the errors and the model card take it from there.
+A modality has a base class below `NoiseKind` (`TextNoise`, `ImageNoise`). A subclass of that with a field `kind`
+enters its registry; settings, their help, errors and the model card read the registry.
 
 B batch, ... the shape of one example.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class NoiseKind(Settings):
     """One kind of noise. Its fields are its settings; a call corrupts a batch; `build` makes the `Noise` of a run.
 
-    A subclass that has a dial has three fields for it: `<dial>`, `final_<dial>` and `schedule`.
+    A subclass with a dial has three fields for it: `<dial>`, `final_<dial>` and `schedule`.
 
     Args:
         level: of the dial, by its position: `GaussianNoise(0.25)` is `GaussianNoise(sigma=0.25)`.
@@ -41,13 +41,14 @@ class NoiseKind(Settings):
     """
 
     if TYPE_CHECKING:
-        # Each kind has it as a `Literal` with a default. As a field of this class it would lead every settings.yaml.
+        # Each kind has it as a `Literal` with a default. As a field of this class it would come first in every
+        # settings.yaml.
         kind: str
 
     field: ClassVar[str]
-    """Name of the input that it corrupts, which is the target too."""
+    """Name of the input that it corrupts; the clean input is the target."""
     dial: ClassVar[str | None] = None
-    """Name of the setting that says how strong it is, if one does."""
+    """Name of the setting of its strength, if it has one."""
     aligned: ClassVar[bool] = True
     """Whether position i of its inputs stands for position i of the target; see `Noise.aligned`."""
     kinds: ClassVar[dict[str, type[NoiseKind]]]
@@ -82,15 +83,15 @@ class NoiseKind(Settings):
 
     @classmethod
     def variants(cls) -> list[type[Settings]]:
-        """Every kind of the modality, of its base class; a kind itself has no variants."""
+        """Return all kinds of the modality for its base class; a kind returns itself."""
         return [cls] if "kind" in cls.model_fields else [*cls.kinds.values()]
 
     @abstractmethod
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
-        """Return new inputs and where the target is scored; `level` has *shape* (B, 1).
+        """Return new inputs and the loss mask; `level` has *shape* (B, 1).
 
         Args:
-            context: what `build` was given.
+            context: the arguments of `build`.
         """
 
     def __call__(
@@ -140,16 +141,16 @@ class NoiseKind(Settings):
         return [row.contiguous().numpy().tobytes() for row in examples[cls.field].cpu()]
 
     def build(self, *context: Any) -> Noise:
-        """The noise that corrupts batches.
+        """Build the noise that corrupts batches.
 
         Args:
-            context: what this modality's noises need to know beside their settings: of text the `Vocabulary`.
+            context: what the noises of a modality need beside their settings: for text the `Vocabulary`.
         """
         return BuiltNoise(self, *context)
 
     @property
     def level(self) -> Level:
-        """The dial, and where it moves; by default it stays where it is, and a uniform level is drawn from 0 up."""
+        """The dial over the run; by default it is constant, and a uniform level is drawn from 0 up."""
         if self.dial is None:
             return Level(0.0, 0.0)
         start, end = getattr(self, self.dial), getattr(self, f"final_{self.dial}")
@@ -159,13 +160,13 @@ class NoiseKind(Settings):
         return Level(start, end, schedule)
 
     def at_level(self, level: float, where: str = "level") -> Self:
-        """The same noise with its dial at `level` throughout.
+        """Return the same noise with its dial at `level` throughout.
 
         Args:
             where: the level was given, for the error.
 
         Raises:
-            SettingsError: it has no dial, or the dial does not go there.
+            SettingsError: it has no dial, or the level is out of range.
         """
         if self.dial is None:
             raise SettingsError(f"{where}: noise of kind {self.kind} has no level")
@@ -177,13 +178,13 @@ class NoiseKind(Settings):
             raise SettingsError(f"{where}: {self.dial} of {self.kind}: {message}, got {level:g}") from None
 
     def at_end(self) -> Self:
-        """The same noise as it is at the end of a run: at its final level, unless each example draws its own."""
+        """Return the same noise at its final level, unless each example draws its own."""
         if self.dial is None or self.level.schedule == "uniform":
             return self
         return self.model_copy(update={self.dial: self.level.end, f"final_{self.dial}": None})
 
     def in_words(self) -> str:
-        """Its kind, and its dial with where it moves: `words, rate 0.3 to 0.15 (linear)`."""
+        """Describe the noise and its dial: `words, rate 0.3 to 0.15 (linear)`."""
         if self.dial is None:
             return self.kind
         final, level = getattr(self, f"final_{self.dial}"), self.level
@@ -192,14 +193,14 @@ class NoiseKind(Settings):
 
 
 class BuiltNoise(Noise):
-    """A `NoiseKind` at work."""
+    """The operator of a `NoiseKind`."""
 
     def __init__(self, settings: NoiseKind, *context: Any) -> None:
         self.settings, self.context = settings, context
         self.field, self.level, self.aligned = settings.field, settings.level, settings.aligned
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
-        """Do what the kind says."""
+        """Corrupt as the kind does."""
         return self.settings.corrupt(inputs, draw, level, *self.context)
 
     def __str__(self) -> str:
@@ -207,22 +208,22 @@ class BuiltNoise(Noise):
 
 
 def build_noise(kinds: Iterable[NoiseKind], *context: Any) -> Noise:
-    """The noise that settings ask for: one, or several one after the other; `context` as `NoiseKind.build` has it.
+    """Build the noise of a list of settings, a `Chain` if there are several; `context` as for `NoiseKind.build`.
 
     Raises:
-        SettingsError: these do not combine.
+        SettingsError: the noises do not combine.
     """
     built = [kind.build(*context) for kind in kinds]
     return built[0] if len(built) == 1 else Chain(*built)
 
 
 def in_words(kinds: Iterable[NoiseKind]) -> str:
-    """Noises in words, for people."""
+    """Describe noises in words."""
     return "; then ".join(kind.in_words() for kind in kinds)
 
 
 def noise_list(base: type[NoiseKind], default: str) -> tuple[PlainValidator, PlainSerializer]:
-    """Read the noises of a modality, of all kinds that are registered by then.
+    """Return the pydantic annotations of a list of noises, of all kinds that are registered when it is read.
 
     One noise may be written without the list, and a noise without `kind` is of the `default` kind.
 
@@ -251,6 +252,6 @@ def _reader(*kinds: type[Settings]) -> TypeAdapter[Any]:
 
 
 def import_noises(package: str, path: Iterable[str]) -> None:
-    """Import every module of a package of noises, by name, which registers them: a new file needs no list."""
+    """Import every module of a package of noises, which registers them: a new file needs no list."""
     for module in sorted(pkgutil.iter_modules(path), key=lambda module: module.name):
         import_module(f"{package}.{module.name}")

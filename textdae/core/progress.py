@@ -1,4 +1,4 @@
-"""How far some work is: a bar on a terminal, elsewhere a plain line now and then."""
+"""Show progress: a bar on a terminal, elsewhere a plain line now and then."""
 
 import logging
 import time
@@ -13,19 +13,19 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 INTERVAL, LONGEST_INTERVAL = 30.0, 75.0
-"""Seconds between two lines: at the beginning, and of work that takes hours."""
+"""Seconds between two lines: at the beginning, and after hours."""
 
 
 class Progress:
     """A bar on the standard error; where that is no terminal, a log record about every half minute.
 
-    Neither of them where the level INFO is not enabled.
+    Neither appears where the level INFO is not enabled.
 
     Args:
-        what: is done, e.g. `embedding`.
-        total: how much there is to do, where that is known.
+        what: the name of the work, e.g. `embedding`.
+        total: amount of work, if known.
         unit: of the amounts, e.g. `rows`; `B` is shown in MB.
-        done: how much was done before.
+        done: amount that was done before.
         bar_format: of the bar, as tqdm takes it.
     """
 
@@ -45,25 +45,25 @@ class Progress:
             disable=None if logger.isEnabledFor(logging.INFO) else True,
         )  # fmt: skip
         self.is_bar = not self._bar.disable
-        """Whether this is a terminal that shows it."""
+        """Whether this is a terminal that shows the bar."""
         self._first = done
         self._began = self._last = time.monotonic()
 
     def over(self, things: Iterable[T]) -> Iterator[T]:
-        """Yield each thing, and count it when the next one is asked for."""
+        """Yield each item, and count it when the next one is requested."""
         for thing in things:
             yield thing
             self.update(1)
 
     def update(self, more: float) -> None:
-        """So much more is done."""
+        """Advance by an amount."""
         self.move(self.done + more)
 
     def move(self, done: float, amount: str | None = None, **figures: Any) -> None:
-        """So much is done.
+        """Set the amount that is done.
 
         Args:
-            amount: how much that is, in words; else a line gives the number and its unit.
+            amount: the same in words; default: the number and its unit.
             figures: shown beside it.
         """
         before, self.done = self.done, done
@@ -73,7 +73,7 @@ class Progress:
             self._bar.update(done - before)
             return
         now = time.monotonic()
-        # Of long work less often, or its log would be full of them.
+        # Less often for long work, to keep its log short.
         if now - self._last < max(INTERVAL, min(LONGEST_INTERVAL, (now - self._began) / 10)):
             return
         self._last = now

@@ -1,7 +1,7 @@
-"""After `import textdae`, `AutoConfig` and `AutoModel` know our own model classes, and nothing heavy is imported for it.
+"""Make `AutoConfig` and `AutoModel` know our model classes after `import textdae`, without importing anything heavy.
 
-The classes register themselves where they are defined, but to define them takes torch. So they are imported just
-after transformers has loaded its tables of models, whenever that may be.
+The classes register themselves where they are defined, but their definition needs torch. So they are imported just after
+transformers loads its tables of models.
 """
 
 import importlib
@@ -18,7 +18,8 @@ _TABLES = ("transformers.models.auto.configuration_auto", "transformers.models.a
 
 
 class _Watch(MetaPathFinder):
-    """Counts the modules of transformers that are half loaded; when none is and a table is there, registers, and goes."""
+    """Watches transformers load; once a table of models is there and no module is half loaded, registers our classes and
+    goes."""
 
     def __init__(self) -> None:
         self._half_loaded = 0
@@ -58,7 +59,7 @@ def _register() -> None:
 
 
 def register_models() -> None:
-    """Make transformers know our classes: now if it can, else once it can."""
+    """Register our classes with transformers: now if it is loaded, else as soon as it is."""
     if _any_table():
         _register()
     else:

@@ -1,4 +1,4 @@
-"""The modalities that are installed: each describes itself in one `Modality`, everything else asks here.
+"""The registry of modalities; each is described by one `Modality`.
 
 A package adds a modality with an entry point of the group `textdae.modalities`, whose value is its `Modality`
 (`sound = "my_package.spec:SOUND"`); a notebook or a test calls `register`.
@@ -19,9 +19,9 @@ GROUP = "textdae.modalities"
 
 @dataclass(frozen=True)
 class Modality:
-    """What a kind of example has of its own.
+    """One kind of example: its settings, models, tasks and names.
 
-    Its parts are named `package.module:attribute` and imported when they are asked for, so that `textdae --help` and a
+    Parts are named `package.module:attribute` and imported on first use, so that `textdae --help` and a
     run on text load no image library.
 
     Attributes:
@@ -46,7 +46,7 @@ class Modality:
         embedded_sources: values of `data.source` that need no file and no Hub; they mean this modality.
         models: modules that register classes of models with transformers.
         model_types: `model_type` of these classes, which transformers alone does not know.
-        is_default: taken where no modality recognizes the settings or the checkpoint.
+        is_default: used where no modality recognizes the settings or the checkpoint.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Modality:
     sample: str | None = None
     noises: str | None = None
     check: str | None = None
-    recognizes: Callable[[Mapping[str, Any]], bool] = lambda given: False
+    recognizes: Callable[[Mapping[str, Any]], bool] = lambda settings: False
     recognizes_config: Callable[[Mapping[str, Any]], bool] = lambda config: False
     recognizes_features: Callable[[Mapping[str, Any]], bool] = lambda features: False
     files: str = "other files"
@@ -72,7 +72,7 @@ class Modality:
     is_default: bool = False
 
     def part(self, name: str) -> Any:
-        """Import one of the parts, by the name of its attribute.
+        """Import one of the parts.
 
         Raises:
             SettingsError: this modality has no such part.
@@ -83,7 +83,7 @@ class Modality:
         return _imported(reference)
 
     def settings_class(self, command: str) -> Any:
-        """The class of the settings of a command.
+        """Return the settings class of a command.
 
         Raises:
             SettingsError: the command cannot be run on this modality.
@@ -91,8 +91,8 @@ class Modality:
         classes = _imported(self.settings) if isinstance(self.settings, str) else self.settings
         if command not in classes:
             raise SettingsError(f"{command}: not for modality {self.name}, which has {', '.join(classes)}")
-        found = classes[command]
-        return _imported(found) if isinstance(found, str) else found
+        reference = classes[command]
+        return _imported(reference) if isinstance(reference, str) else reference
 
 
 def _imported(reference: str) -> Any:
@@ -110,37 +110,37 @@ def register(modality: Modality) -> None:
 
 @functools.cache
 def installed() -> dict[str, Modality]:
-    """Those of the packages that are installed, by name.
+    """Return the modalities of the installed packages, by name.
 
     Raises:
         SettingsError: one cannot be imported; names its entry point.
     """
-    found = {}
+    by_name = {}
     for point in entry_points(group=GROUP):
         try:
             each: Modality = point.load()
-        except Exception as error:  # whatever another package does wrong
+        except Exception as error:  # any error of another package
             raise SettingsError(
                 f"modality {point.name}: {point.value} cannot be loaded: {first_line(error)}; mend or uninstall its package"
             ) from error
-        found[each.name] = each
-    return found
+        by_name[each.name] = each
+    return by_name
 
 
 def modalities() -> dict[str, Modality]:
-    """All that are installed or registered, by name, the default first.
+    """Return the modalities that are installed or registered, by name, the default first.
 
     Raises:
-        SettingsError: there is none, for textdae runs from a folder of its sources.
+        SettingsError: there is none, because textdae runs from its sources without being installed.
     """
-    found = {**installed(), **_registered}
-    if not found:
+    by_name = {**installed(), **_registered}
+    if not by_name:
         raise SettingsError("textdae is not installed, so that no modality is known; run: pip install -e .")
-    return dict(sorted(found.items(), key=lambda item: not item[1].is_default))
+    return dict(sorted(by_name.items(), key=lambda item: not item[1].is_default))
 
 
 def modality(name: str, where: str = "modality") -> Modality:
-    """The modality of this name.
+    """Return the modality of this name.
 
     Args:
         where: the name was given, for the error.
@@ -154,17 +154,17 @@ def modality(name: str, where: str = "modality") -> Modality:
     return known[name]
 
 
-def modality_of_settings(given: Mapping[str, Any]) -> Modality:
-    """What settings, as they were written, mean: what `modality` says, else whose source, noise or model it is."""
-    if given.get("modality") is not None:
-        return modality(str(given["modality"]))
-    data = given.get("data")
+def modality_of_settings(values: Mapping[str, Any]) -> Modality:
+    """Return the modality of unchecked settings: that of `modality`, else the one that recognizes source, noise or model."""
+    if values.get("modality") is not None:
+        return modality(str(values["modality"]))
+    data = values.get("data")
     source = data.get("source") if isinstance(data, Mapping) else None
-    return _first(lambda each: each.recognizes(given) or source in each.embedded_sources)
+    return _first(lambda each: each.recognizes(values) or source in each.embedded_sources)
 
 
 def modality_of_config(config: Mapping[str, Any]) -> Modality:
-    """What the `config.json` of a checkpoint is a model of."""
+    """Return the modality of a `config.json`."""
     model_type = config.get("model_type")
     return _first(lambda each: each.recognizes_config(config) or model_type in each.model_types)
 
@@ -186,10 +186,10 @@ def _first(recognizes: Callable[[Modality], bool]) -> Modality:
 
 
 def is_embedded(source: str) -> bool:
-    """Whether a source needs no file and no Hub."""
+    """Return whether a source needs no file and no Hub."""
     return any(source in each.embedded_sources for each in modalities().values())
 
 
 def is_hub_dataset(source: str) -> bool:
-    """Whether a source that could be read lies on the Hub."""
+    """Return whether a source is a dataset on the Hub."""
     return not is_local(source) and not is_embedded(source)

@@ -35,17 +35,17 @@ def gather_weights(model: nn.Module, keep: bool = True) -> dict[str, Tensor] | N
     """
     if not is_sharded(model):
         return None
-    found = {name: gather_full(tensor, keep) for name, tensor in model.state_dict().items()}
-    return {name: tensor for name, tensor in found.items() if tensor is not None} if keep else None
+    gathered = {name: gather_full(tensor, keep) for name, tensor in model.state_dict().items()}
+    return {name: tensor for name, tensor in gathered.items() if tensor is not None} if keep else None
 
 
 def digest(tensors: Iterable[Tensor]) -> str:
     """Return a short hash of these tensors; shards are left out, as they differ between processes."""
-    found = hashlib.blake2b(digest_size=12)
+    hasher = hashlib.blake2b(digest_size=12)
     for tensor in tensors:
         if not isinstance(tensor, DTensor):
-            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+            hasher.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return hasher.hexdigest()
 
 
 @torch.no_grad()

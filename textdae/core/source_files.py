@@ -20,32 +20,32 @@ class Kinds(NamedTuple):
     """Which files a modality reads."""
 
     what: str
-    """What such a file is called."""
+    """Noun for such a file."""
     endings: tuple[tuple[str, ...], ...]
-    """Endings of file names; of a folder the first of these groups that it has is read."""
+    """Groups of endings of file names; in a folder, the first group that occurs is read."""
     by_ending: bool
-    """Whether a file is read by its ending, so that no other will do; else by its content."""
+    """Whether the ending decides how a file is read, so that no other is accepted."""
     modality: str
-    """Whose files they are."""
+    """Name of the modality."""
     tables: tuple[str, ...] = ()
     """Names of files that lie beside these and are read with them."""
 
 
 class SourceFiles(NamedTuple):
-    """Files of a source."""
+    """The files of a source."""
 
     files: list[Path]
     folder: Path | None
-    """The folder that the source names, if it is one."""
+    """The folder, if the source names one."""
     left_out: Counter[str]
-    """How many files of other kinds lie in the folder, said in words."""
+    """Counts of files of other kinds in the folder, by description."""
 
 
 def find_files(source: str, kinds: Kinds) -> SourceFiles | None:
-    """Find what `source` names; None where it can only be a Hub id.
+    """Find the files that `source` names; None if it can only be a Hub id.
 
     Raises:
-        SettingsError: there is nothing, or nothing of these kinds.
+        SettingsError: there are none, or none of these kinds.
     """
     known = tuple(ending for group in kinds.endings for ending in group)
     path = Path(source).expanduser()
@@ -92,7 +92,7 @@ def _in_folder(folder: Path, source: str, kinds: Kinds) -> SourceFiles:
 
 
 def _owner(files: Sequence[Path], kinds: Kinds) -> str | None:
-    """What to set where files are those of another modality."""
+    """Return what to set where the files belong to another modality."""
     for name, modality in modalities().items():
         if name != kinds.modality and any(_ends(file, modality.suffixes) for file in files):
             return f"for {modality.files} set modality={name}"
@@ -104,11 +104,11 @@ def _ends(file: Path, endings: Sequence[str]) -> bool:
 
 
 _FRESH = 2.0
-"""Seconds: a file that changed so lately may change again within the same tick of its clock."""
+"""Seconds: a file modified so recently may change again within the same tick of the clock."""
 
 
 def digests_of(files: Sequence[Path], cache: Path) -> list[str]:
-    """The digest of each file's content; those of files that have not changed since are known from before.
+    """Return the digest of each file's content; those of unchanged files come from an index.
 
     Raises:
         SettingsError: one cannot be read.
@@ -129,18 +129,18 @@ def digests_of(files: Sequence[Path], cache: Path) -> list[str]:
 
 
 def _digest_changed(files: Sequence[Path], index: Path) -> list[str]:
-    known, found, digests = _read_index(index), {}, []
+    known, index_now, digests = _read_index(index), {}, []
     for file in files:
         stamp, name = _stamp(file), str(file)
         before = known.get(name)
         value = before[1] if before and before[0] == stamp else file_digest(file)
         digests.append(value)
         if max(stamp[1:3]) < (time.time() - _FRESH) * 1e9:
-            found[name] = [stamp, value]
-    if found != known:
+            index_now[name] = [stamp, value]
+    if index_now != known:
         half = index.with_name(f".{index.name}.{uuid.uuid4().hex}")
-        with suppress(OSError):  # a cache that cannot be written makes the next start longer, no more
-            half.write_text(json.dumps(found))
+        with suppress(OSError):  # without the index the next start only takes longer
+            half.write_text(json.dumps(index_now))
             half.replace(index)
     return digests
 

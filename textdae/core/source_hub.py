@@ -13,12 +13,12 @@ class HubRows:
     """The rows of a Hub dataset; they can be iterated repeatedly.
 
     Raises:
-        SettingsError: there is none, or it could not be had.
+        SettingsError: it does not exist, or could not be loaded.
 
     Attributes:
         name: OWNER/NAME.
-        commit: what it is pinned to.
-        features: what `datasets` knows of the columns; empty where nobody described them.
+        commit: the commit that is read.
+        features: types of the columns, as `datasets` has them; may be empty.
         columns: their names.
     """
 
@@ -60,10 +60,10 @@ class HubRows:
         """Yield the rows, of these columns.
 
         Args:
-            casts: column -> the feature that it is to be read as.
+            casts: column -> the feature that it is read as.
 
         Raises:
-            SettingsError: a row could not be had.
+            SettingsError: a row could not be read.
         """
         number = 0
         chosen = self._table.select_columns(list(columns))
@@ -80,7 +80,7 @@ class HubRows:
 
 
 def _explained(what: str, ask: Callable[[], Any]) -> Any:
-    """What `ask` returns; the client raises dozens of kinds of errors, and the first line says what happened."""
+    """Return the result of `ask`; its errors, of dozens of kinds, become one line."""
     try:
         return ask()
     except Exception as error:

@@ -13,15 +13,15 @@ D = TypeVar("D", bound=DataSettings)
 
 
 def is_held_out(content: str | bytes, share: float) -> bool:
-    """Whether an example is kept for evaluation: decided by its content, so that a copy falls on the same side.
+    """Return whether an example is held out, by a hash of its content: a copy falls on the same side.
 
-    Blank space around a text does not matter.
+    White space around a text is ignored.
     """
     return split_point(content) < share * 2**64
 
 
 def split_point(content: str | bytes) -> int:
-    """A number below 2^64 that an example's content decides; the lowest are held out."""
+    """Hash an example's content to a number below 2^64; the lowest are held out."""
     content = content.strip().encode() if isinstance(content, str) else content
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest())
 
@@ -45,12 +45,12 @@ def share_for_both_sides(contents: Iterable[str | bytes], share: float) -> float
 
 
 def other_source(data: D, side: str = "held_out") -> D | None:
-    """The settings of the source of its own that a side (`held_out`, `test`) has; None where it is a share of the one."""
+    """Return the settings of a side (`held_out`, `test`) that has a source of its own, else None."""
     source, split = getattr(data, f"{side}_source"), getattr(data, f"{side}_split")
     if source is None and split is None:
         return None
     other: dict[str, Any] = {"split": split or data.split}
-    if source not in (None, data.source):  # what belongs to the one source is not the other's
+    if source not in (None, data.source):  # these settings belong to the first source
         other |= {"source": source, "subset": None, "revision": None}
     return data.model_copy(update=other)
 

@@ -1,4 +1,4 @@
-"""What a run asks of a modality: a corpus, an evaluation, and for pretraining a noise and a fresh denoiser."""
+"""The interface of a modality for pretraining and evaluation: corpus, evaluation, noise, fresh denoiser."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from textdae.core.examples import Examples, Questions
 from textdae.core.noise import Noise
 
 Row = dict[str, float]
-"""How the model, or a baseline, does: `loss`, and the modality's other measures."""
+"""The scores of the model or of a baseline: `loss`, and the modality's other measures."""
 
 
 class Corpus(Protocol):
@@ -20,17 +20,17 @@ class Corpus(Protocol):
 
     @property
     def train(self) -> Examples:
-        """Those that are trained on."""
+        """Examples for training."""
         ...
 
     @property
     def held_out(self) -> Examples:
-        """Those that are kept for evaluation."""
+        """Examples for evaluation."""
         ...
 
     @property
     def fingerprint(self) -> dict[str, Any]:
-        """What makes these examples, by the setting that says so; the same for the same examples."""
+        """Values that identify the examples, by setting; equal for equal examples."""
         ...
 
     @property
@@ -40,12 +40,12 @@ class Corpus(Protocol):
 
     @property
     def unit(self) -> str:
-        """What the speed of training is counted in: "tokens"."""
+        """The unit of the training speed: "tokens"."""
         ...
 
     @property
     def units_per_example(self) -> int:
-        """How many of them an example has."""
+        """How many units an example has."""
         ...
 
 
@@ -60,13 +60,13 @@ class Evaluation(ABC):
 
     @abstractmethod
     def questions(self, most: int, level: float | None = None) -> Questions:
-        """Choose what is asked of at most so many held-out examples; of fewer, a part of the same.
+        """Choose at most so many held-out examples, and their noise; a smaller number chooses a subset.
 
         Args:
-            level: the level of the noise, instead of that of the settings.
+            level: of the noise, instead of that of the settings.
 
         Raises:
-            SettingsError: the noise has no level, or nothing is left to ask.
+            SettingsError: the noise has no level, or no position is left to score.
         """
 
     def questions_in_training(self, most: int) -> Questions:
@@ -74,14 +74,14 @@ class Evaluation(ABC):
         return self.questions(most)
 
     def describe(self, questions: Questions) -> dict[str, Any]:
-        """Describe the questions, for the metrics: `asked` is a line for people."""
+        """Return entries of the metrics that describe the questions; that of the key `asked` is printed."""
         return {}
 
     @abstractmethod
     def score(
         self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None
     ) -> tuple[Row, int]:
-        """Score the denoiser; return its row, and how many positions were scored."""
+        """Score the denoiser; return its row, and the number of scored positions."""
 
     @abstractmethod
     def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
@@ -89,7 +89,7 @@ class Evaluation(ABC):
 
     @abstractmethod
     def samples(self, questions: Questions) -> Any:
-        """Return some held-out examples with what the denoiser makes of them, for `report`."""
+        """Return some held-out examples with their reconstructions, for `report`."""
 
     @abstractmethod
     def report(self, folder: Path, settings: Any, metrics: Mapping[str, Any], samples: Any) -> list[str]:
@@ -97,13 +97,13 @@ class Evaluation(ABC):
 
 
 class Pretraining(NamedTuple):
-    """What a modality makes of the settings of `textdae pretrain`."""
+    """The parts of a pretraining run, built from its settings."""
 
     evaluation: Evaluation
     """Holds the corpus, and the denoiser to train."""
     noise: Noise
-    """That of the training."""
+    """The noise of the training."""
     model: Any
-    """The settings of the denoiser, with what they leave open decided."""
+    """The settings of the denoiser, with open defaults filled in."""
     save_assets: Callable[[Path], None]
-    """Writes what belongs to the model beside its weights: a tokenizer, or an image processor."""
+    """Writes the files that belong to the model beside its weights: a tokenizer, or an image processor."""

@@ -11,11 +11,11 @@ from typing import Any
 from textdae.core.layout import CARD, MODEL, REPORT, TRAINING_STATE
 
 MOST_JSON = 100_000_000
-"""Bytes of a header of safetensors, as in the format itself, and of any other JSON."""
+"""Bytes of a header of safetensors, as the format limits it, and of any other JSON."""
 _MOST_ENTRIES = 3_000_000
-"""Values in one JSON file: some 400 MB once they are read."""
+"""Values in one JSON file: some 400 MB in memory."""
 _MOST_DEPTH = 100
-"""Levels of lists and objects within each other."""
+"""Depth of nested lists and objects."""
 _MOST_BYTES = {
     "tokenizer*.json": MOST_JSON,
     "model.safetensors.index.json": MOST_JSON,
@@ -30,24 +30,24 @@ _MOST_BYTES = {
     "*.yaml": 1_000_000,
     "*.md": 10_000_000,
 }
-"""Bytes by name; the first pattern that fits decides. Several times what the largest known models have."""
+"""Bytes by file name; the first pattern that matches decides. Several times the sizes of the largest known models."""
 _READ = (*MODEL, *REPORT, *TRAINING_STATE, CARD)
 
 
 def check_files(folder: Path) -> None:
     """Refuse a folder with an entry that is neither a regular file nor a folder, leads out of it, or is too large.
 
-    A FIFO would be waited for, a device read without end.
+    Reading a FIFO would wait for ever, reading a device would never end.
 
     Raises:
-        ValueError: says which entry, and why.
-        OSError: an entry cannot be looked at.
+        ValueError: names the entry, and the reason.
+        OSError: an entry cannot be read.
     """
     for path in [*folder.iterdir(), *folder.glob("*/*.json")]:
         name = path.relative_to(folder).as_posix()
         _check_link(path, folder)
         if not path.exists():
-            continue  # a dangling link, which no loader takes for a file
+            continue  # a dangling link, which loaders ignore
         status = path.stat()
         expected = any(fnmatchcase(name, pattern) for pattern in _READ)
         if stat.S_ISREG(status.st_mode):
@@ -57,7 +57,8 @@ def check_files(folder: Path) -> None:
 
 
 def _check_link(path: Path, folder: Path) -> None:
-    """A link may lead to the folder itself; in the Hub's cache to the blobs of its repository, or of all of them."""
+    """Return the folder that links may lead to: the folder itself; in the Hub's cache the blobs of its repository, or all
+    blobs."""
     home = folder.resolve()
     repository = home.parent.parent
     blobs = [repository / "blobs", repository.parent / "blobs"]
@@ -78,10 +79,10 @@ def _kind(mode: int) -> str:
 
 
 def read_bytes(path: Path, most: int | None = None) -> bytes:
-    """The content of a regular file of a size that its name allows; a pipe in its place is not waited for.
+    """Read a regular file whose size its name allows; a pipe in its place is refused.
 
     Args:
-        most: bytes that it may have, whatever its name.
+        most: limit in bytes, instead of that of its name.
 
     Raises:
         ValueError: it is no regular file, or too large.
@@ -98,37 +99,39 @@ def read_bytes(path: Path, most: int | None = None) -> bytes:
 
 
 def parse_json(content: bytes, name: str) -> dict[str, Any]:
-    """The JSON object in a file of anyone's, of so many values and levels as can be held.
+    """Parse the JSON object of an untrusted file, with limits on its values and depth.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not such an object.
     """
-    if (entries := content.count(b",")) > _MOST_ENTRIES:  # before they are made; one in a text counts too
+    if (
+        entries := content.count(b",")
+    ) > _MOST_ENTRIES:  # before they are parsed; a comma in a text counts too
         raise ValueError(f"{name} has some {entries:,} entries, more than the {_MOST_ENTRIES:,} allowed")
     try:
-        found = json.loads(content.decode("utf-8"))
+        value = json.loads(content.decode("utf-8"))
     except RecursionError:
         raise ValueError(f"{name} is nested too deeply") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{name} is not UTF-8 at byte {error.start}") from None
     except ValueError as error:
         raise ValueError(f"{name} is not JSON: {error}") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise ValueError(f"{name} holds no JSON object")
-    _check_depth(found, name)
-    return found
+    _check_depth(value, name)
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object that a file holds, with the checks of `read_bytes` and `parse_json`."""
+    """Read the JSON object of a file, with the checks of `read_bytes` and `parse_json`."""
     return parse_json(read_bytes(path), path.name)
 
 
-def _check_depth(found: dict[str, Any], name: str) -> None:
-    level: list[Any] = [found]
+def _check_depth(values: dict[str, Any], name: str) -> None:
+    level: list[Any] = [values]
     for _ in range(_MOST_DEPTH):
-        inner = (value.values() if isinstance(value, dict) else value for value in level)
-        level = [each for values in inner for each in values if isinstance(each, dict | list)]
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [value for part in inner for value in part if isinstance(value, dict | list)]
         if not level:
             return
     raise ValueError(f"{name} is nested more than {_MOST_DEPTH} levels deep")

@@ -57,12 +57,12 @@ class Classifier(Denoiser):
     def _head(self) -> tuple[str, nn.Linear]:
         """Return the last layer of a regression model, with its name."""
         layers = self.model.named_modules()
-        found = [(name, m) for name, m in layers if isinstance(m, nn.Linear) and m.out_features == 1]
-        if not found:
+        candidates = [(name, m) for name, m in layers if isinstance(m, nn.Linear) and m.out_features == 1]
+        if not candidates:
             raise ValueError(
                 f"{type(self.model).__name__} has no linear head, which data.task=regression needs"
             )
-        return found[-1]
+        return candidates[-1]
 
     @property
     def can_shift(self) -> bool:
@@ -103,13 +103,13 @@ class Classifier(Denoiser):
         Args:
             weights: those of `model`, where they are not in one place (FSDP).
         """
-        found = dict(self.model.state_dict() if weights is None else weights)
+        scaled = dict(self.model.state_dict() if weights is None else weights)
         if self.kind == "regression":
             name = self._head[0]
-            found[f"{name}.weight"] = found[f"{name}.weight"] * self.deviation
+            scaled[f"{name}.weight"] = scaled[f"{name}.weight"] * self.deviation
             if self.can_shift:
-                found[f"{name}.bias"] = found[f"{name}.bias"] * self.deviation + self.mean
-        return found
+                scaled[f"{name}.bias"] = scaled[f"{name}.bias"] * self.deviation + self.mean
+        return scaled
 
     def export(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write `config.json` and `model.safetensors` for the stock class."""
@@ -133,9 +133,9 @@ class Classifier(Denoiser):
 
     def exported(self, folder: Path) -> Self:
         """Load the model that `export` wrote with its stock class, on the same device."""
-        found = type(self)(self.load_stock(str(folder)))
-        found.unit = self.unit
-        return found.to(next(self.parameters()).device).eval()
+        exported = type(self)(self.load_stock(str(folder)))
+        exported.unit = self.unit
+        return exported.to(next(self.parameters()).device).eval()
 
     @classmethod
     def from_encoder(

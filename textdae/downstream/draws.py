@@ -23,9 +23,9 @@ def stratified(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     if not _are_classes(labels):
         return np.sort(shuffled[:size])
     counts = np.unique(labels, return_counts=True)[1]
-    wanted = counts * size / len(labels)
-    taken = np.floor(wanted).astype(int)
-    short = wanted - taken
+    shares = counts * size / len(labels)
+    taken = np.floor(shares).astype(int)
+    short = shares - taken
     odd = size - int(taken.sum())
     if odd:
         taken[generator.choice(len(counts), odd, replace=False, p=short / short.sum())] += 1

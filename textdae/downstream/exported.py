@@ -25,10 +25,10 @@ def load_exported(folder: Path, trained: Classifier, weights: dict[str, Tensor] 
     """
     exported = trained.exported(folder)
     loaded = exported.model.state_dict()
-    wanted = trained.in_units(weights)
-    others = [name for name, value in wanted.items() if not _same(loaded.get(name), value)]
-    if others or loaded.keys() != wanted.keys():
-        name = (others or sorted(loaded.keys() ^ wanted.keys()))[0]
+    expected = trained.in_units(weights)
+    others = [name for name, value in expected.items() if not _same(loaded.get(name), value)]
+    if others or loaded.keys() != expected.keys():
+        name = (others or sorted(loaded.keys() ^ expected.keys()))[0]
         raise TextdaeError(f"{folder}: the exported model is not the one that was trained: {name} differs")
     return exported
 

@@ -165,10 +165,10 @@ def choose(
     main = measures_of(schema.kind)[0]
 
     def judged(name: Any, head: Head) -> tuple[Choice, np.ndarray]:
-        found = features[name]
+        each = features[name]
         scores = [
             main_measure(
-                schema, fit(schema, head, found[learn], labels[learn]).predict(found[judge]), labels[judge]
+                schema, fit(schema, head, each[learn], labels[learn]).predict(each[judge]), labels[judge]
             )
             for learn, judge in parts
         ]
@@ -186,10 +186,10 @@ def choose(
     count = (
         len(parts[0][0]) if len(parts) == 1 else len(labels)
     )  # folds are for what is learnt of all of them
-    usual = {name: heads(schema, kind, sparse.issparse(found), count) for name, found in features.items()}
+    usual = {name: heads(schema, kind, sparse.issparse(each), count) for name, each in features.items()}
     if not parts:  # too few to judge by: the first, as it usually is
         name = next(iter(features))
         return Choice(name, usual[name][0], float("nan"))
-    first = best(judged(name, found[0]) for name, found in usual.items())
+    first = best(judged(name, each[0]) for name, each in usual.items())
     name = first[0].name
     return best(chain([first], (judged(name, head) for head in usual[name][1:])))[0]

@@ -101,15 +101,15 @@ def labelled_corpus(
     Raises:
         SettingsError: a side is empty, or the labels cannot be learnt.
     """
-    kept = {side: list(_with_label(found, notes)) for side, found in entries.items()}
-    for side, found in kept.items():
-        if not found:
+    kept = {side: list(_with_label(labelled, notes)) for side, labelled in entries.items()}
+    for side, labelled in kept.items():
+        if not labelled:
             key = {"train": "data.source", "held_out": "data.held_out", "test": "data.test"}[side]
             why = "every example is unlabelled" if entries[side] else "no example fell to this side"
             raise SettingsError(
                 f"{key}: {name} has no labelled example for the {side} side: {why}; give more, or see data.label_column"
             )
-    raw = {side: [label for _, label in found] for side, found in kept.items()}
+    raw = {side: [label for _, label in labelled] for side, labelled in kept.items()}
     schema = find_schema(data.task, raw["train"], class_names, data.label_column, data.max_classes)
     for side in SIDES[1:]:
         check_labels(schema, raw[side], f"{side}: data.label_column: {data.label_column}")

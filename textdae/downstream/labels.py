@@ -100,19 +100,19 @@ def find_schema(
     for label in several:
         if not isinstance(label, str | int):
             raise SettingsError(f"{where} holds {label!r}, a {type(label).__name__}, not a class")
-    found = {str(label) for label in several}
-    if not found:
+    values = {str(label) for label in several}
+    if not values:
         raise SettingsError(f"{where} holds empty lists only, so there are no classes")
-    if len(found) > most:
-        numbers = "data.task=regression learns them as numbers; " if all(map(_is_number, found)) else ""
+    if len(values) > most:
+        numbers = "data.task=regression learns them as numbers; " if all(map(_is_number, values)) else ""
         raise SettingsError(
-            f"{where} has {len(found):,} different values in {len(raw):,} examples, which are hardly classes; {numbers}"
-            f"name another column, or set data.max_classes={len(found)}"
+            f"{where} has {len(values):,} different values in {len(raw):,} examples, which are hardly classes; {numbers}"
+            f"name another column, or set data.max_classes={len(values)}"
         )
-    if class_names and found <= set(class_names):
+    if class_names and values <= set(class_names):
         classes = tuple(class_names)
     else:
-        classes = tuple(sorted(found, key=_in_order))
+        classes = tuple(sorted(values, key=_in_order))
     if len(classes) < 2:
         raise SettingsError(f"{where} has one class only, {classes[0]!r}; there is nothing to tell apart")
     return LabelSchema("multi_label_classification" if lists else "single_label_classification", classes)

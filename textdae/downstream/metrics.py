@@ -121,12 +121,12 @@ def intervals(
     """Return 95% percentile bootstrap intervals of the first two measures (Efron 1979)."""
     predictions, labels = _as_classes(schema, predictions, labels)
     generator = np.random.default_rng(0)
-    found: dict[str, list[float]] = {}
+    bounds: dict[str, list[float]] = {}
     rows = [generator.integers(0, len(labels), len(labels)) for _ in range(resamples)]
     for name, function in list(_FUNCTIONS[schema.kind].items())[:2]:
         values = [float(function(labels[each], predictions[each])) for each in rows]
-        found[name] = np.percentile(values, [2.5, 97.5]).tolist()
-    return found
+        bounds[name] = np.percentile(values, [2.5, 97.5]).tolist()
+    return bounds
 
 
 def main_measure(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> float:

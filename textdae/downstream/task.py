@@ -110,5 +110,5 @@ def labelled_task(modality_name: str, checkpoint: str, data: Any) -> LabelledTas
     Raises:
         SettingsError: the checkpoint or the examples cannot be used.
     """
-    found: LabelledTask = modality(modality_name).part("labelled_task")(checkpoint, data)
-    return found
+    task: LabelledTask = modality(modality_name).part("labelled_task")(checkpoint, data)
+    return task

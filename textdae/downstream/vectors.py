@@ -52,8 +52,8 @@ class Scaled:
 
     def embed(self, examples: Sequence[Any], kinds: Sequence[Vectors]) -> dict[Vectors, Any]:
         """Return the vectors of examples, for each kind. *Shape* of each: (n, D)."""
-        found = self.encoder.embed(examples, list(dict.fromkeys(kind.view for kind in kinds)))
-        return {kind: self._scale(found[kind.view], kind) for kind in kinds}
+        vectors = self.encoder.embed(examples, list(dict.fromkeys(kind.view for kind in kinds)))
+        return {kind: self._scale(vectors[kind.view], kind) for kind in kinds}
 
     def _scale(self, vectors: Any, kind: Vectors) -> Any:
         moments = self._moments[kind.view]

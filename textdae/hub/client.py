@@ -52,8 +52,8 @@ def _status(error: BaseException) -> int:
         if (response := getattr(one, "response", None)) is not None:
             return int(response.status_code)
         # The library for large files keeps it in its words.
-        if found := re.search(r"HTTP status \w+ error \((\d{3})", str(one)):
-            return int(found[1])
+        if match := re.search(r"HTTP status \w+ error \((\d{3})", str(one)):
+            return int(match[1])
     return 0
 
 

@@ -208,7 +208,7 @@ def _attempt(path: Path, name: HubName, upload: Upload, tries: _Tries, force: bo
     deletions = [CommitOperationDelete(path_in_repo=where) for where in gone]
     tries.sizes[:] = [*(addition.upload_info.size for addition in new), *(0 for _ in gone)]
     try:
-        done = api.create_commit(
+        commit = api.create_commit(
             name.id,
             [*new, *deletions],
             commit_message=f"{path.name}, by textdae",
@@ -220,8 +220,8 @@ def _attempt(path: Path, name: HubName, upload: Upload, tries: _Tries, force: bo
         if error.response is not None and error.response.status_code == 412:
             raise _MovedError from None
         raise
-    _remember(path, api.endpoint, name, kind, str(done.oid))
-    return Pushed(HubName(name.id, done.oid), len(tries.sizes), sum(tries.sizes), url)
+    _remember(path, api.endpoint, name, kind, str(commit.oid))
+    return Pushed(HubName(name.id, commit.oid), len(tries.sizes), sum(tries.sizes), url)
 
 
 def _is_same(addition: Any, there: Any) -> bool:
@@ -269,16 +269,16 @@ def _pushed(path: Path, endpoint: str, name: HubName, kind: str) -> str | None:
 
 def _remember(path: Path, endpoint: str, name: HubName, kind: str, commit: str) -> None:
     with _notes, suppress(OSError):  # a folder that is only read can be pushed too
-        notes = _read_notes(path) | {_page(endpoint, name, kind): commit}
-        _notes_of(path).write_text(json.dumps(notes, indent=1))
+        pushes = _read_notes(path) | {_page(endpoint, name, kind): commit}
+        _notes_of(path).write_text(json.dumps(pushes, indent=1))
 
 
 def _read_notes(path: Path) -> dict[str, str]:
     """Return where a folder was pushed to: page -> commit."""
     with suppress(OSError, ValueError, RecursionError):
-        found = json.loads(_notes_of(path).read_text())
-        if isinstance(found, dict):
-            return found
+        pushes = json.loads(_notes_of(path).read_text())
+        if isinstance(pushes, dict):
+            return pushes
     return {}
 
 

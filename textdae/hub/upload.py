@@ -68,10 +68,10 @@ def _model(path: Path, training_state: bool, name: HubName) -> Upload:
         raise SettingsError(f"{path}: no config.json, so there is no model to push")
     vet(path)
     run = path.parent.parent if path.parent.name == "checkpoints" else path
-    wanted = (*MODEL, *(TRAINING_STATE if training_state else ()))
+    patterns = (*MODEL, *(TRAINING_STATE if training_state else ()))
     files: Files = {
         file.relative_to(path).as_posix(): file
-        for pattern in wanted
+        for pattern in patterns
         for file in sorted(path.glob(pattern))
         if file.is_file()
     }

@@ -122,8 +122,8 @@ def embeddings_card(file: Path) -> str:
     """Return the README.md of vectors that `textdae embed` wrote, as a dataset."""
     import pyarrow.parquet as pq
 
-    found = pq.ParquetFile(file)
-    width = found.schema_arrow.field("embedding").type.list_size
+    table = pq.ParquetFile(file)
+    width = table.schema_arrow.field("embedding").type.list_size
     front = yaml.safe_dump(
         {
             "tags": ["textdae", "embeddings"],
@@ -138,7 +138,7 @@ def embeddings_card(file: Path) -> str:
 
 # Embeddings, computed with textdae
 
-{found.metadata.num_rows:,} vectors of {width} numbers: `row` is the number of the example in its source, `embedding` its vector.
+{table.metadata.num_rows:,} vectors of {width} numbers: `row` is the number of the example in its source, `embedding` its vector.
 
 ```python
 from datasets import load_dataset
@@ -178,7 +178,7 @@ def run_card(
         f"{for_markdown(metrics['hardware'])}",
         "`settings.yaml` and `versions.json` beside this file say the rest",
     ]
-    made = "\n".join(f"- {line}" for line in lines)
+    how = "\n".join(f"- {line}" for line in lines)
     return f"""{head}
 
 # {title}
@@ -195,7 +195,7 @@ def run_card(
 
 ## How it was made
 
-{made}
+{how}
 
 ## How to load it
 

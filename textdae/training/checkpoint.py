@@ -274,10 +274,10 @@ def restore(path: Path, denoiser: Denoiser, optimizers: list[Optimizer]) -> None
 def _tensors(denoiser: Denoiser, optimizers: list[Optimizer], keep: bool) -> dict[str, Tensor]:
     """The optimizers' tensors, whole, for who keeps them. A collective."""
     names = {id(parameter): name for name, parameter in denoiser.named_parameters()}
-    found = {
+    tensors = {
         f"{number}/{names[id(parameter)]}/{entry}": gather_full(value, keep)
         for number, optimizer in enumerate(optimizers)
         for parameter, state in optimizer.state.items()
         for entry, value in state.items()
     }
-    return {name: tensor for name, tensor in found.items() if tensor is not None}
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}

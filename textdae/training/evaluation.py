@@ -58,10 +58,10 @@ def evaluate(
         corrupted = corrupt_for_evaluation(examples, noise, batches[first + rank if weight else 0]).to(device)
         output = denoiser(corrupted)
         target = corrupted.target[corrupted.loss_mask]
-        found = {"loss": output.loss_sum, "scored": output.count} | denoiser.measures(
+        batch_sums = {"loss": output.loss_sum, "scored": output.count} | denoiser.measures(
             output.reconstruction, target
         )
-        for name, value in found.items():
+        for name, value in batch_sums.items():
             sums[name] = sums.get(name, torch.zeros((), dtype=torch.float64)) + weight * value.cpu().double()
     if accelerator and world > 1:
         sums = {name: accelerator.reduce(value.to(device), "sum").cpu() for name, value in sums.items()}

@@ -55,9 +55,9 @@ def orthogonalize(matrices: Tensor) -> Tensor:
 def _polynomial(gram: Tensor, coefficients: tuple[float, float, float]) -> Tensor:
     """a + b G + c G^2: what x, of the Gram matrix G, is multiplied with for a x + b x^3 + c x^5."""
     a, b, c = coefficients
-    found = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-    found.diagonal(dim1=-2, dim2=-1).add_(a)
-    return found
+    polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+    polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+    return polynomial
 
 
 def orthogonalize_together(matrices: Tensor) -> Tensor:
@@ -66,11 +66,11 @@ def orthogonalize_together(matrices: Tensor) -> Tensor:
     if world == 1:
         return orthogonalize(matrices)
     mine = slice(dist.get_rank(), None, world)
-    found = torch.zeros_like(matrices)
+    results = torch.zeros_like(matrices)
     if len(matrices[mine]):
-        found[mine] = orthogonalize(matrices[mine])
-    dist.all_reduce(found)  # adding zeros changes nothing
-    return found
+        results[mine] = orthogonalize(matrices[mine])
+    dist.all_reduce(results)  # adding zeros changes nothing
+    return results
 
 
 def into_blocks(matrices: Tensor, block: int) -> Tensor:

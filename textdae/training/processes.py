@@ -138,7 +138,7 @@ def check_same(values: Mapping[str, Any], what: str) -> None:
     for there, other in everywhere[1:]:
         names = [name for name in {**first, **other} if first.get(name) != other.get(name)]
         if names:
-            one, two = (str(found.get(names[0]))[:60] for found in (first, other))
+            one, two = (str(values_of_host.get(names[0]))[:60] for values_of_host in (first, other))
             more = f"; also {', '.join(names[1:])}" if names[1:] else ""
             error = SettingsError(f"{names[0]} differs: {one} on {here}, {two} on {there}{more}; {what}")
             error.is_told_elsewhere = distributed.get_rank() > 0

@@ -99,8 +99,8 @@ def _offers(folder: Path, is_local_main: bool) -> list[Offer | None]:
 
     offers = gather(together(look, is_local_main))
     everywhere = gather((place(), lines))
-    for where, found in everywhere:
-        for line in found:
+    for where, offer in everywhere:
+        for line in offer:
             logger.warning(line if len(everywhere) == 1 else f"{where}: {line}")
     return offers
 
@@ -122,9 +122,9 @@ def share(folder: Path, is_local_main: bool, device: torch.device) -> None:
     Raises:
         TextdaeError: it could not be brought there.
     """
-    wanted = from_process(lambda: checkpoint.identity(folder))
+    identity = from_process(lambda: checkpoint.identity(folder))
     lacking = is_local_main and (
-        checkpoint.identity(folder) != wanted or checkpoint.fault(folder) is not None
+        checkpoint.identity(folder) != identity or checkpoint.fault(folder) is not None
     )
     if any(gather(lacking)):
         _bring(folder.parent, [folder.name], 0, lacking, device)
@@ -134,9 +134,9 @@ def _bring(folder: Path, parts: list[str], source: int, lacking: bool, device: t
     """Copy parts of a run, files or folders with a manifest, from one process to those that lack them."""
 
     def files() -> list[str]:
-        found = [path for part in parts for path in [folder / part, *sorted((folder / part).rglob("*"))]]
+        paths = [path for part in parts for path in [folder / part, *sorted((folder / part).rglob("*"))]]
         return [
-            path.relative_to(folder).as_posix() for path in found if path.is_file() and path.name != MANIFEST
+            path.relative_to(folder).as_posix() for path in paths if path.is_file() and path.name != MANIFEST
         ]
 
     incoming = send_files(folder, from_process(files, source), source, lacking, device)

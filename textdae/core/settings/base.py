@@ -18,7 +18,7 @@ class Settings(BaseModel):
 
     @classmethod
     def variants(cls) -> list[type["Settings"]]:
-        """The classes that a field of this type may hold: itself, unless it is the base of a registry."""
+        """Return the classes that a field of this type may hold: itself, unless it is the base of a registry."""
         return [cls]
 
 
@@ -27,7 +27,7 @@ _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 def _quantity(units: dict[str, int], example: str) -> BeforeValidator:
-    """A number with a unit, as people write it, turned into the base unit."""
+    """Return a validator that reads a number with a unit into the base unit."""
 
     def read(value: Any) -> Any:
         if not isinstance(value, str):
@@ -143,11 +143,11 @@ class TrainSettings(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _ends(cls, given: Any) -> Any:
+    def _ends(cls, values: Any) -> Any:
         limits = ("max_steps", "num_train_epochs", "time_budget")
-        if cls._unlimited and isinstance(given, dict) and all(given.get(limit) is None for limit in limits):
-            return {**given, "time_budget": cls._unlimited}
-        return given
+        if cls._unlimited and isinstance(values, dict) and all(values.get(limit) is None for limit in limits):
+            return {**values, "time_budget": cls._unlimited}
+        return values
 
 
 class HubSettings(Settings):

@@ -12,12 +12,12 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 def _as_list(value: Any) -> Any:
-    """One entry may be written without the list."""
+    """Read a single entry as a list of one."""
     return [value] if isinstance(value, int | str) else value
 
 
 def _lines(value: Any) -> Any:
-    """The lines by their names; `rivals` is an earlier name of `baselines`."""
+    """Read the names of the lines; `rivals` is an earlier name of `baselines`."""
     lines = _as_list(value)
     return ["baselines" if line == "rivals" else line for line in lines] if isinstance(lines, list) else lines
 

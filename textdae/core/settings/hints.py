@@ -11,15 +11,15 @@ _OTHER_NAMES = {
     "heads": "num_attention_heads", "width": "hidden_size", "num_labels": "labels", "seq_length": "block_size",
     "max_seq_length": "max_length", "workers": "dataloader_num_workers", "out": "output_dir", "output": "output_dir",
 }  # fmt: skip
-"""What others call some of our keys."""
+"""Names that other tools use -> our keys."""
 
 
 def key_hint(key: Sequence[str], siblings: Sequence[str], paths: Sequence[str]) -> str:
-    """The key that was meant: a sibling that is spelt alike or that others call so, else the same one elsewhere.
+    """Return a hint at the key that was meant: a similar sibling, a key with this other name, or the same key elsewhere.
 
     Args:
-        key: its parts, the last of which is not known.
-        siblings: the keys that there are in its place.
+        key: its parts, the last of which is unknown.
+        siblings: the known keys in its place.
         paths: all keys, from the top.
     """
     word = key[-1]
@@ -33,6 +33,6 @@ def key_hint(key: Sequence[str], siblings: Sequence[str], paths: Sequence[str]) 
 
 
 def hint(word: str, known: Sequence[str]) -> str:
-    """The one that is spelt alike, else all that there are."""
+    """Return a hint at the most similar known word, else at all of them."""
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean `{near[0]}`?" if near else f"known: {', '.join(known)}"

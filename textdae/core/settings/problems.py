@@ -9,29 +9,29 @@ from textdae.core.settings.fields import explain, models_in, tag_field
 from textdae.core.settings.hints import hint, key_hint
 
 
-def explain_problem(cls: type[BaseModel], problem: Any, given: Any) -> tuple[list[str], str]:
+def explain_problem(cls: type[BaseModel], problem: Any, values: Any) -> tuple[list[str], str]:
     """Explain one problem that pydantic found. Returns the path of the key, and a plain sentence.
 
     Args:
         cls: the settings class.
         problem: one of `ValidationError.errors()`.
-        given: the values that were validated.
+        values: that were validated.
     """
     key: list[str] = []
     choices: list[type[BaseModel]] = [cls]
     unknown = problem["type"] == "extra_forbidden"
     for depth, part in enumerate(problem["loc"]):
         if isinstance(part, int):
-            if isinstance(given, list):  # else one entry, written without the list
+            if isinstance(values, list):  # else one entry, written without the list
                 key.append(str(part))
-                given = given[part]
+                values = values[part]
             continue
         tagged = [c for c in choices if (tag := tag_field(c)) and c.model_fields[tag].default == part]
         if tagged and part not in choices[0].model_fields:
             choices = tagged
             continue
         key.append(str(part))
-        given = given.get(part) if isinstance(given, dict) else None
+        values = values.get(part) if isinstance(values, dict) else None
         if unknown and depth == len(problem["loc"]) - 1:
             break
         choices = [

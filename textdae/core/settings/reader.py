@@ -44,13 +44,13 @@ def _override(settings: dict[str, Any], override: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def over(base: Any, given: Any) -> Any:
-    """Merge nested settings: those `given` win. Where `kind` or `type` differs, nothing of `base` is kept."""
-    if not isinstance(base, dict) or not isinstance(given, dict):
-        return given
-    if any(tag in given and given[tag] != base.get(tag) for tag in ("kind", "type")):
-        return given
-    return {**base, **{key: over(base.get(key), value) for key, value in given.items()}}
+def over(base: Any, values: Any) -> Any:
+    """Merge nested settings: `values` win over `base`. Where `kind` or `type` differs, nothing of `base` is kept."""
+    if not isinstance(base, dict) or not isinstance(values, dict):
+        return values
+    if any(tag in values and values[tag] != base.get(tag) for tag in ("kind", "type")):
+        return values
+    return {**base, **{key: over(base.get(key), value) for key, value in values.items()}}
 
 
 def _given(path: Path | str | None, overrides: Sequence[str]) -> tuple[dict[str, Any], set[tuple[str, ...]]]:
@@ -84,14 +84,14 @@ def load(
     """
     settings, typed = _given(path, overrides)
     settings = over(over(dict(base or {}), settings), dict(sections or {}))
-    cls = getattr(cls, "choose", lambda given: cls)(settings)
+    cls = getattr(cls, "choose", lambda parts: cls)(settings)
     try:
         return cls.model_validate(settings)
     except ValidationError as error:
         lines = []
         for problem in error.errors():
             key, message = explain_problem(cls, problem, settings)
-            shared = [zip(key, given, strict=False) for given in typed]
+            shared = [zip(key, parts, strict=False) for parts in typed]
             in_the_file = not any(all(a == b for a, b in pairs) for pairs in shared)
             where = f"{path}: " if path and in_the_file and not _holds(sections, key) else ""
             lines.append(f"{where}{'.'.join(key) or 'settings'}: {message}")

@@ -9,17 +9,17 @@ from textdae.core.settings.base import DataSettings, EvaluateSettings, HubSettin
 
 
 class RunSettings(Settings):
-    """Base of the settings that have one class for each modality."""
+    """Base of the settings that each modality has a class for."""
 
     command: ClassVar[str]
-    """What the command line calls the run."""
+    """Name of the command."""
 
     @classmethod
-    def choose(cls, given: Mapping[str, Any]) -> type[Settings]:
-        """The class of the modality that is meant by what is `given`; itself where it is already that of a modality."""
+    def choose(cls, values: Mapping[str, Any]) -> type[Settings]:
+        """Return the class of the modality that the settings mean; a class of a modality returns itself."""
         if isinstance(cls.model_fields["modality"].default, str):
             return cls
-        chosen: type[Settings] = modality_of_settings(given).settings_class(cls.command)
+        chosen: type[Settings] = modality_of_settings(values).settings_class(cls.command)
         return chosen
 
 
@@ -40,7 +40,7 @@ class PretrainSettings(RunSettings):
     hub: HubSettings = HubSettings()
 
     def evaluation(self) -> dict[str, Any]:
-        """What `textdae evaluate` goes by unless told otherwise: the data and the evaluation of the run itself."""
+        """Return the defaults of `textdae evaluate` for this run: its data and its evaluation."""
         values = {"data": self.data, "evaluate": self.evaluate}
         return {key: value.model_dump(mode="json", exclude_none=True) for key, value in values.items()}
 
