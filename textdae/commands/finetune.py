@@ -147,8 +147,7 @@ class _Finetuning(TrainingTask):
         settings = self.run_settings
         noise, train = settings.noise, settings.train
         return {
-            "data": self.corpus.fingerprint,
-            "data.max_length": getattr(settings.data, "max_length", None),
+            **self.work.fingerprint(),
             "checkpoint": digests(self.checkpoint),
             "from_scratch": settings.from_scratch,
             "metric_for_best_model": self.metric,
@@ -281,6 +280,6 @@ def _warn_if_no_better(schema: LabelSchema, metrics: dict[str, Any]) -> None:
     ours, constant_one = (metrics["test"][row][name] for row in ("model", "baseline: majority"))
     if not is_better(name, ours, constant_one):
         logger.warning(
-            f"warning: on the test examples it does no better than one and the same answer to all of them ({name} {ours:.3f}, "
+            f"on the test examples the model is no better than one constant answer ({name} {ours:.3f}, "
             f"the baseline {constant_one:.3f}); train longer, at another train.learning_rate, or on more labels"
         )

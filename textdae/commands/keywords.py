@@ -109,8 +109,8 @@ def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
 def run_settings(checkpoint: str) -> PretrainSettings | None:
     """The settings of the run that a checkpoint came from, where they lie beside it."""
     if not is_local(checkpoint):
-        found = settings_on_hub(checkpoint)
-        return load(PretrainSettings, base=found) if found else None
+        values = settings_on_hub(checkpoint)
+        return load(PretrainSettings, base=values) if values else None
     folder = Path(checkpoint).expanduser()
     beside = [folder / "settings.yaml"]
     if folder.resolve().parent.name == "checkpoints":

@@ -146,9 +146,9 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings) -> tuple[Curve, 
             figures = measure(corpus.schema, predictions, test.labels)
             # Where there is one draw, there is nothing to compare but the test examples.
             spans = intervals(corpus.schema, predictions, test.labels)
-            found = {**cell._asdict(), "measures": figures, "intervals": spans, "how": how}
+            entry = {**cell._asdict(), "measures": figures, "intervals": spans, "how": how}
             path = folder / "cells" / cell.file
-            path.with_suffix(".writing").write_text(json.dumps(found, indent=1))
+            path.with_suffix(".writing").write_text(json.dumps(entry, indent=1))
             path.with_suffix(".writing").replace(path)
             point = f"{cell.line}, {cell.labels:,} labels, draw {cell.draw + 1}: {main} {figures[main]:.3f} ({how})"
             if progress.is_bar:
@@ -265,11 +265,11 @@ def _claim(folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerpr
 
 def _gather(cells: list[Cell], folder: Path, names: tuple[str, ...]) -> Curve:
     """Mean and 95% interval of each point: over its draws, or of a single one over the test examples."""
-    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    points: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for cell in cells:
-        found.setdefault((cell.line, cell.labels), []).append(json.loads((folder / cell.file).read_text()))
+        points.setdefault((cell.line, cell.labels), []).append(json.loads((folder / cell.file).read_text()))
     curve = []
-    for (line, size), several in found.items():
+    for (line, size), several in points.items():
         for name in names:
             values = [each["measures"][name] for each in several]
             mean, low, high = interval(values)

@@ -101,11 +101,9 @@ class _Pretraining(TrainingTask):
 
     def fingerprint(self) -> dict[str, Any]:
         """The corpus, the noise, the model, and how it is trained."""
-        settings, model = self.run_settings, self.parts.model.model_dump(mode="json")
+        settings, model = self.run_settings, self.parts.model.fingerprint()
         if start := model.pop("from_pretrained", None):
             model["started from"] = digests(start)
-        if start or model.get("embeddings") == "random":  # the only way there was, before there were two
-            model.pop("embeddings", None)
         return {
             **self.evaluation.corpus.fingerprint,
             "noise": [noise.model_dump(mode="json") for noise in settings.noise],

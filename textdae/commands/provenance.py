@@ -64,7 +64,7 @@ def comparable(settings: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if not name.startswith(_OF_A_HOST)}
 
 
-def absolute(name: str) -> str:
+def _absolute(name: str) -> str:
     """A path that means the same wherever it is read from; a name on the Hub as it is."""
     return str(Path(name).expanduser().absolute()) if is_local(name) else name
 
@@ -81,7 +81,7 @@ def with_checkpoints(settings: Any, change: Callable[[str], str]) -> Any:
 
 def with_absolute_paths(settings: Any) -> Any:
     """The settings with their checkpoints and sources named such that they mean the same from anywhere."""
-    changed = with_checkpoints(settings, absolute)
+    changed = with_checkpoints(settings, _absolute)
     sources = {key: getattr(settings.data, key, None) for key in _SOURCES}
-    data = {key: absolute(value) for key, value in sources.items() if value and not is_embedded(value)}
+    data = {key: _absolute(value) for key, value in sources.items() if value and not is_embedded(value)}
     return changed.model_copy(update={"data": settings.data.model_copy(update=data)})

@@ -54,6 +54,8 @@ class Denoiser(nn.Module, ABC):
     model: nn.Module
     muon_block: int = 0
     """Size of the blocks into which Muon divides hidden matrices, see `Muon.block`; 0: whole matrices."""
+    example_size: str | None = None
+    """The setting of the size of an example, named where a batch does not fit into memory."""
     _compiled: tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor]]] | None = None
 
     @abstractmethod

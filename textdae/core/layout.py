@@ -40,13 +40,10 @@ REPORT = (
     "metrics.json",
     "classes.csv",
     "loss.png",
-    "samples.png",
-    "traversal.png",
-    "codes.png",
     "confusion.png",
     ".eval_results/results.yaml",
 )
-"""The files of a report, beside the card."""
+"""The files of a report, beside the card and the pictures of the modality; see `registry.report_files`."""
 
 CARD = "README.md"
 

@@ -51,10 +51,10 @@ def corrupt_examples(
 
 
 def _one_each(values: Any, size: int, name: str) -> Tensor:
-    found = torch.as_tensor(values)
-    if found.is_floating_point() or found.ndim > 1 or (found.ndim and len(found) != size):
-        raise SettingsError(f"{name}: one whole number for each of {size} examples, got {_shown(found)}")
-    return found.long().cpu().expand(size).contiguous()
+    tensor = torch.as_tensor(values)
+    if tensor.is_floating_point() or tensor.ndim > 1 or (tensor.ndim and len(tensor) != size):
+        raise SettingsError(f"{name}: one whole number for each of {size} examples, got {_shown(tensor)}")
+    return tensor.long().cpu().expand(size).contiguous()
 
 
 def _shown(values: Tensor) -> str:

@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from textdae.core.errors import SettingsError, first_line
+from textdae.core.layout import REPORT
 from textdae.core.names import is_local
 
 GROUP = "textdae.modalities"
@@ -41,6 +42,7 @@ class Modality:
         recognizes: whether unchecked settings can only be meant for this modality; its embedded sources need no mention.
         recognizes_config: whether a `config.json` is of one of its models; `model_types` need no mention.
         recognizes_features: whether columns of a `datasets.Dataset`, as features by name, are those of its examples.
+        pictures: files that its `report` draws, beside those of every run.
         files: what its files are called: "pictures".
         suffixes: endings of the names of its files.
         embedded_sources: values of `data.source` that need no file and no Hub; they mean this modality.
@@ -64,6 +66,7 @@ class Modality:
     recognizes: Callable[[Mapping[str, Any]], bool] = lambda settings: False
     recognizes_config: Callable[[Mapping[str, Any]], bool] = lambda config: False
     recognizes_features: Callable[[Mapping[str, Any]], bool] = lambda features: False
+    pictures: tuple[str, ...] = ()
     files: str = "other files"
     suffixes: tuple[str, ...] = ()
     embedded_sources: tuple[str, ...] = ()
@@ -183,6 +186,11 @@ def noise_classes() -> dict[str, Any]:
 def _first(recognizes: Callable[[Modality], bool]) -> Modality:
     known = modalities().values()
     return next((each for each in known if recognizes(each)), None) or next(e for e in known if e.is_default)
+
+
+def report_files() -> tuple[str, ...]:
+    """Return the names of the files of a report, of any modality."""
+    return (*REPORT, *dict.fromkeys(name for each in modalities().values() for name in each.pictures))
 
 
 def is_embedded(source: str) -> bool:

@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from textdae.core.layout import CARD, MODEL, REPORT, TRAINING_STATE
+from textdae.core.layout import CARD, MODEL, TRAINING_STATE
+from textdae.core.registry import report_files
 
 MOST_JSON = 100_000_000
 """Bytes of a header of safetensors, as the format limits it, and of any other JSON."""
@@ -31,7 +32,6 @@ _MOST_BYTES = {
     "*.md": 10_000_000,
 }
 """Bytes by file name; the first pattern that matches decides. Several times the sizes of the largest known models."""
-_READ = (*MODEL, *REPORT, *TRAINING_STATE, CARD)
 
 
 def check_files(folder: Path) -> None:
@@ -43,13 +43,14 @@ def check_files(folder: Path) -> None:
         ValueError: names the entry, and the reason.
         OSError: an entry cannot be read.
     """
+    read = (*MODEL, *report_files(), *TRAINING_STATE, CARD)
     for path in [*folder.iterdir(), *folder.glob("*/*.json")]:
         name = path.relative_to(folder).as_posix()
         _check_link(path, folder)
         if not path.exists():
             continue  # a dangling link, which loaders ignore
         status = path.stat()
-        expected = any(fnmatchcase(name, pattern) for pattern in _READ)
+        expected = any(fnmatchcase(name, pattern) for pattern in read)
         if stat.S_ISREG(status.st_mode):
             _check_size(name, status.st_size)
         elif expected or not stat.S_ISDIR(status.st_mode):
@@ -57,8 +58,7 @@ def check_files(folder: Path) -> None:
 
 
 def _check_link(path: Path, folder: Path) -> None:
-    """Return the folder that links may lead to: the folder itself; in the Hub's cache the blobs of its repository, or all
-    blobs."""
+    """Refuse a link out of the folder. In the Hub's cache links may lead to the blobs of the repository, or to shared blobs."""
     home = folder.resolve()
     repository = home.parent.parent
     blobs = [repository / "blobs", repository.parent / "blobs"]

@@ -56,6 +56,10 @@ class LabelledTask(ABC):
         """Return the noise that corrupts the inputs in fine-tuning, or None."""
         return build_noise(settings) if settings else None
 
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what identifies the examples as the model reads them; it must not change on resume."""
+        return {"data": self.corpus.fingerprint}
+
     def save_assets(self, folder: Path) -> None:  # noqa: B027  (a model may have none)
         """Write what belongs to the model beside its weights, e.g. a tokenizer."""
 

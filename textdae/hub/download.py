@@ -5,11 +5,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from textdae.core.errors import TextdaeError
-from textdae.core.layout import CARD, MODEL, REPORT, TRAINING_STATE
+from textdae.core.layout import CARD, MODEL, TRAINING_STATE
 from textdae.core.names import HubName, is_local, parse
+from textdae.core.registry import report_files
 from textdae.hub.client import explained, retry, unreachable
 
-_FILES = (*MODEL, CARD, *REPORT)
+
+def _files() -> tuple[str, ...]:
+    return (*MODEL, CARD, *report_files())
 
 
 def _download(name: HubName, files: tuple[str, ...], only_here: bool = False, kind: str = "model") -> Path:
@@ -48,8 +51,8 @@ def pin(name: HubName) -> HubName:
         except Exception as error:
             if not unreachable(error):
                 raise
-            return HubName(name.id, _download(name, _FILES, only_here=True).name)
-    _download(name, _FILES)  # by its name, so that it is known when the Hub is away
+            return HubName(name.id, _download(name, _files(), only_here=True).name)
+    _download(name, _files())  # by its name, so that it is known when the Hub is away
     return HubName(name.id, commit)
 
 
@@ -64,7 +67,7 @@ def fetch(name: HubName, training_state: bool = False) -> Path:
         SettingsError: there is none.
         TextdaeError: the Hub could not be reached.
     """
-    return _download(pin(name), (*_FILES, *TRAINING_STATE) if training_state else _FILES)
+    return _download(pin(name), (*_files(), *TRAINING_STATE) if training_state else _files())
 
 
 def fetch_dataset(name: str, files: str) -> Path:
@@ -74,12 +77,12 @@ def fetch_dataset(name: str, files: str) -> Path:
         SettingsError: there is no such dataset.
         TextdaeError: the Hub could not be reached, and the dataset is not in the cache.
     """
-    found = parse(name, "the dataset")
+    parsed = parse(name, "the dataset")
     try:
-        return _download(found, (files,), kind="dataset")
+        return _download(parsed, (files,), kind="dataset")
     except TextdaeError:
         with suppress(Exception):
-            return _download(found, (files,), only_here=True, kind="dataset")
+            return _download(parsed, (files,), only_here=True, kind="dataset")
         raise
 
 

@@ -149,10 +149,10 @@ def existing(path: Path | str) -> Path:
     Raises:
         SettingsError: it is not there.
     """
-    found = Path(path).expanduser()
-    if not found.exists():
+    folder = Path(path).expanduser()
+    if not folder.exists():
         raise SettingsError(f"push: no file or folder {path}")
-    return found
+    return folder
 
 
 def destination(name: HubName | str, revision: str | None = None) -> HubName:
@@ -161,12 +161,12 @@ def destination(name: HubName | str, revision: str | None = None) -> HubName:
     Raises:
         SettingsError: it is no OWNER/NAME, or names two branches.
     """
-    given = parse(name, "push") if isinstance(name, str) else name
-    if "/" not in given.id:
+    parsed = parse(name, "push") if isinstance(name, str) else name
+    if "/" not in parsed.id:
         raise SettingsError(f"push: write OWNER/NAME, got {name!r}")
-    if given.revision and revision:
+    if parsed.revision and revision:
         raise SettingsError(f"push: say --revision or {name}, not both")
-    return HubName(given.id, revision or given.revision)
+    return HubName(parsed.id, revision or parsed.revision)
 
 
 class _MovedError(Exception):

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from textdae.core.errors import SettingsError, TextdaeError, first_line
-from textdae.core.layout import CARD, MANIFEST, MODEL, PUSHED, REPORT, TRAINING_STATE
+from textdae.core.layout import CARD, MANIFEST, MODEL, PUSHED, TRAINING_STATE
 from textdae.core.names import HubName, is_local, public
+from textdae.core.registry import report_files
 from textdae.core.settings.yaml_text import from_anyone, to_yaml
 from textdae.hub.vetting.folder import vet
 from textdae.report.card import NAME, SELF, checkpoint_card, embeddings_card
@@ -33,7 +34,11 @@ class Upload(NamedTuple):
 
     def owns(self, path: str) -> bool:
         """Return whether a file in the repository belongs to such an upload, and is deleted if this one lacks it."""
-        names = ("data/train-*.parquet",) if self.kind == "dataset" else (*MODEL, *REPORT, *TRAINING_STATE)
+        names = (
+            ("data/train-*.parquet",)
+            if self.kind == "dataset"
+            else (*MODEL, *report_files(), *TRAINING_STATE)
+        )
         return any(fnmatch.fnmatchcase(path, name) for name in names)
 
 
@@ -80,7 +85,7 @@ def _model(path: Path, training_state: bool, name: HubName) -> Upload:
     if training_state:
         _check_state(path, files)
     # Measurements from the end of a run do not hold for earlier checkpoints.
-    report = REPORT if run == path else ("settings.yaml", "versions.json")
+    report = report_files() if run == path else ("settings.yaml", "versions.json")
     files |= {file: run / file for file in report if (run / file).is_file()}
     if "settings.yaml" in files:
         settings = from_anyone((run / "settings.yaml").read_text(encoding="utf-8"), "settings.yaml")

@@ -140,14 +140,14 @@ class Autoencoder(EncoderDecoder):
 
         Of convolutions (B, channels, H', W') at half and at quarter size, of an MLP (B, D).
         """
-        x, found = self._centred(pixel_values), []
+        x, features = self._centred(pixel_values), []
         for layer in self.encoder:
             steps = layer if self.config.encoder == "mlp" and isinstance(layer, nn.Sequential) else [layer]
             for step in steps:
                 x = step(x)
                 if isinstance(step, nn.GELU | nn.Sequential):
-                    found.append(x)
-        return [*found, x]
+                    features.append(x)
+        return [*features, x]
 
     def decode(self, code: Tensor) -> Tensor:
         """Codes (B, K) -> images (B, C, H, W)."""

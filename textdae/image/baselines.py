@@ -14,6 +14,8 @@ from torch import Tensor
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Examples
 from textdae.core.noise import Corrupted, Noise
+from textdae.image.noise import ImageNoise
+from textdae.image.noises.hiding import HidingNoise
 from textdae.image.photographs import Photographs
 from textdae.training.evaluation import corrupt_for_evaluation, split_batches, subsample
 
@@ -110,8 +112,8 @@ def image_baselines(
     """Fit the baselines for images corrupted by `noise`.
 
     Args:
-        kinds: what the noise is, by the names of the settings.
-        code_size: K of the bottleneck, which PCA is given too; None where there is none.
+        kinds: of the noises that are applied in turn, see `ImageNoise.kinds`.
+        code_size: K of a bottleneck, used for PCA too; None if there is none.
     """
     indices = subsample(len(train), _MOST_IMAGES)
     baselines: dict[str, Rebuild] = {}
@@ -131,13 +133,17 @@ def image_baselines(
         return baselines
     if kinds == ["gaussian"] and noise.level.start == noise.level.end:
         baselines["linear denoiser"] = _linear_gaussian(train, indices, noise.level.end)
-    elif len(kinds) == 1 and kinds[0] in ("patches", "blocks", "pixels") and values <= _MOST_CONDITIONAL:
+    elif len(kinds) == 1 and _hides(kinds[0]) and values <= _MOST_CONDITIONAL:
         baselines["linear-Gaussian"] = _conditional(train, indices)
     elif kinds != ["none"]:
         baselines["linear denoiser"] = _least_squares(train, noise, indices)
     if code_size is not None and code_size < values:
         baselines[f"PCA {code_size}"] = _pca(train, indices, code_size)
     return baselines
+
+
+def _hides(kind: str) -> bool:
+    return issubclass(ImageNoise.kinds[kind], HidingNoise)
 
 
 def _pixels(corrupted: Corrupted) -> np.ndarray:

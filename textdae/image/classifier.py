@@ -38,9 +38,9 @@ class ImageClassifier(Classifier):
 
     def exported(self, folder: Path) -> Self:
         """Load the model that `export` wrote with its stock class, on the same device."""
-        found = super().exported(folder)
-        found.pixel_mean, found.pixel_deviation = self.pixel_mean, self.pixel_deviation
-        return found
+        exported = super().exported(folder)
+        exported.pixel_mean, exported.pixel_deviation = self.pixel_mean, self.pixel_deviation
+        return exported
 
     @classmethod
     def adapt(cls, model: Any) -> None:

@@ -173,16 +173,16 @@ def _write(
         for stream in streams.values():
             stream.close()
     number, classes = _classes({label for side in labels.values() for label in side}, source.class_names)
-    for side, given in labels.items():
+    for side, values in labels.items():
         info = {
-            "images": len(given),
+            "images": len(values),
             "image_size": reader.size or 0,
             "channels": reader.channels or 0,
             "classes": classes,
             **({"planes": 2 * (reader.channels or 0)} if partners else {}),
         }
         (folder / side / "info.json").write_text(json.dumps(info))
-        numbers = [-1 if label is None else number[label] for label in given]
+        numbers = [-1 if label is None else number[label] for label in values]
         np.save(folder / side / "labels.npy", np.array(numbers, np.int64))
         if reader.crop:
             np.save(folder / side / "shapes.npy", np.array(shapes[side], np.int64).reshape(-1, 3))
@@ -230,9 +230,9 @@ class Reader:
 
     def read(self, source: ImageSource) -> Iterator[Found]:
         """Yield every usable picture."""
-        done = 0
+        count = 0
         for row, (name, open_picture, label) in enumerate(source):
-            if self.data.max_images and done >= self.data.max_images:
+            if self.data.max_images and count >= self.data.max_images:
                 self.notes[f"stopped at data.max_images = {self.data.max_images:,}"] = 1
                 return
             try:
@@ -246,7 +246,7 @@ class Reader:
                     raise SettingsError(f"{error}; or set data.on_error=skip") from None
                 self.notes["pictures skipped, not usable"] += 1
                 continue
-            done += 1
+            count += 1
             yield Found(row, picture, pixels, label)
 
     def _bring(self, picture: Any, name: str) -> np.ndarray:

@@ -128,12 +128,12 @@ def rebuild(denoiser: ImageDenoiser, pixels: Tensor, strength: float | None = No
 def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:
     """The pictures to read, each with the file to write."""
     if source.is_dir():
-        found = sorted(f for f in source.rglob("*") if f.name.lower().endswith(SUFFIXES) and f.is_file())
-        if not found:
+        pictures = sorted(f for f in source.rglob("*") if f.name.lower().endswith(SUFFIXES) and f.is_file())
+        if not pictures:
             raise SettingsError(f"denoise: no picture in the folder {source} ({', '.join(SUFFIXES)})")
         if output.resolve().is_relative_to(source.resolve()):
             raise SettingsError(f"denoise: {output} lies inside {source}; give another place with -o")
-        pairs = [(file, (output / file.relative_to(source)).with_suffix(".png")) for file in found]
+        pairs = [(file, (output / file.relative_to(source)).with_suffix(".png")) for file in pictures]
         twice = [target for target, count in Counter(target for _, target in pairs).items() if count > 1]
         if twice:
             raise SettingsError(f"denoise: several pictures would be written to {twice[0]}; rename one")

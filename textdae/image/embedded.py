@@ -22,10 +22,10 @@ def digits() -> tuple[np.ndarray, np.ndarray, list[str]]:
         raise SettingsError(
             "data.source: digits come with scikit-learn; run: pip install 'textdae[images]'"
         ) from None
-    found = load_digits()
+    dataset = load_digits()
     # Levels 0..16 become 0..255.
-    pixels = np.rint(found.images * (255 / 16)).astype(np.uint8)[:, None]
-    return pixels, found.target.astype(np.int64), [str(name) for name in found.target_names]
+    pixels = np.rint(dataset.images * (255 / 16)).astype(np.uint8)[:, None]
+    return pixels, dataset.target.astype(np.int64), [str(name) for name in dataset.target_names]
 
 
 def patterns(count: int = PATTERNS) -> tuple[np.ndarray, np.ndarray]:

@@ -77,11 +77,11 @@ class ImageEncoder(StockEncoder):
         parts: dict[View, list[np.ndarray]] = {view: [] for view in views}
         for begin in range(0, len(examples), self.batch_size):
             layers = self._layers(self._pixels(examples[begin : begin + self.batch_size]))
-            for view, found in parts.items():
+            for view, vectors in parts.items():
                 layer = layers[-1 if view.layer is None else view.layer]
                 pooling = "code" if layer.ndim == 2 else view.pooling
-                found.append(_POOL[pooling](layer).float().cpu().numpy())
-        return {view: np.concatenate(found) for view, found in parts.items()}
+                vectors.append(_POOL[pooling](layer).float().cpu().numpy())
+        return {view: np.concatenate(vectors) for view, vectors in parts.items()}
 
     def _pixels(self, examples: Sequence[np.ndarray]) -> Tensor:
         pixels = torch.from_numpy(np.stack(examples)).float() / 255
@@ -186,7 +186,7 @@ def open_pictures(checkpoint: str, settings: ImageEmbedSettings) -> tuple[ImageE
     pictures, notes = open_images(data), Counter[str]()
 
     def read() -> Iterator[tuple[int, Any]]:
-        return ((found.row, found.pixels) for found in Reader(data, notes).read(pictures))
+        return ((picture.row, picture.pixels) for picture in Reader(data, notes).read(pictures))
 
     fingerprint = digest(pictures.fingerprint, data.model_dump(exclude={"cache_dir"}, mode="json"))
     return encoder, Rows(fingerprint, read, lambda: notes + pictures.left_out)

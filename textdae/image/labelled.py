@@ -29,9 +29,9 @@ def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:
         check_apart(data, opened)
         size = {"image_size": corpus.train.image_size, "channels": corpus.train.channels}
         with named_as("test"):
-            found = prepare_images(tests.model_copy(update=size), whole=True)
-        sides["test"] = [found.train]
-        fingerprints.append(found.fingerprint)
+            test_corpus = prepare_images(tests.model_copy(update=size), whole=True)
+        sides["test"] = [test_corpus.train]
+        fingerprints.append(test_corpus.fingerprint)
     entries: dict[str, list[Entry]] = {side: [] for side in SIDES}
     for side, parts in sides.items():
         for images in parts:
@@ -45,6 +45,6 @@ def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:
     )
     changed = [
         *corpus.summary[1:],
-        *(Caution(f"test: {note}") for note in (found.summary[1:] if tests else [])),
+        *(Caution(f"test: {note}") for note in (test_corpus.summary[1:] if tests else [])),
     ]
     return labelled._replace(summary=[*labelled.summary, *changed])

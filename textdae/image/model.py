@@ -49,6 +49,8 @@ class ImageDenoiser(EncoderDecoderDenoiser):
         0
     """
 
+    example_size = "data.image_size"
+
     @classmethod
     def from_pretrained(cls, checkpoint: str | Path) -> "ImageDenoiser":
         """Load one of our models, or any `ViTForMaskedImageModeling`, from a folder or the Hub, in evaluation mode.

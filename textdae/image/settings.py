@@ -11,8 +11,8 @@ from textdae.core.noise_kind import noise_list
 from textdae.core.settings.base import (
     DataSettings,
     EvaluateSettings,
+    ModelSettings,
     Seconds,
-    Settings,
     TrainSettings,
 )
 from textdae.core.settings.downstream import (
@@ -78,7 +78,7 @@ class ImageCorpusSettings(ImageDataSettings):
         return self
 
 
-class _ImageModel(Settings):
+class _ImageModel(ModelSettings):
     hidden_size: Annotated[int, Field(ge=1, le=65536)] = 64
     """Channels of the convolutions at half size, width of the MLP, or width of the ViT."""
     num_hidden_layers: Annotated[int, Field(ge=0, le=1024)] = 2
@@ -101,10 +101,10 @@ class AutoencoderSettings(_ImageModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _narrow_convolutions(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("encoder") == "conv" and given.get("hidden_size") is None:
-            return {**given, "hidden_size": 64}  # 512 channels would be 100 M parameters
-        return given
+    def _narrow_convolutions(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("encoder") == "conv" and values.get("hidden_size") is None:
+            return {**values, "hidden_size": 64}  # 512 channels would be 100 M parameters
+        return values
 
     def for_images(self, image_size: int, noisy: bool = True) -> "AutoencoderSettings":
         """With all that was left open decided, so that ordinary images of this size beat their linear baselines.

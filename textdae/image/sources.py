@@ -58,12 +58,12 @@ def open_images(data: ImageDataSettings) -> ImageSource:
     if data.source == "patterns":
         pixels, _ = patterns()
         return _embedded("patterns", pixels, [None] * len(pixels), None)
-    found = find_files(data.source, IMAGE_FILES)
-    if found is None:
+    files = find_files(data.source, IMAGE_FILES)
+    if files is None:
         return _hub_source(data)
-    if all(file.suffix.lower() == ".parquet" for file in found.files):
-        return _parquet_source(data, found)
-    return _file_source(data, found)
+    if all(file.suffix.lower() == ".parquet" for file in files.files):
+        return _parquet_source(data, files)
+    return _file_source(data, files)
 
 
 def _embedded(name: str, pixels: Any, labels: list[Any], class_names: list[str] | None) -> ImageSource:
@@ -145,8 +145,8 @@ def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
 
     try:
         with pq.ParquetFile(file) as table:
-            wanted = [column for column in columns if column in table.schema_arrow.names]
-            for batch in table.iter_batches(batch_size=64, columns=wanted):
+            names = [column for column in columns if column in table.schema_arrow.names]
+            for batch in table.iter_batches(batch_size=64, columns=names):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: damaged: {reason(error)}") from None

@@ -17,12 +17,12 @@ MODEL_TYPES = (*OWN_MODEL_TYPES, "vit")
 """`model_type` of the families of denoisers, as their `config.json` has it."""
 
 
-def recognizes(given: Mapping[str, Any]) -> bool:
+def recognizes(settings: Mapping[str, Any]) -> bool:
     """Return whether settings have a noise, a model or a source of images."""
-    noise, source = given.get("noise"), _value(given.get("data"), "source")
+    noise, source = settings.get("noise"), _value(settings.get("data"), "source")
     noises = noise if isinstance(noise, list) else [noise]
     kinds = [kind for each in noises if isinstance(kind := _value(each, "kind"), str)]
-    if (kinds and not _noises().isdisjoint(kinds)) or _value(given.get("model"), "type") in MODELS:
+    if (kinds and not _noises().isdisjoint(kinds)) or _value(settings.get("model"), "type") in MODELS:
         return True
     return isinstance(source, str) and _holds_images(source)
 
@@ -85,6 +85,7 @@ IMAGE = Modality(
     recognizes=recognizes,
     recognizes_config=recognizes_config,
     recognizes_features=recognizes_features,
+    pictures=("samples.png", "traversal.png", "codes.png"),
     files="pictures",
     suffixes=SUFFIXES,
     embedded_sources=EMBEDDED_SOURCES,

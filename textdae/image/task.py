@@ -149,8 +149,8 @@ class ImageEvaluation(Evaluation):
         def reconstruct(inputs: dict[str, Tensor]) -> Tensor:
             # Through `forward`, which is where sharded weights (FSDP) come together.
             pixels = inputs["pixel_values"]
-            asked = Corrupted(inputs, pixels, torch.ones_like(pixels, dtype=torch.bool)).to(device)
-            reconstruction: Tensor = self.denoiser(asked).reconstruction
+            batch = Corrupted(inputs, pixels, torch.ones_like(pixels, dtype=torch.bool)).to(device)
+            reconstruction: Tensor = self.denoiser(batch).reconstruction
             return reconstruction.float().clamp(0, 1).cpu()
 
         pixels = corrupted.inputs["pixel_values"]

@@ -176,8 +176,8 @@ class _Table:
         if not len(self.contexts):
             return
         place = np.searchsorted(self.contexts, contexts).clip(max=len(self.contexts) - 1)
-        wanted = self.contexts[place] == contexts
-        keys, counts = np.unique(place[wanted] * self.size + tokens[wanted], return_counts=True)
+        matches = self.contexts[place] == contexts
+        keys, counts = np.unique(place[matches] * self.size + tokens[matches], return_counts=True)
         self.keys, place = np.unique(np.concatenate([self.keys, keys]), return_inverse=True)
         summed = np.zeros(len(self.keys), np.int64)
         np.add.at(summed, place, np.concatenate([self.counts, counts]))

@@ -50,8 +50,8 @@ def _check_scaling(model: Any) -> Finding:
     ids = torch.arange(8)[None] % model.config.vocab_size
     model.eval()
     try:
-        given = {"num_items_in_batch": 16}
-        plain, scaled = (float(model(input_ids=ids, labels=ids, **more).loss) for more in ({}, given))
+        arguments = {"num_items_in_batch": 16}
+        plain, scaled = (float(model(input_ids=ids, labels=ids, **more).loss) for more in ({}, arguments))
         takes_it = getattr(model, "accepts_loss_kwargs", True)
     except Exception:  # of another shape of input, or it takes no count
         takes_it = False

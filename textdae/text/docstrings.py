@@ -30,7 +30,7 @@ _VERSION = 3
 
 def _modules() -> list[tuple[str, str, str]]:
     """Return (package, version, path) of every module of all installed distributions but textdae, without tests."""
-    found: dict[str, tuple[str, str]] = {}
+    modules: dict[str, tuple[str, str]] = {}
     for distribution in importlib.metadata.distributions():
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"] or "").lower()
         if not name or name == "textdae":
@@ -40,8 +40,8 @@ def _modules() -> list[tuple[str, str, str]]:
         for line in (distribution.read_text("RECORD") or "").splitlines():
             file = line.rsplit(",", 2)[0].strip('"')
             if file.endswith(".py") and not re.search(r"(^|/)(tests?/|test_[^/]*$)", file):
-                found.setdefault(f"{root}/{file}", (name, version))
-    return [(package, version, path) for path, (package, version) in found.items()]
+                modules.setdefault(f"{root}/{file}", (name, version))
+    return [(package, version, path) for path, (package, version) in modules.items()]
 
 
 def _docstrings(path: str) -> list[str]:

@@ -76,14 +76,14 @@ class TextEncoder(StockEncoder):
         ids, cut = tokenize(self.tokenizer, examples, self.limit)
         if cut:
             self.notes[f"texts cut off after {self.limit} tokens"] += cut
-        found: dict[View, np.ndarray] = {}
+        vectors_of: dict[View, np.ndarray] = {}
         for batch in self._batches(ids["input_ids"]):
             part = {name: [values[number] for number in batch] for name, values in ids.items()}
             for view, vectors in self._embed(part, views).items():
-                if view not in found:
-                    found[view] = np.empty((len(examples), vectors.shape[1]), np.float32)
-                found[view][batch] = vectors
-        return found
+                if view not in vectors_of:
+                    vectors_of[view] = np.empty((len(examples), vectors.shape[1]), np.float32)
+                vectors_of[view][batch] = vectors
+        return vectors_of
 
     def _batches(self, ids: Sequence[Sequence[int]]) -> Iterator[list[int]]:
         """Yield indices of texts that share a batch: of similar length, with a limit on positions including padding."""
@@ -103,15 +103,15 @@ class TextEncoder(StockEncoder):
         deep = any(view.layer is not None for view in views)
         with self._autocast():
             output = self.model(**padded, output_hidden_states=deep)
-        found = {}
+        pooled_of = {}
         for view in views:
             hidden: Tensor = (output[0] if view.layer is None else output.hidden_states[view.layer]).float()
             pooled = _first(hidden, mask) if view.pooling == "cls" else _mean(hidden, mask)
             if view.pooling == "code":
                 assert self._to_code is not None
                 pooled = self._to_code(pooled)
-            found[view] = pooled.cpu().numpy()
-        return found
+            pooled_of[view] = pooled.cpu().numpy()
+        return pooled_of
 
 
 @panics_refused("the tokenizer")

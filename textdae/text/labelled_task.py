@@ -43,9 +43,14 @@ class LabelledTextTask(LabelledTask):
         self.tokenizer: Any = load_tokenizer(name, needs=("pad_token",))
         self.longest = longest_input(self.tokenizer, config_of(checkpoint))
         self.max_length = min(data.max_length or _LONGEST, self.longest)
+        self._max_length_setting = data.max_length
         self.corpus = labelled_texts(data)
         if cut := self._cut():
             self.corpus.summary.extend(cautions({f"texts cut off after {self.max_length} tokens": cut}))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what identifies the texts and where they are cut off."""
+        return {**super().fingerprint(), "data.max_length": self._max_length_setting}
 
     def encoder(self, precision: str, pretrained: bool = True, seed: int = 0) -> TextEncoder:
         """Return the frozen encoder, or one of its sizes with random weights."""

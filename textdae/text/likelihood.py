@@ -68,8 +68,8 @@ def pseudo_log_likelihood(
             ids, position = (torch.from_numpy(each).to(device) for each in copies.masked(batch))
             log_p = denoiser.decode(denoiser.encode_at(ids, position)).float().log_softmax(-1)
             target = torch.from_numpy(copies.ids[copies.predicted[batch]]).to(device)
-            found = log_p.gather(1, target[:, None])[:, 0].double().cpu().numpy()
-            total += np.bincount(copies.text[batch], found, len(texts))
+            scores = log_p.gather(1, target[:, None])[:, 0].double().cpu().numpy()
+            total += np.bincount(copies.text[batch], scores, len(texts))
             bar.update(len(batch))
     denoiser.train(was_training)
     return total

@@ -75,8 +75,8 @@ def _counted(train: Blocks, loaded: LoadedText, order: int, texts: list[str]) ->
     ids, _, lengths = framed_tokens(loaded.tokenizer, texts)
     begins = np.zeros(len(ids), bool)
     begins[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
-    found = model.log_probabilities(ids, begins)
-    return np.bincount(np.repeat(np.arange(len(texts)), lengths), found, len(texts))
+    scores = model.log_probabilities(ids, begins)
+    return np.bincount(np.repeat(np.arange(len(texts)), lengths), scores, len(texts))
 
 
 def _prefers(likelihoods: np.ndarray) -> np.ndarray:

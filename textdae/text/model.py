@@ -56,7 +56,7 @@ class TextDenoiser(Denoiser):
         >>> denoiser(corrupted).loss  # nats a hidden token
     """
 
-    muon_block = 64
+    muon_block, example_size = 64, "data.block_size"
     fresh: tuple[str, ...] = ()
     """Names of the weights of the head that the checkpoint lacked, which start at random."""
 

@@ -133,8 +133,8 @@ class TextNoise(NoiseKind):
             SettingsError: there is no tokenizer, it tells no words, or the batch is no tensor.
         """
         inputs, target, loss_mask = super().__call__(clean, **how)
-        given = clean if isinstance(clean, Mapping) else ()
-        spent = {"document", "word_start"}.difference(given)
+        named = clean if isinstance(clean, Mapping) else ()
+        spent = {"document", "word_start"}.difference(named)
         return Corrupted({n: v for n, v in inputs.items() if n not in spent}, target, loss_mask)
 
     @classmethod

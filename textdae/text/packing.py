@@ -80,8 +80,8 @@ class Packer:
         """
         tokens, offsets = self._tokenize.with_offsets(texts) if with_words else (self._tokenize(texts), None)
         ids, flags, inside = _assemble(tokens, np.array(edges), self.prefix, self.suffix)
-        found = None if offsets is None else find_words(texts, tokens, offsets, inside)
-        return Packed(ids.astype(self.dtype).tobytes(), flags.tobytes(), len(ids), found)
+        words = None if offsets is None else find_words(texts, tokens, offsets, inside)
+        return Packed(ids.astype(self.dtype).tobytes(), flags.tobytes(), len(ids), words)
 
 
 class StreamWriter:

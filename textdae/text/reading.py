@@ -121,13 +121,13 @@ def _clean(
 
 def _no_bomb(path: Path, file: BinaryIO, stream: BinaryIO) -> Iterator[bytes]:
     """Yield the chunks of a stream, an empty one at the end; refuse a stream that unpacks to far more than the file."""
-    done = 0
+    count = 0
     while True:
         chunk = stream.read(_CHUNK)
-        done += len(chunk)
-        if done > _TRUSTED and done > _MOST_EXPANSION * file.tell():
+        count += len(chunk)
+        if count > _TRUSTED and count > _MOST_EXPANSION * file.tell():
             raise SettingsError(
-                f"{path}: unpacks to more than {_MOST_EXPANSION} times its size, {done:,} bytes and counting, which no text "
+                f"{path}: unpacks to more than {_MOST_EXPANSION} times its size, {count:,} bytes and counting, which no text "
                 "does; unpack it yourself if you trust it"
             )
         yield chunk
@@ -144,17 +144,17 @@ def _decode(path: Path, chunks: Iterable[bytes], settings: TextReadingSettings) 
         raise SettingsError(
             f"data.encoding: Python knows no encoding {settings.encoding!r}, e.g. utf-8"
         ) from None
-    done, first = 0, True
+    position, first = 0, True
     for chunk in chunks:
         pending = len(decoder.getstate()[0])
         try:
             text = decoder.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
             raise SettingsError(
-                f"{path}: not {settings.encoding} at byte {done - pending + error.start}; "
+                f"{path}: not {settings.encoding} at byte {position - pending + error.start}; "
                 "set data.encoding, or data.errors=replace or skip"
             ) from None
-        done += len(chunk)
+        position += len(chunk)
         if first and text:
             text, first = text.removeprefix("\ufeff"), False
         if text:
@@ -244,7 +244,7 @@ def _csv(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:
         if header is None:
             raise SettingsError(f"{path}: empty; a CSV file begins with a line of column names")
         check_columns(path, columns, header)
-        wanted = [header.index(column) for column in columns.all]
+        indices = [header.index(column) for column in columns.all]
         for row in rows:
             if not row:
                 continue
@@ -252,7 +252,7 @@ def _csv(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:
                 raise SettingsError(
                     f"{path}, line {rows.line_num}: {len(row)} fields, the header names {len(header)}"
                 )
-            yield tuple(row[column] for column in wanted)
+            yield tuple(row[column] for column in indices)
     except csv.Error as error:
         raise SettingsError(f"{path}, line {rows.line_num}: not CSV: {error}") from None
 

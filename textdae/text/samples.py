@@ -42,16 +42,16 @@ def _show(
 ) -> str:
     text, run = "", []
     special = set(tokenizer.all_special_ids)
-    for wanted, given, hidden in zip(target, guess, loss_mask, strict=True):
+    for target_id, guess_id, hidden in zip(target, guess, loss_mask, strict=True):
         if not hidden:
-            run.append(wanted)
+            run.append(target_id)
             continue
         text += _decode(run, special, tokenizer)
         right, wrong = (
-            _decode([wanted], special, tokenizer).strip(),
-            _decode([given], special, tokenizer).strip(),
+            _decode([target_id], special, tokenizer).strip(),
+            _decode([guess_id], special, tokenizer).strip(),
         )
-        text += f" [{right}] " if wanted == given else f" [{wrong}|{right}] "
+        text += f" [{right}] " if target_id == guess_id else f" [{wrong}|{right}] "
         run = []
     return " ".join((text + _decode(run, special, tokenizer)).split())
 

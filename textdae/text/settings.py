@@ -10,7 +10,7 @@ from pydantic import (
 )
 
 from textdae.core.noise_kind import noise_list
-from textdae.core.settings.base import Bytes, DataSettings, EvaluateSettings, Settings, Share
+from textdae.core.settings.base import Bytes, DataSettings, EvaluateSettings, ModelSettings, Settings, Share
 from textdae.core.settings.downstream import (
     FinetuneSettings,
     FinetuneTrainSettings,
@@ -91,7 +91,7 @@ def positions_of(config: Any) -> int:
 TextNoises = Annotated[tuple[TextNoise, ...], *noise_list(TextNoise, "tokens")]
 
 
-class TextModelSettings(Settings):
+class TextModelSettings(ModelSettings):
     """The denoiser: a stock Hugging Face model."""
 
     type: str = "modernbert"
@@ -130,6 +130,13 @@ class TextModelSettings(Settings):
         for name in ("code_size", "decoder_rate", "masked_weight") if self.code_size is None else ():
             written.pop(name, None)
         return written
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the values that must not change on resume; older checkpoints, all of random embeddings, lack `embeddings`."""
+        values = super().fingerprint()
+        if self.from_pretrained or self.embeddings == "random":
+            del values["embeddings"]
+        return values
 
     @model_validator(mode="after")
     def _heads(self) -> "TextModelSettings":

@@ -45,17 +45,17 @@ def score_similarity(
         return TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
 
     encoder = TextEncoder(checkpoint, precision=settings.precision)
-    found = {
+    scores = {
         "model": correlation(encoder),
         "baseline: TF-IDF": correlation(tf_idf),
         "baseline: mean of input embeddings": correlation(lambda texts: input_embeddings(encoder, texts)),
     }
     for other in beside:
-        found[row_name(other, found)] = correlation(TextEncoder(other, precision=settings.precision))
-    intervals = {name: interval(r, len(rows)) for name, r in found.items()}
-    figures = {name: {"spearman": r, "interval": intervals[name]} for name, r in found.items()}
+        scores[row_name(other, scores)] = correlation(TextEncoder(other, precision=settings.precision))
+    intervals = {name: interval(r, len(rows)) for name, r in scores.items()}
+    figures = {name: {"spearman": r, "interval": intervals[name]} for name, r in scores.items()}
     cells = [
-        [name, f"{r:.3f}", "-".join(f"{end:.3f}" for end in intervals[name])] for name, r in found.items()
+        [name, f"{r:.3f}", "-".join(f"{end:.3f}" for end in intervals[name])] for name, r in scores.items()
     ]
     lines = [
         f"{suite.name}: {len(rows):,} pairs of sentences",

@@ -150,15 +150,15 @@ def _files(name: str, settings: TextEvaluateRunSettings) -> tuple[list[Path], st
 def _columns(file: Path) -> tuple[str, Columns]:
     """Which kind of suite a table is, and the columns to read of it."""
     there = _column_names(file)
-    for kind, wanted in _KINDS.items():
-        chosen = [next((name for name in names if name in there), None) for names in wanted]
+    for kind, groups in _KINDS.items():
+        chosen = [next((name for name in names if name in there), None) for names in groups]
         if None in chosen:
             continue
         texts, others = chosen[:2], chosen[2:]
         if kind == "pairs":
             others = [name for names in _GROUPS if (name := next((n for n in names if n in there), None))]
         return kind, Columns(tuple(map(str, texts)), tuple(map(str, others)))
-    kinds = "; or ".join(", ".join("/".join(names) for names in wanted) for wanted in _KINDS.values())
+    kinds = "; or ".join(", ".join("/".join(names) for names in groups) for groups in _KINDS.values())
     raise SettingsError(f"--suite: {file} has the columns {listed(there)}; a suite has {kinds}")
 
 

@@ -50,9 +50,9 @@ class TextTokenizer:
 
     def __call__(self, texts: Sequence[str]) -> Tokens:
         """Tokenize each text."""
-        found = self._look_up(texts) if self._split else self._tokenize(texts)
-        both = np.frombuffer(b"".join(found), np.uint32)
-        lengths = np.fromiter(map(len, found), np.int64, len(found)) // both.itemsize
+        encoded = self._look_up(texts) if self._split else self._tokenize(texts)
+        both = np.frombuffer(b"".join(encoded), np.uint32)
+        lengths = np.fromiter(map(len, encoded), np.int64, len(encoded)) // both.itemsize
         return Tokens((both >> 1).astype(np.int64), (both & 1).astype(bool), lengths)
 
     def with_offsets(self, texts: Sequence[str]) -> tuple[Tokens, np.ndarray]:
@@ -77,11 +77,11 @@ class TextTokenizer:
             new = list({*chain.from_iterable(parts)})
         for begin in range(0, len(new), _TOGETHER):
             self._known.update(self._tokenize_parts(new[begin : begin + _TOGETHER]))
-        found = [b"".join(map(self._known.__getitem__, some)) for some in parts]
+        rows = [b"".join(map(self._known.__getitem__, some)) for some in parts]
         for part in new:
             if len(part) > _LONGEST_KNOWN:
                 del self._known[part]
-        return found
+        return rows
 
     def _tokenize_parts(self, parts: Sequence[str]) -> Iterable[tuple[str, bytes]]:
         """Each part and its tokens; with a special token after each they are tokenized many in a text, which is faster."""
@@ -92,8 +92,8 @@ class TextTokenizer:
         groups = [whole[begin : begin + _IN_A_TEXT] for begin in range(0, len(whole), _IN_A_TEXT)]
         both, lengths = self._encode([text.join([*group, ""]) for group in groups])
         ends = both >> 1 == number
-        found = np.bincount(np.repeat(np.arange(len(groups)), lengths)[ends], minlength=len(groups))
-        if found.tolist() != list(map(len, groups)):  # one was lost in, or made of, what is beside it
+        counts = np.bincount(np.repeat(np.arange(len(groups)), lengths)[ends], minlength=len(groups))
+        if counts.tolist() != list(map(len, groups)):  # one was lost in, or made of, what is beside it
             return zip(parts, self._tokenize(parts), strict=True)
         positions = np.flatnonzero(ends)
         alone = [part for part in parts if text in part]
@@ -110,8 +110,8 @@ class TextTokenizer:
 
     def _encodings(self, texts: Sequence[str]) -> list[Encoding]:
         with panics_refused("the tokenizer"):
-            found: list[Encoding] = self._backend.encode_batch(texts, add_special_tokens=False)
-        return found
+            encodings: list[Encoding] = self._backend.encode_batch(texts, add_special_tokens=False)
+        return encodings
 
 
 def _joined(encodings: Sequence[Encoding]) -> tuple[np.ndarray, np.ndarray]:

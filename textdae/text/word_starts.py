@@ -101,9 +101,9 @@ def _byte_characters() -> dict[int, str]:
     """The character that stands for each byte in byte-level BPE (Radford et al. 2019)."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in shown]
-    found = {byte: chr(byte) for byte in shown} | {byte: chr(256 + n) for n, byte in enumerate(hidden)}
-    assert set(found.values()) == set(ByteLevel.alphabet())
-    return found
+    characters = {byte: chr(byte) for byte in shown} | {byte: chr(256 + n) for n, byte in enumerate(hidden)}
+    assert set(characters.values()) == set(ByteLevel.alphabet())
+    return characters
 
 
 def _steps(pre_tokenizer: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:

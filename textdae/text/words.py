@@ -134,10 +134,10 @@ def find_words(texts: list[str], tokens: Tokens, offsets: np.ndarray, inside: np
     spans = [words(text) for text in texts]
     sizes = [
         len(word) if text.isascii() else len(word.encode())
-        for text, found in zip(texts, spans, strict=True)
-        for word in (text[begin:end] for begin, end in found.tolist())
+        for text, span in zip(texts, spans, strict=True)
+        for word in (text[begin:end] for begin, end in span.tolist())
     ]
-    counts = np.array([len(found) for found in spans], np.int64)
+    counts = np.array([len(span) for span in spans], np.int64)
     # All texts at once: each is moved behind the one before it.
     starts = np.cumsum([0, *(len(text) + 1 for text in texts[:-1])])
     begin, end = (np.concatenate(spans) + np.repeat(starts, counts)[:, None]).T

@@ -18,7 +18,7 @@ _BYTES_PER_PARAMETER = 16
 """A weight, its gradient and AdamW's two moments, in fp32."""
 _TAKEN_PER_KEPT = 2
 """On a CPU, with the gradients of the activations and the gaps in freed memory; measured: 1.85 to 2.1, for text and images."""
-_SMALLER = "set a smaller model.hidden_size, or smaller examples (data.image_size, data.block_size)"
+_SMALLER = "set a smaller model.hidden_size, or smaller examples"
 
 
 def available_memory(device: torch.device) -> int | None:
@@ -31,7 +31,7 @@ def available_memory(device: torch.device) -> int | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    except OSError:  # not Linux: all that there is, for want of better
+    except OSError:  # not Linux: all memory, as the free part is unknown
         if "SC_PHYS_PAGES" in os.sysconf_names:
             free.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     for most, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):  # fmt: skip
@@ -48,7 +48,7 @@ def check_model_fits(parameters: int, free: int | None, processes: int = 1) -> N
 
     Args:
         parameters: their number, in each process.
-        free: bytes; None where nobody knows, and nothing is refused.
+        free: bytes; None if unknown, and nothing is refused.
         processes: that share this memory.
 
     Raises:
@@ -63,7 +63,7 @@ def check_model_fits(parameters: int, free: int | None, processes: int = 1) -> N
 
 
 def sharing(accelerator: Accelerator) -> tuple[int, int]:
-    """Processes that the weights are divided over, and processes that share the memory of this one's device."""
+    """Return the number of processes that shard the weights, and of those that share the memory of this one's device."""
     shards = accelerator.num_processes if accelerator.distributed_type == DistributedType.FSDP else 1
     # On a CPU the processes of a host share its memory.
     on_cpu = accelerator.device.type == "cpu"
@@ -71,7 +71,7 @@ def sharing(accelerator: Accelerator) -> tuple[int, int]:
 
 
 def model_check(accelerator: Accelerator) -> Callable[[int], None]:
-    """The check of a number of parameters, see `check_model_fits`, to be made before a model is built."""
+    """Return a check of a number of parameters, see `check_model_fits`, to call before a model is built."""
 
     def check(parameters: int) -> None:
         shards, processes = sharing(accelerator)
@@ -81,7 +81,12 @@ def model_check(accelerator: Accelerator) -> Callable[[int], None]:
 
 
 def check_batch_fits(
-    parameters: int, per_example: int, batch_size: int, free: int | None, processes: int = 1
+    parameters: int,
+    per_example: int,
+    batch_size: int,
+    free: int | None,
+    processes: int = 1,
+    example_size: str | None = None,
 ) -> None:
     """Refuse a batch whose activations exceed the memory that the model leaves.
 
@@ -89,8 +94,9 @@ def check_batch_fits(
         parameters: of the model, in each process.
         per_example: bytes of the activations of one example, see `activation_bytes`.
         batch_size: examples in one forward pass.
-        free: bytes; None where nobody knows, and nothing is refused.
+        free: bytes; None if unknown, and nothing is refused.
         processes: that share this memory.
+        example_size: the setting of the size of an example, for the message.
 
     Raises:
         SettingsError: it does not fit; the message says what would.
@@ -100,11 +106,12 @@ def check_batch_fits(
     if free is None or needed <= free:
         return
     fits = (free // processes - fixed) // max(per_example, 1)
+    smaller = _SMALLER + (f" ({example_size})" if example_size else "")
     way_out = (
         f"set train.per_device_train_batch_size={fits} or less (train.gradient_accumulation_steps makes up for it), "
-        f"or {_SMALLER.removeprefix('set ')}"
+        f"or {smaller.removeprefix('set ')}"
         if fits > 0
-        else _SMALLER
+        else smaller
     )
     raise SettingsError(
         f"train.per_device_train_batch_size: {batch_size} examples at once need {needed / 1e9:,.1f} GB "

@@ -96,7 +96,9 @@ def _fit_into_memory(
     denoiser.optimize_for(device, should_compile(settings, device, max_steps), settings.fast == "auto")
     per_example = activation_bytes(denoiser, examples, noise, dtype)
     batch_size = settings.per_device_train_batch_size
-    together(lambda: check_batch_fits(parameters, per_example, batch_size, free, processes))
+    together(
+        lambda: check_batch_fits(parameters, per_example, batch_size, free, processes, denoiser.example_size)
+    )
 
 
 def _check_same_start(denoiser: Denoiser, optimizers: list[Any], first_step: int, world: int) -> None:

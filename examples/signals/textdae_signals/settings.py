@@ -6,7 +6,7 @@ from pydantic import Field
 
 from textdae.core.changing import Changing, SigmaDial, normal
 from textdae.core.noise_kind import NoiseKind, noise_list
-from textdae.core.settings.base import Settings
+from textdae.core.settings.base import ModelSettings, Settings
 from textdae.core.settings.classes import settings_classes
 
 
@@ -43,7 +43,7 @@ class SinesSettings(Settings):
     """Decides all signals."""
 
 
-class SignalsModelSettings(Settings):
+class SignalsModelSettings(ModelSettings):
     """An MLP."""
 
     hidden_size: Annotated[int, Field(ge=1)] = 256

@@ -11,6 +11,7 @@ SIGNALS = Modality(
     load="textdae_signals.task:load",
     embed="textdae_signals.task:open_signals",
     denoise="textdae_signals.task:denoise",
+    pictures=("samples.png",),
     embedded_sources=("sines",),
     models=("textdae_signals.model",),
     model_types=("textdae_signals",),

@@ -75,6 +75,14 @@ class DataSettings(Settings):
     """Prepared data is kept here; default: $TEXTDAE_CACHE or ~/.cache/textdae."""
 
 
+class ModelSettings(Settings):
+    """Base of the settings of a model."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the values that must not change on resume."""
+        return self.model_dump(mode="json")
+
+
 class TrainSettings(Settings):
     """The training loop; it is the same for every modality."""
 

@@ -5,13 +5,13 @@ from typing import Any, Literal
 
 from pydantic import create_model
 
-from textdae.core.settings.base import EvaluateSettings, Settings
+from textdae.core.settings.base import EvaluateSettings, ModelSettings, Settings
 from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings, ProbeSettings
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings, RunSettings
 
 
 def settings_classes(
-    name: str, *, data: Settings, model: Settings, noise: tuple[Settings, ...], noises: Any
+    name: str, *, data: Settings, model: ModelSettings, noise: tuple[Settings, ...], noises: Any
 ) -> dict[str, type[RunSettings]]:
     """Build the class of each command.
 

@@ -56,7 +56,7 @@ def explain_problem(cls: type[BaseModel], problem: Any, values: Any) -> tuple[li
     return key, f"{message[0].lower()}{message[1:]}{shown}"
 
 
-def explain_all(cls: type[BaseModel], error: ValidationError, given: Mapping[str, Any]) -> list[str]:
+def explain_all(cls: type[BaseModel], error: ValidationError, values: Mapping[str, Any]) -> list[str]:
     """Explain every problem of the settings that were given to `cls`, in a line each."""
-    explained = (explain_problem(cls, problem, given) for problem in error.errors())
+    explained = (explain_problem(cls, problem, values) for problem in error.errors())
     return [f"{'.'.join(key) or 'settings'}: {message}" for key, message in explained]

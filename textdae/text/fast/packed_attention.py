@@ -44,9 +44,9 @@ def boundaries(document: Tensor) -> Tensor:
     """
     starts = torch.ones_like(document, dtype=torch.bool)
     starts[:, 1:] = document[:, 1:] != document[:, :-1]
-    found = starts.flatten().nonzero().squeeze(1)
-    rest = (1 << (len(found) - 1).bit_length()) - len(found) + 1
-    return F.pad(found, (0, rest), value=document.numel()).int()
+    starts_at = starts.flatten().nonzero().squeeze(1)
+    rest = (1 << (len(starts_at) - 1).bit_length()) - len(starts_at) + 1
+    return F.pad(starts_at, (0, rest), value=document.numel()).int()
 
 
 def packed_attention(

@@ -34,10 +34,10 @@ class MaskingNoise(ReplacingNoise):
 
     @model_validator(mode="before")
     @classmethod
-    def _fall_to_15_percent(cls, given: Any) -> Any:
-        if isinstance(given, dict) and not {"rate", "final_rate", "schedule"} & given.keys():
-            return {**given, "final_rate": 0.15}
-        return given
+    def _fall_to_15_percent(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not {"rate", "final_rate", "schedule"} & values.keys():
+            return {**values, "final_rate": 0.15}
+        return values
 
     @model_validator(mode="after")
     def _shares(self) -> MaskingNoise:
@@ -156,8 +156,8 @@ class SpanNoise(_WordsNoise):
         begins = loss_mask.copy()
         begins[:, 1:] &= ~(loss_mask[:, :-1] & (document[:, 1:] == document[:, :-1]))
         start = np.where(begins, np.arange(loss_mask.shape[1]), 0)
-        found: np.ndarray = np.maximum.accumulate(start, axis=1)[rows, positions]
-        return found
+        deciders: np.ndarray = np.maximum.accumulate(start, axis=1)[rows, positions]
+        return deciders
 
 
 def _first_positions(unit: np.ndarray) -> np.ndarray:
