@@ -1,4 +1,4 @@
-"""`textdae doctor`: look whether this machine, and a checkpoint, are as they should be."""
+"""`textdae doctor`: check this machine, and a checkpoint."""
 
 from collections.abc import Iterator
 
@@ -9,14 +9,14 @@ from textdae.core.finding import Finding
 
 
 def doctor(checkpoint: str | None = None, quick: bool = False) -> list[Finding]:
-    """Look whether this machine, and a checkpoint, are as they should be.
+    """Check this machine, and a checkpoint.
 
     Args:
-        checkpoint: a folder or Hub id to look at too.
+        checkpoint: a folder or Hub id to check too.
         quick: leave out the short training run.
 
     Returns:
-        One finding for each thing that was looked at; `good` says whether all is well with it.
+        One finding for each check; `good` tells whether it passed.
 
     Example:
         >>> [str(finding) for finding in textdae.doctor("runs/mine", quick=True) if not finding.good]

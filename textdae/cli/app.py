@@ -1,4 +1,4 @@
-"""What the commands share: the application, how their words are read, how a result is printed."""
+"""Shared parts of the command line: the application, reading of words, printing of results."""
 
 import logging
 import os
@@ -18,10 +18,10 @@ from textdae.core.logs import LOGGER, set_level, terminal_logging
 
 
 class Commands(TyperGroup):
-    """The commands, each of which shows its log records, and which a signal ends with one line."""
+    """The application: every command shows log records, and ends with one line on a signal."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was asked for."""
+        """Run a command."""
         with interruptible(), terminal_logging():
             return super().invoke(ctx)
 
@@ -47,7 +47,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the run tha
 
 
 def split(words: list[str] | None) -> tuple[Path | None, list[str]]:
-    """The settings file, if the first word is one, and the overrides."""
+    """Split words into a settings file, if the first one is, and overrides."""
     words = words or []
     if words and "=" not in words[0]:
         return Path(words[0]), words[1:]
@@ -55,16 +55,16 @@ def split(words: list[str] | None) -> tuple[Path | None, list[str]]:
 
 
 def exclude_each_other(resume: bool, overwrite: bool) -> None:
-    """Refuse to go on with what is to be removed."""
+    """Refuse `--resume` together with `--overwrite`."""
     if resume and overwrite:
         raise SettingsError("--resume and --overwrite exclude each other")
 
 
 def end(result: Any, command: list[str], table: str) -> None:
-    """Print a table of the metrics of a run and its last words, or how to go on with one that was stopped.
+    """Print the metrics and closing lines of a run, or how to continue one that was stopped.
 
     Args:
-        command: the words that it was started with.
+        command: the words of the command.
     """
     from textdae.hub.background import THREAD
     from textdae.report.scores import print_table
@@ -76,7 +76,7 @@ def end(result: Any, command: list[str], table: str) -> None:
                 typer.echo(line)
             typer.echo(f"go on with: textdae {' '.join(command)} --resume")
         if any(thread.name == THREAD for thread in threading.enumerate()):
-            # What is still being sent would be waited for at the exit, and the one who stops a run may not wait.
+            # Exit at once: the interpreter would wait for pending uploads.
             _leave(128 + result.fit.stopped_by)
         raise typer.Exit(128 + result.fit.stopped_by)
     if not is_main:
@@ -111,7 +111,7 @@ def hush_transformers() -> None:
 
 
 def main() -> None:
-    """Entry point: an error that a person can mend is one line, not a traceback."""
+    """Entry point; a `TextdaeError` is printed as one line, without a traceback."""
     try:
         screen = redirect_stdout(cast(IO[str], Screen(sys.stdout)))
         memory = memory_refused("set a smaller batch, model or example")
@@ -127,7 +127,7 @@ def main() -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """End at once, without waiting for threads and processes."""
+    """Exit at once, without waiting for threads and processes."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()

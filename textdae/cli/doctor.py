@@ -1,4 +1,4 @@
-"""The command that looks whether all is well: doctor."""
+"""The command doctor."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ def doctor(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Leave out the short training run.")] = False,
 ) -> None:
-    """Look whether this machine, and a checkpoint, are as they should be: one line each."""
+    """Check this machine, and a checkpoint: one line for each check."""
     from textdae.checks.doctor import findings
 
     hush_transformers()

@@ -73,13 +73,13 @@ def label_curve(checkpoint: Checkpoint, words: Words = None) -> None:
 
 
 def _alone(command: str) -> None:
-    """Refuse several processes, which would write the same files."""
+    """Refuse several processes, because they would write the same files."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SettingsError(f"{command} runs in one process; start it without accelerate or torchrun")
 
 
 def _need_downstream() -> None:
-    """Say at once, rather than at the end of a run, that a library is missing."""
+    """Refuse at the start if a library is missing."""
     from importlib.util import find_spec
 
     for module in ("sklearn", "evaluate"):

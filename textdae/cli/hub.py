@@ -1,4 +1,4 @@
-"""The command that publishes: push."""
+"""The command push."""
 
 from pathlib import Path
 from typing import Annotated

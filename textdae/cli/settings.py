@@ -1,4 +1,4 @@
-"""The commands that tell what can be set: settings, show."""
+"""The commands settings and show."""
 
 from typing import Annotated
 

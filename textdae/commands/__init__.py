@@ -1,1 +1,1 @@
-"""What the commands do, each in one file."""
+"""The commands, each in one file."""

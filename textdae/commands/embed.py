@@ -1,7 +1,7 @@
 """`textdae embed`: one vector for every example of a source, written as it goes, in memory that does not grow.
 
-Examples are embedded in chunks, each a file of its own until all are there; a run that was stopped goes on behind its
-last chunk. Then the chunks become one `.npy` (n, D) or one Parquet file with the columns `row` and `embedding`.
+Each chunk of examples is a file of its own, so that a stopped run continues after its last chunk. At the end the chunks
+become one `.npy` (n, D) or one Parquet file with the columns `row` and `embedding`.
 """
 
 import json
@@ -74,7 +74,7 @@ def embed(
 
     Raises:
         SettingsError: the checkpoint, the source or the output cannot be used, or another process writes there.
-        TextdaeError: the output could not be written; what is done is kept, and the next run goes on from it.
+        TextdaeError: the output could not be written; finished chunks are kept, and the next run continues.
 
     Example:
         >>> textdae.embed("runs/mine", source="texts/", output="vectors.npy").vectors.shape
@@ -129,7 +129,7 @@ def _how(settings: EmbedSettings) -> dict[str, Any]:
 
 
 def _resume(parts: Path, fingerprint: dict[str, Any]) -> list[int]:
-    """The sizes of the chunks that are there already, in the folder of this very question."""
+    """Return the sizes of the finished chunks with this fingerprint; chunks with another one are removed."""
     question = json.loads(json.dumps(fingerprint))
     stamp = parts / "question.json"
     if stamp.exists() and _read(stamp) == question:
@@ -149,14 +149,14 @@ def _resume(parts: Path, fingerprint: dict[str, Any]) -> list[int]:
 
 
 def _read(stamp: Path) -> Any:
-    """What was asked when the chunks were written; None where the file is damaged."""
+    """Return the fingerprint of the chunks; None if its file is damaged."""
     with suppress(OSError, ValueError, RecursionError):
         return json.loads(stamp.read_text())
     return None
 
 
 def _keep(parts: Path, number: int, rows: np.ndarray, vectors: np.ndarray) -> None:
-    """Write a chunk, whole or not at all."""
+    """Write a chunk atomically."""
     temporary = parts / ".writing.npz"
     np.savez(temporary, row=rows, embedding=vectors)
     temporary.replace(parts / f"{number:08d}.npz")
@@ -169,7 +169,7 @@ def _chunks(parts: Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _join(parts: Path, count: int, total: int, output: Path) -> int:
-    """Make one file of the chunks, one chunk in memory at a time; return D."""
+    """Join the chunks into one file, with one chunk in memory at a time; return D."""
     temporary = parts / f".whole{output.suffix}"
     width = next(_chunks(parts, count))[1].shape[1]
     if output.suffix == ".npy":

@@ -1,4 +1,4 @@
-"""`textdae evaluate`: how good a checkpoint is on a corpus, with frozen noise, beside its baselines."""
+"""`textdae evaluate`: score a checkpoint on a corpus, with frozen noise, beside its baselines."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -19,15 +19,16 @@ logger = logging.getLogger(__name__)
 
 
 class EvaluationResult(NamedTuple):
-    """How a checkpoint does on held-out examples."""
+    """The scores of a checkpoint on held-out examples."""
 
     data: str
     """What was read."""
     baselines: str
-    """What they were counted on."""
+    """The data that the baselines were fitted to."""
     levels: dict[str, dict[str, Any]]
-    """For each level of the noise (or "as set") the number of `examples` and of `scored` positions, what is asked, and
-    `held_out`: the table of model and baselines."""
+    """For each level of the noise (or "as set") the numbers of `examples` and of `scored` positions, a description of the
+    questions,
+    and `held_out`: the table of model and baselines."""
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
@@ -46,12 +47,12 @@ def evaluate(
     dataset: Any = None,
     **sections: Any,
 ) -> EvaluationResult:
-    """Score a checkpoint on the held-out examples of a corpus; the baselines count on its other examples.
+    """Score a checkpoint on the held-out examples of a corpus; the baselines are fitted to its other examples.
 
     Args:
         checkpoint: a folder or Hub id.
         settings: ready ones, a dictionary, or a YAML file; default: the data and the evaluation of the run that made it.
-        levels: score it with the noise turned to each of these, instead of as the settings have it.
+        levels: levels of the noise to score it at, instead of that of the settings.
         source, dataset: another corpus, see `pretrain`.
         sections: any other settings (`textdae settings evaluate`).
 

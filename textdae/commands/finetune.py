@@ -1,7 +1,7 @@
-"""`textdae finetune`: all of an encoder, with a head, trained on labels by the loop that pretrained it.
+"""`textdae finetune`: train a whole encoder with a head on labels, with the loop of pretraining.
 
-What is kept is the model of the evaluation that was best on the held-out examples; the final figures are those of the
-test examples, which nothing was chosen on.
+The model of the best evaluation on the held-out examples is kept. The final scores are on the test examples, on which
+nothing was chosen.
 """
 
 import csv
@@ -52,7 +52,7 @@ _LEAST_STEPS, _EPOCHS = 200, 5
 
 
 def with_length(train: FinetuneTrainSettings, examples: int, first_batch: int) -> FinetuneTrainSettings:
-    """The settings with an end to the run: five epochs, or 200 steps where those are fewer, unless told otherwise.
+    """Return the settings with a length of the run: by default five epochs, or 200 steps if five epochs are fewer.
 
     A handful of labels needs many epochs (Mosbach et al. 2021, section 6).
 
@@ -113,7 +113,7 @@ def finetune(
 
 
 class _Finetuning(TrainingTask):
-    """A classifier that learns to give back the labels; the best one on the held-out examples is kept."""
+    """Fine-tuning of a classifier; the best one on the held-out examples is kept."""
 
     def __init__(self, run: Run, checkpoint: str, work: LabelledTask) -> None:
         settings: FinetuneSettings = run.settings
@@ -143,7 +143,7 @@ class _Finetuning(TrainingTask):
         self.summary.append(size_line(self.classifier) + (", from scratch" if settings.from_scratch else ""))
 
     def fingerprint(self) -> dict[str, Any]:
-        """The examples, the checkpoint, the noise, and how the classifier is trained."""
+        """Return what must not change on resume: examples, checkpoint, noise, seed, optimizer."""
         settings = self.run_settings
         noise, train = settings.noise, settings.train
         return {
@@ -157,7 +157,7 @@ class _Finetuning(TrainingTask):
         }
 
     def resume(self, start: Path | None) -> None:
-        """Take up the length of the run and its best evaluation so far."""
+        """Restore the length of the run and its best evaluation so far."""
         run = self.run
         cursor = checkpoints.read_state(start)[0] if start else checkpoints.Cursor()
         plan = StepPlan.of(self.settings, run.accelerator.num_processes, cursor)
@@ -166,7 +166,7 @@ class _Finetuning(TrainingTask):
         self.best.values = from_process(lambda: self.best.values)  # the log lies with the first process
 
     def should_stop(self) -> bool:
-        """Whether too many evaluations in a row found nothing better."""
+        """Return whether too many evaluations in a row were no better."""
         return self.best.should_stop()
 
     def save_assets(self, folder: Path) -> None:
@@ -174,11 +174,11 @@ class _Finetuning(TrainingTask):
         self.work.save_assets(folder)
 
     def evaluate(self) -> dict[str, float]:
-        """Score the classifier on the held-out examples, and keep it where it is the best so far."""
+        """Score the classifier on the held-out examples, and keep it if it is the best so far."""
         run, classifier = self.run, self.classifier
         predictions, loss = predict(classifier, self.sides["held_out"], self.schema)
         scores = {"loss": loss, **measure(self.schema, predictions, self.corpus.held_out.labels)}
-        figures = from_process(lambda: scores)  # or rounding parts the processes
+        figures = from_process(lambda: scores)  # by rounding, processes may differ
         record = self.best.add(figures[self.metric])
         weights = gather_weights(classifier.model, run.is_main) if record else None
 
@@ -207,7 +207,7 @@ class _Finetuning(TrainingTask):
             with writing(run.folder):
                 classifier.export(run.folder, weights)
                 self.work.save_assets(run.folder)
-            # From here on only what others will load is asked.
+            # From here on only the exported model is used.
             exported = load_exported(run.folder, classifier, weights)
             unit = classifier.unit if self.schema.is_regression else None
             check_answers(run.folder, answers, outputs(exported, some)[0], unit)
@@ -233,7 +233,7 @@ class _Finetuning(TrainingTask):
         return Report(metrics, None, [], which, files)
 
     def _figures(self, exported: Classifier, common: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
-        """The metrics of the exported classifier, and its predictions for the test examples."""
+        """Return the metrics of the exported classifier, and its predictions for the test examples."""
         tables, predictions = {}, np.empty(0)
         for side in SIDES[1:]:  # last the test, whose predictions are drawn
             predictions, loss = predict(exported, self.sides[side], self.schema)
@@ -275,7 +275,7 @@ class _Finetuning(TrainingTask):
 
 
 def _warn_if_no_better(schema: LabelSchema, metrics: dict[str, Any]) -> None:
-    """Warn where one and the same answer to everything does as well."""
+    """Warn if a constant answer is as good."""
     name = measures_of(schema.kind)[0]
     ours, constant_one = (metrics["test"][row][name] for row in ("model", "baseline: majority"))
     if not is_better(name, ours, constant_one):

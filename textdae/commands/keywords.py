@@ -27,7 +27,7 @@ _OF_A_SOURCE = (
     "split",
     "revision",
 )
-"""Settings below `data` that belong to one source and mean nothing for another."""
+"""Settings below `data` that belong to one source and do not apply to another."""
 
 
 def read_settings(
@@ -41,10 +41,10 @@ def read_settings(
     output_dir: str | Path | None = None,
     **sections: Any,
 ) -> S:
-    """Read settings; what is given later in this list wins.
+    """Read settings; later arguments of this list win.
 
     Args:
-        base: where nothing else says anything.
+        base: defaults for keys that nothing else sets.
         settings: ready ones, or a dictionary, or a YAML file.
         overrides: `key=value` words.
         sections: sections and other keys: `train={"max_steps": 100}`, `noise=[{"kind": "words"}]`.
@@ -82,7 +82,7 @@ def read_settings(
 def for_checkpoint(
     cls: type[S], checkpoint: str, settings: Any = None, overrides: Sequence[str] = (), **keywords: Any
 ) -> S:
-    """Read the settings of a command that takes a checkpoint, which says of what modality they are.
+    """Read the settings of a command that takes a checkpoint; the checkpoint determines the modality.
 
     Raises:
         SettingsError: see `read_settings`; or there is no such checkpoint.
@@ -96,7 +96,7 @@ def for_checkpoint(
 
 
 def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
-    """The settings of a run on the Hub, where they lie beside its checkpoint; nothing of where it was written to."""
+    """Return the settings of a run beside its checkpoint on the Hub, without local paths."""
     file = folder_of(name, training_state) / "settings.yaml"
     if not file.is_file():
         return {}
@@ -107,7 +107,7 @@ def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
 
 
 def run_settings(checkpoint: str) -> PretrainSettings | None:
-    """The settings of the run that a checkpoint came from, where they lie beside it."""
+    """Return the settings of the run of a checkpoint, if they lie beside it."""
     if not is_local(checkpoint):
         values = settings_on_hub(checkpoint)
         return load(PretrainSettings, base=values) if values else None
@@ -120,10 +120,10 @@ def run_settings(checkpoint: str) -> PretrainSettings | None:
 
 
 def of_resumed_run(resume: bool | str) -> dict[str, Any]:
-    """The settings that a run resumes with unless told otherwise: those of the checkpoint on the Hub, if it is one.
+    """Return the default settings of a resumed run: those beside the checkpoint on the Hub, if it resumes from one.
 
     Raises:
-        SettingsError: it is no name on the Hub.
+        SettingsError: the name is not one of the Hub.
     """
     if not isinstance(resume, str):
         return {}
@@ -133,7 +133,7 @@ def of_resumed_run(resume: bool | str) -> dict[str, Any]:
 
 
 def _for_another_source(base: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` without what it says of its own source, where another one is told."""
+    """Return `base` without the settings of its own source, if another source is set."""
     data, new = base.get("data"), told.get("data")
     if not (isinstance(data, Mapping) and isinstance(new, Mapping)):
         return base
@@ -143,7 +143,7 @@ def _for_another_source(base: dict[str, Any], told: Mapping[str, Any]) -> dict[s
 
 
 def _of_dataset(cls: type[RunSettings], dataset: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that name a dataset: `data`, and `modality` where its columns tell it and nothing else does."""
+    """Return the settings for a dataset: `data`, and `modality` if only the columns determine it."""
     from textdae.core.source_dataset import data_of, features_of
 
     chosen: dict[str, Any] = {}
@@ -159,7 +159,7 @@ def _of_dataset(cls: type[RunSettings], dataset: Any, values: Mapping[str, Any])
 
 
 def _plain(value: Any) -> Any:
-    """Settings and what holds them as the dictionaries and lists that YAML would give."""
+    """Convert settings, and containers of them, into dictionaries and lists."""
     if isinstance(value, Settings):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):

@@ -1,8 +1,7 @@
-"""`textdae label-curve`: how good a task gets with how many labels, with pretraining and without.
+"""`textdae label-curve`: measure scores against the number of labels, with pretraining and without.
 
-Every line of the curve is given the same sets of labels (paired draws), and all is chosen within them: an encoder's layer
-and pooling and the dial of a learner by cross-validation among the labels drawn. Each point is a file of its own as soon
-as it is measured, so that a stopped run goes on.
+All lines get the same sets of labels (paired draws). Layer, pooling and hyperparameters are chosen within each set, by
+cross-validation. Each point is written to a file as soon as it is measured, so that a stopped run can continue.
 """
 
 import json
@@ -51,11 +50,11 @@ logger = logging.getLogger(__name__)
 _SIZES = (10, 30, 100, 300, 1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 _FOLDS = 5
 _MOST_TO_CHOOSE = 1000
-"""Labels that a choice is made with; of more, this many are drawn for it."""
+"""Choices use at most this many labels, drawn from the set."""
 
 
 class Cell(NamedTuple):
-    """One measurement: a line at a number of labels, with one draw of them."""
+    """One measurement: a line, a number of labels, a draw."""
 
     line: str
     labels: int
@@ -63,7 +62,7 @@ class Cell(NamedTuple):
 
     @property
     def file(self) -> str:
-        """The name of its file."""
+        """Return the name of its file."""
         return f"{self.line.replace(' ', '-')}.{self.labels}.{self.draw}.json"
 
 
@@ -71,9 +70,9 @@ class LabelCurveResult(NamedTuple):
     """A label curve; `curve.csv`, `curve.json` and `curve.png` lie in the output folder."""
 
     points: Curve
-    """One for each line, number of labels and measure."""
+    """One point for each line, number of labels and measure."""
     sentence: str
-    """How many labels the pretrained encoder saves."""
+    """A sentence: how many labels the pretrained encoder saves."""
     output_dir: Path
 
 
@@ -92,7 +91,7 @@ def label_curve(
         checkpoint: folder or Hub id of a pretrained encoder.
         settings: ready ones, a dictionary, or a YAML file.
         source, dataset: labelled examples, see `finetune`.
-        output_dir: for the points, as soon as they are measured, the table and the picture.
+        output_dir: folder of the points, the table and the picture.
         sections: any other settings (`textdae settings label-curve`): `labels=[100, 1000]`.
 
     Raises:
@@ -144,7 +143,7 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings) -> tuple[Curve, 
             rows = stratified(pool.labels, cell.labels, settings.seed + 1000 * cell.draw + cell.labels)
             predictions, how = lines[cell.line](pool.take(rows), test, settings.seed + cell.draw)
             figures = measure(corpus.schema, predictions, test.labels)
-            # Where there is one draw, there is nothing to compare but the test examples.
+            # A single draw has intervals over the test examples only.
             spans = intervals(corpus.schema, predictions, test.labels)
             entry = {**cell._asdict(), "measures": figures, "intervals": spans, "how": how}
             path = folder / "cells" / cell.file
@@ -153,7 +152,7 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings) -> tuple[Curve, 
             point = f"{cell.line}, {cell.labels:,} labels, draw {cell.draw + 1}: {main} {figures[main]:.3f} ({how})"
             if progress.is_bar:
                 progress.note(point)
-            else:  # a line a point, so that a log has them all
+            else:  # without a bar, a line for each point
                 logger.info(point)
     curve = _gather(cells, folder / "cells", measures_of(corpus.schema.kind)[:2])
     pretrained = [line for line in lines if line in ("fine-tuned", "probe")]
@@ -167,19 +166,20 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings) -> tuple[Curve, 
 
 
 def _pool(work: LabelledTask) -> Labelled:
-    """All labels that there are to learn from: choices are made among those drawn, so the held-out ones are free."""
+    """Return all labels to learn from: choices are made within each draw, so the held-out examples are training examples
+    too."""
     train, held_out = work.corpus.train, work.corpus.held_out
-    if held_out.labels.dtype == np.int64:  # classes that the training side lacks are not in the task
+    if held_out.labels.dtype == np.int64:  # classes that the training side lacks are left out
         held_out = held_out.take(np.flatnonzero(held_out.labels >= 0))
     return Labelled([*train.examples, *held_out.examples], np.concatenate([train.labels, held_out.labels]))
 
 
 Line = Callable[[Labelled, Labelled, int], tuple[np.ndarray, str]]
-"""Learns from the first, predicts the second, with this seed; returns the predictions and how it was done."""
+"""(training examples, test examples, seed) -> predictions, and a description of the choices."""
 
 
 def _lines(work: LabelledTask, settings: LabelCurveSettings) -> dict[str, Line]:
-    """The lines that were asked for."""
+    """Return the lines of the settings."""
 
     def probed(encoder: Encoder) -> Line:
         return _Probed(work, Scaled(encoder, work.corpus.train))
@@ -195,7 +195,8 @@ def _lines(work: LabelledTask, settings: LabelCurveSettings) -> dict[str, Line]:
 
 
 class _Probed:
-    """Logistic regression on the vectors of an encoder; those of the test examples are made once a view."""
+    """Return a line: logistic regression on the vectors of an encoder; those of the test examples are computed once a
+    view."""
 
     def __init__(self, work: LabelledTask, encoder: Scaled) -> None:
         self.schema, self.encoder = work.corpus.schema, encoder
@@ -215,7 +216,7 @@ class _Probed:
 
 
 class _Tuned:
-    """All of the encoder trained, for as long as `finetune` would, without stopping early: that would take labels."""
+    """Return a line: fine-tuning as long as `finetune` does, without early stopping, which would need labels."""
 
     def __init__(self, work: LabelledTask, settings: LabelCurveSettings, from_scratch: bool) -> None:
         self.work, self.settings, self.from_scratch = work, settings, from_scratch
@@ -238,7 +239,7 @@ class _Tuned:
 
 
 def _claim(folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerprint: str) -> None:
-    """Take the folder, or go on in it where it is this very curve's."""
+    """Claim the folder, or continue in it if it holds this curve."""
     question = {
         "checkpoint": [checkpoint, weights_of(checkpoint)],
         "data": [fingerprint, getattr(settings.data, "max_length", None)],
@@ -264,7 +265,7 @@ def _claim(folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerpr
 
 
 def _gather(cells: list[Cell], folder: Path, names: tuple[str, ...]) -> Curve:
-    """Mean and 95% interval of each point: over its draws, or of a single one over the test examples."""
+    """Return mean and 95% interval of each point: over its draws, or for a single draw over the test examples."""
     points: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for cell in cells:
         points.setdefault((cell.line, cell.labels), []).append(json.loads((folder / cell.file).read_text()))

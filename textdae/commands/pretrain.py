@@ -32,7 +32,7 @@ from textdae.training.memory import model_check
 from textdae.training.processes import together
 
 _LARGE, _FEW = 100_000_000, 1000
-"""Parameters of a model, and examples to train it on: beyond the one and below the other a line warns."""
+"""A model with more parameters and fewer training examples than these causes a warning."""
 
 
 def pretrain(
@@ -81,7 +81,7 @@ def pretrain(
 
 
 class _Pretraining(TrainingTask):
-    """A denoiser that learns to give back held-out examples."""
+    """Pretraining of a denoiser."""
 
     def __init__(self, run: Run, parts: Pretraining) -> None:
         self.run, self.run_settings, self.settings = run, run.settings, run.settings.train
@@ -100,7 +100,7 @@ class _Pretraining(TrainingTask):
             )
 
     def fingerprint(self) -> dict[str, Any]:
-        """The corpus, the noise, the model, and how it is trained."""
+        """Return what must not change on resume: corpus, noise, model, seed, optimizer, target."""
         settings, model = self.run_settings, self.parts.model.fingerprint()
         if start := model.pop("from_pretrained", None):
             model["started from"] = digests(start)
@@ -114,7 +114,7 @@ class _Pretraining(TrainingTask):
         }
 
     def resume(self, start: Path | None) -> None:
-        """Choose what is asked at the end, and of that what is asked in between."""
+        """Choose the questions of the final evaluation, and a part of them for evaluations during training."""
         settings = self.run_settings.evaluate
         self.questions = self.evaluation.questions(settings.max_examples)
         self.in_training = self.evaluation.questions_in_training(settings.max_examples_in_training)
@@ -137,7 +137,7 @@ class _Pretraining(TrainingTask):
         run, evaluation = self.run, self.evaluation
         evaluation.finish()
         row, scored = evaluation.score(self.questions, self.batch_size, run.accelerator)
-        # The picture shows the questions of the training, from its first dot to its end.
+        # The picture compares losses on the questions of the evaluations during training.
         losses = {"model": self.evaluate()["loss"]}
         baselines, drawn = evaluation.baselines(self.questions, self.in_training) if run.is_main else ({}, {})
         losses |= {name: baseline["loss"] for name, baseline in drawn.items()}
@@ -159,7 +159,7 @@ class _Pretraining(TrainingTask):
         losses: dict[str, float],
         samples: Any,
     ) -> list[str]:
-        """Put the stock checkpoint and its report at the top of the output folder; the picture ends in `losses`."""
+        """Write the stock checkpoint and its report into the output folder; `losses` are drawn at the end of the curve."""
         folder = self.run.folder
         with writing(folder):
             self.denoiser.save_pretrained(folder, weights)

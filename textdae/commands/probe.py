@@ -1,6 +1,6 @@
-"""`textdae probe`: what the frozen encoder's vectors know of the labels, beside baselines that need no pretraining.
+"""`textdae probe`: predict labels from the vectors of the frozen encoder, beside baselines that need no pretraining.
 
-Layer, pooling and the dial of each learner are chosen on the held-out examples; the figures are of the test examples.
+Layer, pooling and hyperparameters are chosen on the held-out examples; scores are on the test examples.
 """
 
 import json
@@ -31,7 +31,7 @@ class ProbeResult(NamedTuple):
     encoder: dict[str, Measures]
     baselines: dict[str, Measures]
     choices: dict[str, dict[str, Any]]
-    """What was chosen for each row on the held-out examples, and its score there."""
+    """The choice of each row on the held-out examples, and its score there."""
 
 
 def probe(
@@ -43,7 +43,7 @@ def probe(
     output_dir: str | Path | None = None,
     **sections: Any,
 ) -> ProbeResult:
-    """Probe a checkpoint: measure what the vectors of its frozen encoder know of the labels, beside its baselines.
+    """Probe a checkpoint: predict labels from the vectors of its frozen encoder, beside its baselines.
 
     Args:
         checkpoint: folder or Hub id of an encoder.
@@ -114,14 +114,14 @@ def _probe(checkpoint: str, settings: ProbeSettings) -> dict[str, Any]:
 def _choose(
     work: LabelledTask, matrices: Mapping[Any, Any], drawn: np.ndarray, judged: Labelled, learner: str
 ) -> Choice:
-    """The view and the dial that do best on the held-out examples, which lie behind those drawn from the training."""
+    """Choose the best view and hyperparameter on the held-out examples."""
     labels = np.concatenate([work.corpus.train.labels[drawn], judged.labels])
     rows = np.arange(len(labels))
     return choose(work.corpus.schema, matrices, labels, [(rows[: len(drawn)], rows[len(drawn) :])], learner)
 
 
 def _figures(work: LabelledTask, encoder: Scaled, choice: Choice) -> Measures:
-    """All the measures on the test examples, learnt from all the training examples."""
+    """Return all measures on the test examples, after learning from all training examples."""
     corpus = work.corpus
     learnt, tested = (
         encoder.embed(side.examples, [choice.name])[choice.name] for side in (corpus.train, corpus.test)

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, hardware, and the names of its sources and checkpoints."""
+"""Provenance of a run: versions, hardware, and the names of its sources and checkpoints."""
 
 import importlib.metadata
 import platform
@@ -15,7 +15,7 @@ from textdae.core.registry import is_embedded
 
 
 def versions() -> dict[str, Any]:
-    """Versions of what took part, and the git commit of this program where it is a clone."""
+    """Return the versions of the packages of a run, and the git commit of textdae if it is a clone."""
     names = (
         "textdae",
         "torch",
@@ -41,7 +41,7 @@ def versions() -> dict[str, Any]:
 
 
 def hardware(accelerator: Accelerator) -> str:
-    """What the run ran on, in a few words."""
+    """Describe the hardware of the run."""
     if accelerator.device.type == "cuda":
         return f"{accelerator.num_processes} x {torch.cuda.get_device_name(accelerator.device)}"
     return f"{accelerator.num_processes} x {accelerator.device.type}, {torch.get_num_threads()} threads each"
@@ -52,11 +52,11 @@ _OF_A_HOST = (
     "output_dir", "hub", "data.cache_dir", "data.num_proc", "model.from_pretrained", "tokenizer.from_pretrained",
     "train.dataloader_num_workers", "train.tensorboard", *(f"data.{source}" for source in _SOURCES),
 )  # fmt: skip
-"""Settings that may differ between hosts: places, whose content is compared, and what does not change the model."""
+"""Settings that may differ between hosts: paths, whose content is compared, and settings that do not change the model."""
 
 
 def comparable(settings: Any) -> dict[str, Any]:
-    """The settings by name, without those that may differ between hosts."""
+    """Return the settings by name, without those that may differ between hosts."""
     values: dict[str, Any] = {}
     for name, value in settings.model_dump(mode="json").items():
         inner = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {}
@@ -65,12 +65,12 @@ def comparable(settings: Any) -> dict[str, Any]:
 
 
 def _absolute(name: str) -> str:
-    """A path that means the same wherever it is read from; a name on the Hub as it is."""
+    """Return the absolute form of a path; a name on the Hub is unchanged."""
     return str(Path(name).expanduser().absolute()) if is_local(name) else name
 
 
 def with_checkpoints(settings: Any, change: Callable[[str], str]) -> Any:
-    """The settings with the names of the checkpoints in them changed."""
+    """Return the settings with the names of their checkpoints changed."""
     update = {}
     for part in ("model", "tokenizer"):
         inner: Any = getattr(settings, part, None)
@@ -80,7 +80,7 @@ def with_checkpoints(settings: Any, change: Callable[[str], str]) -> Any:
 
 
 def with_absolute_paths(settings: Any) -> Any:
-    """The settings with their checkpoints and sources named such that they mean the same from anywhere."""
+    """Return the settings with absolute paths of checkpoints and sources."""
     changed = with_checkpoints(settings, _absolute)
     sources = {key: getattr(settings.data, key, None) for key in _SOURCES}
     data = {key: _absolute(value) for key, value in sources.items() if value and not is_embedded(value)}

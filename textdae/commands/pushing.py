@@ -1,4 +1,4 @@
-"""Sending the checkpoints of a run to the Hub while it goes on, and its result at the end."""
+"""Push the checkpoints of a run to the Hub in the background, and its result at the end."""
 
 import logging
 from pathlib import Path
@@ -12,11 +12,11 @@ from textdae.hub.push import prepare, push
 logger = logging.getLogger(__name__)
 
 _PATIENCE, _GRACE = 3600.0, 20.0
-"""Seconds to wait for what is still being sent: at the end of a run, and when it is told to stop."""
+"""Seconds to wait for pending pushes: at the end of a run, and when it was stopped."""
 
 
 class RunPushes:
-    """What a run sends to `hub.repo_id`; nothing where that is not set.
+    """The pushes of a run to `hub.repo_id`; without one nothing is pushed.
 
     Args:
         settings: of the run.
@@ -28,10 +28,10 @@ class RunPushes:
         self._pushes: Pushes | None = None
 
     def check(self) -> None:
-        """Find out before the work what could never be sent; what may pass is no reason not to begin.
+        """Refuse at the start if nothing could ever be pushed; temporary errors are ignored.
 
         Raises:
-            SettingsError: nothing could ever be pushed there.
+            SettingsError: the repository cannot be pushed to.
         """
         hub = self._hub
         if not hub.repo_id:
@@ -44,19 +44,19 @@ class RunPushes:
             logger.warning(f"{error}; the run begins all the same")
 
     def begin(self) -> None:
-        """Start to send in the background."""
+        """Start pushing in the background."""
         if self._hub.repo_id:
             self._pushes = Pushes(self._folder, self._hub, self._limit)
 
     def add(self, checkpoint: Path) -> None:
-        """Send a checkpoint on its way."""
+        """Queue a checkpoint."""
         if self._pushes:
             self._pushes.add(checkpoint)
 
     def finish(self, stopped: bool) -> list[str]:
-        """See to it that what was saved is sent, and the result too if there is one; return what to tell people of it.
+        """Push the remaining checkpoints, and the result unless the run was stopped; return lines for people.
 
-        Nothing that goes wrong here is an error: the run is whole.
+        Failures are reported in the lines, not raised: the run itself is complete.
         """
         if not self._pushes:
             return []
@@ -76,6 +76,6 @@ class RunPushes:
             why = "it was interrupted"
         except TextdaeError as error:
             why = str(error)
-        except Exception as error:  # the run is whole, whatever this is
+        except Exception as error:  # any error: the run itself is complete
             why = f"{type(error).__name__}: {first_line(error)}"
         return [*left, f"not pushed: {why}", f"push it later with: textdae push {self._folder} {hub.repo_id}"]

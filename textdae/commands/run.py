@@ -1,4 +1,4 @@
-"""A run: what it goes on from, the folder that is its own, and what becomes of its checkpoints."""
+"""A run: its folder, the checkpoint that it resumes from, and its pushes."""
 
 import importlib.metadata
 import json
@@ -29,22 +29,22 @@ logger = logging.getLogger(__name__)
 
 
 class Run:
-    """A run in its folder: what it goes on from, and where its checkpoints are sent.
+    """A run in its folder.
 
-    Used in a `with`, to the end of which the folder is its own.
+    A context manager, which holds the lock of the folder.
 
     Args:
-        resume: go on from the last whole checkpoint in `output_dir`, or start where there is none; or the name of one
-            on the Hub (`hub:OWNER/NAME@REVISION`), which is put there first unless one is there.
-        overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
+        resume: continue from the last whole checkpoint in `output_dir`, or start if there is none; or the name of one on
+            the Hub (`hub:OWNER/NAME@REVISION`), which is downloaded if `output_dir` has none.
+        overwrite: remove the run in `output_dir`, once the new one can start.
 
     Raises:
         SettingsError: the folder holds another run, is in use, or cannot be written; or nothing may be pushed to
             `hub.repo_id`.
 
     Attributes:
-        settings: with what comes from the Hub pinned to its commit.
-        fingerprint: what each checkpoint keeps for whoever resumes it; known after `resume_from`.
+        settings: with names on the Hub pinned to commits.
+        fingerprint: stored in each checkpoint; set by `resume_from`.
     """
 
     def __init__(self, settings: Any, resume: bool | str, overwrite: bool) -> None:
@@ -53,10 +53,10 @@ class Run:
         self.folder: Path = settings.output_dir
         self._overwrite, self._resume = overwrite, resume
         self._has_begun = False
-        if several():  # what a process decides below depends on these
+        if several():  # every decision below depends on these
             flags = {"--resume": resume, "--overwrite": overwrite, "the command": type(settings).__name__}
             check_same(flags | comparable(settings), "start all processes with the same settings")
-        # What the first process finds on the Hub is what all of them take.
+        # All processes take the commit that the first one finds.
         self.settings = with_checkpoints(settings, self.pin)
         with ExitStack() as held:
             together(lambda: self._take_folder(held), self.accelerator.is_local_main_process)
@@ -74,11 +74,11 @@ class Run:
         self._held.__exit__(*error)
 
     def pin(self, checkpoint: str) -> str:
-        """The name of a checkpoint that will always mean the same, in all processes."""
+        """Return the name of a checkpoint with its commit, the same in all processes."""
         return from_process(lambda: pinned(checkpoint))
 
     def prepared(self, prepare: Callable[[], T]) -> T:
-        """What some work gives that is kept in the cache: done by one process of each host, found there by the others.
+        """Prepare cached data: one process of each host prepares it, the others find it in the cache.
 
         Raises:
             TextdaeError: it failed in any process.
@@ -94,14 +94,15 @@ class Run:
         check_output_dir(self.folder, bool(self._resume) or self._overwrite)
 
     def resume_from(self, fingerprint: dict[str, Any]) -> Path | None:
-        """The last whole checkpoint of any process, on the disk of this one; None where there is none or none is wanted.
+        """Return the last whole checkpoint of any process, on the disk of this one; None without `resume`, or if there is
+        none.
 
         Args:
-            fingerprint: what must be as it was then, and in all processes.
+            fingerprint: must equal that of the checkpoint, and be the same in all processes.
 
         Raises:
-            SettingsError: it is not; names what differs.
-            TextdaeError: the checkpoint could not be brought to a host that lacks it.
+            SettingsError: it is not; names the differences.
+            TextdaeError: the checkpoint could not be copied to a host that lacks it.
         """
         precision = autocast_dtype(self.settings.train.precision, self.accelerator.device)
         check_same(
@@ -129,12 +130,12 @@ class Run:
         return choice.path
 
     def begin(self) -> None:
-        """Take the folder, now that the run is known to be able to start: note down its settings and versions.
+        """Start the run in its folder: remove the run before it if asked to, write settings and versions.
 
         Raises:
             TextdaeError: it could not be written.
         """
-        # On all hosts: what is left on one would be resumed from.
+        # On all hosts: a leftover on one would be resumed from.
         together(lambda: remove_run(self.folder), self._overwrite and self.accelerator.is_local_main_process)
         self._has_begun = True
         together(self._begin, self.is_main)
@@ -147,22 +148,19 @@ class Run:
         self._pushes.begin()
 
     def saved(self, checkpoint: Path) -> None:
-        """Send a checkpoint on its way."""
+        """Queue a checkpoint for the Hub."""
         self._pushes.add(checkpoint)
 
     def end(self, stopped: bool) -> list[str]:
-        """See to it that what was saved is sent, and the result too if there is one; return what to tell people of it.
-
-        Nothing that goes wrong here is an error: the run is whole.
-        """
+        """Finish the pushes, see `RunPushes.finish`; return lines for people."""
         return self._pushes.finish(stopped)
 
 
 def check_fingerprint(fingerprint: dict[str, Any], before: dict[str, Any], place: object) -> None:
-    """Refuse to go on with something else.
+    """Refuse to resume a run with another fingerprint.
 
     Raises:
-        SettingsError: names what differs from what it was `before`.
+        SettingsError: names the entries that differ from those `before`.
     """
     changed = [name for name, value in fingerprint.items() if before.get(name, value) != value]
     if changed:
@@ -173,10 +171,10 @@ def check_fingerprint(fingerprint: dict[str, Any], before: dict[str, Any], place
 
 
 def take_over(name: str, folder: Path, fingerprint: dict[str, Any]) -> None:
-    """Put a checkpoint from the Hub among those of a run, proven to be what was saved.
+    """Download a checkpoint from the Hub into those of a run, and verify it.
 
     Args:
-        fingerprint: what must be as it was then.
+        fingerprint: must equal that of the checkpoint.
 
     Raises:
         SettingsError: it cannot be resumed from.

@@ -1,4 +1,4 @@
-"""The folder of a run: who may write into it, and what a run leaves there."""
+"""The folder of a run: its lock, checks before writing, and removal of a run."""
 
 import shutil
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from textdae.core.registry import report_files
 
 
 def check_writable(folder: Path) -> None:
-    """Make a folder before the work, so that nothing is lost for want of it.
+    """Create a folder before the work, and check that it can be written.
 
     Raises:
         SettingsError: it cannot be written.
@@ -30,10 +30,10 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def sole_run(folder: Path) -> Iterator[None]:
-    """Let no other run write into a folder for a while; the folder is made where it is not there.
+    """Hold the lock of a folder, which is created if missing.
 
     Raises:
-        SettingsError: another run does, which is named; or it cannot be written.
+        SettingsError: another run holds it, which is named; or it cannot be written.
     """
     check_writable(folder)
     with sole(f"output_dir: {folder}", folder / ".lock", "set output_dir=OTHER"):
@@ -56,10 +56,10 @@ def check_output_dir(folder: Path, resume: bool) -> None:
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn what goes wrong while the files of a run are written, other than its checkpoints, into one line.
+    """Turn errors of writing the files of a run, other than checkpoints, into one line.
 
     Raises:
-        TextdaeError: it could not be written.
+        TextdaeError: a file could not be written.
     """
     try:
         yield
@@ -71,7 +71,7 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def remove_run(folder: Path) -> None:
-    """Remove what a run writes, and nothing else that may lie there."""
+    """Remove the files that a run writes, and no others."""
     for name in ("checkpoints", "tensorboard", "best"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for pattern in (*MODEL, *report_files(), "log.jsonl"):

@@ -25,16 +25,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """How a run ended, what it learned, and what it made: model, tokenizer or image processor, log and folder."""
+    """The result of a run: how it ended, metrics, model, tokenizer or image processor, log, folder."""
 
     output_dir: Path
     fit: FitResult
     metrics: dict[str, Any]
-    """What `metrics.json` holds; empty where the run was stopped early."""
+    """The content of `metrics.json`; empty if the run was stopped early."""
     samples: Any
-    """Held-out examples with what the model makes of them, where a run has some."""
+    """Held-out examples with their reconstructions, if the run has some."""
     closing: list[str]
-    """What to tell people at the end."""
+    """Lines to print at the end."""
     load: Callable[[str], Any] = field(repr=False, compare=False)
     """Checkpoint folder -> model."""
 
@@ -53,7 +53,7 @@ class TrainingResult:
 
     @cached_property
     def model(self) -> Any:
-        """The trained model, of its stock class, on the CPU and in evaluation mode; loaded when it is first asked for."""
+        """The trained model, of its stock class, on the CPU and in evaluation mode; loaded on first use."""
         model = self.load(str(self.checkpoint))
         return model.eval()
 
@@ -82,24 +82,24 @@ class TrainingResult:
 
 
 class Report(NamedTuple):
-    """What a finished run has to tell."""
+    """The report of a finished run."""
 
     metrics: dict[str, Any]
     samples: Any
     lines: list[str]
-    """Printed before how long it took."""
+    """Lines printed before the duration."""
     kept: str
-    """Which weights are kept, where that has to be said."""
+    """Which weights are kept, if that needs saying."""
     files: str
-    """What lies in the folder, in words."""
+    """A description of the files in the folder."""
 
 
 class TrainingTask(ABC):
-    """What is trained, on what, and what is made of it; everything is ready before the run begins.
+    """What a run trains, on which examples, and how it is evaluated and reported.
 
     Attributes:
         summary: what was read, and what was left out.
-        unit, units_per_example: what the speed is counted in.
+        unit, units_per_example: the unit of the training speed.
         settings: of the loop.
     """
 
@@ -113,23 +113,23 @@ class TrainingTask(ABC):
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
-        """Return what a resumed run must have in common with the run that it goes on with."""
+        """Return what must not change when the run is resumed."""
 
     @abstractmethod
     def resume(self, start: Path | None) -> None:
-        """Take up what follows from where the run stands: the checkpoint that it goes on from, if any."""
+        """Restore state of the task from the checkpoint that the run resumes from, if any."""
 
     @abstractmethod
     def evaluate(self) -> dict[str, float]:
         """Score the denoiser while it is trained; called on every process."""
 
     def should_stop(self) -> bool:
-        """Whether the run has reached its end before its time."""
+        """Return whether to end the run early."""
         return False
 
     @abstractmethod
     def save_assets(self, folder: Path) -> None:
-        """Write what belongs to the model beside its weights."""
+        """Write the files that belong to the model beside its weights."""
 
     @abstractmethod
     def load(self, checkpoint: str) -> Any:
@@ -140,15 +140,15 @@ class TrainingTask(ABC):
         """Score the trained model, export it, and write its report; called on every process.
 
         Args:
-            common: what the metrics of every run hold: steps, time, speed, size.
+            common: metrics of every run: steps, time, speed, size.
         """
 
 
 def train(run: Run, task: TrainingTask) -> TrainingResult:
-    """Carry out a run.
+    """Train, evaluate and report.
 
     Raises:
-        SettingsError: the run cannot be started or resumed so.
+        SettingsError: the run cannot be started or resumed with these settings.
         TextdaeError: training could not go on.
     """
     log_summary(logger, task.summary)
@@ -201,5 +201,5 @@ def count_parameters(denoiser: Denoiser) -> int:
 
 
 def size_line(denoiser: Denoiser) -> str:
-    """Its class and its size, in words."""
+    """Describe a denoiser by its class and size."""
     return f"{type(denoiser.model).__name__}: {count_parameters(denoiser) / 1e6:.2f} M parameters"

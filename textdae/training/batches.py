@@ -48,7 +48,7 @@ class EpochSampler:
 
 
 class GroupedSampler(EpochSampler):
-    """An order that puts examples of similar length into one batch, so that batches need little padding.
+    """An order with examples of similar length in one batch, so that batches need little padding.
 
     The examples of an epoch are shuffled, sorted by their length within stretches of many batches, and the batches are
     shuffled again.
@@ -90,12 +90,12 @@ def _shuffled(what: str, seed: int, epoch: int, size: int) -> Tensor:
 
 
 class BatchSpec(NamedTuple):
-    """A stretch of the stream, and how far the run is: all that a batch depends on."""
+    """A stretch of the stream and the progress of the run, which determine a batch."""
 
     start: int
     size: int
     end: int | None
-    """Positions from here on are past the end of the step, or of the run: they fill up the batch and are scored nowhere."""
+    """First position after the step, or after the run; examples from there on pad the batch and are not scored."""
     progress: float
     """Share of the run that is done, 0..1; noises move their level with it."""
 
@@ -106,7 +106,7 @@ class Batches(Dataset[Corrupted]):
     Args:
         examples: what their `view(indices, draw)` gives is trained on where they have one, for instance random crops;
             else their `batch(indices)`.
-        global_batch: examples of a step, which go together where the examples have `lengths`.
+        global_batch: examples of a step; those with `lengths` are grouped by it.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ def load(
     Raises:
         TextdaeError: a loader process died.
     """
-    if num_workers:  # they tokenize nothing; without this the tokenizer warns of every one that is forked
+    if num_workers:  # workers tokenize nothing; without this the tokenizer warns at every fork
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     loader = DataLoader(
         batches,

@@ -1,4 +1,4 @@
-"""Checkpoints: a stock Hugging Face folder and the training state, written whole or not at all.
+"""Checkpoints: a stock Hugging Face folder and the training state, written atomically.
 
     checkpoints/step-00000500/
         config.json, model.safetensors, tokenizer ...   what any Hugging Face program loads
@@ -31,7 +31,7 @@ from textdae.core.untrusted import sha256
 
 
 class Cursor(NamedTuple):
-    """Where a run is."""
+    """The position of a run."""
 
     step: int = 0
     """Optimizer steps done."""
@@ -40,13 +40,13 @@ class Cursor(NamedTuple):
     seconds: float = 0.0
     """Training time spent."""
     skipped: int = 0
-    """Of the steps, those that were left out, their loss or gradient not being finite."""
+    """Number of steps that were skipped because the loss or the gradient was not finite."""
     global_batch: int = 0
     """Examples of a step, over all processes; 0: not known yet."""
     first_batch: int = 0
     """The same at the first start of the run."""
     eval_seconds: float = 0.0
-    """Of the training time, that of the evaluations."""
+    """Time spent on evaluations."""
 
 
 def _sync(path: Path) -> None:
@@ -58,10 +58,10 @@ def _sync(path: Path) -> None:
 
 
 def write_whole(folder: Path, write: Callable[[Path], None]) -> None:
-    """Make `folder` by `write(temporary folder)`: afterwards it is there with all its files, or not at all.
+    """Write a folder atomically: `write(temporary folder)` fills it, then it is renamed.
 
     Raises:
-        TextdaeError: it could not be written (disk full, no permission); nothing that was there is lost.
+        TextdaeError: it could not be written (disk full, no permission); existing files are kept.
     """
     temporary = folder.with_name(f".{folder.name}.writing")
     try:
@@ -120,7 +120,7 @@ def copy_whole(source: Path, folder: Path, allowed: Sequence[str]) -> None:
         allowed: patterns of the names that a manifest may have.
 
     Raises:
-        TextdaeError: the manifest is wrong, or could not be fulfilled; nothing was written.
+        TextdaeError: the manifest is wrong, or a file does not match it; nothing was written.
     """
     try:
         manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
@@ -158,10 +158,10 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def last_whole(folder: Path, passed_over: list[str] | None = None) -> Path | None:
-    """Find the newest checkpoint that its manifest proves whole.
+    """Find the newest checkpoint that matches its manifest.
 
     Args:
-        passed_over: a line is added for each that is not.
+        passed_over: a line is added for each one that does not.
     """
     for path in reversed(checkpoints(folder)):
         wrong = fault(path)
@@ -182,9 +182,9 @@ def save(
     limit: int,
     is_main: bool = True,
 ) -> Path:
-    """Write a checkpoint into `folder`; then, once it is proven whole, keep it and the newest others, `limit` in all.
+    """Write a checkpoint into `folder` and verify it; then keep it and the newest others, `limit` in all.
 
-    Every process calls it, for sharded weights are gathered; the main one writes.
+    Every process calls it, because sharded weights are gathered; the main one writes.
     """
 
     weights, tensors = gather_weights(denoiser.model, is_main), _tensors(denoiser, optimizers, is_main)
@@ -234,14 +234,14 @@ def read_state(path: Path) -> tuple[Cursor, dict[str, Any]]:
     """Return the cursor and the fingerprint of a checkpoint.
 
     Raises:
-        TextdaeError: they are not there, or are something else.
+        TextdaeError: they are missing or malformed.
     """
     try:
         state = json.loads((path / "training_state.json").read_text())
         cursor = Cursor(**state["cursor"])
         for name, value in cursor._asdict().items():
             kinds = (int, float) if name.endswith("seconds") else (int,)
-            if type(value) not in kinds or not 0 <= value < 2**53:  # also what is not a number
+            if type(value) not in kinds or not 0 <= value < 2**53:  # NaN too
                 raise ValueError(f"{name} = {value!r}")
         return cursor, dict(state["facts"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -265,14 +265,14 @@ def restore(path: Path, denoiser: Denoiser, optimizers: list[Optimizer]) -> None
                 f"{path}: training state of {name}, which this model or optimizer does not have"
             )
         optimizer = optimizers[int(number)]
-        # A plain AdamW counts its steps on the CPU, a fused one where the weights are.
+        # A plain AdamW counts its steps on the CPU, a fused one on the device of the weights.
         on_device = tensor.ndim > 0 or optimizer.param_groups[0].get("fused")
         placed = shard_like(tensor, parameter) if tensor.ndim else tensor.to(parameter.device)
         optimizer.state[parameter][entry] = placed if on_device else tensor
 
 
 def _tensors(denoiser: Denoiser, optimizers: list[Optimizer], keep: bool) -> dict[str, Tensor]:
-    """The optimizers' tensors, whole, for who keeps them. A collective."""
+    """Gather the full tensors of the optimizers for the process that keeps them. A collective."""
     names = {id(parameter): name for name, parameter in denoiser.named_parameters()}
     tensors = {
         f"{number}/{names[id(parameter)]}/{entry}": gather_full(value, keep)

@@ -10,7 +10,7 @@ from textdae.core.examples import Examples
 from textdae.core.noise import Corrupted, Noise
 
 FROZEN_SEED = 20_240_229
-"""Of the noise of every evaluation, whatever the seed of the run."""
+"""Seed of the noise of every evaluation; it does not depend on the seed of the run."""
 
 
 def subsample(size: int, most: int) -> Tensor:
@@ -53,7 +53,7 @@ def evaluate(
     sums: dict[str, Tensor] = {}
     batches = split_batches(examples, indices, batch_size)
     for first in range(0, len(batches), world):
-        # A process for which no batch is left goes through the first one, which then counts nothing.
+        # A process without a batch runs the first one with weight 0, as all must make the same number of passes.
         weight = int(first + rank < len(batches))
         corrupted = corrupt_for_evaluation(examples, noise, batches[first + rank if weight else 0]).to(device)
         output = denoiser(corrupted)

@@ -20,7 +20,7 @@ from textdae.training.processes import PATIENCE, leave_processes, set_patience
 _REPAID_AFTER_SECONDS = 480
 _REPAID_AFTER_STEPS = 2000
 MEETING = timedelta(minutes=5)
-"""How long a process waits until all that it was launched with are there."""
+"""How long a process waits for the others to start."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
@@ -72,7 +72,7 @@ _REFUSED = {
     "ACCELERATE_USE_PARALLELISM_CONFIG": "tensor or context parallelism; use FSDP (configs/accelerate-fsdp.yaml) or plain DDP",
     "ACCELERATE_DYNAMO_BACKEND": "a dynamo back end of accelerate; set train.compile=always instead",
 }
-"""What accelerate may be set up for and we cannot do, and what does instead."""
+"""Features of accelerate that are not supported -> what to use instead."""
 
 
 def _check_environment() -> None:
@@ -89,10 +89,10 @@ def _check_environment() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what is freed, for the next step to use.
+    """Let glibc keep freed memory for the next step.
 
-    By itself it returns large buffers to the system and gets them back page by page, each filled with zeros: a tenth of
-    a step that is not compiled. Elsewhere nothing happens.
+    By default glibc returns large buffers to the system and gets them back page by page, filled with zeros, which takes a
+    tenth of a step that is not compiled. With another C library this does nothing.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:

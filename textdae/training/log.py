@@ -36,10 +36,10 @@ def summary_writer() -> Any:
 
 
 class Log:
-    """Writes `log.jsonl` in `folder`; a resumed run goes on behind the step it resumes from.
+    """Write `log.jsonl` in `folder`; a resumed run continues after the step that it resumes from.
 
     Args:
-        share: of the run that was done before.
+        share: of the run that is done already.
         enabled: False on all processes but the first.
 
     Raises:
@@ -97,7 +97,7 @@ class Log:
     ) -> None:
         for part in (self._file, self._board, self._bar):
             if part is not None:
-                with suppress(OSError):  # what could not be written has been said
+                with suppress(OSError):  # an error of writing was raised before
                     part.close()
 
     @contextmanager

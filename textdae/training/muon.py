@@ -61,7 +61,8 @@ def _polynomial(gram: Tensor, coefficients: tuple[float, float, float]) -> Tenso
 
 
 def orthogonalize_together(matrices: Tensor) -> Tensor:
-    """The same, where every process has the same matrices: each does a part of them, and all get all. (n, r, c) -> (n, r, c)."""
+    """Orthogonalize matrices that all processes have: each processes a part, and all get the whole. (n, r, c) -> (n, r,
+    c)."""
     world = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     if world == 1:
         return orthogonalize(matrices)
@@ -89,7 +90,7 @@ def into_blocks(matrices: Tensor, block: int) -> Tensor:
 
 
 def from_blocks(blocks: Tensor, shape: torch.Size) -> Tensor:
-    """Put them together again. (n k, ...) -> shape (n, r, c)."""
+    """Join blocks into matrices again. (n k, ...) -> shape (n, r, c)."""
     if blocks.shape[2] != shape[2]:  # cut along the columns
         blocks = blocks.view(shape[0], -1, *blocks.shape[1:]).transpose(1, 2)
     return blocks.reshape(shape)

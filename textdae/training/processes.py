@@ -1,6 +1,6 @@
-"""Communication between the processes of a run, so that all decide alike and fail together.
+"""Communication between the processes of a run, so that they decide alike and fail together.
 
-A process that decides by its own disk alone would train a different model, or wait for the others for ever.
+A process that decided by its own disk alone would train another model, or wait for the others for ever.
 """
 
 import re
@@ -76,7 +76,7 @@ def in_company() -> Iterator[None]:
 
 @torch.no_grad()
 def spread_weights(model: nn.Module) -> None:
-    """Give all processes the weights of the first, which may differ by rounding where their hardware differs."""
+    """Copy the weights of the first process to all: on other hardware they may differ by rounding."""
     for tensor in [*model.parameters(), *model.buffers()] if several() else ():
         sent = tensor.detach().contiguous()
         distributed.broadcast(sent.reshape(-1).view(torch.uint8), 0)
@@ -89,12 +89,12 @@ def place() -> str:
 
 
 def together(work: Callable[[], T], here: bool = True) -> T | None:
-    """Do some work on the processes where `here` is true; an error of ours on one of them ends all of them.
+    """Do some work on the processes where `here` is true; a `TextdaeError` on one of them is raised on all.
 
-    Every process calls it. The result is that of this process; None where it had nothing to do.
+    Every process calls it. Returns the result of this process, None where `here` is false.
 
     Raises:
-        TextdaeError: the work failed, here or elsewhere; the first process tells of it.
+        TextdaeError: the work failed, here or elsewhere; the first process prints it.
     """
     result, error = None, None
     try:
@@ -124,11 +124,11 @@ def from_process(work: Callable[[], T], rank: int = 0) -> T:
 
 
 def check_same(values: Mapping[str, Any], what: str) -> None:
-    """Refuse to go on where processes differ.
+    """Refuse to continue where processes differ.
 
     Args:
         values: by name, of this process.
-        what: would mend it.
+        what: to do about it.
 
     Raises:
         SettingsError: on all processes; names what differs, and on which hosts.

@@ -16,11 +16,11 @@ from textdae.training.processes import from_process, gather, place, send_files, 
 logger = logging.getLogger(__name__)
 
 BEST, LOG = "best", "log.jsonl"
-"""What belongs to the checkpoints of a run beside them: the weights of the best evaluation, and the log."""
+"""Files of a run beside its checkpoints: the weights of the best evaluation, and the log."""
 
 
 class Offer(NamedTuple):
-    """The newest whole checkpoint that a process finds on its disk."""
+    """The newest whole checkpoint on the disk of a process."""
 
     place: str
     name: str
@@ -30,7 +30,7 @@ class Offer(NamedTuple):
 
 
 class Chosen(NamedTuple):
-    """The checkpoint that all processes go on from."""
+    """The checkpoint that all processes resume from."""
 
     path: Path
     """On the disk of this process."""
@@ -50,18 +50,18 @@ def choose(
 
     Args:
         folder: of the run.
-        fetch: brings one to the first process, where no process has any.
+        fetch: downloads one for the first process, if no process has any.
         check: raises where the fingerprint of a checkpoint is not that of this run.
-        is_local_main: whether this process looks and writes on behalf of its host.
+        is_local_main: whether this process reads and writes for its host.
         device: what the processes send from.
-        limit: checkpoints that a host keeps where one is brought to it.
+        limit: checkpoints that a host keeps when it receives one.
 
     Returns:
         None where there is none.
 
     Raises:
         SettingsError: the hosts have checkpoints of different runs, or the checkpoint is not of this run.
-        TextdaeError: it could not be brought to a host.
+        TextdaeError: it could not be copied to a host.
     """
     offers = _offers(folder, is_local_main)
     if fetch and not any(offers):
@@ -117,10 +117,10 @@ def _check_one_run(folder: Path, offers: list[Offer]) -> None:
 
 
 def share(folder: Path, is_local_main: bool, device: torch.device) -> None:
-    """Bring what `write_whole` wrote on the first process to the hosts that lack it. Every process calls it.
+    """Copy a folder that `write_whole` wrote on the first process to the hosts that lack it. Every process calls it.
 
     Raises:
-        TextdaeError: it could not be brought there.
+        TextdaeError: it could not be copied.
     """
     identity = from_process(lambda: checkpoint.identity(folder))
     lacking = is_local_main and (
@@ -144,7 +144,7 @@ def _bring(folder: Path, parts: list[str], source: int, lacking: bool, device: t
 
 
 def _put(folder: Path, incoming: Path, parts: list[str]) -> None:
-    """Put what has arrived where it belongs, each part whole or not at all, the last one when the others are there."""
+    """Move received parts into place, each atomically, the last one after the others."""
     try:
         for part in parts:
             arrived = incoming / part

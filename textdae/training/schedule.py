@@ -14,8 +14,8 @@ class Schedule:
         global_batch: examples in one optimizer step, over all processes.
 
     Attributes:
-        last_example: where in the stream the epochs that were asked for end, whatever the steps are.
-        max_steps: those of a run that has this global batch from its beginning.
+        last_example: position in the stream where `num_train_epochs` ends.
+        max_steps: of a run that has this global batch from its beginning.
     """
 
     def __init__(self, settings: TrainSettings, examples: int, global_batch: int) -> None:

@@ -1,4 +1,4 @@
-"""How many examples an optimizer step has, and how processes and forward passes share them."""
+"""Divide the examples of an optimizer step among processes and forward passes."""
 
 import math
 from typing import NamedTuple
@@ -14,14 +14,14 @@ _MOST_PASSES = 1 << 16
 class StepPlan(NamedTuple):
     """The examples of a step, in `passes` forward passes of `size` examples on each process.
 
-    Every process makes the same number of passes, of the same size, for gradients and sharded weights come together in
-    them. What of that is more than the step has is filled up with examples that are scored nowhere.
+    Every process makes the same number of passes, of the same size, because gradients and sharded weights are exchanged
+    in them. Examples beyond the end of the step pad the last passes and are not scored.
     """
 
     global_batch: int
     """Examples of a step, over all processes."""
     first_batch: int
-    """The same at the first start of the run, whatever was set since; examples of like length are grouped by it."""
+    """The same at the first start of the run; examples of similar length are grouped by it."""
     world: int
     passes: int
     size: int
@@ -34,7 +34,7 @@ class StepPlan(NamedTuple):
             cursor: where the run stands; its global batch is kept unless `train.global_batch_size` sets another.
 
         Raises:
-            SettingsError: a step would have more passes than can be meant.
+            SettingsError: a step would have an implausible number of passes.
         """
         cursor = cursor or Cursor()
         most = settings.per_device_train_batch_size * world
@@ -57,7 +57,7 @@ class StepPlan(NamedTuple):
             end: of the run, in the stream.
         """
         step_end = start + self.global_batch if end is None else min(end, start + self.global_batch)
-        # Dealt out so that 1 x 8, 2 x 4 and 8 x 1 see the same examples in a step.
+        # In this order 1 x 8, 2 x 4 and 8 x 1 see the same examples in a step.
         begins = (start + (number * self.world + rank) * self.size for number in range(self.passes))
         return [BatchSpec(begin, self.size, step_end, progress) for begin in begins]
 
