@@ -23,13 +23,13 @@ from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.core.layout import DECODER
 from textdae.core.noise import Corrupted, Example, Noise
+from textdae.core.sharding import load_full_state
 from textdae.hub.locate import locate
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.model import TextDenoiser, document_positions
 from textdae.text.noise import Vocabulary
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.settings import TextModelSettings
-from textdae.training.sharding import load_full_state
 
 logger = logging.getLogger(__name__)
 _PREFIX = "code_decoder."

@@ -12,6 +12,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.examples import Questions
 from textdae.core.names import public
 from textdae.core.noise_kind import build_noise
+from textdae.core.sharding import is_sharded
 from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.report.scores import with_bits_per_byte
 from textdae.text.baselines import TextBaselines
@@ -38,7 +39,6 @@ from textdae.text.settings import (
 from textdae.text.through_code import block_codes
 from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
 from textdae.training.evaluation import evaluate, subsample
-from textdae.training.sharding import is_sharded
 
 logger = logging.getLogger(__name__)
 
