@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textdae.core.changing import normal
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.image.model import ImageDenoiser
-from textdae.image.noise import normal
 
 _LOWEST, _RHO = 0.005, 7.0
 
