@@ -1,1 +1,1 @@
-"""What knows images."""
+"""The modality of images."""

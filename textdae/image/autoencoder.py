@@ -50,7 +50,7 @@ class AutoencoderOutput(NamedTuple):
 
 
 def _mlp(sizes: list[int]) -> nn.Sequential:
-    """Linear layers of these sizes, with GELUs between."""
+    """Build linear layers of these sizes, with GELUs between."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.GELU()]
@@ -58,7 +58,7 @@ def _mlp(sizes: list[int]) -> nn.Sequential:
 
 
 class _FromHalfSize(nn.Module):
-    """Rearranges pixels so that what follows works at half size; the reverse where `up` is set."""
+    """Rearrange pixels so that the next layers work at half size; with `up` the reverse."""
 
     def __init__(self, up: bool) -> None:
         super().__init__()
@@ -119,9 +119,9 @@ class Autoencoder(EncoderDecoder):
         self.post_init()
 
     def hidden_matrices(self) -> list[nn.Parameter]:
-        """All convolutions of the residual blocks and of the steps between sizes.
+        """Return the convolutions of the residual blocks and of the steps between sizes.
 
-        Of an MLP none: its matrices are large and its steps small, so that Muon costs more than it gains.
+        An MLP has none: its matrices are large and its steps short, so that Muon costs more than it gains.
         """
         parts = [m for m in self.modules() if isinstance(m, Residual | Down | Up)]
         return [p for part in parts for p in part.parameters() if p.ndim >= 2]

@@ -1,8 +1,8 @@
-"""Baselines of an image denoiser that learn no representation, and the measures that all are compared by.
+"""Baselines of an image denoiser, which learn no representation, and the measures of all denoisers.
 
 Each baseline is a function from a corrupted batch to images, fitted on the training images.
 
-B batch, C channels, H, W pixels, D = C H W values of an image, M training images that were looked at.
+B batch, C channels, H, W pixels, D = C H W values of an image, M training images used.
 """
 
 import math
@@ -20,13 +20,13 @@ from textdae.image.photographs import Photographs
 from textdae.training.evaluation import corrupt_for_evaluation, split_batches, subsample
 
 Rebuild = Callable[[Corrupted], np.ndarray]
-"""A corrupted batch -> what a baseline makes of it. (B, C, H, W)."""
+"""Corrupted batch -> reconstruction. (B, C, H, W)."""
 
 MOST_VALUES = 4096
 """Images of more values than this have no linear baselines: their covariance would not fit."""
 _MOST_CONDITIONAL = 1024  # a system of equations for each image
 _MOST_IMAGES = 20_000
-_AT_ONCE = 1024  # images, of which a batch is held in memory
+_AT_ONCE = 1024  # images in memory
 _BLURS = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0)
 
 
@@ -126,7 +126,7 @@ def image_baselines(
         baselines["median 3x3"] = _median
         best = _best_blur(train, noise, subsample(len(train), 256))
         baselines[f"blur {best:g}"] = _blur(best)
-    if isinstance(train, Photographs):  # linear maps know one size
+    if isinstance(train, Photographs):  # linear maps need one size
         return baselines
     values = math.prod(train.batch(indices[:1])["pixel_values"].shape[1:])
     if values > MOST_VALUES:

@@ -18,7 +18,7 @@ def image_card(
 ) -> str:
     """Return the README.md of an image denoiser."""
     stock = settings.model.type == "vit"
-    # Only the stock model can be loaded by a program that has never heard of textdae.
+    # Only the stock model loads without textdae.
     ours = "" if stock else "import textdae  # makes AutoModel know this model\n"
     auto = "AutoModelForMaskedImageModeling" if stock else "AutoModel"
     noise = in_words(settings.evaluate.noise or at_final_level(settings.noise))

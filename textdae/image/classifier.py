@@ -18,7 +18,7 @@ class ImageClassifier(Classifier):
     """A stock model with a head for the labels of images.
 
     Attributes:
-        pixel_mean, pixel_deviation: what the stock model wants its pixels scaled by, which come in [0, 1]. (C, 1, 1).
+        pixel_mean, pixel_deviation: scale of the stock model for pixels in [0, 1]. (C, 1, 1).
     """
 
     auto = AutoModelForImageClassification
@@ -44,7 +44,7 @@ class ImageClassifier(Classifier):
 
     @classmethod
     def adapt(cls, model: Any) -> None:
-        """Let a stock model of grey images take colour ones, which is all that `pipeline` hands to it."""
+        """Let a stock model of grey images take colour ones, because `pipeline` passes no others."""
         if getattr(model.config, "num_channels", 3) == 1 and not isinstance(model, OwnImageClassifier):
             _take_colour(model)
 

@@ -1,4 +1,4 @@
-"""The parts that the convolutional image models share: residual blocks, and steps between sizes that lose nothing.
+"""Shared parts of the convolutional image models: residual blocks, and lossless steps between sizes.
 
 There is no normalisation: in image restoration it costs accuracy (Lim et al. 2017, section 3.1), and without it no
 batch statistics have to be kept.

@@ -33,13 +33,13 @@ class ImageCorpus(NamedTuple):
     train: Images
     held_out: Images
     fingerprint: dict[str, Any]
-    """What determines these images, by setting: equal fingerprints mean equal pixels on the same sides."""
+    """Values that determine the images, by setting: equal fingerprints mean equal pixels on the same sides."""
     summary: list[str]
-    """What was read, and what was changed or left out."""
+    """Lines on what was read, changed and left out."""
 
     @property
     def unit(self) -> str:
-        """What the speed of training is counted in."""
+        """The unit of the training speed."""
         return "images"
 
     @property
@@ -98,7 +98,7 @@ def is_prepared(data: ImageDataSettings) -> bool:
 
 
 def _sources(data: ImageDataSettings) -> tuple[ImageSource, ImageSource | None, float]:
-    """What is trained on, what is evaluated on where it is another source, and else the share that is kept apart."""
+    """Return the training source, the held-out source if it is another one, and the held-out share otherwise."""
     source, other_data = open_images(data), other_source(data)
     with named_as("held_out"):
         other = open_images(other_data) if other_data else None
@@ -107,7 +107,7 @@ def _sources(data: ImageDataSettings) -> tuple[ImageSource, ImageSource | None, 
 
 
 def _crop(data: ImageDataSettings) -> tuple[int | None, bool]:
-    """The side of the crops, where pictures are kept as they are, and whether these are flipped."""
+    """Return the side of the crops, None if pictures are resized, and whether crops are flipped."""
     return (data.crop, data.flips) if isinstance(data, ImageCorpusSettings) else (None, False)
 
 
@@ -125,7 +125,7 @@ def _fingerprint(
 
 
 def _noisy_sources(data: ImageDataSettings) -> dict[str, ImageSource]:
-    """The sources of the noisy pictures of pairs, by setting."""
+    """Return the sources of the noisy pictures of pairs, by setting."""
     keys = ("noisy_source", "held_out_noisy_source") if isinstance(data, ImageCorpusSettings) else ()
     given = {key: name for key in keys if (name := getattr(data, key))}
     own = {"subset": None, "revision": None, "label_column": ""}
@@ -163,7 +163,7 @@ def _write(
             reader.partners = partners.get("held_out_noisy_source" if origin is other else "noisy_source")
             with Progress("reading images", origin.size, "images") as progress:
                 for found in progress.over(reader.read(origin)):
-                    # By the picture itself, so that at another size it falls on the same side.
+                    # By the original picture, so that it falls on the same side at any size.
                     apart = origin is other or is_held_out(found.picture.tobytes(), share)
                     side = "held_out" if apart else "train"
                     streams[side].write(found.pixels.tobytes())
@@ -194,7 +194,7 @@ def _classes(labels: set[Any], names: list[str] | None) -> tuple[dict[Any, int],
     known = labels - {None}
     if names and all(isinstance(label, int) and label < len(names) for label in known):
         return {label: max(label, -1) for label in known}, names
-    # Numbers in their own order, names in that of the alphabet.
+    # Numbers in numeric order, names in alphabetic order.
     ordered = sorted(known, key=lambda label: (isinstance(label, str), label))
     return {label: index for index, label in enumerate(ordered)}, [str(label) for label in ordered]
 
@@ -203,17 +203,17 @@ class Found(NamedTuple):
     """A usable picture."""
 
     row: int
-    """Its place in the source."""
+    """Index in the source."""
     picture: Image.Image
-    """As it came."""
+    """The original."""
     pixels: np.ndarray
-    """As it is used, of pairs with the noisy one behind it. (C or 2 C, H, W), uint8."""
+    """The resized pixels, for pairs followed by the noisy ones. (C or 2 C, H, W), uint8."""
     label: Any
-    """None where it has none."""
+    """None if it has none."""
 
 
 class Reader:
-    """Bring every picture to one size and number of channels; the first picture decides what the settings leave open.
+    """Convert every picture to one size and number of channels; the first picture decides open settings.
 
     Args:
         partners: what opens the noisy picture of each pair, see `noisy_partners`; each picture is then read with its own.

@@ -31,7 +31,7 @@ def denoise_pictures(
 ) -> list[str]:
     """Write the clean version of a picture, or of every picture in a folder; return a line for each.
 
-    A U-Net keeps the picture's size. An autoencoder or a ViT has one size of its own, to which the picture is brought.
+    A U-Net keeps the picture's size. An autoencoder or a ViT has a fixed size, to which the picture is resized.
     A grey model takes the channels of a colour picture one by one.
 
     Args:
@@ -42,7 +42,8 @@ def denoise_pictures(
             estimated from each picture.
 
     Raises:
-        SettingsError: no such checkpoint or picture, or one that cannot be used; of a folder only after all the others.
+        SettingsError: no such checkpoint or picture, or one that cannot be used; in a folder, after all other pictures are
+            done.
     """
     return list(_denoised(model, Path(source).expanduser(), Path(output).expanduser(), strength))
 
@@ -55,7 +56,7 @@ def denoise_lines(
     mask: Path | None = None,
     draws: int | None = None,
 ) -> Iterator[str]:
-    """The lines of `textdae denoise`: one for each picture that is written.
+    """Yield the lines of `textdae denoise`: one for each picture that is written.
 
     Args:
         mask: the hole to fill; `strength` is then the level that the chain starts from, see `inpaint_lines`.
@@ -126,7 +127,7 @@ def rebuild(denoiser: ImageDenoiser, pixels: Tensor, strength: float | None = No
 
 
 def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:
-    """The pictures to read, each with the file to write."""
+    """Return the pictures to read, each with the file to write."""
     if source.is_dir():
         pictures = sorted(f for f in source.rglob("*") if f.name.lower().endswith(SUFFIXES) and f.is_file())
         if not pictures:
@@ -149,7 +150,7 @@ def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:
 
 
 def _read(file: Path, denoiser: ImageDenoiser, notes: Counter[str]) -> Tensor:
-    """A picture as the model takes it: (C, H, W) in [0, 1], with three channels for a grey model too if it has them."""
+    """Read a picture for the model: (C, H, W) in [0, 1]; a colour picture keeps its channels for a grey model."""
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -157,7 +158,7 @@ def _read(file: Path, denoiser: ImageDenoiser, notes: Counter[str]) -> Tensor:
     picture = read_picture(content, str(file), ImageDataSettings(background="white"), notes)
     config = denoiser.model.config
     if isinstance(denoiser.model, UNet):
-        pixels = np.array(picture, np.uint8)  # a copy: Pillow lends its own
+        pixels = np.array(picture, np.uint8)  # a copy: the array of Pillow is read-only
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     else:
         pixels = np.array(fit(picture, config.image_size, 1 if picture.mode == "L" else 3, notes))

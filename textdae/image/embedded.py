@@ -11,7 +11,8 @@ PATTERNS = 4096
 
 
 def digits() -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """1,797 handwritten digits (Alpaydin and Kaynak 1998): pixels (N, 1, 8, 8) uint8, class (N,), names of the classes.
+    """Return 1,797 handwritten digits (Alpaydin and Kaynak 1998): pixels (N, 1, 8, 8) uint8, class (N,), names of the
+    classes.
 
     Raises:
         SettingsError: scikit-learn is not installed.
@@ -29,7 +30,7 @@ def digits() -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 def patterns(count: int = PATTERNS) -> tuple[np.ndarray, np.ndarray]:
-    """Crosses on 3 x 3 pixels that vary in two ways, and in no other: pixels (N, 1, 3, 3) uint8, and the two (N, 2).
+    """Return crosses on 3 x 3 pixels that vary in exactly two ways: pixels (N, 1, 3, 3) uint8, and the two (N, 2).
 
     The first is where the upright bar stands, from the left column (0) to the right (2); the second is where the level
     bar lies, from the top row (0) to the bottom (2). A bar between two columns lies on both. The two are independent,

@@ -33,7 +33,7 @@ class ImageEncoder(StockEncoder):
         checkpoint: folder or Hub id.
         view: an autoencoder has its `code`, whatever the pooling; others `mean`, `grid`, and a ViT `cls`.
         batch_size: images in one forward pass.
-        pretrained: False: random weights in its place.
+        pretrained: False: random weights instead of its own.
 
     Attributes:
         image_size, channels: of the images that it takes.
@@ -121,7 +121,7 @@ def image_input(config: Any, processor: Any) -> tuple[int, int, Tensor, Tensor]:
     """Return size, channels, mean and deviation of the images that an encoder takes.
 
     Raises:
-        SettingsError: neither says what size.
+        SettingsError: neither has a size.
     """
     channels = getattr(config, "num_channels", 3)
     mean, deviation = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
@@ -148,7 +148,7 @@ def _poolings(layer: Tensor) -> tuple[str, ...]:
 
 
 def _has_cls(layer: Tensor) -> bool:
-    """Whether a position stands before the patches, which make a square. (n, L, D)."""
+    """Return whether there is a position before the patches, whose number is a square. (n, L, D)."""
     return math.isqrt(layer.shape[1]) ** 2 != layer.shape[1]
 
 

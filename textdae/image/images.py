@@ -45,7 +45,7 @@ class Images:
 
     @property
     def sizes(self) -> str:
-        """Their size, in words."""
+        """Describe their size."""
         return f"{self.image_size} x {self.image_size}"
 
     @property
@@ -62,7 +62,7 @@ class Images:
 
 
 def as_example(pixels: np.ndarray, channels: int) -> dict[str, Tensor]:
-    """Clean pixels, and behind them in pairs the noisy ones (B, C or 2 C, H, W), uint8 -> the same by name, in [0, 1]."""
+    """Split clean pixels, and for pairs the noisy ones behind them, (B, C or 2 C, H, W) uint8, by name; in [0, 1]."""
     planes = torch.from_numpy(pixels).float() / 255
     clean, noisy = planes[:, :channels], planes[:, channels:]
     return {"pixel_values": clean, "noisy_values": noisy} if noisy.shape[1] else {"pixel_values": planes}

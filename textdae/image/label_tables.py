@@ -19,8 +19,7 @@ def labels_from_tables(
     Each row names a picture in `file_name`, relative to its table.
 
     Returns:
-        The labels, None where a picture has none; None altogether where no table has the label column. And what was
-        noticed, counted.
+        The labels, None for a picture without one, or None if no table has the label column; and counts of irregularities.
 
     Raises:
         SettingsError: a table cannot be read, names no pictures, or names some that are not there.
@@ -70,7 +69,7 @@ def _rows(table: Path) -> list[dict[str, Any]]:
 
 
 def _with_numbers(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of a CSV file with whole numbers as such, and nothing where nothing is written."""
+    """Return a row of a CSV file with whole numbers as int, and None for empty cells."""
     return {
         key: int(value)
         if key != "file_name" and isinstance(value, str) and _is_whole(value)

@@ -24,7 +24,7 @@ def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:
     tests, fingerprints = other_source(data, "test"), [corpus.fingerprint]
     if tests:
         apart = {"train": data, "held_out": other_source(data, "held_out"), "test": tests}
-        with named_as("test"):  # the other two have been opened before
+        with named_as("test"):  # the other two are open already
             opened = {side: open_images(other).fingerprint for side, other in apart.items() if other}
         check_apart(data, opened)
         size = {"image_size": corpus.train.image_size, "channels": corpus.train.channels}

@@ -46,7 +46,7 @@ class LabelledImageTask(LabelledTask):
         return ImageEncoder(self.checkpoint, precision=precision, pretrained=pretrained, seed=seed)
 
     def baselines(self) -> dict[str, Encoder]:
-        """Raw pixels, and their principal components."""
+        """Return raw pixels, and their principal components."""
         return {"raw pixels": RawPixels(), f"PCA {_PCA}": PcaPixels(self.corpus.train.examples)}
 
     def collate(self, examples: Sequence[np.ndarray]) -> dict[str, Tensor]:
@@ -54,19 +54,19 @@ class LabelledImageTask(LabelledTask):
         return {"pixel_values": torch.from_numpy(np.stack(examples)).float() / 255}
 
     def classifier(self, labels: np.ndarray, seed: int, from_scratch: bool = False) -> ImageClassifier:
-        """The encoder with a fresh head, which scales its pixels as the checkpoint's processor does."""
+        """Return the encoder with a fresh head; pixels are scaled as by the checkpoint's processor."""
         classifier = super().classifier(labels, seed, from_scratch)
         assert isinstance(classifier, ImageClassifier)
         classifier.pixel_mean, classifier.pixel_deviation = self.mean, self.deviation
         return classifier
 
     def noise(self, settings: Any) -> Noise | None:
-        """Noisy or hidden pixels."""
+        """Return the noise of the pixels, or None."""
         check_patches(settings or (), self.image_size)
         return super().noise(settings)
 
     def save_assets(self, folder: Path) -> None:
-        """An image processor that makes of a picture what the model takes: the checkpoint's own, where it has one."""
+        """Write the image processor of the checkpoint, or one for its image size."""
         if self.processor is None:
             save_image_processor(folder, self.image_size, self.channels)
         else:

@@ -88,7 +88,7 @@ class ImageDenoiser(EncoderDecoderDenoiser):
 
     @property
     def conditioned(self) -> bool:
-        """Whether the level of the noise is an input."""
+        """Whether the noise level is an input."""
         return getattr(self.model.config, "condition", None) == "level"
 
     def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,7 +120,7 @@ class ImageDenoiser(EncoderDecoderDenoiser):
             return self.decode(self.encode(inputs))[..., :height, :width].float().cpu()
 
         if self.conditioned:
-            # Of a grey model's channels of a colour picture too: the noise is one.
+            # The channels of a colour picture share one noise, also for a grey model.
             level = estimate_level(pixels).mean() if strength is None else torch.tensor(strength)
             pixels = torch.cat([pixels, as_map(level, pixels)], 1)
         model = self.model
@@ -167,7 +167,7 @@ class ImageDenoiser(EncoderDecoderDenoiser):
         return restored.transpose(1, 2, 0).reshape(given.shape)
 
     def check_strength(self, strength: float | None) -> None:
-        """Refuse a strength that is none, or for which a model has no input.
+        """Refuse an invalid strength, or one for a model without such an input.
 
         Raises:
             SettingsError: says what would work.
@@ -209,7 +209,7 @@ class PatchDenoiser(ImageDenoiser):
         masked = None
         if "hidden" in inputs:
             size = self.model.config.patch_size
-            # A patch of which a part can be seen is shown as it is.
+            # A partly visible patch is shown unchanged.
             masked = F.avg_pool2d(inputs["hidden"].float(), size).flatten(1) == 1
         embedding: Tensor = self.model.vit(inputs["pixel_values"], bool_masked_pos=masked).last_hidden_state
         return embedding
@@ -222,13 +222,13 @@ class PatchDenoiser(ImageDenoiser):
         return pixels
 
     def optimize_for(self, device: torch.device, compile: bool, fast: bool = True) -> None:
-        """On the CPU plain attention is faster than sdpa's backward pass, compiled or not."""
+        """Use plain attention on the CPU, where it is faster than sdpa's backward pass, compiled or not."""
         if device.type == "cpu":
             self.model.set_attn_implementation("eager")
         super().optimize_for(device, compile, fast)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
-        """The matrices of the Transformer layers."""
+        """Return the matrices of the Transformer layers."""
         return [p for p in self.model.vit.layers.parameters() if p.ndim == 2]
 
 
@@ -308,7 +308,7 @@ def as_denoiser(model: PreTrainedModel) -> ImageDenoiser:
 
 
 def check_fits(model: PreTrainedModel, image_size: int, channels: int, what: str) -> None:
-    """Refuse a model that was made for other images.
+    """Refuse a model for images of other size or channels.
 
     Raises:
         SettingsError: names what to set.
@@ -341,10 +341,10 @@ def save_image_processor(folder: Path, image_size: int, channels: int) -> None:
 
 
 def load_image_model(name: str) -> PreTrainedModel:
-    """Load an image model from a folder or the Hub; safetensors only, no code from there is run.
+    """Load an image model from a folder or the Hub; safetensors only, no remote code.
 
     Raises:
-        SettingsError: there is none, or it is of a family that is not known here.
+        SettingsError: there is none, or it is of an unknown family.
     """
     name = locate(name)
     try:

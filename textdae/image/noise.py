@@ -39,7 +39,7 @@ class ImageNoise(NoiseKind):
         """Take pixels, or what the model takes: a mapping with `pixel_values`.
 
         Raises:
-            SettingsError: these are no pixels from 0 to 1.
+            SettingsError: these are not pixels from 0 to 1.
         """
         import torch
 
@@ -66,7 +66,7 @@ class ImageNoise(NoiseKind):
 
 
 class ChangingNoise(Changing, ImageNoise):
-    """A noise that changes the pixels, all or some, and does not tell which; every pixel is scored."""
+    """A noise that changes pixels and does not tell which; every pixel is scored."""
 
 
 class SigmaNoise(SigmaDial, ChangingNoise):

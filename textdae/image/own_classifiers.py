@@ -19,7 +19,7 @@ LUMINANCE = (0.299, 0.587, 0.114)
 class OwnImageClassifier(PreTrainedModel):
     """Image -> features -> scores of the classes.
 
-    A model of grey images takes colour ones too, since `pipeline` hands out no others: it sees their luminance.
+    A model of grey images takes colour ones too, as their luminance, because `pipeline` passes no others.
     """
 
     main_input_name = "pixel_values"
@@ -30,7 +30,7 @@ class OwnImageClassifier(PreTrainedModel):
         raise NotImplementedError
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Weights begin as torch begins them; the head too where a checkpoint has none."""
+        """Initialise the head as torch does, where a checkpoint has none."""
         if module is self.classifier:
             self.classifier.reset_parameters()
 
@@ -51,12 +51,12 @@ class AutoencoderForImageClassification(OwnImageClassifier):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__(config)
         self.autoencoder = Autoencoder(config)
-        del self.autoencoder.decoder  # nothing is rebuilt
+        del self.autoencoder.decoder  # not needed
         self.classifier = nn.Linear(config.code_size, config.num_labels)
         self.post_init()
 
     def features(self, pixel_values: Tensor) -> Tensor:
-        """The code."""
+        """Return the code."""
         return self.autoencoder.encode(pixel_values)
 
 
@@ -77,7 +77,7 @@ class UNetForImageClassification(OwnImageClassifier):
         self.post_init()
 
     def features(self, pixel_values: Tensor) -> Tensor:
-        """Means over at most 4 x 4 cells."""
+        """Return means over at most 4 x 4 cells."""
         pooled: Tensor = self.pool(self.unet.features(pixel_values)[-1])
         return pooled.flatten(1)
 

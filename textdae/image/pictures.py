@@ -11,7 +11,7 @@ from textdae.core.errors import SettingsError, first_line
 from textdae.image.settings import ImageDataSettings
 
 MOST_PIXELS = 100_000_000
-"""A picture that unpacks to more than this is refused before it is unpacked."""
+"""Pixels; a larger picture is refused before it is decompressed."""
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")  # all decoded by Pillow itself
 _SIXTEEN_BIT = ("I", "F")
 _TRANSPARENT = ("RGBA", "LA", "PA", "La", "RGBa")
@@ -22,16 +22,16 @@ class UnusablePicture(SettingsError):
 
 
 def read_picture(content: bytes, name: str, settings: ImageDataSettings, notes: Counter[str]) -> Image.Image:
-    """Decode a picture to mode L or RGB; what was changed is counted in `notes`.
+    """Decode a picture to mode L or RGB; changes are counted in `notes`.
 
     Raises:
-        UnusablePicture: no picture, cut short, too large, of more than 8 bits, or transparent without a background.
+        UnusablePicture: it is no picture, truncated, too large, of more than 8 bits, or transparent without a background.
     """
     Image.init()  # else only some of the formats are known yet
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit decides
-            warnings.simplefilter("ignore", UserWarning)  # of odd metadata, which is not used
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit applies
+            warnings.simplefilter("ignore", UserWarning)  # about odd metadata, which is not used
             picture = Image.open(io.BytesIO(content), formats=_FORMATS)
             width, height = picture.size
             if width * height > MOST_PIXELS:
@@ -73,7 +73,7 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 def _opaque(picture: Image.Image, name: str, settings: ImageDataSettings, notes: Counter[str]) -> Image.Image:
     lowest = picture.getchannel("A").getextrema()[0]
-    if lowest == 255:  # an alpha channel that hides nothing
+    if lowest == 255:  # a fully opaque alpha channel
         return picture.convert("RGB")
     if settings.background is None:
         raise UnusablePicture(f"{name}: transparent (RGBA); set data.background=white or black")
@@ -83,7 +83,7 @@ def _opaque(picture: Image.Image, name: str, settings: ImageDataSettings, notes:
 
 
 def whole(picture: Image.Image, channels: int, notes: Counter[str]) -> np.ndarray:
-    """The pixels of a picture at its own size. Returns (C, H, W), uint8."""
+    """Return the pixels of a picture at its own size. (C, H, W), uint8."""
     picture = _with_channels(picture, channels, notes)
     pixels = np.asarray(picture, np.uint8)
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
@@ -109,7 +109,7 @@ def fit(picture: Image.Image, size: int, channels: int, notes: Counter[str]) -> 
         if min(width, height) != size:
             notes[f"pictures resized so that the shorter side has {size} pixels"] += 1
             picture = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
-        else:  # whole pixels, kept as they are
+        else:  # whole pixels, unchanged
             left, top = (width - size) // 2, (height - size) // 2
             picture = picture.crop((left, top, left + size, top + size))
     return whole(picture, channels, notes)

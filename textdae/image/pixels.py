@@ -11,11 +11,11 @@ def check_pixels(pixel_values: Tensor, channels: int, size: int | None, dtype: t
     """Refuse anything but images (B, C, H, W) of floating-point numbers, where black is 0 and white 1.
 
     Args:
-        size: H and W; None where any will do.
+        size: H and W; None if any size is allowed.
         dtype: of the weights.
 
     Raises:
-        ValueError: names what was expected, and what was passed.
+        ValueError: names the expected and the actual input.
     """
     shape = tuple(pixel_values.shape)
     side = "H, W" if size is None else f"{size}, {size}"

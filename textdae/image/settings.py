@@ -107,7 +107,7 @@ class AutoencoderSettings(_ImageModel):
         return values
 
     def for_images(self, image_size: int, noisy: bool = True) -> "AutoencoderSettings":
-        """With all that was left open decided, so that ordinary images of this size beat their linear baselines.
+        """Return the settings with open defaults filled in, such that models of ordinary images beat their linear baselines.
 
         Args:
             image_size: height and width in pixels.
@@ -169,7 +169,7 @@ class ViTSettings(_ImageModel):
 
 
 def _with_type(value: Any) -> Any:
-    """A model without `type` is an autoencoder."""
+    """Make a model without `type` an autoencoder."""
     return {"type": "autoencoder", **value} if isinstance(value, dict) else value
 
 
@@ -200,10 +200,10 @@ class ImageEvaluateSettings(EvaluateSettings):
 
 
 def at_final_level(noises: Sequence[ImageNoise]) -> tuple[ImageNoise, ...]:
-    """The noises as they are at the end of a run.
+    """Return the noises at the end of a run.
 
     Raises:
-        SettingsError: one of them has ended by then.
+        SettingsError: the level of one is 0 by then.
     """
     ends = tuple(noise.at_end() for noise in noises)
     for noise in ends:
@@ -246,7 +246,7 @@ class ImagePretrainSettings(PretrainSettings):
         return self
 
     def evaluation(self) -> dict[str, Any]:
-        """What `textdae evaluate` goes by unless told otherwise: under the noise at the end of the run."""
+        """Return the defaults of `textdae evaluate` for this run, with the noise at its end."""
         noise = self.evaluate.noise or at_final_level(self.noise)
         own = self.model_copy(update={"evaluate": self.evaluate.model_copy(update={"noise": noise})})
         return super(ImagePretrainSettings, own).evaluation()

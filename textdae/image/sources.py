@@ -1,4 +1,4 @@
-"""Picture sources: embedded pictures, files, tables or a Hub dataset, all as one stream."""
+"""Sources of pictures: embedded ones, files, tables or a Hub dataset, as streams."""
 
 import functools
 from collections import Counter
@@ -23,7 +23,7 @@ from textdae.image.spec import METADATA_FILES, SUFFIXES
 
 IMAGE_FILES = Kinds("picture", (SUFFIXES, (".parquet",)), False, "image", METADATA_FILES)
 Entry = tuple[str, Callable[[Counter[str]], Image.Image], Any]
-"""A picture's name, what opens it, and its label (None where it has none)."""
+"""Name of a picture, function that opens it, label or None."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class ImageSource:
 
     name: str
     fingerprint: str
-    """The same for the same content and reading settings."""
+    """Equal for equal content and reading settings."""
     size: int | None
-    """How many pictures there are, or None where nobody knows."""
+    """Number of pictures, or None if unknown."""
     entries: Callable[[], Iterator[Entry]]
     class_names: list[str] | None = None
     """Names of the classes where labels are their numbers."""
     left_out: Counter[str] = field(default_factory=Counter)
-    """The files that were not even opened, by kind."""
+    """Counts of files that were not opened, by kind."""
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the pictures, unopened."""
@@ -47,10 +47,10 @@ class ImageSource:
 
 
 def open_images(data: ImageDataSettings) -> ImageSource:
-    """Open the source that `data.source` names, without reading the pictures yet.
+    """Open the source of `data.source`, without reading pictures yet.
 
     Raises:
-        SettingsError: it is not there, is empty, or holds no pictures.
+        SettingsError: it does not exist, is empty, or holds no pictures.
     """
     if data.source == "digits":
         pixels, labels, names = digits()
@@ -88,7 +88,7 @@ def _from_file(file: Path, data: ImageDataSettings, notes: Counter[str]) -> Imag
 
 
 def _file_source(data: ImageDataSettings, found: SourceFiles) -> ImageSource:
-    """Files; a folder's classes are in its metadata file, or are the subfolders where all of them lie in such."""
+    """Open files; the classes of a folder are in its metadata file, or are its subfolders if all pictures lie in them."""
     files, root = found.files, found.folder
     labels: list[Any] | None = None
     left_out = found.left_out
@@ -117,7 +117,7 @@ def _file_source(data: ImageDataSettings, found: SourceFiles) -> ImageSource:
 
 
 def _content(value: Any, name: str) -> bytes:
-    """The bytes of a picture, as tables hold them: binary, or a struct with `bytes`."""
+    """Return the bytes of a picture in a table: binary, or a struct with `bytes`."""
     content = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(content, bytes):
         raise UnusablePicture(f"{name}: holds {type(value).__name__} without the bytes of a picture")
@@ -139,7 +139,7 @@ def _label(row: dict[str, Any], name: str, data: ImageDataSettings) -> Any:
 
 
 def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file, of those columns that it has."""
+    """Yield the rows of a Parquet file, with those of the columns that it has."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -189,13 +189,13 @@ def _parquet_source(data: ImageDataSettings, found: SourceFiles) -> ImageSource:
 
 
 def _at(path: str, name: str, data: ImageDataSettings, notes: Counter[str]) -> Image.Image:
-    """A picture that a row of a Hub dataset names instead of holding it: a file downloaded, or to be streamed."""
+    """Read a picture that a row of a Hub dataset only names: a downloaded file, or one to be streamed."""
     from datasets.utils.file_utils import xopen
 
     try:
         with xopen(path, "rb") as stream:
             content = stream.read()
-    except Exception as error:  # of the disk, or dozens of kinds of the network
+    except Exception as error:  # errors of the disk, or dozens of kinds of the network
         raise UnusablePicture(f"{name}: {path} cannot be read: {reason(error)}") from None
     return read_picture(content, name, data, notes)
 

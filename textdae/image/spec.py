@@ -42,13 +42,13 @@ def _value(node: Any, key: str) -> Any:
 
 
 def _noises() -> set[str]:
-    """The kinds of noise; imported when one is asked about."""
+    """Return the kinds of noise, imported on first use."""
     import_module("textdae.image.noises")
     return set(import_module("textdae.image.noise").ImageNoise.kinds)
 
 
 def _holds_images(source: str) -> bool:
-    """Whether a path is of pictures: by its ending, or a folder that holds some, and no file of another modality."""
+    """Return whether a path is a picture, or a folder with pictures and without files of another modality."""
     if source.lower().endswith(SUFFIXES):
         return True
     others = tuple(suffix for each in modalities().values() if each is not IMAGE for suffix in each.suffixes)

@@ -35,7 +35,7 @@ from textdae.report.grids import code_scatter, picture_grid, traversal
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 _PICTURES = 10
-"""In the grid of samples."""
+"""Pictures in the grid of samples."""
 _BLIND = (
     "blind_spots: the pictures are taken as noisy, and the figures are against them; it works where the noise of a pixel says "
     "nothing of its neighbours' noise, not after JPEG, blur or resizing"
@@ -89,7 +89,7 @@ def open_evaluation(checkpoint: str, settings: ImageEvaluateRunSettings) -> "Ima
             "set evaluate.noise.kind=gaussian evaluate.noise.sigma=0.25, say"
         )
     config, data = denoiser.model.config, settings.data
-    # The run's own corpus is taken as the run took it, the embedded ones have one size and no other.
+    # The corpus of the run keeps its settings; embedded sources have a fixed size.
     if data.source not in EMBEDDED_SOURCES and not is_prepared(data):
         own = {"channels": config.num_channels}
         if data.crop is None:
@@ -103,7 +103,7 @@ def open_evaluation(checkpoint: str, settings: ImageEvaluateRunSettings) -> "Ima
 
 
 class ImageEvaluation(Evaluation):
-    """Held-out images under a noise, and what a denoiser makes of them."""
+    """Evaluation of a denoiser on held-out images under a noise."""
 
     def __init__(self, corpus: ImageCorpus, denoiser: ImageDenoiser, noises: Sequence[Any]) -> None:
         self.corpus: ImageCorpus = corpus
@@ -113,7 +113,7 @@ class ImageEvaluation(Evaluation):
         self._fitted_baselines: tuple[Noise, dict[str, Rebuild]] | None = None
 
     def questions(self, most: int, level: float | None = None) -> Questions:
-        """Held-out images, spread evenly."""
+        """Choose held-out images, spread evenly."""
         noise = self.eval_noise if level is None else self._at_level(level)
         return Questions(self._examples(), noise, subsample(len(self.corpus.held_out), most))
 
@@ -130,20 +130,20 @@ class ImageEvaluation(Evaluation):
         return held_out.whole() if isinstance(held_out, Photographs) and any_size else held_out
 
     def _at_level(self, level: float) -> Noise:
-        """The first noise of the evaluation, turned to `level`."""
+        """Build the noise of the evaluation, with its first part at `level`."""
         first, *others = self.noises
         return build_noise((first.at_level(level, "--levels"), *others))
 
     def score(
         self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None
     ) -> tuple[Row, int]:
-        """MSE, PSNR and SSIM."""
+        """Return MSE, PSNR and SSIM."""
         rows, scored = measure({"model": self.rebuild}, *questions, batch_size)
         return rows["model"], scored
 
     @torch.no_grad()
     def rebuild(self, corrupted: Corrupted) -> np.ndarray:
-        """What the denoiser makes of a corrupted batch. (B, C, H, W)."""
+        """Denoise a corrupted batch. (B, C, H, W)."""
         device, model = next(self.denoiser.parameters()).device, self.denoiser.model
 
         def reconstruct(inputs: dict[str, Tensor]) -> Tensor:
@@ -176,11 +176,11 @@ class ImageEvaluation(Evaluation):
         return self._fitted_baselines[1]
 
     def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
-        """Filters and linear denoisers, and for a bottleneck PCA."""
+        """Score filters and linear denoisers, and for a bottleneck PCA."""
         return [measure(self._baselines(each.noise), *each)[0] for each in questions]
 
     def samples(self, questions: Questions) -> dict[str, Any]:
-        """Held-out images: clean, as the encoder sees them, rebuilt."""
+        """Return held-out images: clean, corrupted, rebuilt."""
         corrupted = corrupt_for_evaluation(
             self.corpus.held_out, questions.noise, subsample(len(self.corpus.held_out), _PICTURES)
         )
@@ -194,7 +194,7 @@ class ImageEvaluation(Evaluation):
         metrics: Mapping[str, Any],
         samples: dict[str, Any],
     ) -> list[str]:
-        """The pictures and the model card."""
+        """Draw the pictures, and write the model card."""
         corrupted, table = samples["corrupted"], metrics["held_out"]
         rows = {"clean": corrupted.target.numpy()}
         if self.noises[0].kind != "none":
@@ -209,7 +209,7 @@ class ImageEvaluation(Evaluation):
         picture_grid(rows, folder / "samples.png")
         written = ["samples.png"]
         if code_size := getattr(self.denoiser.model.config, "code_size", None):
-            # The exported model: that of the run may be spread over several processes.
+            # The exported model: that of the run may be sharded over processes.
             whole = load_image(str(folder))
             codes = whole.codes(self.corpus.held_out)
             traversal(codes, whole.decoded, folder / "traversal.png")
@@ -235,7 +235,7 @@ def check_patches(noises: Sequence[Any], image_size: int) -> None:
     """Refuse patches that do not cover an image.
 
     Raises:
-        SettingsError: names a way out.
+        SettingsError: names the size, and what would work.
     """
     for noise in noises:
         size = getattr(noise, "patch_size", 1)
@@ -247,7 +247,7 @@ def check_patches(noises: Sequence[Any], image_size: int) -> None:
 
 
 def _composed(corrupted: Corrupted, rebuilt: np.ndarray) -> np.ndarray:
-    """The rebuilt pixels where they are scored, the seen ones elsewhere."""
+    """Return the rebuilt pixels where they are scored, the visible ones elsewhere."""
     seen = corrupted.inputs["pixel_values"].numpy()
     composed: np.ndarray = np.where(corrupted.loss_mask.numpy(), rebuilt, seen).clip(0, 1)
     return composed

@@ -75,28 +75,29 @@ class UNet(EncoderDecoder):
         self.up = Up(2 * width, width, bias)
         self.after = residuals(width, depth, bias)
         self.head = nn.Conv2d(width, 4 * channels, 3, padding=1, bias=bias)
-        nn.init.zeros_(self.head.weight)  # it begins by giving back what it was given
+        nn.init.zeros_(self.head.weight)  # initially the output equals the input
         if self.head.bias is not None:
             nn.init.zeros_(self.head.bias)
         self.post_init()
 
     def hidden_matrices(self) -> list[nn.Parameter]:
-        """All convolutions but the first and the last."""
+        """Return all convolutions but the first and the last."""
         ends = (self.stem.weight, self.head.weight)
         return [p for p in self.parameters() if p.ndim >= 2 and all(p is not end for end in ends)]
 
     def reach(self) -> int:
-        """How far a pixel has an influence: two convolutions a block, at half, at quarter and at half size, and the two ends."""
+        """Return the radius of influence of a pixel: two convolutions a block, at half, quarter and half size, and the two
+        ends."""
         reach: int = 16 * self.config.num_hidden_layers + 8
         return reach
 
     @property
     def _grey(self) -> float:
-        """What counts as zero: mid-grey, or without biases black."""
+        """The value that is shifted to zero: mid-grey, or black without biases."""
         return 0.5 if self.config.bias else 0.0
 
     def _descend(self, pixel_values: Tensor, level: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The image with its pixels rearranged, and features at half and at quarter size.
+        """Return the image with its pixels rearranged, and features at half and at quarter size.
 
         Sides that four does not divide are padded with their last pixel.
         """
@@ -124,7 +125,8 @@ class UNet(EncoderDecoder):
         return torch.cat([self.after(fine + self.up(coarse)), seen], 1)
 
     def decode(self, embedding: Tensor) -> Tensor:
-        """(B, D + 4 C, H/2, W/2) -> (B, C, H, W), padding included: what is linear in the features changes the image."""
+        """(B, D + 4 C, H/2, W/2) -> (B, C, H, W), padding included: a linear function of the features is added to the
+        image."""
         features, seen = embedding.split([self.config.hidden_size, 4 * self.config.num_channels], 1)
         return F.pixel_shuffle(self.head(features) + seen, 2) + self._grey
 

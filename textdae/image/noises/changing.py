@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _MOST_SIGMA = 2.0
-"""Of a noise in the unit of the pixels."""
+"""Largest strength of a noise in the unit of the pixels."""
 
 
 class _PixelUnitNoise(SigmaNoise):
@@ -57,7 +57,7 @@ class SpeckleNoise(_PixelUnitNoise):
 
 
 class BlurNoise(SigmaNoise):
-    """Blur with a Gaussian of width `sigma`, in pixels. Beyond its edge the image goes on as its last pixel."""
+    """Blur with a Gaussian of width `sigma`, in pixels. Beyond the edge the last pixel is repeated."""
 
     kind: Literal["blur"] = "blur"
     sigma: Annotated[float, Field(gt=0, le=64)] = 1.0
@@ -67,7 +67,7 @@ class BlurNoise(SigmaNoise):
         """Weighted sums of neighbours, along the rows and then along the columns."""
         import torch
 
-        # The reach follows from the settings, not from the batch: what else is in a batch must not matter.
+        # The reach depends on the settings only, so that an image does not depend on its batch.
         reach = max(1, math.ceil(4 * max(self.level.start, self.level.end)))
         offsets = torch.arange(-reach, reach + 1)
         weight = torch.exp(-0.5 * (offsets / level.view(-1, 1).clamp(min=1e-3)) ** 2)

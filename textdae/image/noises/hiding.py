@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class HidingNoise(RateNoise):
-    """Hide square patches, from the lowest priority up until the share is met; `choose` gives the priorities."""
+    """Hide square patches in the order of their priority until the share is met; `choose` returns the priorities."""
 
     fill: Annotated[float, Field(ge=0, le=1)] = 0.0
     """What a hidden pixel shows; a ViT sees its own learned mask there instead."""
@@ -52,7 +52,7 @@ class HidingNoise(RateNoise):
         return inputs, (hidden | (self.scored == "everywhere")).expand(pixels.shape)
 
     def choose(self, rows: int, columns: int, draw: Draw) -> np.ndarray:
-        """Each patch's priority, row by row; patches are hidden from the lowest up. *Shape:* (B, N), int64."""
+        """Return the priority of each patch, row by row; the lowest is hidden first. *Shape:* (B, N), int64."""
         return priorities(draw, rows * columns)
 
 
@@ -74,7 +74,7 @@ class PatchNoise(HidingNoise):
     """Height and width of a patch, in pixels; must divide the image size."""
 
     def side(self) -> int:
-        """As set."""
+        """Return the setting."""
         return self.patch_size
 
 
@@ -100,7 +100,7 @@ class BlockNoise(PatchNoise):
         return self
 
     def choose(self, rows: int, columns: int, draw: Draw) -> np.ndarray:
-        """A patch has the lowest priority among the candidate rectangles that cover it."""
+        """Return for each patch the lowest priority among the candidate rectangles that cover it."""
         sides = self.max_side - self.min_side + 1
         n = rows * columns
         own = priorities(draw, n).reshape(-1, rows, columns)

@@ -17,5 +17,5 @@ class NoNoise(ChangingNoise):
     kind: Literal["none"] = "none"
 
     def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
-        """The pixels themselves."""
+        """Return the pixels."""
         return pixels
