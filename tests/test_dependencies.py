@@ -28,7 +28,8 @@ EXTRAS = {
     "downstream/": "downstream", "report/label_curve.py": "downstream", "image/baselines.py": "images",
     "image/photograph_baselines.py": "photos", "demos/": "images",
     "image/embedded.py": "images", "text/tokenizer.py": "unigram", "text/labelled_task.py": "downstream",
-    "image/labelled_task.py": "downstream",
+    "image/labelled_task.py": "downstream", "core/remote.py": "remote",
+    "commands/executors.py": "distributed",
 }  # fmt: skip
 """Modules that need an extra, and say so to whoever lacks it."""
 

@@ -57,6 +57,26 @@ def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite =
 
 
 @app.command()
+def prepare(
+    words: Words = None,
+    executor: Annotated[str, typer.Option("--executor", help="local, slurm or ray.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="How many work at a time.", show_default=False)
+    ] = None,
+) -> None:
+    """Tokenize a corpus into shards, in a folder or an object store, for runs on any number of machines."""
+    from textdae.core.settings.reader import load
+    from textdae.core.settings.runs import PrepareSettings
+
+    settings = load(PrepareSettings, *split(words))
+    from textdae.commands.prepare import prepare as run
+
+    hush_transformers()
+    for line in run(settings, executor, workers):
+        typer.echo(line)
+
+
+@app.command()
 def evaluate(
     checkpoint: Checkpoint,
     words: Words = None,
@@ -109,7 +129,7 @@ def evaluate(
 
     from textdae.commands.evaluate import evaluate as run
     from textdae.report.plots import level_sweep
-    from textdae.report.scores import is_in_decibels, print_table
+    from textdae.report.scores import is_in_decibels, print_sources, print_table
 
     hush_transformers()
     results = run(checkpoint, settings, turned)
@@ -118,7 +138,7 @@ def evaluate(
         typer.echo(f"\n{at}, {result['scored']:,} positions scored")
         if "asked" in result:
             typer.echo(result["asked"])
-        typer.echo(print_table(result["held_out"]))
+        typer.echo(print_table(result["held_out"]) + print_sources(result))
     if output:
         output.mkdir(parents=True, exist_ok=True)
         (output / "evaluation.json").write_text(json.dumps(results._asdict(), indent=1))

@@ -9,7 +9,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.registry import modalities
 from textdae.core.registry import modality as named
 
-COMMANDS = ("pretrain", "evaluate", "embed", "finetune", "probe", "label-curve")
+COMMANDS = ("pretrain", "prepare", "evaluate", "embed", "finetune", "probe", "label-curve")
 
 
 @app.command()

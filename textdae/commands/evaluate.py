@@ -79,10 +79,14 @@ def evaluate(
         (baselines,) = evaluation.baselines(questions)
         with torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None):
             row, scored = evaluation.score(questions, settings.evaluate.batch_size)
+            parts = evaluation.by_source(questions)
+            rows = [evaluation.score(part, settings.evaluate.batch_size)[0] for part in parts.values()]
+        tables = map(score_table, rows, evaluation.baselines(*parts.values())) if parts else ()
         results.levels["as set" if level is None else f"{level:g}"] = {
             "examples": len(questions.indices),
             "scored": scored,
             **evaluation.describe(questions),
             "held_out": score_table(row, baselines),
+            **({"by_source": dict(zip(parts, tables, strict=True))} if parts else {}),
         }
     return results

@@ -17,6 +17,7 @@ from textdae.hub.locate import folder_of, modality_of
 S = TypeVar("S", bound=RunSettings)
 
 _OF_A_SOURCE = (
+    "sources",
     "held_out_source",
     "noisy_source",
     "held_out_noisy_source",

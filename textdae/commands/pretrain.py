@@ -26,7 +26,7 @@ from textdae.core.task import Pretraining
 from textdae.hub.locate import digests
 from textdae.report.plots import loss_curve
 from textdae.report.scores import is_in_decibels, score_table
-from textdae.training.evaluation import evaluate
+from textdae.training.evaluation import evaluate, evaluate_together
 from textdae.training.log import read_log
 from textdae.training.memory import model_check
 from textdae.training.processes import together
@@ -121,7 +121,9 @@ class _Pretraining(TrainingTask):
         self.batch_size = settings.batch_size
 
     def evaluate(self) -> dict[str, float]:
-        """Score the denoiser on a part of the questions."""
+        """Score the denoiser on a part of the questions, and on those of each source where there are several."""
+        if parts := self.evaluation.by_source(self.in_training):
+            return evaluate_together(self.denoiser, parts, self.batch_size, self.run.accelerator)
         return evaluate(self.denoiser, *self.in_training, self.batch_size, self.run.accelerator)
 
     def save_assets(self, folder: Path) -> None:
@@ -143,6 +145,7 @@ class _Pretraining(TrainingTask):
         losses |= {name: baseline["loss"] for name, baseline in drawn.items()}
         metrics = {
             "held_out": score_table(row, baselines),
+            **self._by_source(),
             "scored": scored,
             **evaluation.describe(self.questions),
             **common,
@@ -151,6 +154,17 @@ class _Pretraining(TrainingTask):
         weights = gather_weights(self.denoiser.model, run.is_main)
         lines = together(lambda: self._export(weights, metrics, losses, samples), run.is_main) or []
         return Report(metrics, samples, lines, "", f"curve: {run.folder} (loss.png, README.md)")
+
+    def _by_source(self) -> dict[str, Any]:
+        """The table of each source, where there are several."""
+        parts = self.evaluation.by_source(self.questions)
+        rows = [
+            self.evaluation.score(part, self.batch_size, self.run.accelerator)[0] for part in parts.values()
+        ]
+        if not parts or not self.run.is_main:
+            return {}
+        baselines = self.evaluation.baselines(*parts.values())
+        return {"by_source": dict(zip(parts, map(score_table, rows, baselines), strict=True))}
 
     def _export(
         self,

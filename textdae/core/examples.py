@@ -1,7 +1,10 @@
-"""Clean examples by index, and the set of examples that an evaluation scores."""
+"""Clean examples by index, those of several sources together, and the set of examples that an evaluation scores."""
 
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from textdae.core.noise import Noise
@@ -17,6 +20,48 @@ class Examples(Protocol):
     def batch(self, indices: Tensor) -> dict[str, Tensor]:
         """Return the clean examples of these indices (B,), named as the model's arguments. *Shapes:* (B, ...)."""
         ...
+
+
+class Share(NamedTuple):
+    """What part of a run comes from one of several sources."""
+
+    name: str
+    """What the report calls the source."""
+    weight: float
+    """Positive; as many examples are drawn from a source as its weight is of the sum of all."""
+    max_epochs: float | None = None
+    """It is gone through at most so often; None: without end."""
+
+
+E = TypeVar("E", bound=Examples)
+
+
+class Concatenated(Generic[E]):
+    """The examples of several sources, one source after the other.
+
+    Args:
+        parts: the sources; an example of each has the same shape.
+        shares: what a run draws from each.
+    """
+
+    def __init__(self, parts: Sequence[E], shares: Sequence[Share]) -> None:
+        self.parts, self.shares = list(parts), list(shares)
+        self.starts = np.cumsum([0, *map(len, parts)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
+        """Return the examples of these indices (B,), in their order. *Shapes:* (B, ...)."""
+        numbers = np.asarray(indices, dtype=np.int64)
+        part = np.searchsorted(self.starts, numbers, "right") - 1
+        rows, found = [], []
+        for which in np.unique(part):
+            here = np.flatnonzero(part == which)
+            rows.append(here)
+            found.append(self.parts[which].batch(torch.from_numpy(numbers[here] - self.starts[which])))
+        back = torch.from_numpy(np.concatenate(rows).argsort())
+        return {name: torch.cat([each[name] for each in found])[back] for name in found[0]}
 
 
 class Questions(NamedTuple):

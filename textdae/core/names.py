@@ -46,9 +46,14 @@ def parse(name: str, what: str = "the Hub") -> HubName:
     return HubName(match["id"], match["revision"])
 
 
+def is_remote(name: str) -> bool:
+    """Whether a name is a URL: `s3://...`, `https://...`, `hf://datasets/...`."""
+    return re.match(r"[a-z][a-z0-9+.-]*://", name) is not None
+
+
 def is_local(name: str) -> bool:
-    """Return whether a name is a path, existing or not, rather than a repository."""
-    if name.startswith(PREFIX):
+    """Return whether a name is a path, existing or not, rather than a repository or a URL."""
+    if name.startswith(PREFIX) or is_remote(name):
         return False
     if name.startswith((".", "/", "~")) or name.partition("@")[0].count("/") > 1 or set("*?[") & set(name):
         return True
@@ -59,5 +64,7 @@ def is_local(name: str) -> bool:
 
 
 def public(name: str) -> str:
-    """Return a name that may be published: of a local path only the last part."""
+    """Return a name that may be published: of a local path, or a URL of a store, only the last part."""
+    if is_remote(name) and not name.startswith("hf://"):
+        return name.partition("?")[0].rstrip("/").rpartition("/")[2]
     return Path(name).expanduser().absolute().name if is_local(name) else name

@@ -13,7 +13,7 @@ from typing import Any
 
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.layout import REPORT
-from textdae.core.names import is_local
+from textdae.core.names import is_local, is_remote
 
 GROUP = "textdae.modalities"
 
@@ -31,6 +31,7 @@ class Modality:
             or the name of such a mapping. A command that is missing there cannot be run on this modality.
         pretraining: (settings, check of the number of parameters) -> a `Pretraining`.
         evaluation: (checkpoint, settings) -> an `Evaluation`.
+        prepare: settings -> the preparation, whose `stages()` are the work to do, with `as_worker()` for further processes.
         labelled_task: a `LabelledTask`.
         load: checkpoint -> its `Denoiser`.
         embed: (checkpoint, settings) -> a frozen encoder, and the `Rows` of the source to embed.
@@ -55,6 +56,7 @@ class Modality:
     settings: Mapping[str, str] | str
     pretraining: str
     evaluation: str
+    prepare: str | None = None
     labelled_task: str | None = None
     load: str | None = None
     embed: str | None = None
@@ -200,4 +202,4 @@ def is_embedded(source: str) -> bool:
 
 def is_hub_dataset(source: str) -> bool:
     """Return whether a source is a dataset on the Hub."""
-    return not is_local(source) and not is_embedded(source)
+    return not is_local(source) and not is_remote(source) and not is_embedded(source)

@@ -8,12 +8,14 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from textdae.core.cache import digest, file_digest
 from textdae.core.errors import SettingsError, listed, reason
 from textdae.core.lock import turn
+from textdae.core.names import is_remote
 from textdae.core.registry import modalities
+from textdae.core.remote import RemoteFile, find_remote
 
 
 class Kinds(NamedTuple):
@@ -29,12 +31,15 @@ class Kinds(NamedTuple):
     """Name of the modality."""
     tables: tuple[str, ...] = ()
     """Names of files that lie beside these and are read with them."""
+    from_url: bool = False
+    """Whether they are read from a URL too."""
 
 
 class SourceFiles(NamedTuple):
     """The files of a source."""
 
-    files: list[Path]
+    files: list[Any]
+    """`Path`s, or `RemoteFile`s where the source is a URL."""
     folder: Path | None
     """The folder, if the source names one."""
     left_out: Counter[str]
@@ -48,6 +53,8 @@ def find_files(source: str, kinds: Kinds) -> SourceFiles | None:
         SettingsError: there are none, or none of these kinds.
     """
     known = tuple(ending for group in kinds.endings for ending in group)
+    if is_remote(source):
+        return _behind_url(source, kinds, known)
     path = Path(source).expanduser()
     if path.is_dir():
         return _in_folder(path, source, kinds)
@@ -67,6 +74,24 @@ def find_files(source: str, kinds: Kinds) -> SourceFiles | None:
         way_out = _owner([wrong[0]], kinds) or "rename it, or convert it"
         raise SettingsError(f"data.source: {which} is none of {', '.join(known)}; {way_out}")
     return SourceFiles(files, None, Counter())
+
+
+def _behind_url(source: str, kinds: Kinds, known: tuple[str, ...]) -> SourceFiles:
+    if not kinds.from_url:
+        raise SettingsError(f"data.source: {kinds.what}s are not read from a URL; download {source} first")
+    found, is_folder = find_remote(source)
+    files = [file for file in found if _ends(file, known)]
+    if not files or (len(files) < len(found) and not is_folder):
+        wrong = next(file for file in found if not _ends(file, known))
+        raise SettingsError(f"data.source: {wrong} is none of {', '.join(known)}; rename it, or convert it")
+    other = len(found) - len(files)
+    return SourceFiles(files, None, Counter({"files of other kinds left out": other} if other else {}))
+
+
+def size_of(file: Any) -> int | None:
+    """Return the bytes of a file of a source; None where a server does not say."""
+    size: int | None = file.size if isinstance(file, RemoteFile) else file.stat().st_size
+    return size
 
 
 def _in_folder(folder: Path, source: str, kinds: Kinds) -> SourceFiles:
@@ -99,7 +124,7 @@ def _owner(files: Sequence[Path], kinds: Kinds) -> str | None:
     return None
 
 
-def _ends(file: Path, endings: Sequence[str]) -> bool:
+def _ends(file: Any, endings: Sequence[str]) -> bool:
     return file.name.lower().endswith(tuple(endings))
 
 
@@ -107,12 +132,16 @@ _FRESH = 2.0
 """Seconds: a file modified so recently may change again within the same tick of the clock."""
 
 
-def digests_of(files: Sequence[Path], cache: Path) -> list[str]:
+def digests_of(files: Sequence[Any], cache: Path) -> list[str]:
     """Return the digest of each file's content; those of unchanged files come from an index.
+
+    A remote file that has a version is not read for it.
 
     Raises:
         SettingsError: one cannot be read.
     """
+    if files and isinstance(files[0], RemoteFile):
+        return [file.digest() for file in files]
     index = cache / f"digests-{digest([str(file.absolute()) for file in files])}.json"
     try:
         known = _read_index(index)

@@ -83,6 +83,10 @@ class Evaluation(ABC):
     ) -> tuple[Row, int]:
         """Score the denoiser; return its row, and the number of scored positions."""
 
+    def by_source(self, questions: Questions) -> dict[str, Questions]:
+        """Return the questions of each source by its name, where the corpus has several."""
+        return {}
+
     @abstractmethod
     def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
         """Score the baselines on each of these sets of questions, under the same noise; they are fitted once."""

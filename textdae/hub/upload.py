@@ -121,6 +121,8 @@ def without_places(settings: dict[str, Any]) -> dict[str, Any]:
     def clean(key: str, value: Any) -> Any:
         if isinstance(value, dict):
             return without_places(value)
+        if isinstance(value, list):
+            return [clean(key, each) for each in value]
         return (
             f"./{public(value)}" if key in _PLACES and isinstance(value, str) and is_local(value) else value
         )

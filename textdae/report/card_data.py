@@ -29,6 +29,8 @@ def front_matter(
     """
     data, hub = settings.data, settings.hub
     source = public(data.source)
+    several = getattr(data, "sources", None)
+    names = [each.source for each in several] if several else [data.source]
     results = [
         EvalResult(
             task_type=task,
@@ -46,7 +48,7 @@ def front_matter(
         pipeline_tag,
         language=hub.language,
         license=hub.license,
-        datasets=[data.source] if is_hub_dataset(data.source) else None,
+        datasets=[name for name in names if is_hub_dataset(name)] or None,
         base_model=parse(base).id if base and from_hub else None,
         model_name=settings.output_dir.resolve().name,
         eval_results=results,
@@ -61,7 +63,7 @@ def head(tags: list[str], pipeline_tag: str | None, library: str = "transformers
 
 def save_eval_results(folder: Path, settings: Any, measures: Mapping[str, float]) -> None:
     """Write the results on a Hub dataset in the format of its leaderboard; for other data write nothing."""
-    if not is_hub_dataset(settings.data.source):
+    if getattr(settings.data, "sources", None) or not is_hub_dataset(settings.data.source):
         return
     entries = [
         EvalResultEntry(settings.data.source, settings.data.subset or "default", value, notes=measure)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 _FORMATS = {  # of other measures the name, and four digits
     "loss": ("loss", ".3f"),
@@ -73,6 +74,12 @@ def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [" " * width + "".join(f"{heading:>12}" for heading in headings)]
     lines += [f"{row[0]:{width}}" + "".join(f"{cell:>12}" for cell in row[1:]) for row in rows]
     return "\n".join(lines)
+
+
+def print_sources(metrics: Mapping[str, Any]) -> str:
+    """Return the tables of the sources of a run that has several as text; nothing where it has one."""
+    tables = metrics.get("by_source", {})
+    return "".join(f"\n\nof {name}:\n{print_table(table)}" for name, table in tables.items())
 
 
 def markdown_table(table: Mapping[str, Mapping[str, float]]) -> str:

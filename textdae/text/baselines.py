@@ -13,6 +13,7 @@ import numpy as np
 
 from textdae.core.examples import Questions
 from textdae.core.noise_kind import BuiltNoise
+from textdae.text.mixed import MixedBlocks
 from textdae.text.noise import ChosenNoise, Vocabulary
 from textdae.text.noises.masking import MaskingNoise
 from textdae.text.packing import Blocks
@@ -57,7 +58,9 @@ class TextBaselines:
         questions: sets of them that `score` may be asked for; all under noises that show tokens by the same chances.
     """
 
-    def __init__(self, train: Blocks, vocabulary: Vocabulary, questions: Sequence[Questions]) -> None:
+    def __init__(
+        self, train: Blocks | MixedBlocks, vocabulary: Vocabulary, questions: Sequence[Questions]
+    ) -> None:
         self.vocabulary = vocabulary
         self.unigram = _unigram(train, vocabulary)
         shown = [_shown(each, vocabulary) for each in questions]
@@ -153,11 +156,23 @@ def _pairs(left: np.ndarray, right: np.ndarray, size: int) -> np.ndarray:
     return np.where((left >= 0) & (right >= 0), left * size + right, -1)
 
 
-def _unigram(train: Blocks, vocabulary: Vocabulary) -> np.ndarray:
+def _parts(train: Blocks | MixedBlocks) -> list[tuple[Blocks, float]]:
+    """The streams of a corpus, and the share of the run that comes from each."""
+    if not isinstance(train, MixedBlocks):
+        return [(train, 1.0)]
+    total = sum(share.weight for share in train.shares)
+    return [(part, share.weight / total) for part, share in zip(train.parts, train.shares, strict=True)]
+
+
+def _unigram(train: Blocks | MixedBlocks, vocabulary: Vocabulary) -> np.ndarray:
     """Probability of each ordinary token; specials are never asked for and have none. (V,)"""
-    counts = np.zeros(vocabulary.size)
-    for begin in range(0, train.info.tokens, _CHUNK):
-        counts += np.bincount(train.ids[begin : begin + _CHUNK], minlength=vocabulary.size)
+    counts, parts = np.zeros(vocabulary.size), _parts(train)
+    tokens = sum(part.info.tokens for part, _ in parts)
+    for part, share in parts:
+        own = np.zeros(vocabulary.size)
+        for begin in range(0, part.info.tokens, _CHUNK):
+            own += np.bincount(part.ids[begin : begin + _CHUNK], minlength=vocabulary.size)
+        counts += own * (share * tokens / part.info.tokens) if len(parts) > 1 else own
     counts += 1
     counts[list(vocabulary.special_ids)] = 0
     return (counts / counts.sum()).astype(np.float32)
@@ -195,8 +210,9 @@ class _Table:
         return rows
 
 
-def _overlapping(train: Blocks) -> Iterator[np.ndarray]:
+def _overlapping(train: Blocks | MixedBlocks) -> Iterator[np.ndarray]:
     """The training stream in chunks that share two tokens, so that each neighbourhood is seen once."""
-    end = min(train.info.tokens, MOST_TOKENS)
-    for begin in range(0, max(end - 2, 0), _CHUNK):
-        yield np.asarray(train.ids[begin : min(begin + _CHUNK + 2, end)]).astype(np.int64)
+    for part, share in _parts(train):
+        end = min(part.info.tokens, int(MOST_TOKENS * share))
+        for begin in range(0, max(end - 2, 0), _CHUNK):
+            yield np.asarray(part.ids[begin : min(begin + _CHUNK + 2, end)]).astype(np.int64)

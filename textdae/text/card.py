@@ -9,6 +9,7 @@ from textdae.core.names import public
 from textdae.core.noise_kind import in_words
 from textdae.report.card import SELF, run_card
 from textdae.report.card_data import front_matter
+from textdae.report.scores import markdown_table
 from textdae.text.settings import TextPretrainSettings
 
 _COMPARED = """Bits per byte is over the bytes of the words that are asked for, so it can be compared between tokenizers; loss and accuracy
@@ -51,7 +52,7 @@ back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:
 
 [right guess], [wrong guess\\|right word]:
 
-{sentences}""",
+{sentences}{_of_sources(metrics)}""",
         example=f"blocks of {settings.data.block_size} tokens",
         load=f"""from transformers import pipeline
 
@@ -60,3 +61,11 @@ print(fill({json.dumps(passage, ensure_ascii=False)}))""",
         limits="""A small model of the text above, with what that text gets wrong. It was not checked for bias, and it knows nothing
 that its corpus does not say.""",
     )  # fmt: skip
+
+
+def _of_sources(metrics: Mapping[str, Any]) -> str:
+    """The table of each source, where there are several."""
+    tables = metrics.get("by_source", {})
+    return "".join(
+        f"\n\nOf {for_markdown(name)}:\n\n{markdown_table(table)}" for name, table in tables.items()
+    )

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.core.cache import cache_root, cached, digest
 from textdae.core.errors import SettingsError
+from textdae.core.examples import Share
 from textdae.core.in_order import InOrder
 from textdae.core.logs import cautions
 from textdae.core.progress import Progress
@@ -23,8 +24,10 @@ from textdae.core.split import (
     share_for_both_sides,
     split_point,
 )
+from textdae.text.mixed import MixedBlocks
 from textdae.text.packing import Blocks, Packer, StreamWriter
-from textdae.text.settings import TextDataSettings, TokenizerSettings
+from textdae.text.prepared import Prepared, find_prepared
+from textdae.text.settings import TextDataSettings, TokenizerSettings, WeightedSource
 from textdae.text.sources import CUT, Source, open_source
 from textdae.text.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
 
@@ -38,8 +41,8 @@ class TextCorpus(NamedTuple):
     """A corpus that is ready to train on."""
 
     tokenizer: PreTrainedTokenizerFast
-    train: Blocks
-    held_out: Blocks
+    train: Blocks | MixedBlocks
+    held_out: Blocks | MixedBlocks
     fingerprint: dict[str, Any]
     """What determines these blocks, by setting: equal fingerprints mean equal blocks."""
     summary: list[str]
@@ -56,6 +59,17 @@ class TextCorpus(NamedTuple):
         return self.train.block_size
 
 
+class _Part(NamedTuple):
+    """One of the sources, opened."""
+
+    data: TextDataSettings
+    source: Source
+    other: Source | None
+    """Where its held-out side has a source of its own."""
+    share: float
+    """Of its documents that is held out; 0 where the held-out side has a source of its own."""
+
+
 def prepare_text(
     data: TextDataSettings,
     tokenizer_settings: TokenizerSettings,
@@ -70,15 +84,93 @@ def prepare_text(
         SettingsError: the corpus cannot be read, or is too small for one block on either side.
     """
     root = cache_root(data.cache_dir)
+    found = [find_prepared(each) for each in data.parts()]
+    if any(found):
+        corpora = _open_prepared(data, found, tokenizer, tokenizer_settings)
+        return _mixed(corpora, data.sources) if data.sources else corpora[0]
+    parts = [_open(each, root) for each in data.parts()]
+    _check_distinct(parts)
+    weights = [each.weight for each in data.sources] if data.sources else [1.0]
+    tokenizer = tokenizer or _tokenizer(parts, weights, tokenizer_settings, root)
+    corpora = [_prepare(part, tokenizer, root) for part in parts]
+    return _mixed(corpora, data.sources) if data.sources else corpora[0]
+
+
+def vocabulary_digest(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Return a short name of all that decides what a tokenizer makes of a text."""
+    return hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=12).hexdigest()
+
+
+def _open_prepared(
+    data: TextDataSettings,
+    found: Sequence[Prepared | None],
+    tokenizer: PreTrainedTokenizerFast | None,
+    settings: TokenizerSettings,
+) -> list[TextCorpus]:
+    """Open corpora that were prepared before.
+
+    Raises:
+        SettingsError: their tokenizers differ, or another one is asked for.
+    """
+    corpora: list[TextCorpus] = []
+    if settings.from_pretrained and not tokenizer:
+        tokenizer = load_tokenizer(settings.from_pretrained)
+    for part, prepared in zip(data.parts(), found, strict=True):
+        if prepared is None:
+            raise SettingsError(
+                f"data.source: {part.source} is not prepared, and others are; prepare it with their tokenizer"
+            )
+        if part.held_out_source or part.held_out_split:
+            raise SettingsError(
+                "data.held_out_source: what is held out was chosen by `textdae prepare`; leave it out"
+            )
+        fingerprint = prepared.contents["fingerprint"]
+        own = tokenizer or prepared.tokenizer()
+        tokenizer = own
+        if vocabulary_digest(own) != fingerprint["tokenizer"]:
+            raise SettingsError(
+                f"data.source: {part.source} was prepared with another tokenizer; prepare it with "
+                "tokenizer.from_pretrained=THE CHECKPOINT, or name the text itself"
+            )
+        sides = prepared.blocks(_pad_id(own))
+        corpora.append(
+            _corpus(
+                own,
+                sides["train"],
+                sides["held_out"],
+                fingerprint,
+                prepared.contents["name"],
+                "",
+                part,
+                Counter(prepared.contents["notes"]),
+            )
+        )
+    return corpora
+
+
+def _open(data: TextDataSettings, root: Path) -> _Part:
     source = open_source(data, root)
     other_data = other_source(data)
     with named_as("held_out"):
         other = open_source(other_data, root) if other_data else None
     check_apart(data, {"train": source.fingerprint} | ({"held_out": other.fingerprint} if other else {}))
-    # With a source of its own for evaluation, all of the first is trained on.
-    share = 0.0 if other else data.held_out
-    tokenizer = tokenizer or _tokenizer(source, share, tokenizer_settings, root)
-    vocabulary = hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=12).hexdigest()
+    return _Part(data, source, other, 0.0 if other else data.held_out)
+
+
+def _check_distinct(parts: list[_Part]) -> None:
+    seen: dict[str, str] = {}
+    for part in parts:
+        if before := seen.get(part.source.fingerprint):
+            raise SettingsError(
+                f"data.source: {part.data.source} holds the same text as {before}; name it once"
+            )
+        seen[part.source.fingerprint] = part.data.source
+
+
+def _prepare(part: _Part, tokenizer: PreTrainedTokenizerFast, root: Path) -> TextCorpus:
+    """Tokenize and pack one source, or open it from the cache."""
+    data, source, other, share = part
+    vocabulary = vocabulary_digest(tokenizer)
     key = digest(
         "packed", _PACKED_VERSION, source.fingerprint, vocabulary, other.fingerprint if other else share
     )
@@ -88,8 +180,30 @@ def prepare_text(
     )
 
     blocks = [Blocks(folder / side, data.block_size, _pad_id(tokenizer)) for side in ("train", "held_out")]
-    train, held_out = blocks
     notes = Counter(json.loads((folder / "notes.json").read_text()))
+    fingerprint = {
+        # A run from before very long documents were cut is not gone on with.
+        "data.source": digest(source.fingerprint, "cut") if CUT in notes else source.fingerprint,
+        "data.held_out": other.fingerprint if other else share,
+        "tokenizer": vocabulary,
+    }
+    of = f" of {other.name}" if other else ""
+    return _corpus(
+        tokenizer, blocks[0], blocks[1], fingerprint, source.name, of, data, _left_out(source, other) + notes
+    )
+
+
+def _corpus(
+    tokenizer: PreTrainedTokenizerFast,
+    train: Blocks,
+    held_out: Blocks,
+    fingerprint: dict[str, Any],
+    name: str,
+    held_out_name: str,
+    data: TextDataSettings,
+    notes: Counter[str],
+) -> TextCorpus:
+    """Look at what was packed, and describe it."""
     _check_size(train, held_out, data)
     _check_words(held_out, tokenizer)
     padded = train.padding + held_out.padding
@@ -97,21 +211,35 @@ def prepare_text(
         tokenizer,
         train,
         held_out,
-        {
-            # A run from before very long documents were cut is not gone on with.
-            "data.source": digest(source.fingerprint, "cut") if CUT in notes else source.fingerprint,
-            "data.held_out": other.fingerprint if other else share,
-            "tokenizer": vocabulary,
-            "data.block_size": data.block_size,
-        },
+        {**fingerprint, "data.block_size": data.block_size},
         [
-            f"{source.name}: {train.info.documents:,} documents, {train.info.bytes / 1e6:,.1f} MB, "
+            f"{name}: {train.info.documents:,} documents, {train.info.bytes / 1e6:,.1f} MB, "
             f"{train.info.tokens:,} tokens, {len(train):,} blocks of {data.block_size}; "
-            f"held out {held_out.info.documents:,} documents, {len(held_out):,} blocks"
-            + (f" of {other.name}" if other else ""),
+            f"held out {held_out.info.documents:,} documents, {len(held_out):,} blocks{held_out_name}",
             f"nothing was cut off; {padded:,} positions of the two last blocks are padding",
-            *cautions(_left_out(source, other) + notes),
+            *cautions(notes),
         ],
+    )
+
+
+def _mixed(corpora: list[TextCorpus], sources: tuple[WeightedSource, ...]) -> TextCorpus:
+    """Join the corpora of several sources."""
+    shares = [Share(each.label, each.weight, each.max_epochs) for each in sources]
+    total = sum(share.weight for share in shares)
+    summary = [
+        f"several sources: {', '.join(f'{share.weight / total:.1%} {share.name}' for share in shares)}",
+        *(line for corpus in corpora for line in corpus.summary),
+    ]
+    own = [
+        [corpus.fingerprint["data.source"], share.weight, share.max_epochs]
+        for corpus, share in zip(corpora, shares, strict=True)
+    ]
+    return TextCorpus(
+        corpora[0].tokenizer,
+        MixedBlocks([corpus.train for corpus in corpora], shares),  # type: ignore[misc]
+        MixedBlocks([corpus.held_out for corpus in corpora], shares),  # type: ignore[misc]
+        corpora[0].fingerprint | {"data.source": digest("mixture", own)},
+        summary,
     )
 
 
@@ -155,19 +283,39 @@ def _check_size(train: Blocks, held_out: Blocks, data: TextDataSettings) -> None
 
 
 def _tokenizer(
-    source: Source, held_out: float, settings: TokenizerSettings, root: Path
+    parts: list[_Part], weights: list[float], settings: TokenizerSettings, root: Path
 ) -> PreTrainedTokenizerFast:
+    """Train a tokenizer on the training documents, of several sources on a share of each by its weight."""
     if settings.from_pretrained:
         return load_tokenizer(settings.from_pretrained)
-    key = digest("tokenizer", _TOKENIZER_VERSION, source.fingerprint, settings.model_dump(), held_out)
-    if source.size is None or (source.size > settings.max_training_bytes and not source.is_plain):
+    held_out, most = parts[0].share, settings.max_training_bytes
+    own: Any = parts[0].source.fingerprint
+    if len(parts) > 1:
+        own = [[part.source.fingerprint, weight] for part, weight in zip(parts, weights, strict=True)]
+    key = digest("tokenizer", _TOKENIZER_VERSION, own, settings.model_dump(), held_out)
+    source = parts[0].source
+    if source.size is None or (source.size > most and not source.is_plain):
         key = digest(key, "measured")
 
     def train(folder: Path) -> None:
-        share = share_for_both_sides(source, held_out)
-        save_tokenizer(train_tokenizer(settings, _Sample(source, share, settings.max_training_bytes)), folder)
+        samples = [
+            _Sample(each, share_for_both_sides(each, held_out), int(most * weight / sum(weights)))
+            for each, weight in zip((part.source for part in parts), weights, strict=True)
+        ]
+        save_tokenizer(train_tokenizer(settings, _Chained(samples)), folder)
 
     return load_tokenizer(str(cached(root / f"tokenizer-{key}", train)))
+
+
+class _Chained:
+    """Several samples, one after the other; can be iterated repeatedly."""
+
+    def __init__(self, samples: list["_Sample"]) -> None:
+        self._samples = samples
+
+    def __iter__(self) -> Iterator[str]:
+        for sample in self._samples:
+            yield from sample
 
 
 class _Sample:

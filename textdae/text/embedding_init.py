@@ -18,6 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from textdae.core.cache import cached, digest
+from textdae.text.joined import Joined
+from textdae.text.mixed import MixedBlocks
 from textdae.text.packing import DOCUMENT_START, Blocks
 
 _VERSION, _FILE = 3, "embedding.safetensors"
@@ -31,18 +33,17 @@ _ROUNDS = 3
 _CHUNK = 1 << 20
 
 
-def neighbour_embedding(train: Blocks, vocab_size: int, width: int) -> Tensor:
+def neighbour_embedding(train: Blocks | MixedBlocks, vocab_size: int, width: int) -> Tensor:
     """Return the embedding that `embed` computes from a stream; it is cached beside the stream."""
-    stream = train.folder.parent
 
     def make(folder: Path) -> None:
         save_file({"embedding": embed(train.ids, train.flags, vocab_size, width)}, folder / _FILE)
 
-    key = digest(_VERSION, stream.name, vocab_size, width)
-    return load_file(cached(stream.parent / f"neighbours-{key}", make) / _FILE)["embedding"]
+    key = digest(_VERSION, train.key, vocab_size, width)
+    return load_file(cached(train.cache / f"neighbours-{key}", make) / _FILE)["embedding"]
 
 
-def embed(ids: np.ndarray, flags: np.ndarray, vocab_size: int, width: int) -> Tensor:
+def embed(ids: np.ndarray | Joined, flags: np.ndarray | Joined, vocab_size: int, width: int) -> Tensor:
     """Compute an embedding for each token from co-occurrence counts.
 
     Args:
@@ -85,7 +86,9 @@ def _smoothed(counts: np.ndarray) -> np.ndarray:
     return raised / max(raised.sum(), 1e-9)
 
 
-def _count(ids: np.ndarray, flags: np.ndarray, vocab_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _count(
+    ids: np.ndarray | Joined, flags: np.ndarray | Joined, vocab_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of tokens of which one stands up to `WINDOW` before the other, and how often, by their distance. (n,) each."""
     pairs, weights = [], []
     for part in _chunks(len(ids)):

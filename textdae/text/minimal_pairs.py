@@ -15,6 +15,7 @@ from textdae.report.scores import print_rows
 from textdae.text.corpus import prepare_text
 from textdae.text.likelihood import framed_tokens, pseudo_log_likelihood
 from textdae.text.loading import LoadedText, load_text
+from textdae.text.mixed import MixedBlocks
 from textdae.text.ngram import NGramModel
 from textdae.text.packing import Blocks
 from textdae.text.settings import TextEvaluateRunSettings, TokenizerSettings
@@ -69,9 +70,9 @@ def _likelihoods(loaded: LoadedText, texts: list[str]) -> np.ndarray:
     return pseudo_log_likelihood(loaded.denoiser, loaded.tokenizer, texts)
 
 
-def _counted(train: Blocks, loaded: LoadedText, order: int, texts: list[str]) -> np.ndarray:
+def _counted(train: Blocks | MixedBlocks, loaded: LoadedText, order: int, texts: list[str]) -> np.ndarray:
     """Log probabilities of whole texts under an n-gram model, from the special token before them to the one behind. (T,)"""
-    model = NGramModel(train.ids, train.document_starts, len(loaded.tokenizer), order)
+    model = NGramModel(np.asarray(train.ids), train.document_starts, len(loaded.tokenizer), order)
     ids, _, lengths = framed_tokens(loaded.tokenizer, texts)
     begins = np.zeros(len(ids), bool)
     begins[(np.cumsum(lengths) - lengths)[lengths > 0]] = True

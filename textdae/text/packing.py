@@ -53,6 +53,21 @@ class StreamInfo(NamedTuple):
     stretches: int = 0
     """S."""
 
+    @property
+    def bytes_per_token(self) -> float:
+        """UTF-8 bytes of text that a token stands for, on average, framing tokens not counted."""
+        return self.bytes / max(1, self.tokens - self.special)
+
+
+def total(infos: Iterable[StreamInfo]) -> StreamInfo:
+    """Return what several streams hold together."""
+    dtypes, counts = [], []
+    for info in infos:
+        dtypes.append(info.dtype)
+        counts.append([getattr(info, name) for name in StreamInfo._fields if name != "dtype"])
+    documents, tokens, special, size, words, stretches = map(sum, zip(*counts, strict=True))
+    return StreamInfo(documents, tokens, special, size, dtypes[0], words, stretches)
+
 
 class Packed(NamedTuple):
     """A part of the stream as bytes."""
@@ -204,6 +219,7 @@ class Blocks:
     def __init__(self, folder: Path, block_size: int, pad_id: int) -> None:
         self.folder, self.block_size, self.pad_id = folder, block_size, pad_id
         self.info = StreamInfo(**json.loads((folder / "info.json").read_text()))
+        self.key, self.cache = folder.parent.name, folder.parent.parent
         self.ids = map_file(folder / "ids.bin", self.info.dtype, self.info.tokens)
         self.flags = map_file(folder / "flags.bin", "uint8", self.info.tokens)
 
@@ -218,7 +234,7 @@ class Blocks:
     @property
     def document_starts(self) -> np.ndarray:
         """Whether a document begins at each token of the stream. *Shape:* (N,), bool."""
-        starts: np.ndarray = self.flags & DOCUMENT_START > 0
+        starts: np.ndarray = np.asarray(self.flags) & DOCUMENT_START > 0
         return starts
 
     @property
@@ -229,7 +245,7 @@ class Blocks:
     @property
     def bytes_per_token(self) -> float:
         """UTF-8 bytes of text that a token stands for, on average, framing tokens not counted."""
-        return self.info.bytes / max(1, self.info.tokens - self.info.special)
+        return self.info.bytes_per_token
 
     def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
         """Return the clean blocks of these indices.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
 from textdae.core.errors import SettingsError, listed, reason
+from textdae.core.remote import RemoteFile
 from textdae.text.settings import TextReadingSettings
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".parquet")
@@ -39,6 +40,8 @@ class Columns(NamedTuple):
         return self.texts + self.others
 
 
+SourceFile = Path | RemoteFile
+"""A file of a source, on a disk or behind a URL."""
 Row = tuple[Any, ...]
 """The values of the selected columns."""
 
@@ -61,12 +64,18 @@ def has_lone_surrogate(text: str) -> bool:
 
 
 def read_rows(
-    path: Path, settings: TextReadingSettings, notes: Counter[str], columns: Columns | None = None
+    path: SourceFile,
+    settings: TextReadingSettings,
+    notes: Counter[str],
+    columns: Columns | None = None,
+    begin: int = 0,
+    end: int | None = None,
 ) -> Iterator[Row]:
     """Yield the rows of one file; what is skipped is counted in `notes`.
 
     Args:
         columns: what to read of each row; default: the text alone.
+        begin, end: only this range of bytes, or of row groups of a Parquet file.
 
     Raises:
         SettingsError: the file is not of the kind that its name says, or lacks a column; one line with the position.
@@ -79,10 +88,11 @@ def read_rows(
         )
     try:
         if suffix == ".parquet":
-            rows = _parquet(path, columns)
+            rows = _parquet(path, columns, begin, end)
         else:
-            with open(path, "rb") as file, gzip.open(file) if suffix == ".txt.gz" else file as stream:
-                decoded = _decode(path, _no_bomb(path, file, cast(BinaryIO, stream)), settings)
+            with path.open("rb") as file, gzip.open(file) if suffix == ".txt.gz" else file as stream:
+                chunks = _no_bomb(path, file, _range(cast(BinaryIO, stream), begin, end))
+                decoded = _decode(path, chunks, settings, begin)
                 if suffix == ".jsonl":
                     rows = _jsonl(path, decoded, columns)
                 elif suffix == ".csv":
@@ -100,7 +110,7 @@ def read_rows(
 
 
 def _clean(
-    path: Path, rows: Iterable[Row], texts: int, settings: TextReadingSettings, notes: Counter[str]
+    path: SourceFile, rows: Iterable[Row], texts: int, settings: TextReadingSettings, notes: Counter[str]
 ) -> Iterator[Row]:
     """Settle what does not decode in the first `texts` values of each row, as `data.errors` says."""
     for row in rows:
@@ -119,7 +129,24 @@ def _clean(
         yield row
 
 
-def _no_bomb(path: Path, file: BinaryIO, stream: BinaryIO) -> Iterator[bytes]:
+class _Range(NamedTuple):
+    """The bytes of a stream up to a place."""
+
+    stream: BinaryIO
+    end: int
+
+    def read(self, size: int) -> bytes:
+        return self.stream.read(max(0, min(size, self.end - self.stream.tell())))
+
+
+def _range(stream: BinaryIO, begin: int, end: int | None) -> Any:
+    """A stream from one byte to another."""
+    if begin:
+        stream.seek(begin)
+    return stream if end is None else _Range(stream, end)
+
+
+def _no_bomb(path: SourceFile, file: BinaryIO, stream: Any) -> Iterator[bytes]:
     """Yield the chunks of a stream, an empty one at the end; refuse a stream that unpacks to far more than the file."""
     count = 0
     while True:
@@ -135,7 +162,9 @@ def _no_bomb(path: Path, file: BinaryIO, stream: BinaryIO) -> Iterator[bytes]:
             return
 
 
-def _decode(path: Path, chunks: Iterable[bytes], settings: TextReadingSettings) -> Iterator[str]:
+def _decode(
+    path: SourceFile, chunks: Iterable[bytes], settings: TextReadingSettings, begin: int = 0
+) -> Iterator[str]:
     errors = {"strict": "strict", "replace": "replace", "skip": "textdae.mark"}[settings.errors]
     try:
         "".encode(settings.encoding)  # fails for the codecs that are not of text, as base64
@@ -144,7 +173,7 @@ def _decode(path: Path, chunks: Iterable[bytes], settings: TextReadingSettings) 
         raise SettingsError(
             f"data.encoding: Python knows no encoding {settings.encoding!r}, e.g. utf-8"
         ) from None
-    position, first = 0, True
+    position, first = begin, begin == 0
     for chunk in chunks:
         pending = len(decoder.getstate()[0])
         try:
@@ -217,7 +246,7 @@ def check_columns(where: object, columns: Columns, there: Iterable[object]) -> N
     )
 
 
-def _jsonl(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:
+def _jsonl(path: SourceFile, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:
     for number, line in enumerate(_lines(decoded), 1):
         if not line or line.isspace():
             continue
@@ -232,7 +261,7 @@ def _jsonl(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row
         yield as_row((row[column] for column in columns.all), columns, where)
 
 
-def _csv(path: Path, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:
+def _csv(path: SourceFile, decoded: Iterable[str], columns: Columns) -> Iterator[Row]:
     csv.field_size_limit(1 << 30)
     lines = (f"{line}\n" for line in _lines(decoded))
     first = next(lines, "")
@@ -266,18 +295,19 @@ def _delimiter(header: str, columns: Columns) -> str:
     return max(",;\t", key=header.count)
 
 
-def _parquet(path: Path, columns: Columns) -> Iterator[Row]:
+def _parquet(path: SourceFile, columns: Columns, begin: int = 0, end: int | None = None) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with path.open("rb") as stream, pq.ParquetFile(stream) as file:
             check_columns(path, columns, file.schema_arrow.names)
             for column in columns.texts:
                 kind = file.schema_arrow.field(column).type
                 if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
                     raise SettingsError(f"{path}: column {column!r} holds {kind}, not text")
-            for batch in file.iter_batches(batch_size=1024, columns=list(columns.all)):
+            groups = list(range(begin, file.num_row_groups if end is None else end))
+            for batch in file.iter_batches(batch_size=1024, columns=list(columns.all), row_groups=groups):
                 values = (batch.column(column).to_pylist() for column in columns.all)
                 for row in zip(*values, strict=True):
                     yield as_row(row, columns, str(path))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from textdae.text.bottleneck import BottleneckDenoiser
+from textdae.text.mixed import MixedBlocks
 from textdae.text.noise import Vocabulary
 from textdae.text.packing import DOCUMENT_START, Blocks
 from textdae.text.through_code import decode_codes, encode_texts
@@ -22,7 +23,7 @@ LONGEST = 32
 _FITTED, _BATCH, _ROUNDS, _MORE = 20_000, 64, 4, 16
 
 
-def short_documents(blocks: Blocks, most: int, longest: int = LONGEST) -> list[Tensor]:
+def short_documents(blocks: Blocks | MixedBlocks, most: int, longest: int = LONGEST) -> list[Tensor]:
     """At most so many whole documents of at most `longest` tokens, spread evenly. (L,) each, of its own length."""
     starts = np.flatnonzero(np.asarray(blocks.flags) & DOCUMENT_START)
     lengths = np.diff(np.append(starts, len(blocks.flags)))
@@ -34,7 +35,10 @@ def short_documents(blocks: Blocks, most: int, longest: int = LONGEST) -> list[T
 
 
 def returned(
-    denoiser: BottleneckDenoiser, train: Blocks, documents: Sequence[Tensor], vocabulary: Vocabulary
+    denoiser: BottleneckDenoiser,
+    train: Blocks | MixedBlocks,
+    documents: Sequence[Tensor],
+    vocabulary: Vocabulary,
 ) -> dict[str, Any]:
     """What comes back of held-out documents, for the metrics: shares of their tokens; empty where there is no document."""
     if not documents:
@@ -83,7 +87,7 @@ def returned_by_code(
 
 
 def returned_by_pca(
-    train: Blocks, documents: Sequence[Tensor], vocabulary: Vocabulary, code_size: int
+    train: Blocks | MixedBlocks, documents: Sequence[Tensor], vocabulary: Vocabulary, code_size: int
 ) -> float | None:
     """The share of the ordinary tokens that a bag of words through PCA to K gives back, in whatever order.
 

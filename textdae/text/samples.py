@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.core.denoiser import Denoiser
 from textdae.core.examples import Questions
+from textdae.text.mixed import MixedBlocks
 from textdae.text.packing import Blocks
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
@@ -60,7 +61,9 @@ def _decode(ids: Sequence[int], special: set[int], tokenizer: PreTrainedTokenize
     return str(tokenizer.decode([i for i in ids if i not in special], clean_up_tokenization_spaces=False))
 
 
-def passage_with_mask(held_out: Blocks, tokenizer: PreTrainedTokenizerFast, words: int = 9) -> str:
+def passage_with_mask(
+    held_out: Blocks | MixedBlocks, tokenizer: PreTrainedTokenizerFast, words: int = 9
+) -> str:
     """Return the first few words of a held-out document, with a mask for the middle word."""
     special = torch.tensor(tokenizer.all_special_ids)
     for number in subsample(len(held_out), _TRIED):

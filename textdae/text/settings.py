@@ -18,7 +18,12 @@ from textdae.core.settings.downstream import (
     LabelledDataSettings,
     ProbeSettings,
 )
-from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings
+from textdae.core.settings.runs import (
+    EmbedSettings,
+    EvaluateRunSettings,
+    PrepareSettings,
+    PretrainSettings,
+)
 from textdae.text.noise import TextNoise
 from textdae.text.noises.masking import TokenNoise
 
@@ -27,7 +32,7 @@ class TextReadingSettings(DataSettings):
     """Where text comes from, and how it is read."""
 
     source: str = "docstrings"
-    """`docstrings` (of the installed packages), a file, folder or glob (.txt .txt.gz .jsonl .csv .parquet), or a Hub dataset id."""
+    """`docstrings` (of the installed packages), a file, folder or glob (.txt .txt.gz .jsonl .csv .parquet), a URL (s3:// gs:// https:// hf://datasets/), what `textdae prepare` wrote, or a Hub dataset id; for pretraining also a list of sources with weights."""
     document: Literal["auto", "row", "paragraph", "file"] = "auto"
     """What one document is; auto: a row of a table, a blank-line-separated paragraph of a text file."""
     text_column: str = "text"
@@ -40,13 +45,96 @@ class TextReadingSettings(DataSettings):
     """Stop reading after this much text, e.g. 40MB; docstrings stop at 25MB unless told otherwise."""
 
 
+class WeightedSource(Settings):
+    """One of several sources of a run."""
+
+    source: str
+    """As `data.source` names it."""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """As many blocks are drawn from it as this is of the sum of all weights."""
+    max_epochs: Annotated[float, Field(gt=0)] | None = None
+    """Go through it at most so often, then the other sources share its weight; default: without end."""
+    name: str | None = None
+    """What the report calls it; default: the last part of `source`."""
+    text_column: str | None = None
+    """Instead of data.text_column, for this source."""
+    document: Literal["auto", "row", "paragraph", "file"] | None = None
+    """Instead of data.document."""
+    subset: str | None = None
+    """Instead of data.subset."""
+    split: str | None = None
+    """Instead of data.split."""
+    revision: str | None = None
+    """Instead of data.revision."""
+
+    @property
+    def label(self) -> str:
+        """What the report calls it."""
+        return self.name or self.source.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
 class TextDataSettings(TextReadingSettings):
     """Where the clean text comes from, and the blocks that it is packed into."""
 
+    sources: tuple[WeightedSource, ...] | None = None
+    """Several sources, drawn from by weights: data.source=[{source: A, weight: 0.7}, {source: B, weight: 0.3}]."""
     block_size: Annotated[int, Field(ge=8, le=65536)] = 128
     """Positions in a block, in tokens."""
     num_proc: Annotated[int, Field(ge=1)] | None = None
     """Processes that tokenize a corpus of more than some megabytes, each keeping what it has seen; default: one a core, at most 16."""
+
+    cache_bytes: Bytes = 20_000_000_000
+    """Of a prepared corpus in an object store at most so much is kept on this machine."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_of_sources(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        if isinstance(given.get("source"), list | tuple):
+            return {**given, "sources": given["source"], "source": ""}
+        return given
+
+    @model_validator(mode="after")
+    def _named(self) -> "TextDataSettings":
+        if self.sources is None:
+            return self
+        if not self.sources:
+            raise ValueError(
+                "source holds no source; write data.source=[{source: A, weight: 0.7}, {source: B, weight: 0.3}]"
+            )
+        label = " + ".join(each.label for each in self.sources)
+        if self.source not in (
+            "",
+            "docstrings",
+            label,
+        ):  # another source was named over the list of an earlier run
+            self.__dict__["sources"] = None  # the values are frozen for everybody else
+            return self
+        labels = [each.label for each in self.sources]
+        if twice := next((name for name in labels if labels.count(name) > 1), None):
+            raise ValueError(
+                f"two sources are called {twice}; give each a name, e.g. {{source: ..., name: {twice}-2}}"
+            )
+        if self.held_out_source or self.held_out_split:
+            raise ValueError(
+                "held_out_source and held_out_split are for one source; of several each holds out its share"
+            )
+        self.__dict__["source"] = label
+        return self
+
+    def parts(self) -> "list[TextDataSettings]":
+        """The settings of each source by itself; these where there is one only."""
+        if not self.sources:
+            return [self]
+        keys = ("source", "text_column", "document", "subset", "split", "revision")
+        given = ({key: getattr(each, key) for key in keys} for each in self.sources)
+        return [
+            self.model_copy(
+                update={"sources": None} | {key: value for key, value in each.items() if value is not None}
+            )
+            for each in given
+        ]
 
 
 class TokenizerSettings(Settings):
@@ -198,6 +286,17 @@ class TextEvaluateRunSettings(EvaluateRunSettings):
     """What kind of examples: that of the checkpoint."""
     data: TextDataSettings = TextDataSettings()
     evaluate: TextEvaluateSettings = TextEvaluateSettings()
+
+
+class TextPrepareSettings(PrepareSettings):
+    """`textdae prepare`, of text"""
+
+    modality: Literal["text"] = "text"
+    """What kind of examples."""
+    data: TextDataSettings = TextDataSettings()
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    shard_bytes: Bytes = 64_000_000
+    """Bytes of the source that make a shard, as they are stored."""
 
 
 class TextEmbedSettings(EmbedSettings):

@@ -2,20 +2,30 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from textdae.core.cache import digest
 from textdae.core.class_names import class_names_of
 from textdae.core.errors import SettingsError
-from textdae.core.source_files import Kinds, SourceFiles, digests_of, find_files
+from textdae.core.source_files import Kinds, SourceFiles, digests_of, find_files, size_of
 from textdae.core.source_hub import HubRows
 from textdae.text.docstrings import DEFAULT_MAX_BYTES, docstrings_parquet
-from textdae.text.reading import SUFFIXES, Columns, Row, as_row, check_columns, has_lone_surrogate, read_rows
+from textdae.text.reading import (
+    SUFFIXES,
+    Columns,
+    Row,
+    SourceFile,
+    as_row,
+    check_columns,
+    has_lone_surrogate,
+    read_rows,
+)
 from textdae.text.settings import TextReadingSettings
+from textdae.text.spans import Span
 from textdae.text.tokenizer import pieces
 
-TEXT_FILES = Kinds("text file", (SUFFIXES,), True, "text")
+TEXT_FILES = Kinds("text file", (SUFFIXES,), True, "text", from_url=True)
 _MOST_CHARACTERS = 1 << 20
 CUT = f"documents of more than {_MOST_CHARACTERS:,} characters, cut into several at white space"
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*(?:\n\s*)+")
@@ -31,6 +41,7 @@ class Source:
         is_plain: whether just so many there are.
         class_names: names of the classes where the last column asked for holds their numbers and the table says so.
         left_out: the files that were not even opened, by kind.
+        files: that it reads, where it reads files.
         notes: what the last full reading left out, by reason.
     """
 
@@ -49,6 +60,8 @@ class Source:
         self.name, self.fingerprint, self.size, self.class_names = name, fingerprint, size, class_names
         self.is_plain = is_plain
         self.left_out: Counter[str] = left_out or Counter()
+        self.files: list[SourceFile] = []
+        self.are_rows = are_rows
         self.settings, self._rows = settings, rows
         self._split = settings.document == "paragraph" and are_rows
         self.notes: Counter[str] = Counter()
@@ -95,11 +108,14 @@ class Source:
             yield row
 
 
-def open_source(settings: TextReadingSettings, cache: Path, columns: Columns | None = None) -> Source:
+def open_source(
+    settings: TextReadingSettings, cache: Path, columns: Columns | None = None, is_hashed: bool = True
+) -> Source:
     """Find what `data.source` names, without reading it yet.
 
     Args:
         columns: what to read of each row; default: the text alone.
+        is_hashed: whether the fingerprint is wanted, for which files are read; else it is that of no content.
 
     Raises:
         SettingsError: it is not there, is empty, or is of no kind that we read.
@@ -111,24 +127,32 @@ def open_source(settings: TextReadingSettings, cache: Path, columns: Columns | N
         inner = settings.model_copy(update={"max_bytes": None})
         columns = Columns(("text", *columns.texts[1:]), columns.others)
         only = SourceFiles([gathered], None, Counter())
-        found = _file_source("docstrings of the installed packages", only, inner, columns, cache)
+        found = _file_source("docstrings of the installed packages", only, inner, columns, cache, is_hashed)
         found.size = settings.max_bytes or DEFAULT_MAX_BYTES
         return found
     if files := find_files(settings.source, TEXT_FILES):
-        if not any(file.stat().st_size for file in files.files):
+        if all(size_of(file) == 0 for file in files.files):
             raise SettingsError(f"data.source: {settings.source} is empty (0 bytes)")
-        return _file_source(settings.source, files, settings, columns, cache)
+        return _file_source(settings.source, files, settings, columns, cache, is_hashed)
     return _hub_source(settings, columns)
 
 
 def _file_source(
-    name: str, found: SourceFiles, settings: TextReadingSettings, columns: Columns, cache: Path
+    name: str,
+    found: SourceFiles,
+    settings: TextReadingSettings,
+    columns: Columns,
+    cache: Path,
+    is_hashed: bool,
 ) -> Source:
     files = found.files
-    contents = list(zip((file.name for file in files), digests_of(files, cache), strict=True))
+    digests = digests_of(files, cache) if is_hashed else [""] * len(files)
+    contents = list(zip((file.name for file in files), digests, strict=True))
     reading = settings.model_dump(include={"document", "encoding", "errors", "max_bytes"})
     packed = any(file.name.lower().endswith((".gz", ".parquet")) for file in files)
-    size = None if packed else sum(file.stat().st_size for file in files)
+    sizes = [size_of(file) for file in files]
+    packed = packed or None in sizes
+    size = None if packed else sum(map(int, sizes))  # type: ignore[arg-type]
 
     def rows(notes: Counter[str]) -> Iterator[Row]:
         for file in files:
@@ -138,7 +162,20 @@ def _file_source(
     names = class_names_of(files[0], columns.others[-1]) if columns.others else None
     fingerprint = digest("files", contents, reading, columns)
     is_plain = not packed and not are_rows
-    return Source(name, fingerprint, size, settings, rows, are_rows, names, found.left_out, is_plain)
+    source = Source(name, fingerprint, size, settings, rows, are_rows, names, found.left_out, is_plain)
+    source.files = files
+    return source
+
+
+def part_of(source: Source, spans: Sequence[Span]) -> Source:
+    """Return a source that reads only these parts of the files of another."""
+    columns = Columns((source.settings.text_column,))
+
+    def rows(notes: Counter[str]) -> Iterator[Row]:
+        for number, begin, end in spans:
+            yield from read_rows(source.files[number], source.settings, notes, columns, begin, end)
+
+    return Source(source.name, "", None, source.settings, rows, source.are_rows)
 
 
 def _hub_source(settings: TextReadingSettings, columns: Columns) -> Source:

@@ -6,6 +6,7 @@ TEXT = Modality(
     name="text",
     settings={
         "pretrain": "textdae.text.settings:TextPretrainSettings",
+        "prepare": "textdae.text.settings:TextPrepareSettings",
         "evaluate": "textdae.text.settings:TextEvaluateRunSettings",
         "embed": "textdae.text.settings:TextEmbedSettings",
         "finetune": "textdae.text.settings:TextFinetuneSettings",
@@ -14,6 +15,7 @@ TEXT = Modality(
     },
     pretraining="textdae.text.task:prepare_pretraining",
     evaluation="textdae.text.task:open_evaluation",
+    prepare="textdae.text.preparing:TextPreparation",
     labelled_task="textdae.text.labelled_task:LabelledTextTask",
     load="textdae.text.loading:load_denoiser",
     embed="textdae.text.encoder:open_texts",

@@ -22,6 +22,7 @@ from textdae.text.card import text_card
 from textdae.text.corpus import TextCorpus, prepare_text
 from textdae.text.embedding_init import neighbour_embedding
 from textdae.text.loading import load_text
+from textdae.text.mixed import MixedBlocks, MixedQuestions, by_source, word_examples
 from textdae.text.model import TextDenoiser
 from textdae.text.noise import ChosenNoise, Vocabulary
 from textdae.text.noises.masking import TokenNoise
@@ -43,9 +44,11 @@ from textdae.training.evaluation import evaluate, subsample
 logger = logging.getLogger(__name__)
 
 
-def word_questions(held_out: Blocks, vocabulary: Vocabulary, rate: float, most: int) -> Questions:
+def word_questions(
+    held_out: Blocks | MixedBlocks, vocabulary: Vocabulary, rate: float, most: int
+) -> Questions:
     """Whole words that the text chooses, see `WordQuestions`; for any model with this tokenizer."""
-    examples = WordQuestions(held_out, rate, most, vocabulary.special_ids)
+    examples = word_examples(held_out, rate, most, vocabulary.special_ids)
     return Questions(examples, ChosenNoise(vocabulary, rate), subsample(len(examples), len(examples)))
 
 
@@ -140,7 +143,7 @@ class TextEvaluation(Evaluation):
         """How many words are asked for, and their bytes."""
         examples, rate = questions.examples, questions.noise.level.start
         code = {"through_code": self.returned} if self.returned else {}
-        if not isinstance(examples, WordQuestions):
+        if not isinstance(examples, WordQuestions | MixedQuestions):
             return code | {
                 "asked": f"{rate:.0%} of the tokens hidden, 80% of these masked, 10% random, 10% shown (evaluate.kind=tokens): "
                 "another tokenizer is asked for another thing"
@@ -163,10 +166,15 @@ class TextEvaluation(Evaluation):
         return self._row(questions, scores["loss"], scores["accuracy"], scored), scored
 
     def _row(self, questions: Questions, loss: float, accuracy: float, scored: int) -> Row:
-        examples, bytes_per_token = questions.examples, self.corpus.held_out.bytes_per_token
-        if isinstance(examples, WordQuestions):
+        examples, held_out = questions.examples, self.corpus.held_out
+        bytes_per_token = (examples if isinstance(examples, Blocks) else held_out).bytes_per_token
+        if isinstance(examples, WordQuestions | MixedQuestions):
             bytes_per_token = examples.bytes / scored
         return with_bits_per_byte(loss, accuracy, bytes_per_token)
+
+    def by_source(self, questions: Questions) -> dict[str, Questions]:
+        """Those of each source, where the corpus has several."""
+        return by_source(questions)
 
     def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
         """Unigrams, and the neighbours to the left and right."""

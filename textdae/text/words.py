@@ -88,14 +88,14 @@ class StreamWords(NamedTuple):
     """Random bits of each stretch. *Shape:* (S,), uint64."""
 
 
-_WORD_TYPES = {"begin": "int64", "end": "int64", "bytes": "uint32", "hash": "uint64", "stretch": "int64", "stretch_hash": "uint64"}  # fmt: skip
+WORD_TYPES = {"begin": "int64", "end": "int64", "bytes": "uint32", "hash": "uint64", "stretch": "int64", "stretch_hash": "uint64"}  # fmt: skip
 
 
 class WordWriter:
     """Numbers the words within their documents and appends them to files, one a column."""
 
     def __init__(self, folder: Path) -> None:
-        self._files = {name: open(_word_file(folder, name), "wb") for name in _WORD_TYPES}  # noqa: SIM115
+        self._files = {name: open(word_file(folder, name), "wb") for name in WORD_TYPES}  # noqa: SIM115
         self._words = self._stretches = 0
         self._next = 0  # number of the next word in the document that goes on
 
@@ -114,7 +114,7 @@ class WordWriter:
             stretch + self._words, stretch_hash(key[stretch], number[stretch] // STRETCH),
         )  # fmt: skip
         for name, column in columns._asdict().items():
-            self._files[name].write(column.astype(_WORD_TYPES[name]).tobytes())
+            self._files[name].write(column.astype(WORD_TYPES[name]).tobytes())
         self._words += len(number)
         self._stretches += len(stretch)
 
@@ -125,7 +125,8 @@ class WordWriter:
         return self._words, self._stretches
 
 
-def _word_file(folder: Path, name: str) -> Path:
+def word_file(folder: Path, name: str) -> Path:
+    """Return the file of a column."""
     return folder / f"word-{name.replace('_', '-')}.bin"
 
 
@@ -154,12 +155,9 @@ def find_words(texts: list[str], tokens: Tokens, offsets: np.ndarray, inside: np
 
 def read_words(folder: Path, words: int, stretches: int) -> StreamWords:
     """Open the words that a `WordWriter` wrote, memory-mapped."""
-    sizes = {name: stretches if name.startswith("stretch") else words for name in _WORD_TYPES}
+    sizes = {name: stretches if name.startswith("stretch") else words for name in WORD_TYPES}
     return StreamWords(
-        **{
-            name: map_file(_word_file(folder, name), dtype, sizes[name])
-            for name, dtype in _WORD_TYPES.items()
-        }
+        **{name: map_file(word_file(folder, name), dtype, sizes[name]) for name, dtype in WORD_TYPES.items()}
     )
 
 

@@ -1,7 +1,7 @@
-"""The order of training examples and their corrupted batches, as pure functions: any process can make any batch.
+"""The corrupted batches of training, as a pure function: any process can make any batch.
 
-The stream of training is the concatenation of the epochs, each a permutation of the examples. A `BatchSpec` names
-a stretch of that stream; every process makes the same batch from the same spec.
+A `BatchSpec` names a stretch of the stream of examples that a sampler orders; every process makes the same batch from
+the same spec.
 
 B batch, ... the shape of one example.
 """
@@ -10,83 +10,14 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError, TextdaeError, first_line
-from textdae.core.examples import Examples
+from textdae.core.examples import Concatenated, Examples
 from textdae.core.noise import Corrupted, Noise
-
-
-class EpochSampler:
-    """The order of the examples in each epoch: a permutation that depends on (seed, epoch) only."""
-
-    def __init__(self, seed: int, size: int) -> None:
-        self.seed, self.size = seed, size
-        self._kept: dict[int, Tensor] = {}
-
-    def epoch(self, epoch: int) -> Tensor:
-        """Return the examples of one epoch, in order. *Shape:* (size,), int64."""
-        if epoch not in self._kept:
-            self._kept = {e: order for e, order in self._kept.items() if e == epoch - 1}
-            self._kept[epoch] = _shuffled("order", self.seed, epoch, self.size)
-        return self._kept[epoch]
-
-    def at(self, start: int, count: int) -> tuple[Tensor, Tensor]:
-        """Return epoch and example at `count` >= 1 positions of the stream from `start` on. *Shapes:* (count,), int64."""
-        epochs, examples = [], []
-        while count:
-            epoch, first = divmod(start, self.size)
-            part = self.epoch(epoch)[first : first + count]
-            epochs.append(torch.full_like(part, epoch))
-            examples.append(part)
-            start, count = start + len(part), count - len(part)
-        return torch.cat(epochs), torch.cat(examples)
-
-
-class GroupedSampler(EpochSampler):
-    """An order with examples of similar length in one batch, so that batches need little padding.
-
-    The examples of an epoch are shuffled, sorted by their length within stretches of many batches, and the batches are
-    shuffled again.
-
-    Args:
-        lengths: of the examples. *Shape:* (size,).
-        batch: examples that make one step.
-    """
-
-    _STRETCH = 64
-
-    def __init__(self, seed: int, lengths: Tensor, batch: int) -> None:
-        super().__init__(seed, len(lengths))
-        self.lengths, self.batch = lengths, batch
-
-    def epoch(self, epoch: int) -> Tensor:
-        """Return the examples of one epoch, in order. *Shape:* (size,), int64."""
-        if epoch in self._kept:
-            return self._kept[epoch]
-        shuffled = super().epoch(epoch)
-        # Steps go on across the end of an epoch, so its first step may have begun in the one before.
-        first = -epoch * self.size % self.batch
-        head, rest = shuffled[:first], shuffled[first:]
-        near = torch.cat(
-            [part[self.lengths[part].argsort(stable=True)] for part in rest.split(self.batch * self._STRETCH)]
-        )
-        whole = len(near) // self.batch
-        batches = near[: whole * self.batch].view(whole, self.batch)
-        tail = near[whole * self.batch :]
-        order = _shuffled("batches", self.seed, epoch, whole)
-        self._kept[epoch] = torch.cat([head, batches[order].flatten(), tail])
-        return self._kept[epoch]
-
-
-def _shuffled(what: str, seed: int, epoch: int, size: int) -> Tensor:
-    """Return the numbers below `size` in a random order. *Shape:* (size,), int64."""
-    bits = Draw(seed, torch.full((size,), epoch), torch.arange(size)).bits(what)
-    return torch.from_numpy(bits[:, 0].view(np.int64)).argsort(stable=True)
+from textdae.training.mixture import MixtureSampler
+from textdae.training.order import EpochSampler, GroupedSampler
 
 
 class BatchSpec(NamedTuple):
@@ -117,9 +48,10 @@ class Batches(Dataset[Corrupted]):
                 f"train.target: {noise} changes the length, so the noisy input is no target; use clean"
             )
         self.examples, self.noise, self.seed, self.target = examples, noise, seed, target
-        lengths = getattr(examples, "lengths", None)
         self.order = EpochSampler(seed, len(examples))
-        if lengths is not None:
+        if isinstance(examples, Concatenated):
+            self.order = MixtureSampler(seed, [len(part) for part in examples.parts], examples.shares)
+        elif (lengths := getattr(examples, "lengths", None)) is not None:
             self.order = GroupedSampler(seed, lengths, global_batch)
 
     def __getitem__(self, spec: BatchSpec) -> Corrupted:

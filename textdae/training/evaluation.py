@@ -1,12 +1,14 @@
 """Score a denoiser under frozen noise: every evaluation corrupts the same examples in the same way."""
 
+from collections.abc import Mapping
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from textdae.core.denoiser import Denoiser
 from textdae.core.draw import Draw
-from textdae.core.examples import Examples
+from textdae.core.examples import Examples, Questions
 from textdae.core.noise import Corrupted, Noise
 
 FROZEN_SEED = 20_240_229
@@ -67,3 +69,19 @@ def evaluate(
         sums = {name: accelerator.reduce(value.to(device), "sum").cpu() for name, value in sums.items()}
     scored = float(sums.pop("scored"))
     return {name: float(value) / max(scored, 1) for name, value in sums.items()} | {"scored": scored}
+
+
+def evaluate_together(
+    denoiser: Denoiser,
+    parts: Mapping[str, Questions],
+    batch_size: int,
+    accelerator: Accelerator | None = None,
+) -> dict[str, float]:
+    """Return the measures over all scored positions of several sets of questions, and the loss of each as `loss/NAME`."""
+    scores = {
+        name: evaluate(denoiser, *questions, batch_size, accelerator) for name, questions in parts.items()
+    }
+    scored = sum(row["scored"] for row in scores.values())
+    measures = [measure for measure in next(iter(scores.values())) if measure != "scored"]
+    means = {m: sum(row[m] * row["scored"] for row in scores.values()) / max(scored, 1) for m in measures}
+    return means | {"scored": scored} | {f"loss/{name}": row["loss"] for name, row in scores.items()}

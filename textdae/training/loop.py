@@ -87,8 +87,8 @@ class Trainer:
         self.plan = StepPlan.of(settings, self.world, cursor)
         self._plan_note = self.plan.note(settings, cursor)
         self.start = cursor._replace(global_batch=self.plan.global_batch, first_batch=self.plan.first_batch)
-        self.schedule = Schedule(settings, len(examples), self.plan.global_batch)
         self.batches = Batches(examples, noise, settings.seed, settings.target, self.plan.first_batch)
+        self.schedule = Schedule(settings, len(examples), self.plan.global_batch, self.batches.order.end)
 
         self.dtype = autocast_dtype(settings.precision, self.device)
         self.model, self.optimizers = prepare(

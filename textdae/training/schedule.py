@@ -12,18 +12,23 @@ class Schedule:
         settings: the limits and the shape of the learning rate.
         examples: in one epoch.
         global_batch: examples in one optimizer step, over all processes.
+        end: position in the stream where the examples are used up, if ever; a run ends there at the latest.
 
     Attributes:
-        last_example: position in the stream where `num_train_epochs` ends.
+        last_example: position in the stream where `num_train_epochs` ends, or the examples do.
         max_steps: of a run that has this global batch from its beginning.
     """
 
-    def __init__(self, settings: TrainSettings, examples: int, global_batch: int) -> None:
+    def __init__(
+        self, settings: TrainSettings, examples: int, global_batch: int, end: int | None = None
+    ) -> None:
         self.settings = settings
-        self.last_example: int | None = None
+        self.last_example = end
         limits = [settings.max_steps] if settings.max_steps else []
         if settings.num_train_epochs:
-            self.last_example = math.ceil(settings.num_train_epochs * examples)
+            asked = math.ceil(settings.num_train_epochs * examples)
+            self.last_example = asked if end is None else min(asked, end)
+        if self.last_example is not None:
             limits.append(math.ceil(self.last_example / global_batch))
         self.max_steps: int | None = min(limits, default=None)
 

@@ -41,6 +41,8 @@ def explain(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, 
     for name, field in cls.model_fields.items():
         inner = models_in(field.rebuild_annotation())
         if len(inner) == 1:
+            if field.default is None:  # a list that may be left out
+                yield f"{prefix}{name}", "list", "", field.description or ""
             yield from explain(inner[0], f"{prefix}{name}.")
         elif inner:
             seen: dict[str, tuple[str, str, str, str]] = {}
@@ -57,12 +59,6 @@ def explain(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, 
                     kind_of, meaning = " | ".join(tags), meaning or f"{', '.join(tags[:-1])} or {tags[-1]}."
                 yield key, kind_of, default, meaning
         else:
-            default = field.get_default(call_default_factory=True)
-            text = (
-                ""
-                if default is None
-                else yaml.safe_dump(default)
-                if isinstance(default, dict)
-                else str(default)
-            )
+            value: Any = None if field.is_required() else field.get_default(call_default_factory=True)
+            text = "" if value is None else yaml.safe_dump(value) if isinstance(value, dict) else str(value)
             yield f"{prefix}{name}", _type_name(field.annotation), text.strip(), field.description or ""

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from textdae.core.registry import modality_of_settings
 from textdae.core.settings.base import DataSettings, EvaluateSettings, HubSettings, Settings, TrainSettings
@@ -70,3 +72,33 @@ class EmbedSettings(RunSettings):
     """Scale every vector to length 1."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the hardware multiplies it natively, else fp32."""
+
+
+class SlurmSettings(Settings):
+    """Jobs of `textdae prepare --executor slurm`."""
+
+    partition: str | None = None
+    """Partition to submit to; default: that of the cluster."""
+    time: str = "24:00:00"
+    """Longest time of a job, as Slurm writes it."""
+    mem_per_cpu_gb: Annotated[int, Field(ge=1)] = 3
+    """Memory of a worker, which has one core."""
+    qos: str | None = None
+    """Quality of service."""
+    options: dict[str, str] = {}
+    """Further options of sbatch, e.g. `slurm.options.account=mine`."""
+    setup: str = ""
+    """Shell command before each job, e.g. `module load python`; the Python of whoever submits is used anyway."""
+
+
+class PrepareSettings(RunSettings):
+    """`textdae prepare`"""
+
+    command = "prepare"
+
+    modality: str
+    """What kind of examples."""
+    output_dir: str = "prepared"
+    """Folder to write to, here or in an object store (s3://...)."""
+    data: DataSettings
+    slurm: SlurmSettings = SlurmSettings()

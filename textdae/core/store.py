@@ -1,0 +1,92 @@
+"""A folder, here or in an object store, in which every file is written whole or not at all."""
+
+import contextlib
+import os
+import uuid
+from pathlib import Path
+
+from textdae.core.errors import TextdaeError, reason, space_hint
+from textdae.core.names import is_remote
+from textdae.core.remote import RemoteFile, filesystem, tried
+
+
+class Store:
+    """A folder to write prepared data to, and to read it from.
+
+    Args:
+        place: a path, or a URL (`s3://bucket/folder`).
+        setting: that names it, for errors.
+
+    Raises:
+        SettingsError: no such store is known here.
+    """
+
+    def __init__(self, place: str, setting: str = "output_dir") -> None:
+        self.place, self.is_remote = place.rstrip("/"), is_remote(place)
+        if self.is_remote:
+            self._fs, self._root = filesystem(self.place, setting)
+            self._root = self._root.rstrip("/")
+        else:
+            self.folder = Path(place).expanduser()
+
+    def __str__(self) -> str:
+        return self.place
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file: another process sees all of it, or the one before.
+
+        Raises:
+            TextdaeError: it could not be written.
+        """
+        if self.is_remote:
+            tried(lambda: self._put(name, content), f"{self}/{name}: cannot be written")
+            return
+        half = self.folder / f".{name.replace('/', '-')}.{uuid.uuid4().hex[:12]}"
+        try:
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with open(half, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            half.replace(self.folder / name)
+        except OSError as error:
+            raise TextdaeError(
+                f"{self.folder / name}: cannot be written: {reason(error)}; {space_hint(error)}run it again to go on"
+            ) from None
+        finally:
+            with contextlib.suppress(OSError):
+                half.unlink(missing_ok=True)
+
+    def _put(self, name: str, content: bytes) -> None:
+        if not hasattr(self._fs, "_pipe_file"):  # a store of folders makes them first
+            self._fs.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
+        self._fs.pipe_file(f"{self._root}/{name}", content)
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file; None where there is none.
+
+        Raises:
+            TextdaeError: it could not be read.
+        """
+        if not self.is_remote:
+            try:
+                return (self.folder / name).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            except OSError as error:
+                raise TextdaeError(f"{self.folder / name}: cannot be read: {reason(error)}") from None
+
+        def ask() -> bytes | None:
+            try:
+                content: bytes = self._fs.cat_file(f"{self._root}/{name}")
+                return content
+            except FileNotFoundError:
+                return None
+
+        return tried(ask, f"{self}/{name}: cannot be read")
+
+    def file(self, name: str, size: int) -> Path | RemoteFile:
+        """Return a file that is known to be there, to be opened."""
+        if self.is_remote:
+            return RemoteFile(self._fs, f"{self._root}/{name}", {"size": size})
+        return self.folder / name

@@ -1,0 +1,298 @@
+"""`textdae prepare`, of text: a corpus of any size as shards of tokenized text, made by any number of workers.
+
+Cut the source into shards; draw a sample and train the tokenizer; tokenize each shard; write the index. What is written
+depends on the data and the settings alone, and the stream is the one that `prepare_text` makes in one process.
+"""
+
+import gzip
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from functools import cached_property
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from textdae.core.cache import cache_root, digest
+from textdae.core.errors import SettingsError
+from textdae.core.names import is_remote, public
+from textdae.core.source_files import size_of
+from textdae.core.split import (
+    check_apart,
+    is_held_out,
+    named_as,
+    other_source,
+    share_for_both_sides,
+    split_point,
+)
+from textdae.core.stages import Stage
+from textdae.core.store import Store
+from textdae.text.corpus import vocabulary_digest
+from textdae.text.packing import Packer
+from textdae.text.prepared import FORMAT, INDEX, TOKENIZER, VERSION, load_tokenizer_files
+from textdae.text.settings import TextPrepareSettings
+from textdae.text.shards import SIDES, entry_of, shard_bytes
+from textdae.text.sources import CUT, Source, open_source, part_of
+from textdae.text.spans import Span, cut
+from textdae.text.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
+from textdae.text.writing import write_sides
+
+_BUCKETS = 4096
+
+
+class TextPreparation:
+    """The stages of preparing a corpus.
+
+    Raises:
+        SettingsError: the source cannot be cut into shards, or the output holds something else.
+    """
+
+    def __init__(self, settings: TextPrepareSettings) -> None:
+        data = settings.data
+        if data.sources:
+            raise SettingsError(
+                "prepare: one source at a time; prepare each, and draw from several when training"
+            )
+        if data.max_bytes:
+            raise SettingsError(
+                "prepare: data.max_bytes would stop in the middle of the shards; leave it out"
+            )
+        self.settings, self.store = settings, Store(settings.output_dir)
+
+    @cached_property
+    def source(self) -> Source:
+        """What is prepared."""
+        data = self.settings.data
+        return _in_files(open_source(data, self._cache, is_hashed=not self._is_worker), data.source)
+
+    @cached_property
+    def other(self) -> Source | None:
+        """The source of the held-out side, where it has one of its own."""
+        data = other_source(self.settings.data)
+        with named_as("held_out"):
+            if data is None:
+                return None
+            return _in_files(open_source(data, self._cache, is_hashed=not self._is_worker), data.source)
+
+    @property
+    def _cache(self) -> Path:
+        return cache_root(self.settings.data.cache_dir)
+
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """How the source is cut, written down by whoever comes first.
+
+        Raises:
+            SettingsError: the output holds a corpus of another source, or of other settings.
+        """
+        data, found = self.settings.data, self.store.read("plan.json")
+        if found is not None and self._is_worker:
+            plan: dict[str, Any] = json.loads(found)
+            if differ := next(
+                (here for here, there in zip_longest(self._files(), plan["files"]) if here != there), None
+            ):
+                raise SettingsError(
+                    f"data.source: {differ[0]} is not what it was where this began ({differ[1]} bytes here)"
+                )
+            return plan
+        check_apart(
+            data,
+            {"train": self.source.fingerprint} | ({"held_out": self.other.fingerprint} if self.other else {}),
+        )
+        share = 0.0 if self.other else data.held_out
+        plan = {
+            "files": self._files(),
+            "source": self.source.fingerprint,
+            "held_out": self.other.fingerprint if self.other else share,
+            "tokenizer": self._tokenizer_settings(),
+            # As in one process: of few documents one at least is on each side.
+            "share": share_for_both_sides(self.source, share),
+            "shards": cut(self.source.files, self.source.settings, self.settings.shard_bytes),
+            "held_out_shards": cut(self.other.files, self.other.settings, self.settings.shard_bytes)
+            if self.other
+            else [],
+        }
+        content = json.dumps(plan).encode()
+        if found not in (None, content):
+            raise SettingsError(
+                f"output_dir: {self.store} holds a corpus of another source, or of other settings; name another folder"
+            )
+        if found is None:
+            self.store.write("plan.json", content)
+        return json.loads(content)
+
+    def _files(self) -> list[list[Any]]:
+        """Name and size of every file of the source."""
+        files = [*self.source.files, *(self.other.files if self.other else [])]
+        return [[file.name, size_of(file)] for file in files]
+
+    _is_worker = False
+
+    def as_worker(self) -> "TextPreparation":
+        """Take the plan as it was written down, without looking at the source again."""
+        self._is_worker = True
+        return self
+
+    def _tokenizer_settings(self) -> Any:
+        settings = self.settings.tokenizer
+        if settings.from_pretrained:
+            return vocabulary_digest(load_tokenizer(settings.from_pretrained))
+        return settings.model_dump(mode="json")
+
+    def stages(self) -> list[Stage]:
+        """Return what there is to do."""
+        shards = len(self.plan["shards"])
+        packed = shards + len(self.plan["held_out_shards"])
+        stages = []
+        if not self.settings.tokenizer.from_pretrained and self._is_large:
+            stages.append(self._stage("measure", shards, self._measure, "work/measure/{:05d}.json"))
+            stages.append(self._stage("sample", shards, self._sample, "work/sample/{:05d}.json.gz"))
+        stages.append(self._stage("tokenizer", 1, self._train_tokenizer, f"{TOKENIZER}/done.json"))
+        stages.append(self._stage("pack", packed, self._pack, "work/packed/{:05d}.json"))
+        stages.append(self._stage("index", 1, self._index, INDEX))
+        return stages
+
+    def _stage(self, name: str, tasks: int, do: Any, leaves: str) -> Stage:
+        return Stage(name, tasks, do, lambda task: self.store.read(leaves.format(task)) is not None)
+
+    @property
+    def _is_large(self) -> bool:
+        """Whether only a sample of the source is for the tokenizer."""
+        return self.source.size is None or self.source.size > self.settings.tokenizer.max_training_bytes
+
+    def _part(self, task: int) -> Source:
+        shards = self.plan["shards"]
+        if task < len(shards):
+            return part_of(self.source, [Span(*span) for span in shards[task]])
+        assert self.other
+        return part_of(self.other, [Span(*span) for span in self.plan["held_out_shards"][task - len(shards)]])
+
+    def _measure(self, task: int) -> None:
+        """Count the bytes of the training documents by the hash that a sample goes by."""
+        sizes = np.zeros(_BUCKETS, np.int64)
+        for text in self._part(task):
+            if not is_held_out(text, self.plan["share"]):
+                sizes[split_point(f"sample {text}") * _BUCKETS >> 64] += len(text.encode())
+        self.store.write(f"work/measure/{task:05d}.json", json.dumps(sizes.tolist()).encode())
+
+    @cached_property
+    def _sampled(self) -> float:
+        """The share of the documents that the tokenizer is trained on, as in one process."""
+        most = self.settings.tokenizer.max_training_bytes
+        if self.source.is_plain and self.source.size:
+            return most / self.source.size
+        sizes = np.zeros(_BUCKETS, np.int64)
+        for task in range(len(self.plan["shards"])):
+            sizes += np.array(json.loads(self.store.read(f"work/measure/{task:05d}.json") or "[]"), np.int64)
+        return max(1, int((sizes.cumsum() <= most).sum())) / _BUCKETS
+
+    def _sample(self, task: int) -> None:
+        share = self._sampled
+        texts = [
+            text
+            for text in self._part(task)
+            if not is_held_out(text, self.plan["share"])
+            and (share >= 1 or is_held_out(f"sample {text}", share))
+        ]
+        self.store.write(
+            f"work/sample/{task:05d}.json.gz", gzip.compress(json.dumps(texts).encode(), 1, mtime=0)
+        )
+
+    def _training_texts(self, task: int) -> list[str]:
+        if self._is_large:
+            content = self.store.read(f"work/sample/{task:05d}.json.gz")
+            assert content is not None
+            return json.loads(gzip.decompress(content))
+        return [text for text in self._part(task) if not is_held_out(text, self.plan["share"])]
+
+    def _train_tokenizer(self, task: int) -> None:
+        settings = self.settings.tokenizer
+        if settings.from_pretrained:
+            tokenizer = load_tokenizer(settings.from_pretrained)
+        else:
+            tokenizer = train_tokenizer(settings, _Texts(len(self.plan["shards"]), self._training_texts))
+        with tempfile.TemporaryDirectory() as temporary:
+            save_tokenizer(tokenizer, Path(temporary))
+            files = {path.name: path.read_bytes() for path in sorted(Path(temporary).iterdir())}
+        for name, content in files.items():
+            self.store.write(f"{TOKENIZER}/{name}", content)
+        digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        self.store.write(f"{TOKENIZER}/done.json", json.dumps(digests).encode())
+
+    @cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerFast:
+        digests = json.loads(self.store.read(f"{TOKENIZER}/done.json") or "{}")
+        return load_tokenizer_files(self.store, digests, self._cache)
+
+    @cached_property
+    def _packer(self) -> Packer:
+        return Packer(self._tokenizer)
+
+    def _pack(self, task: int) -> None:
+        """Tokenize and pack a shard; its counts are written last, and say that it is done."""
+        from_other = task >= len(self.plan["shards"])
+        entries = {}
+        with tempfile.TemporaryDirectory(prefix="textdae-shard-") as temporary:
+            part = self._part(task)
+            share = self.plan["share"]
+            infos = write_sides(
+                Path(temporary), self._packer, part, lambda text: from_other or is_held_out(text, share)
+            )
+            for side in SIDES:
+                if infos[side].documents:
+                    file = f"{side}/{task:05d}.safetensors"
+                    content = shard_bytes(Path(temporary) / side)
+                    self.store.write(file, content)
+                    entries[side] = entry_of(file, content, infos[side])
+        self.store.write(f"work/packed/{task:05d}.json", json.dumps([entries, part.notes]).encode())
+
+    def _index(self, task: int) -> None:
+        sides: dict[str, list[Any]] = {side: [] for side in SIDES}
+        notes: Counter[str] = Counter()
+        for number in range(len(self.plan["shards"]) + len(self.plan["held_out_shards"])):
+            entries, own = json.loads(self.store.read(f"work/packed/{number:05d}.json") or "[{}, {}]")
+            notes += Counter(own)
+            for side, entry in entries.items():
+                sides[side].append(entry)
+        if not sides["train"]:
+            raise SettingsError(
+                f"data.source: {self.settings.data.source} holds no text (only blank documents)"
+            )
+        plan, name = self.plan, self.settings.data.source
+        index = {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": public(name) if not is_remote(name) else name.rpartition("/")[2],
+            "fingerprint": {
+                "data.source": digest(plan["source"], "cut") if CUT in notes else plan["source"],
+                "data.held_out": plan["held_out"],
+                "tokenizer": vocabulary_digest(self._tokenizer),
+            },
+            "tokenizer": json.loads(self.store.read(f"{TOKENIZER}/done.json") or "{}"),
+            "notes": notes,
+            **sides,
+        }
+        self.store.write(INDEX, json.dumps(index, indent=1).encode())
+
+
+class _Texts:
+    """The texts of all shards in their order; can be iterated repeatedly."""
+
+    def __init__(self, tasks: int, of_task: Any) -> None:
+        self._tasks, self._of_task = tasks, of_task
+
+    def __iter__(self) -> Any:
+        for task in range(self._tasks):
+            yield from self._of_task(task)
+
+
+def _in_files(source: Source, name: str) -> Source:
+    if not source.files:
+        raise SettingsError(
+            f"prepare: {name} is a dataset on the Hub; name its files: data.source='hf://datasets/{name}/**/*.parquet'"
+        )
+    return source

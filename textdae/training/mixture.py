@@ -1,0 +1,169 @@
+"""The order of examples that are drawn from several sources by weights, as a pure function of the position in the run.
+
+Which source a position is drawn from is a low-discrepancy sequence: of the first n positions each source has its share
+of n to less than one (Tijdeman, "The chairman assignment problem", 1980). Within a source, examples come in the order of
+`EpochSampler`, each epoch of it being another permutation.
+
+K sources.
+"""
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textdae.core.errors import SettingsError
+from textdae.core.examples import Share
+from textdae.training.order import EpochSampler
+
+_LONGEST_PERIOD = 100_000
+
+
+class _Stage(NamedTuple):
+    """A stretch of the run over which the weights stay as they are, for a source may be used up at its end."""
+
+    start: int
+    end: int | None
+    """Position behind its last one; None: it goes on for ever."""
+    source: np.ndarray
+    """Source of each position of a period. *Shape:* (P,), int64."""
+    rank: np.ndarray
+    """How many positions of the period before this one have its source. *Shape:* (P,), int64."""
+    per_period: np.ndarray
+    """Positions of each source in a period. *Shape:* (K,), int64."""
+    drawn: np.ndarray
+    """Examples of each source that were drawn before. *Shape:* (K,), int64."""
+
+
+class MixtureSampler(EpochSampler):
+    """Draw examples from several sources.
+
+    Args:
+        sizes: examples of each source; they are numbered through, one source after the other.
+        shares: weight of each source, and how often at most it is gone through. Where one is used up, the others share
+            its weight.
+
+    Attributes:
+        size: examples of all sources together, which `train.num_train_epochs` counts as one epoch.
+        end: the position at which all sources are used up; None where one of them may be repeated for ever.
+
+    Raises:
+        SettingsError: the weights have too many digits.
+
+    Example:
+        >>> MixtureSampler(0, [100, 50], [Share("a", 0.75), Share("b", 0.25)]).sources(0, 8).tolist()
+        [0, 0, 1, 0, 0, 0, 1, 0]
+    """
+
+    def __init__(self, seed: int, sizes: Sequence[int], shares: Sequence[Share]) -> None:
+        super().__init__(seed, sum(sizes))
+        self._first = np.cumsum([0, *sizes])
+        self._inner = [EpochSampler(seed, size) for size in sizes]
+        self._stages = _stages(sizes, shares)
+        self.end = self._stages[-1].end
+
+    def sources(self, start: int, count: int) -> np.ndarray:
+        """Return the source of `count` positions from `start` on. *Shape:* (count,), int64."""
+        return self._drawn(np.arange(start, start + count))[0]
+
+    def at(self, start: int, count: int) -> tuple[Tensor, Tensor]:
+        """Return the epoch within its source, and the example, at `count` positions from `start` on. *Shapes:* (count,), int64."""
+        source, rank = self._drawn(np.arange(start, start + count))
+        epochs, examples = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        for number, inner in enumerate(self._inner):
+            here = source == number
+            if here.any():  # their ranks follow each other without a gap
+                epoch, example = inner.at(int(rank[here][0]), int(here.sum()))
+                epochs[here], examples[here] = epoch.numpy(), example.numpy() + self._first[number]
+        return torch.from_numpy(epochs), torch.from_numpy(examples)
+
+    def _drawn(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Source of each position, and how many examples were drawn from it before. (n,) each."""
+        source, rank = np.zeros(len(positions), np.int64), np.zeros(len(positions), np.int64)
+        for stage in self._stages:
+            here = positions >= stage.start
+            cycle, place = np.divmod(positions[here] - stage.start, len(stage.source))
+            source[here] = found = stage.source[place]
+            rank[here] = stage.drawn[found] + cycle * stage.per_period[found] + stage.rank[place]
+        return source, rank
+
+
+def _stages(sizes: Sequence[int], shares: Sequence[Share]) -> list[_Stage]:
+    weights = [Fraction(str(share.weight)) for share in shares]
+    most = [math.floor(share.max_epochs * size) if share.max_epochs else None for share, size in zip(shares, sizes, strict=True)]  # fmt: skip
+    drawn, start = np.zeros(len(sizes), np.int64), 0
+    stages: list[_Stage] = []
+    while True:
+        left = [most is None or most > before for most, before in zip(most, drawn.tolist(), strict=True)]
+        if not any(left):
+            stages[-1] = stages[-1]._replace(end=start)
+            return stages
+        counts = _whole([weight if more else Fraction(0) for weight, more in zip(weights, left, strict=True)])
+        source = np.array(period(counts), np.int64)
+        rank = np.zeros(len(source), np.int64)
+        for number, count in enumerate(counts):
+            rank[source == number] = np.arange(count)
+        per_period = np.array(counts, np.int64)
+        stages.append(_Stage(start, None, source, rank, per_period, drawn.copy()))
+        # The first of the sources to be used up ends the stage, behind its last example.
+        ends = []
+        for number, limit in enumerate(most):
+            if limit is not None and left[number]:
+                cycles, inside = divmod(limit - int(drawn[number]) - 1, counts[number])
+                ends.append(cycles * len(source) + int(np.flatnonzero(source == number)[inside]) + 1)
+        if not ends:
+            return stages
+        length = min(ends)
+        cycles, inside = divmod(length, len(source))
+        drawn += cycles * per_period + np.bincount(source[:inside], minlength=len(sizes))
+        start += length
+
+
+def _whole(weights: Sequence[Fraction]) -> list[int]:
+    """Weights as whole numbers in the same proportion."""
+    common = math.lcm(*(weight.denominator for weight in weights))
+    counts = [int(weight * common) for weight in weights]
+    divisor = math.gcd(*counts)
+    counts = [count // divisor for count in counts]
+    if sum(counts) > _LONGEST_PERIOD:
+        raise SettingsError("data.source: weights with fewer digits, e.g. 0.333, or shares of 1000")
+    return counts
+
+
+def period(counts: Sequence[int]) -> list[int]:
+    """Order sources so that each comes `counts` times, and each beginning has its share of each to less than one.
+
+    Tijdeman's rule: of the sources that may be drawn from, the one whose deadline is next.
+    """
+    total, kinds = sum(counts), sum(count > 0 for count in counts)
+    if kinds == 1:
+        return [next(number for number, count in enumerate(counts) if count)] * total
+    # With slack s = 1 - 1 / (2K - 2), draw j (from 0) of source k may come where n w_k + s >= j + 1 (n counts it), and
+    # must come before n w_k - s > j. All times `total * (2K - 2)`, in whole numbers.
+    parts = 2 * kinds - 2
+    slack = (parts - 1) * total
+    waiting: list[tuple[int, int, int]] = []  # may come from, source, draw
+    ready: list[tuple[int, int, int]] = []  # deadline, source, draw
+    for number, count in enumerate(counts):
+        if count:
+            heappush(waiting, (_ceil(total * parts - slack, count * parts), number, 0))
+    order = []
+    for position in range(1, total + 1):
+        while waiting and waiting[0][0] <= position:
+            _, number, draw = heappop(waiting)
+            heappush(ready, (_ceil(draw * total * parts + slack, counts[number] * parts), number, draw))
+        _, number, draw = heappop(ready)
+        order.append(number)
+        if draw + 1 < counts[number]:
+            earliest = _ceil((draw + 2) * total * parts - slack, counts[number] * parts)
+            heappush(waiting, (max(earliest, position + 1), number, draw + 1))
+    return order
+
+
+def _ceil(numerator: int, denominator: int) -> int:
+    return -(-numerator // denominator)
