@@ -1,8 +1,10 @@
 """Every settings file that is shipped can be read, and says what its name says."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
@@ -40,3 +42,13 @@ def test_mini_is_the_default_but_wider_and_longer():
     wider = ["model.hidden_size=256", "model.intermediate_size=640", "model.num_attention_heads=4"]
     longer = ["train.time_budget=10m", "train.per_device_train_batch_size=32", "output_dir=runs/text-mini"]
     assert mini == load(PretrainSettings, None, [*wider, *longer])
+
+
+def test_the_files_for_clusters_can_be_read():
+    folder = CONFIGS / "cluster"
+    for script in (folder / "slurm.sbatch", folder / "ssh.sh"):
+        subprocess.run(["bash", "-n", script], check=True)
+        assert "--resume" in script.read_text()
+    service, job = yaml.safe_load_all((folder / "kubernetes-job.yaml").read_text())
+    assert service["metadata"]["name"] == job["spec"]["template"]["spec"]["subdomain"]
+    assert "--resume" in job["spec"]["template"]["spec"]["containers"][0]["args"][0]
