@@ -15,8 +15,9 @@ from transformers import AutoModel, ViTForMaskedImageModeling
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Corrupted
 from textdae.image.autoencoder import _FromHalfSize
+from textdae.image.building import build_image_denoiser
 from textdae.image.convolution import Residual
-from textdae.image.model import ImageDenoiser, PatchDenoiser, build_image_denoiser
+from textdae.image.model import ImageDenoiser, PatchDenoiser
 from textdae.image.settings import AutoencoderSettings, UNetSettings, ViTSettings
 from textdae.training.muon import Muon
 

@@ -13,9 +13,10 @@ from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.image.building import build_image_denoiser, save_image_processor
 from textdae.image.denoise import denoise_pictures
 from textdae.image.level import as_map, estimate_level
-from textdae.image.model import as_denoiser, build_image_denoiser, save_image_processor
+from textdae.image.model import as_denoiser
 from textdae.image.noises.changing import GaussianNoise
 from textdae.image.settings import UNetSettings
 from textdae.image.unet import UNet, UNetConfig

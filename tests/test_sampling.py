@@ -10,7 +10,8 @@ from PIL import Image
 
 from textdae.cli.app import main
 from textdae.core.errors import SettingsError
-from textdae.image.model import as_denoiser, save_image_processor
+from textdae.image.building import save_image_processor
+from textdae.image.model import as_denoiser
 from textdae.image.sampling import karras_levels, run_chain
 from textdae.image.unet import UNet, UNetConfig
 

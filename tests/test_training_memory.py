@@ -13,7 +13,7 @@ from PIL import Image
 from textdae.cli.app import main
 from textdae.commands import pretrain as pretraining
 from textdae.core.errors import SettingsError, TextdaeError, memory_refused
-from textdae.image.model import build_image_denoiser
+from textdae.image.building import build_image_denoiser
 from textdae.image.noises.changing import GaussianNoise
 from textdae.image.settings import UNetSettings
 from textdae.training import memory, setup
@@ -162,7 +162,7 @@ def test_a_large_model_for_few_pictures_is_told_of(tmp_path, monkeypatch, capsys
 
 STEPS = """
 import torch
-from textdae.image.model import build_image_denoiser
+from textdae.image.building import build_image_denoiser
 from textdae.core.draw import Draw
 from textdae.image.noises.changing import GaussianNoise
 from textdae.image.settings import UNetSettings

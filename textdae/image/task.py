@@ -15,11 +15,12 @@ from textdae.core.noise import Corrupted, Noise
 from textdae.core.noise_kind import build_noise
 from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.image.baselines import Rebuild, image_baselines, measure, require_images_extra
+from textdae.image.building import build_image_denoiser, check_fits, save_image_processor
 from textdae.image.card import image_card
 from textdae.image.corpus import ImageCorpus, is_prepared, prepare_images
 from textdae.image.images import Images
 from textdae.image.loading import load_image
-from textdae.image.model import ImageDenoiser, build_image_denoiser, check_fits, save_image_processor
+from textdae.image.model import ImageDenoiser
 from textdae.image.photograph_baselines import missing_packages, photograph_baselines
 from textdae.image.photographs import Photographs
 from textdae.image.settings import (

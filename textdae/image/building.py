@@ -1,0 +1,117 @@
+"""Build the image denoiser of a pretraining run from its settings, and what lies beside its weights."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, ViTConfig, ViTForMaskedImageModeling
+
+from textdae.core.building import build_seeded
+from textdae.core.errors import SettingsError
+from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
+from textdae.image.model import ImageDenoiser, as_denoiser, load_image_model
+from textdae.image.unet import UNet, UNetConfig
+
+
+def build_image_denoiser(
+    settings: Any, image_size: int, channels: int, seed: int, check: Callable[[int], None] | None = None
+) -> ImageDenoiser:
+    """Build a denoiser with fresh weights (a pure function of the seed), or with those of `model.from_pretrained`.
+
+    Args:
+        check: see `build_seeded`.
+
+    Raises:
+        SettingsError: no such checkpoint, or sizes that do not fit the images or each other.
+    """
+    if settings.from_pretrained:
+        model = load_image_model(settings.from_pretrained)
+        check_fits(model, image_size, channels, f"model.from_pretrained: {settings.from_pretrained}")
+        return as_denoiser(model)
+    if settings.type == "autoencoder":
+        settings = settings.for_images(image_size)
+    sizes = {
+        "image_size": image_size,
+        "num_channels": channels,
+        "hidden_size": settings.hidden_size,
+        "num_hidden_layers": settings.num_hidden_layers,
+    }
+    try:
+        return as_denoiser(build_seeded(lambda: _fresh_model(settings, sizes), seed, check))
+    except (ValueError, TypeError, RuntimeError, KeyError) as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+        raise SettingsError(f"model: {settings.type} cannot be built so: {why}") from None
+
+
+def _fresh_model(settings: Any, sizes: dict[str, Any]) -> PreTrainedModel:
+    if settings.type == "autoencoder":
+        own = {"encoder": settings.encoder, "code_size": settings.code_size}
+        return Autoencoder(AutoencoderConfig(**sizes, **own))
+    if settings.type == "unet":
+        return UNet(UNetConfig(**sizes, condition=settings.condition, bias=settings.bias))
+    return ViTForMaskedImageModeling(_vit_config(settings, sizes))
+
+
+def _vit_config(settings: Any, sizes: dict[str, int]) -> ViTConfig:
+    if sizes["image_size"] % settings.patch_size:
+        raise SettingsError(
+            f"model.patch_size: patches of {settings.patch_size} pixels do not cover images of "
+            f"{sizes['image_size']} x {sizes['image_size']}; give a divisor of it"
+        )
+    stock = ViTConfig()
+    for key in settings.config:
+        if not hasattr(stock, key):
+            near = difflib.get_close_matches(key, list(stock.to_dict()), n=1)
+            hint = f"; did you mean `{near[0]}`?" if near else ""
+            raise SettingsError(f"model.config.{key}: ViTConfig has no such key{hint}")
+        if key in ("image_size", "num_channels", "patch_size", "encoder_stride"):
+            raise SettingsError(
+                f"model.config.{key}: follows from the images and from model.patch_size; leave it out"
+            )
+    own = {
+        "num_attention_heads": settings.num_attention_heads,
+        "intermediate_size": settings.intermediate_size,
+        "patch_size": settings.patch_size,
+        "encoder_stride": settings.patch_size,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+    try:
+        return ViTConfig(**{**sizes, **own, **settings.config})
+    except Exception as error:  # the config class checks in its own way
+        why = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
+        raise SettingsError(f"model: vit refuses these values: {why}") from None
+
+
+def check_fits(model: PreTrainedModel, image_size: int, channels: int, what: str) -> None:
+    """Refuse a model for images of other size or channels.
+
+    Raises:
+        SettingsError: names what to set.
+    """
+    config = model.config
+    if config.num_channels != channels:
+        raise SettingsError(
+            f"{what} takes {config.num_channels} channel(s), the images have {channels}; "
+            f"set data.channels={config.num_channels}"
+        )
+    if config.image_size != image_size and not isinstance(model, UNet):
+        raise SettingsError(
+            f"{what} takes images of {config.image_size} x {config.image_size}, these have {image_size} x {image_size}; "
+            f"set data.image_size={config.image_size}"
+        )
+
+
+def save_image_processor(folder: Path, image_size: int, channels: int) -> None:
+    """Write the processor that treats a picture as training did: shorter side resized, middle cut out, pixels in [0, 1]."""
+    from transformers import CLIPImageProcessorPil
+
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": image_size},
+        crop_size={"height": image_size, "width": image_size},
+        resample=3,  # bicubic
+        do_normalize=False,
+        do_convert_rgb=channels == 3,
+    )
+    processor.save_pretrained(str(folder))
