@@ -7,13 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from textdae.commands.evaluate import evaluate_checkpoint
-from textdae.commands.keywords import for_checkpoint
+from textdae.commands.evaluate import evaluate
 from textdae.commands.pretrain import pretrain
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
-from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
+from textdae.core.settings.runs import PretrainSettings
 from textdae.image.corpus import prepare_images
 from textdae.image.denoise import denoise_pictures
 from textdae.image.model import as_denoiser
@@ -229,7 +228,6 @@ def test_a_run_on_photographs(tmp_path, folder):
     assert {"model", "baseline: noisy", "baseline: NL-means", "baseline: total variation"} <= table.keys()
     assert not any("linear" in row for row in table)
     assert {path.name for path in (tmp_path / "run").glob("*.png")} == {"loss.png", "samples.png"}
-    settings = for_checkpoint(EvaluateRunSettings, str(tmp_path / "run"))
-    again = evaluate_checkpoint(str(tmp_path / "run"), settings)["levels"]["as set"]
-    assert again["held_out"] == table  # whole pictures there too
-    assert again["scored"] == result.metrics["scored"] > 2 * 16 * 16
+    again = evaluate(str(tmp_path / "run"))
+    assert again.metrics == table  # whole pictures there too
+    assert again.levels["as set"]["scored"] == result.metrics["scored"] > 2 * 16 * 16
