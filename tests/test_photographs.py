@@ -231,3 +231,17 @@ def test_a_run_on_photographs(tmp_path, folder):
     again = evaluate(str(tmp_path / "run"))
     assert again.metrics == table  # whole pictures there too
     assert again.levels["as set"]["scored"] == result.metrics["scored"] > 2 * 16 * 16
+
+
+def test_what_photographs_are_trained_with_unless_told_otherwise():
+    def settings(*given: str):
+        return load(PretrainSettings, None, ["data.source=photos.png", *given])
+
+    crops = settings("data.crop=64")
+    assert crops.model.type == "unet"
+    assert crops.train.per_device_train_batch_size == 8
+    assert settings("data.crop=256", "model.hidden_size=32").train.per_device_train_batch_size == 1
+    told = settings("data.crop=64", "model.type=vit", "train.per_device_train_batch_size=3")
+    assert (told.model.type, told.train.per_device_train_batch_size) == ("vit", 3)
+    assert settings().model.type == "autoencoder"
+    assert load(PretrainSettings, base=crops.model_dump(mode="json")) == crops

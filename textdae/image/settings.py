@@ -25,6 +25,8 @@ from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, Pretr
 from textdae.image.noise import ImageNoise
 from textdae.image.noises.changing import GaussianNoise
 
+_PIXELS_PER_STEP = 32_768
+"""Of crops of photographs, by default: a second or less for a U-Net on two cores."""
 ImageNoises = Annotated[tuple[ImageNoise, ...], *noise_list(ImageNoise, "gaussian")]
 
 
@@ -55,7 +57,7 @@ class ImageCorpusSettings(ImageDataSettings):
     """Where the clean images of a denoiser come from, and what it is shown of them."""
 
     crop: Annotated[int, Field(ge=8, le=1024)] | None = None
-    """Train on squares of this side, cut out at random from pictures of any size, and evaluate on whole pictures; instead of `image_size`."""
+    """Train on squares of this side, cut out at random from pictures of any size, and evaluate on whole pictures; instead of `image_size`. Then the default model is a unet, and a batch 8 crops of 64 x 64, or as many pixels."""
     flips: bool = True
     """Show a crop in any of its eight orientations: mirrored, and turned by quarter turns."""
 
@@ -230,11 +232,23 @@ class ImagePretrainSettings(PretrainSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _pairs(cls, given: Any) -> Any:
-        """The noise of pairs is what lies between them."""
+    def _follow_from_data(cls, given: Any) -> Any:
+        """The noise of pairs is what lies between them; photographs take a U-Net, and as many crops as make a quick step."""
         data = given.get("data") if isinstance(given, dict) else None
-        noisy = data.get("noisy_source") if isinstance(data, dict) else getattr(data, "noisy_source", None)
-        return {**given, "noise": {"kind": "pairs"}} if noisy and given.get("noise") is None else given
+        noisy, crop = (
+            data.get(key) if isinstance(data, dict) else getattr(data, key, None)
+            for key in ("noisy_source", "crop")
+        )
+        if noisy and given.get("noise") is None:
+            given = {**given, "noise": {"kind": "pairs"}}
+        if isinstance(crop, int) and crop > 0:
+            model, train = given.get("model") or {}, given.get("train") or {}
+            if isinstance(model, dict) and not {"type", "from_pretrained"} & model.keys():
+                given = {**given, "model": {"type": "unet", **model}}
+            if isinstance(train, dict):
+                batch = {"per_device_train_batch_size": max(1, _PIXELS_PER_STEP // crop**2)}
+                given = {**given, "train": {**batch, **train}}
+        return given
 
     @model_validator(mode="after")
     def _level_is_known(self) -> "ImagePretrainSettings":
