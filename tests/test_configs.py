@@ -31,9 +31,9 @@ def test_the_sizes_and_the_definitions_are_there():
     }
 
 
-def test_the_three_image_runs_are_there():
+def test_the_image_runs_are_there():
     assert {path.stem for path in CONFIGS.glob("image-*.yaml")} == {
-        f"image-{name}" for name in ("digits", "fashion", "patterns")
+        f"image-{name}" for name in ("digits", "fashion", "patterns", "photos")
     }
 
 
