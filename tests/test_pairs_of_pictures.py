@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from textdae.commands.pretrain import pretrain
@@ -14,6 +15,7 @@ from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.hub.upload import without_places
 from textdae.image.corpus import prepare_images
 from textdae.image.noises.pairs import PairsNoise
 from textdae.image.settings import ImageCorpusSettings
@@ -111,13 +113,18 @@ def test_pairs_and_their_noise_go_together(sides):
         load(PretrainSettings, None, [*given, f"data.noisy_source={noisy}", "data.held_out_source=other/"])
 
 
-def test_a_unet_learns_what_lies_between(sides, tmp_path):
-    clean, noisy = sides
+def test_a_unet_learns_what_lies_between(sides, tmp_path, monkeypatch):
+    _, noisy = sides
+    monkeypatch.chdir(tmp_path)
     given = [
-        f"data.source={clean}", f"data.noisy_source={noisy}", "data.crop=8", "data.held_out=0.3", "model.type=unet",
+        "data.source=clean", "data.noisy_source=noisy", "data.crop=8", "data.held_out=0.3", "model.type=unet",
         "model.hidden_size=8", "model.num_hidden_layers=1", "train.max_steps=40", "train.learning_rate=1e-2", "train.compile=never",
         "train.per_device_train_batch_size=8", "train.precision=fp32", f"output_dir={tmp_path / 'run'}",
     ]  # fmt: skip
     table = pretrain(load(PretrainSettings, None, given)).metrics["held_out"]
     assert table["baseline: noisy"]["mse"] == pytest.approx((100 / 255) ** 2)
     assert table["model"]["mse"] < 0.1 * table["baseline: noisy"]["mse"]
+    written = yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())
+    assert written["data"]["noisy_source"] == str(noisy)
+    assert without_places(written)["data"]["noisy_source"] == "./noisy"
+    assert str(tmp_path) not in (tmp_path / "run" / "README.md").read_text()

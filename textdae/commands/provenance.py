@@ -47,7 +47,7 @@ def hardware(accelerator: Accelerator) -> str:
     return f"{accelerator.num_processes} x {accelerator.device.type}, {torch.get_num_threads()} threads each"
 
 
-_SOURCES = ("source", "held_out_source", "test_source")
+_SOURCES = ("source", "held_out_source", "test_source", "noisy_source", "held_out_noisy_source")
 _OF_A_HOST = (
     "output_dir", "hub", "data.cache_dir", "data.num_proc", "model.from_pretrained", "tokenizer.from_pretrained",
     "train.dataloader_num_workers", "train.tensorboard", *(f"data.{source}" for source in _SOURCES),

@@ -17,7 +17,9 @@ from textdae.report.card import NAME, SELF, checkpoint_card, embeddings_card
 Files = dict[str, Path | bytes]
 """Path in the repository -> where the content lies, or the content."""
 
-_PLACES = ("source", "held_out_source", "test_source", "from_pretrained")
+_PLACES = (
+    "source", "held_out_source", "test_source", "noisy_source", "held_out_noisy_source", "from_pretrained"
+)  # fmt: skip
 """Settings that may name a path."""
 _OURS = ("output_dir", "cache_dir", "dataloader_num_workers", "hub")
 """Settings that belong to a machine and its owner."""

@@ -78,6 +78,7 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
     notes += Counter(json.loads((folder / "notes.json").read_text()))
     size = f"{train.sizes}, {'grey' if train.channels == 1 else 'colour'}"
     labels = f", {len(train.classes)} classes" if train.has_labels else ", no labels"
+    noisy = getattr(data, "noisy_source", None)
     return ImageCorpus(
         train,
         held_out,
@@ -86,7 +87,8 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
         | ({"data.crop": crop, "data.flips": flips} if crop else {}),
         [
             f"{source.name}: {len(train):,} images, {size}{labels}; held out {len(held_out):,}"
-            + (f" of {other.name}" if other else ""),
+            + (f" of {other.name}" if other else "")
+            + (f"; each with its noisy partner in {noisy}" if noisy else ""),
             *cautions(notes),
         ],
     )

@@ -215,7 +215,9 @@ def _time(seconds: float) -> str:
 
 def _without_place(line: str, data: Any) -> str:
     """Return the line without the folders that the data lies in here."""
-    folders = [getattr(data, key, None) or "" for key in ("source", "held_out_source", "test_source")]
+    folders = [
+        getattr(data, key, None) or "" for key in ("source", "held_out_source", "test_source", "noisy_source")
+    ]
     for place in sorted(folders, key=len, reverse=True):
         if "/" in place or place.startswith("~"):
             line = line.replace(place, public(place))
