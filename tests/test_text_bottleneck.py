@@ -3,10 +3,13 @@
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from test_models_text import LENGTHS, V, denoiser_of, packed, token_ids
 
 from textdae.cli.app import main
@@ -15,7 +18,9 @@ from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
-from textdae.text.bottleneck import BottleneckDenoiser, CodeDecoder, DecoderNoise
+from textdae.text.bottleneck import BottleneckDenoiser
+from textdae.text.code_decoder import CodeDecoder
+from textdae.text.decoder_noise import DecoderNoise
 from textdae.text.encoder import TextEncoder
 from textdae.text.loading import load_text
 from textdae.text.noise import Vocabulary
@@ -23,17 +28,27 @@ from textdae.text.noises.masking import TokenNoise
 from textdae.text.noises.order import DeleteNoise
 from textdae.text.returned import returned_by_code, returned_by_pca, short_documents
 from textdae.text.settings import TextModelSettings
+from textdae.text.token_weights import token_weights
 from textdae.text.tokenizer import load_tokenizer, vocabulary_of
 
 K, MASK = 7, 3
+VOCABULARY_OF_15 = Vocabulary(15, MASK, (0, 1, 2, MASK, 4))
 VOCABULARY = Vocabulary(V, MASK, (0, 1, 2, MASK, 4))
 
 
 def bottleneck_of(family: str) -> BottleneckDenoiser:
     model = denoiser_of(family).model
     torch.manual_seed(1)
-    decoder = CodeDecoder((32, K, 40, 24), 4)
+    decoder = CodeDecoder((32, K, 40, 24), 4, torch.rand(V) + 0.1)
     return BottleneckDenoiser(model, decoder, masked_weight=2.0).eval()
+
+
+def code_of(denoiser: BottleneckDenoiser, ids: torch.Tensor) -> torch.Tensor:
+    """The code of a document by itself, by the stock encoder and a loop over its tokens."""
+    weights, layer = denoiser.decoder.token_weights[ids], denoiser.decoder.to_code
+    embedding = denoiser.encoder(input_ids=ids[None])[0][0]
+    mean = sum(w * vector for w, vector in zip(weights, embedding, strict=True)) / weights.sum()
+    return layer.weight @ mean + layer.bias
 
 
 def block_of(documents, family: BottleneckDenoiser) -> dict[str, torch.Tensor]:
@@ -82,16 +97,37 @@ def test_the_documents_of_a_block_are_apart(family, noise):
             torch.testing.assert_close(gradients[name], parameter.grad, rtol=1e-5, atol=1e-5 * scale)
 
 
+@pytest.mark.parametrize("noise", [TokenNoise(rate=0.3), DeleteNoise(rate=0.5)], ids=["tokens", "delete"])
+def test_the_contrast_tells_a_document_from_the_others_of_its_block(noise):
+    """Against a loop over documents, each encoded by itself."""
+    denoiser = bottleneck_of("modernbert")
+    documents = [token_ids(length, seed=length) for length in LENGTHS]
+    corrupted = corrupted_by(noise, block_of(documents, denoiser))
+    plain = denoiser(corrupted).loss_sum
+    denoiser.contrast_weight = 3.0
+    shown, own = corrupted.inputs["input_ids"][0], corrupted.inputs["document"][0]
+
+    def code(ids):
+        return F.normalize(code_of(denoiser, ids), dim=0)
+
+    clean = torch.stack([code(ids) for ids in documents])
+    expected = 0.0
+    for index in range(len(documents)):
+        likeness = clean @ code(shown[own == index]) / 0.05
+        expected += likeness.logsumexp(0) - likeness[index]
+    torch.testing.assert_close(denoiser(corrupted).loss_sum - plain, 3.0 * expected, rtol=1e-3, atol=1e-3)
+    nowhere = corrupted._replace(loss_mask=torch.zeros_like(corrupted.loss_mask))
+    assert denoiser(nowhere).loss_sum.item() == 0
+
+
 def test_the_code_is_all_that_the_decoder_gets():
     denoiser = bottleneck_of("modernbert")
     documents = [token_ids(length, seed=length) for length in LENGTHS]
     clean = block_of(documents, denoiser)
-    codes = denoiser.pool(denoiser.encode(clean), clean["document"])[0]
-    layer = denoiser.decoder.to_code
+    codes = denoiser.pool(denoiser.encode(clean), clean["input_ids"], clean["document"])[0]
     for index, ids in enumerate(documents):
-        mean = denoiser.encoder(input_ids=ids[None])[0][0].mean(0)  # the stock encoder, the mean of a loop
         for code in codes[clean["document"][0] == index]:
-            torch.testing.assert_close(code, layer.weight @ mean + layer.bias, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(code, code_of(denoiser, ids), rtol=1e-4, atol=1e-5)
     # What the decoder makes of masks changes with the code of the document, and not with that of another.
     masks = torch.where(clean["document"] >= 0, MASK, clean["input_ids"])
     other = codes.clone()
@@ -129,7 +165,7 @@ def test_whitening_changes_the_code_and_not_what_comes_back():
     document = torch.zeros_like(ids)
 
     def through():
-        code = denoiser.pool(denoiser.encode({"input_ids": ids, "document": document}), document)
+        code = denoiser.pool(denoiser.encode({"input_ids": ids, "document": document}), ids, document)
         return code[:, 0], denoiser.decode_code(code, torch.full_like(ids, MASK), document)
 
     with torch.no_grad():
@@ -161,7 +197,7 @@ def test_a_resumed_run_has_the_same_weights(run, tmp_path):
     shutil.copytree(folder / "checkpoints" / "step-00000003", tmp_path / "run/checkpoints/step-00000003")
     settings = load(PretrainSettings, None, [*given, f"output_dir={tmp_path / 'run'}"])
     assert pretrain(settings, resume=True).fit.cursor.step == 6
-    for name in ("model.safetensors", "decoder.safetensors", "2_Dense/model.safetensors"):
+    for name in ("model.safetensors", "decoder.safetensors", "3_Dense/model.safetensors"):
         assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes(), name
 
 
@@ -175,19 +211,15 @@ def test_the_encoder_loads_in_a_process_without_textdae(run):
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
-@pytest.mark.filterwarnings("ignore")  # of the package, about itself
-def test_the_package_gives_the_code(run):
-    from sentence_transformers import SentenceTransformer
-
+def test_the_report_says_how_much_comes_back(run):
     folder, result, _ = run
-    texts = ["a short one", "two of them there"]
-    ours = TextEncoder(str(folder), precision="fp32")(texts)
-    assert ours.shape == (2, K)
-    np.testing.assert_allclose(SentenceTransformer(str(folder), device="cpu").encode(texts), ours, atol=1e-5)
     shares = result.metrics["through_code"]
     assert shares["documents"] > 0
     assert 0 <= shares["model"] <= 1
     assert shares["baseline: bag of words and PCA"] > 0.05
+    assert f"through {K} numbers" in "".join(result.closing)
+    assert f"code: {K} numbers a text" in (folder / "README.md").read_text()
+    assert TextEncoder(str(folder), precision="fp32")(["a short one", "two"]).shape == (2, K)
 
 
 def test_denoise_sends_texts_through_the_code(run, capsys, monkeypatch):
@@ -224,6 +256,13 @@ def test_a_checkpoint_without_a_code_says_so(run, tmp_path):
 
     with pytest.raises(SettingsError, match="has no code"):
         load_bottleneck(str(tmp_path / "plain"))
+    decoder = load_file(folder / "decoder.safetensors")
+    greedy = {**decoder, "to_code.weight": torch.zeros(1, 10**6)}  # whose layer would take 12 TB
+    other = {**decoder, "place": decoder["place"][:, :8].clone(), "gate": decoder["gate"][:, :8].clone()}
+    for weights in (greedy, other, {}):
+        save_file(weights, tmp_path / "plain" / "decoder.safetensors", {"heads": "2"})
+        with pytest.raises(SettingsError, match="no decoder of a text code"):
+            load_text(tmp_path / "plain")
     (tmp_path / "plain" / "decoder.safetensors").write_bytes(b"junk")
     with pytest.raises(SettingsError, match="no decoder of a text code"):
         load_text(tmp_path / "plain")
@@ -234,6 +273,7 @@ class _Stream:
 
     def __init__(self, documents: list[list[int]]) -> None:
         self.ids = np.concatenate([np.array(d) for d in documents])
+        self.info = SimpleNamespace(tokens=len(self.ids))
         self.flags = np.concatenate([np.array([2] + [0] * (len(d) - 1)) for d in documents]).astype(np.uint8)
 
 
@@ -241,7 +281,7 @@ def test_the_baseline_is_pca_of_the_words():
     """Against a singular value decomposition of NumPy's, with words in every combination."""
     generator = np.random.default_rng(0)
     documents = [[1, *generator.integers(5, 15, 6).tolist(), 2] for _ in range(300)]
-    vocabulary = Vocabulary(15, MASK, (0, 1, 2, MASK, 4))
+    vocabulary = VOCABULARY_OF_15
     asked = short_documents(_Stream(documents[:50]), 50)
     assert [ids.tolist() for ids in asked] == documents[:50]
     assert returned_by_pca(_Stream(documents), asked, vocabulary, 10) == 1.0  # as many numbers as words
@@ -268,7 +308,7 @@ def test_what_comes_back_is_counted_at_its_place(run):
         clean = {"input_ids": ids[None], "document": torch.zeros_like(ids)[None]}
         ordinary = torch.from_numpy(vocabulary.is_ordinary)[ids]
         with torch.no_grad():
-            code = denoiser.pool(denoiser.encode(clean), clean["document"])
+            code = denoiser.pool(denoiser.encode(clean), clean["input_ids"], clean["document"])
             shown = torch.where(ordinary, vocabulary.mask_id, ids)[None]
             logits = denoiser.decode(denoiser.decode_code(code, shown, clean["document"]))[0]
         logits[:, list(vocabulary.special_ids)] = -torch.inf
@@ -277,8 +317,25 @@ def test_what_comes_back_is_counted_at_its_place(run):
     assert share == right / total
 
 
+def test_rare_tokens_count_more():
+    """Against the formula, a token at a time."""
+    documents = [[1, *([6] * 7), 8, 2], [1, 6, 9, 2]]
+    stream = _Stream(documents)
+    found = token_weights(stream, 20, VOCABULARY_OF_15, "sif")
+    tokens = [*documents[0], *documents[1]]
+    for token in (1, 2, 6, 8, 9, 12, 19):
+        share = tokens.count(token) / len(tokens)
+        assert found[token].item() == pytest.approx(0.001 / (0.001 + share))
+    ordinary = [found[token].item() for token in tokens if token not in (1, 2)]
+    assert found[MASK].item() == pytest.approx(sum(ordinary) / len(ordinary))
+    assert torch.equal(token_weights(stream, 20, VOCABULARY_OF_15, "even"), torch.ones(20))
+
+
 def test_a_model_without_a_code_is_written_as_before():
-    assert not {"code_size", "decoder_rate", "masked_weight"} & TextModelSettings().model_dump().keys()
+    assert (
+        not {"code_size", "code_weights", "decoder_rate", "masked_weight", "contrast_weight"}
+        & TextModelSettings().model_dump().keys()
+    )
     written = TextModelSettings(code_size=9).model_dump()
     assert TextModelSettings(**written).code_size == 9
 

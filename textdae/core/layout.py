@@ -28,8 +28,10 @@ MODEL = (
     "sentence_bert_config.json",
     "config_sentence_transformers.json",
     "1_Pooling/config.json",
-    "2_Dense/config.json",
-    "2_Dense/model.safetensors",
+    "2_WordWeights/config.json",
+    "2_WordWeights/model.safetensors",
+    "3_Dense/config.json",
+    "3_Dense/model.safetensors",
     DECODER,
 )
 """The files that a program loads."""

@@ -47,7 +47,7 @@ back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:
 {_COMPARED if settings.evaluate.kind == "words" else ""}""",
         table=metrics["held_out"],
         noise=in_words(settings.noise),
-        more=[f"tokenizer: {origin}; {len(tokenizer):,} entries"],
+        more=[f"tokenizer: {origin}; {len(tokenizer):,} entries", *_code(metrics)],
         pictures=f"""![loss curve](loss.png)
 
 [right guess], [wrong guess\\|right word]:
@@ -69,3 +69,13 @@ def _of_sources(metrics: Mapping[str, Any]) -> str:
     return "".join(
         f"\n\nOf {for_markdown(name)}:\n\n{markdown_table(table)}" for name, table in tables.items()
     )
+
+
+def _code(metrics: Mapping[str, Any]) -> list[str]:
+    """What the card says of a code."""
+    if "through_code" not in metrics:
+        return []
+    return [
+        f"""code: {metrics["through_code"]["code_size"]} numbers a text, `SentenceTransformer("{SELF}")` gives them; a decoder \
+(`decoder.safetensors`) makes text of them again"""
+    ]

@@ -16,7 +16,7 @@ from textdae.core.errors import SettingsError, panics_refused
 from textdae.core.layout import DECODER
 from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
 from textdae.hub.locate import locate
-from textdae.text.bottleneck import load_decoder
+from textdae.text.code_decoder import load_decoder
 from textdae.text.settings import TextEmbedSettings
 from textdae.text.sources import open_source
 from textdae.text.tokenizer import load_tokenizer, longest_input
@@ -52,7 +52,7 @@ class TextEncoder(StockEncoder):
         decoder = Path(locate(checkpoint)) / DECODER
         # Random weights in the place of the encoder's have no code.
         has_code = pretrained and decoder.is_file()
-        self._to_code = load_decoder(decoder).to_code.to(self.device) if has_code else None
+        self._decoder = load_decoder(decoder).to(self.device) if has_code else None
         self.view = view or (CODE if has_code else LAST_MEAN)
         if self.view.pooling == "code" and not (has_code and self.view.layer is None):
             raise SettingsError(
@@ -68,7 +68,7 @@ class TextEncoder(StockEncoder):
     def views(self) -> list[View]:
         """Return the code if there is one, and every layer from the last to the first, with either pooling."""
         layers = reversed(range(getattr(self.model.config, "num_hidden_layers", 0) + 1))
-        code = [CODE] if self._to_code is not None else []
+        code = [CODE] if self._decoder else []
         return code + [View(layer, pooling) for layer in layers for pooling in ("mean", "cls")]
 
     def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, np.ndarray]:
@@ -106,10 +106,13 @@ class TextEncoder(StockEncoder):
         pooled_of = {}
         for view in views:
             hidden: Tensor = (output[0] if view.layer is None else output.hidden_states[view.layer]).float()
-            pooled = _first(hidden, mask) if view.pooling == "cls" else _mean(hidden, mask)
             if view.pooling == "code":
-                assert self._to_code is not None
-                pooled = self._to_code(pooled)
+                assert self._decoder is not None
+                pooled = self._decoder.to_code(
+                    _mean(hidden, mask * self._decoder.token_weights[padded["input_ids"]])
+                )
+            else:
+                pooled = _first(hidden, mask) if view.pooling == "cls" else _mean(hidden, mask)
             pooled_of[view] = pooled.cpu().numpy()
         return pooled_of
 
@@ -143,9 +146,9 @@ def _first(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over the positions that are no padding. (n, L, D), (n, L) -> (n, D)."""
+    """Return the mean over the positions, weighted by a mask that is 0 on padding. (n, L, D), (n, L) -> (n, D)."""
     weight = mask[:, :, None].to(hidden.dtype)
-    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1)
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
 
 
 def open_texts(checkpoint: str, settings: TextEmbedSettings) -> tuple[TextEncoder, Rows]:

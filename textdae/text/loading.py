@@ -8,7 +8,8 @@ from transformers import PreTrainedTokenizerFast
 from textdae.core.errors import SettingsError
 from textdae.core.layout import DECODER
 from textdae.hub.locate import locate
-from textdae.text.bottleneck import BottleneckDenoiser, load_decoder
+from textdae.text.bottleneck import BottleneckDenoiser
+from textdae.text.code_decoder import load_decoder
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.model import TextDenoiser
 from textdae.text.tokenizer import load_tokenizer
@@ -48,5 +49,10 @@ def load_denoiser(checkpoint: str | Path) -> TextDenoiser:
     model, _ = load_masked_lm(name)
     decoder = Path(name) / DECODER
     if decoder.is_file():
-        return BottleneckDenoiser(model, load_decoder(decoder)).eval()
+        loaded, width = load_decoder(decoder), model.get_input_embeddings().weight.shape[1]
+        if loaded.to_code.in_features != width:
+            raise SettingsError(
+                f"{decoder}: a decoder of width {loaded.to_code.in_features}, the model has {width}"
+            )
+        return BottleneckDenoiser(model, loaded).eval()
     return TextDenoiser(model).eval()

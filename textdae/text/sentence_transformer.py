@@ -4,27 +4,22 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
 
 from textdae.core.layout import DECODER
 
+WEIGHTS, DENSE = "2_WordWeights", "3_Dense"
 
-def save_sentence_files(folder: Path, model: Any, longest: int) -> None:
+
+def save_sentence_files(folder: Path, model: Any, tokenizer: Any, longest: int) -> None:
     """Write `modules.json` and what it names, beside the weights.
 
     Args:
         longest: input in tokens.
     """
-    to_code = _to_code(folder / DECODER)
-    kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), *([("2_Dense", "Dense")] if to_code else [])]
-    modules = [
-        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for number, (path, kind) in enumerate(kinds)
-    ]
+    with_code = (folder / DECODER).is_file()
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling")]
     files: dict[str, Any] = {
-        "modules.json": modules,
         "1_Pooling/config.json": {
             "word_embedding_dimension": model.config.hidden_size,
             "pooling_mode_mean_tokens": True,
@@ -32,24 +27,33 @@ def save_sentence_files(folder: Path, model: Any, longest: int) -> None:
         "sentence_bert_config.json": {"max_seq_length": longest, "do_lower_case": False},
         "config_sentence_transformers.json": {"prompts": {}, "similarity_fn_name": "cosine"},
     }
-    if to_code:
-        code_size, width = to_code["linear.weight"].shape
-        files["2_Dense/config.json"] = {
+    if with_code:
+        kinds = [kinds[0], (WEIGHTS, "WordWeights"), kinds[1], (DENSE, "Dense")]
+        decoder = load_file(folder / DECODER)
+        weights = decoder["token_weights"]
+        names = tokenizer.convert_ids_to_tokens(list(range(len(weights))))
+        # Rows that pad the embeddings have no token.
+        names = [f"[row {row}]" if name is None else name for row, name in enumerate(names)]
+        files[f"{WEIGHTS}/config.json"] = {
+            "vocab": names,
+            "word_weights": dict(zip(names, weights.tolist(), strict=True)),
+            "unknown_word_weight": 1.0,
+        }
+        code_size, width = decoder["to_code.weight"].shape
+        files[f"{DENSE}/config.json"] = {
             "in_features": width,
             "out_features": code_size,
             "bias": True,
             "activation_function": "torch.nn.modules.linear.Identity",
         }
+    files["modules.json"] = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for number, (path, kind) in enumerate(kinds)
+    ]
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(json.dumps(content, indent=2))
-    if to_code:
-        save_file(to_code, folder / "2_Dense" / "model.safetensors")
-
-
-def _to_code(decoder: Path) -> dict[str, Tensor]:
-    """What makes the code of the mean over the tokens, (K, D) and (K,), as a `Dense` has it; empty where there is no code."""
-    if not decoder.is_file():
-        return {}
-    with safe_open(decoder, "pt") as opened:
-        return {f"linear.{name}": opened.get_tensor(f"to_code.{name}") for name in ("weight", "bias")}
+    if with_code:
+        save_file({"emb_layer.weight": weights[:, None]}, folder / WEIGHTS / "model.safetensors")
+        dense = {f"linear.{name}": decoder[f"to_code.{name}"] for name in ("weight", "bias")}
+        save_file(dense, folder / DENSE / "model.safetensors")

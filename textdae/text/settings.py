@@ -179,6 +179,9 @@ def positions_of(config: Any) -> int:
 TextNoises = Annotated[tuple[TextNoise, ...], *noise_list(TextNoise, "tokens")]
 
 
+_OF_CODES = ("code_size", "code_weights", "decoder_rate", "masked_weight", "contrast_weight")
+
+
 class TextModelSettings(ModelSettings):
     """The denoiser: a stock Hugging Face model."""
 
@@ -206,16 +209,20 @@ class TextModelSettings(ModelSettings):
     """Go on from this checkpoint (a folder, or OWNER/NAME@REVISION on the Hub); its sizes and its tokenizer are taken too."""
     code_size: Annotated[int, Field(ge=1, le=65536)] | None = None
     """K: a decoder must give each document back from so many numbers, its code; default: no decoder, no code."""
+    code_weights: Literal["sif", "even"] = "sif"
+    """With `code_size`: what tokens count in the mean that becomes the code: the rare ones more (SIF, Arora et al. 2017), or all alike."""
     decoder_rate: Annotated[float, Field(ge=0.5, le=1)] = 1.0
     """With `code_size`: share of the tokens that the decoder does not see; at 1 it has nothing but the code and the positions."""
     masked_weight: Annotated[float, Field(ge=0)] = 4.0
     """With `code_size`: what a token that the encoder must guess counts in the loss, beside one that the decoder must guess."""
+    contrast_weight: Annotated[float, Field(ge=0)] = 0.0
+    """With `code_size`: what a document counts that must be told, by its code, from the others of its block, beside a token of the decoder's."""
 
     @model_serializer(mode="wrap")
     def _without_code(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A model without a code is written as it was before there were codes, so that its runs can be resumed."""
         written: dict[str, Any] = serialize(self)
-        for name in ("code_size", "decoder_rate", "masked_weight") if self.code_size is None else ():
+        for name in _OF_CODES if self.code_size is None else ():
             written.pop(name, None)
         return written
 

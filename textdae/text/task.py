@@ -16,10 +16,11 @@ from textdae.core.sharding import is_sharded
 from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.report.scores import with_bits_per_byte
 from textdae.text.baselines import TextBaselines
-from textdae.text.bottleneck import BottleneckDenoiser, DecoderNoise, with_decoder
+from textdae.text.bottleneck import BottleneckDenoiser, with_decoder
 from textdae.text.building import build_text_denoiser
 from textdae.text.card import text_card
 from textdae.text.corpus import TextCorpus, prepare_text
+from textdae.text.decoder_noise import DecoderNoise
 from textdae.text.embedding_init import neighbour_embedding
 from textdae.text.loading import load_text
 from textdae.text.mixed import MixedBlocks, MixedQuestions, by_source, word_examples
@@ -38,10 +39,12 @@ from textdae.text.settings import (
     TokenizerSettings,
 )
 from textdae.text.through_code import block_codes
+from textdae.text.token_weights import token_weights
 from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
 from textdae.training.evaluation import evaluate, subsample
 
 logger = logging.getLogger(__name__)
+_FEW_BLOCKS = 256
 
 
 def word_questions(
@@ -64,11 +67,12 @@ def prepare_pretraining(
     if start:  # a checkpoint and its tokenizer belong together
         tokenizer = load_tokenizer(start)
     corpus = prepare_text(settings.data, settings.tokenizer, tokenizer)
+    vocabulary = vocabulary_of(corpus.tokenizer)
     denoiser = build_text_denoiser(settings.model, corpus.tokenizer, settings.train.seed, check)
     if settings.model.code_size:
-        denoiser = with_decoder(
-            denoiser, settings.model, settings.data.block_size, settings.train.seed, check
-        )
+        model, seed = settings.model, settings.train.seed
+        weights = token_weights(corpus.train, len(denoiser.embeddings), vocabulary, model.code_weights)
+        denoiser = with_decoder(denoiser, model, settings.data.block_size, weights, seed, check)
     if start and (fresh := denoiser.fresh):
         corpus.summary.append(
             f"{public(start)} has no head for masks: {len(fresh)} of its weights begin at random "
@@ -76,13 +80,15 @@ def prepare_pretraining(
         )
     if settings.model.embeddings == "neighbours" and not start:
         denoiser.init_embeddings(neighbour_embedding(corpus.train, *denoiser.embeddings.shape))
+    if isinstance(denoiser, BottleneckDenoiser) and denoiser.fresh_decoder:
+        # The mean of fresh embeddings is nearly the same for every text: scaled up, it teaches the decoder from the first step.
+        denoiser.whiten(block_codes(denoiser.eval(), corpus.train, _FEW_BLOCKS), in_decoder=False)
 
     def save_assets(folder: Path) -> None:
         longest = longest_input(corpus.tokenizer, denoiser.model.config)
         save_tokenizer(corpus.tokenizer, folder, longest)
-        save_sentence_files(folder, denoiser.model, longest)
+        save_sentence_files(folder, denoiser.model, corpus.tokenizer, longest)
 
-    vocabulary = vocabulary_of(corpus.tokenizer)
     noise = build_noise(settings.noise, vocabulary)
     if settings.model.code_size:
         noise = DecoderNoise(noise, vocabulary, settings.model.decoder_rate)

@@ -42,7 +42,7 @@ def encode_texts(denoiser: BottleneckDenoiser, ids: Sequence[Tensor]) -> Tensor:
     tokens = torch.nn.utils.rnn.pad_sequence(list(ids), batch_first=True).to(device)
     document = _documents([len(one) for one in ids], device)
     embedding = denoiser.encode({"input_ids": tokens, "document": document})
-    return denoiser.pool(embedding, document, torch.zeros_like(document[:, :1]))[:, 0]
+    return denoiser.pool(embedding, tokens, document, torch.zeros_like(document[:, :1]))[:, 0]
 
 
 @torch.no_grad()
@@ -53,10 +53,11 @@ def block_codes(denoiser: BottleneckDenoiser, blocks: Blocks, most: int = _BLOCK
     for indices in subsample(len(blocks), most).split(_BATCH):
         batch = blocks.batch(indices)
         document = batch["document"].to(device)
-        embedding = denoiser.encode({"input_ids": batch["input_ids"].to(device), "document": document})
+        tokens = batch["input_ids"].to(device)
+        embedding = denoiser.encode({"input_ids": tokens, "document": document})
         first = document >= 0
         first[:, 1:] &= document[:, 1:] != document[:, :-1]
-        found.append(denoiser.pool(embedding, document)[first])
+        found.append(denoiser.pool(embedding, tokens, document)[first])
     return torch.cat(found)
 
 

@@ -1,0 +1,43 @@
+"""The two noises of a model with a code: one for the encoder, a heavier one for the decoder.
+
+B batch, L positions.
+"""
+
+from torch import Tensor
+
+from textdae.core.draw import Draw
+from textdae.core.noise import Corrupted, Example, Noise
+from textdae.text.noise import Vocabulary
+from textdae.text.noises.masking import TokenNoise
+
+
+class DecoderNoise(Noise):
+    """Corrupt a batch twice, independently: for the encoder, and for the decoder, which is what the loss is scored on.
+
+    Beside the encoder's inputs it gives `decoder_input_ids` and `decoder_document` (B, L), which lie over the target, and
+    `encoder_loss_mask` (B, L) where the encoder's noise is `aligned`.
+
+    Args:
+        noise: of the encoder.
+        rate: share of the ordinary tokens that the decoder does not see.
+    """
+
+    def __init__(self, noise: Noise, vocabulary: Vocabulary, rate: float) -> None:
+        self.noise, self.field, self.aligned = noise, noise.field, noise.aligned
+        self._second = TokenNoise(rate=rate, mask_share=1.0, random_share=0.0).build(vocabulary)
+
+    def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
+        """The encoder's corrupted batch with the decoder's inputs; the decoder is scored at what it does not see."""
+        inputs, target, loss_mask = self.noise(clean, draw, progress)
+        hidden = self._second(clean, draw.child("decoder"), progress)
+        inputs |= {"decoder_input_ids": hidden.inputs["input_ids"], "decoder_document": clean["document"]}
+        if self.aligned:
+            inputs["encoder_loss_mask"] = loss_mask
+        return Corrupted(inputs, target, hidden.loss_mask)
+
+    def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
+        """Two noises have no level in common."""
+        raise TypeError("a pair of noises is called; its parts corrupt")
+
+    def __str__(self) -> str:
+        return str(self.noise)
