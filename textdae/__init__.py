@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
     from textdae.hub.push import push
     from textdae.image.denoise import denoise_pictures
+    from textdae.image.encoder import ImageEncoder
     from textdae.image.loading import load_image
     from textdae.image.model import ImageDenoiser
     from textdae.text.collator import MaskingCollator
     from textdae.text.denoise import denoise_text
+    from textdae.text.encoder import TextEncoder
     from textdae.text.likelihood import pseudo_log_likelihood
     from textdae.text.loading import load_text
     from textdae.text.model import TextDenoiser
@@ -46,6 +48,7 @@ _HOMES = {
     "EmbedResult": "textdae.commands.embed",
     "EvaluateRunSettings": "textdae.core.settings.runs",
     "EvaluationResult": "textdae.commands.evaluate",
+    "ImageEncoder": "textdae.image.encoder",
     "LabelCurveResult": "textdae.commands.label_curve",
     "ImageDenoiser": "textdae.image.model",
     "MaskingCollator": "textdae.text.collator",
@@ -56,6 +59,7 @@ _HOMES = {
     "ProbeResult": "textdae.commands.probe",
     "SettingsError": "textdae.core.errors",
     "TextDenoiser": "textdae.text.model",
+    "TextEncoder": "textdae.text.encoder",
     "TextdaeError": "textdae.core.errors",
     "Trainer": "textdae.training.loop",
     "TrainingResult": "textdae.commands.training_run",
@@ -86,6 +90,7 @@ __all__ = [
     "EvaluateRunSettings",
     "EvaluationResult",
     "ImageDenoiser",
+    "ImageEncoder",
     "LabelCurveResult",
     "MaskingCollator",
     "Modality",
@@ -95,6 +100,7 @@ __all__ = [
     "ProbeResult",
     "SettingsError",
     "TextDenoiser",
+    "TextEncoder",
     "TextdaeError",
     "Trainer",
     "TrainingResult",

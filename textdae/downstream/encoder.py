@@ -6,14 +6,20 @@ n examples, L positions, D width of the embedding, K code width, C, H, W channel
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
+import numpy as np
 import torch
+from tqdm import tqdm
 from transformers import AutoConfig, AutoModel
 
 from textdae.core.errors import SettingsError, first_line
 from textdae.hub.locate import locate
 from textdae.training.hardware import autocast_dtype, choose_device
+
+_CHUNK = 4096
+"""Examples that `encode` prepares at once."""
 
 
 class Rows(NamedTuple):
@@ -70,7 +76,82 @@ class StockEncoder(Encoder):
 
     Attributes:
         notes: how many inputs were cut off, by reason.
+        batch_size: examples in one forward pass, at most; None: as many as suit.
     """
+
+    batch_size: int | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        checkpoint: str | Path,
+        *,
+        pooling: str | None = None,
+        layer: int | None = None,
+        precision: str = "auto",
+        **more: Any,
+    ) -> Self:
+        """Load the encoder of any stock checkpoint, frozen, onto the accelerator if there is one.
+
+        Args:
+            checkpoint: a folder, or OWNER/NAME or OWNER/NAME@REVISION on the Hub; safetensors only.
+            pooling: what stands for an example, see `View`; default: a code where there is one, else the mean.
+            layer: hidden layer to read, 0 the first; default: the last.
+            precision: `fp32`, `bf16`, or `auto`: bf16 where the hardware multiplies it natively.
+            more: what the class takes besides.
+
+        Raises:
+            SettingsError: there is none, or it has no such layer or pooling.
+        """
+        if pooling is not None or layer is not None:
+            more["view"] = View(layer, pooling or "mean")
+        return cls(str(checkpoint), precision=precision, **more)
+
+    def encode(
+        self,
+        examples: Sequence[Any],
+        *,
+        batch_size: int | None = None,
+        normalize: bool = False,
+        show_progress: bool = False,
+    ) -> np.ndarray:
+        """Return one vector for each example, in their order. *Shape:* (n, D), float32.
+
+        Args:
+            batch_size: examples in one forward pass, at most; default: as many as suit.
+            normalize: scale every vector to length 1.
+            show_progress: draw a bar on the standard error.
+
+        Raises:
+            SettingsError: these are no examples that it takes.
+        """
+        if batch_size is not None and batch_size < 1:
+            raise SettingsError(f"encode: batch_size must be at least 1, got {batch_size}")
+        ready = self.read(examples)
+        usual, self.batch_size = self.batch_size, batch_size or self.batch_size
+        parts = []
+        try:
+            with tqdm(total=len(ready), desc="encoding", disable=not show_progress) as bar:
+                # Not all at once, so that memory does not grow with more than the vectors.
+                for begin in range(0, len(ready), _CHUNK):
+                    parts.append(self(ready[begin : begin + _CHUNK]))
+                    bar.update(len(parts[-1]))
+        finally:
+            self.batch_size = usual
+        if not parts:
+            raise SettingsError("encode: an empty list has no vectors")
+        vectors = np.concatenate(parts).astype(np.float32, copy=False)
+        if normalize:
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
+        return vectors
+
+    def read(self, examples: Sequence[Any]) -> Sequence[Any]:
+        """Bring what `encode` was given into the form of `embed`.
+
+        Raises:
+            SettingsError: these are no examples that it takes.
+        """
+        return examples
 
     def __init__(self, checkpoint: str, precision: str, pretrained: bool = True, seed: int = 0) -> None:
         name = locate(checkpoint)

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from textdae.core.cache import digest
-from textdae.core.errors import SettingsError, first_line
+from textdae.core.errors import SettingsError, first_line, reason
 from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
 from textdae.hub.locate import locate
 from textdae.image.corpus import Reader
-from textdae.image.settings import ImageEmbedSettings
+from textdae.image.pictures import fit, plain, read_picture
+from textdae.image.settings import ImageDataSettings, ImageEmbedSettings
 from textdae.image.sources import open_images
 
 _GRID = 4
@@ -37,7 +39,14 @@ class ImageEncoder(StockEncoder):
 
     Attributes:
         image_size, channels: of the images that it takes.
+
+    Example:
+        >>> encoder = textdae.ImageEncoder.from_pretrained("runs/digits")  # or any encoder of images on the Hub
+        >>> encoder.encode([PIL.Image.open("a.png"), "b.png"]).shape
+        (2, 32)
     """
+
+    batch_size: int
 
     def __init__(
         self,
@@ -70,6 +79,37 @@ class ImageEncoder(StockEncoder):
         layers = self._layers(self._pixels([blank]))
         numbers = reversed(range(len(layers)))
         return [View(number, pooling) for number in numbers for pooling in _poolings(layers[number])]
+
+    def read(self, examples: Sequence[Any]) -> Sequence[Any]:
+        """Take pictures of Pillow, or paths of pictures, or pixels (C, H, W), uint8, in the size of this encoder.
+
+        Pictures are resized and their middle is cut out, as `textdae embed` does; what is transparent is put on white.
+
+        Raises:
+            SettingsError: one is none of these; names its place in the list.
+        """
+        if isinstance(examples, str | Path | Image.Image):
+            raise SettingsError("encode: give a list of pictures, e.g. encode([picture])")
+        shape = (self.channels, self.image_size, self.image_size)
+        return [self._read_one(example, f"encode: entry {n}", shape) for n, example in enumerate(examples)]
+
+    def _read_one(self, example: Any, where: str, shape: tuple[int, int, int]) -> np.ndarray:
+        settings, notes = ImageDataSettings(background="white"), Counter[str]()
+        if isinstance(example, str | Path):
+            try:
+                example = read_picture(Path(example).expanduser().read_bytes(), str(example), settings, notes)
+            except OSError as error:
+                raise SettingsError(f"{where}: {example}: {reason(error)}") from None
+        elif isinstance(example, Image.Image):
+            example = plain(example, where, settings, notes)
+        if isinstance(example, Image.Image):
+            return fit(example, self.image_size, self.channels, notes)
+        pixels = np.asarray(example)
+        if pixels.dtype != np.uint8 or pixels.shape != shape:
+            raise SettingsError(
+                f"{where}: pixels are {shape} of uint8, got {pixels.shape} of {pixels.dtype}; or give a picture of Pillow"
+            )
+        return pixels
 
     @torch.inference_mode()
     def embed(self, examples: Sequence[np.ndarray], views: Sequence[View]) -> dict[View, np.ndarray]:

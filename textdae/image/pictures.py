@@ -53,10 +53,23 @@ def read_picture(content: bytes, name: str, settings: ImageDataSettings, notes: 
         raise UnusablePicture(f"{name}: damaged or cut short: {first_line(error)}") from None
     if frames > 1:
         notes["animated pictures of which the first frame is used"] += 1
-    if deep or picture.mode.split(";")[0] in _SIXTEEN_BIT:
-        raise UnusablePicture(
-            f"{name}: more than 8 bits a channel (mode {picture.mode}); convert it to 8 bits"
-        )
+    if deep:
+        raise _too_deep(name, picture)
+    return plain(turned, name, settings, notes)
+
+
+def _too_deep(name: str, picture: Image.Image) -> UnusablePicture:
+    return UnusablePicture(f"{name}: more than 8 bits a channel (mode {picture.mode}); convert it to 8 bits")
+
+
+def plain(turned: Image.Image, name: str, settings: ImageDataSettings, notes: Counter[str]) -> Image.Image:
+    """Convert a decoded picture to mode L or RGB.
+
+    Raises:
+        UnusablePicture: of more than 8 bits, or transparent without a background.
+    """
+    if turned.mode.split(";")[0] in _SIXTEEN_BIT:
+        raise _too_deep(name, turned)
     grey = turned.mode in ("1", "L", "LA")
     if turned.mode in _TRANSPARENT or "transparency" in turned.info:
         turned = _opaque(turned.convert("RGBA"), name, settings, notes)

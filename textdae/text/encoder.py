@@ -32,16 +32,22 @@ class TextEncoder(StockEncoder):
         checkpoint: folder or Hub id of an `AutoModel` with a fast tokenizer.
         view: pooling `mean`, `cls` or `code`; layer 0 is the input embedding. Default: the code where the checkpoint has one,
             else the mean of the last layer.
-        batch_tokens: positions in one forward pass.
+        batch_tokens: positions in one forward pass, padding included; default: 1,024 on a CPU, whose caches hold no more,
+            else 8,192.
         max_length: cut texts off here, in tokens; None: after what the encoder takes.
         pretrained: False: random weights in its place.
+
+    Example:
+        >>> encoder = textdae.TextEncoder.from_pretrained("runs/mine")  # or any encoder on the Hub
+        >>> encoder.encode(["a text", "another one"], normalize=True).shape
+        (2, 256)
     """
 
     def __init__(
         self,
         checkpoint: str,
         view: View | None = None,
-        batch_tokens: int = 8192,
+        batch_tokens: int | None = None,
         precision: str = "auto",
         max_length: int | None = None,
         pretrained: bool = True,
@@ -62,7 +68,7 @@ class TextEncoder(StockEncoder):
         layers = getattr(self.model.config, "num_hidden_layers", None)
         if self.view.layer is not None and layers is not None and self.view.layer > layers:
             raise SettingsError(f"layer: {checkpoint} has {layers} layers, got {self.view.layer}")
-        self.batch_tokens = batch_tokens
+        self.batch_tokens = batch_tokens or (1024 if self.device.type == "cpu" else 8192)
         self.limit = min(longest_input(self.tokenizer, self.model.config), max_length or 2**30)
 
     def views(self) -> list[View]:
@@ -70,6 +76,23 @@ class TextEncoder(StockEncoder):
         layers = reversed(range(getattr(self.model.config, "num_hidden_layers", 0) + 1))
         code = [CODE] if self._decoder else []
         return code + [View(layer, pooling) for layer in layers for pooling in ("mean", "cls")]
+
+    def read(self, examples: Sequence[Any]) -> Sequence[Any]:
+        """Take a list of texts, or of pairs of texts.
+
+        Raises:
+            SettingsError: it is none.
+        """
+        if isinstance(examples, str):
+            raise SettingsError("encode: give a list of texts, e.g. encode([text])")
+        found = list(examples)
+        for number, example in enumerate(found):
+            pair = isinstance(example, tuple | list) and len(example) == 2
+            if not isinstance(example, str) and not (pair and all(isinstance(side, str) for side in example)):
+                raise SettingsError(f"encode: entry {number} is no text, but {type(example).__name__}")
+        if len({isinstance(example, str) for example in found}) > 1:
+            raise SettingsError("encode: texts and pairs of texts in one list")
+        return found
 
     def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, np.ndarray]:
         """Embed texts, or pairs of texts; longer inputs are cut off, and counted."""
@@ -89,7 +112,9 @@ class TextEncoder(StockEncoder):
         """Yield indices of texts that share a batch: of similar length, with a limit on positions including padding."""
         batch: list[int] = []
         for number in sorted(range(len(ids)), key=lambda number: -len(ids[number])):
-            if batch and (len(batch) + 1) * len(ids[batch[0]]) > self.batch_tokens:
+            if batch and (
+                len(batch) == self.batch_size or (len(batch) + 1) * len(ids[batch[0]]) > self.batch_tokens
+            ):
                 yield batch
                 batch = []
             batch.append(number)
