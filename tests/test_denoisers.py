@@ -79,3 +79,26 @@ def test_a_config_that_will_not_do_is_refused_in_one_line(denoiser, config, mess
         getattr(textdae, denoiser).from_config(config)
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_texts_are_denoised_in_batches_as_they_are_alone(steps, wordpiece, corpus_texts, tmp_path):
+    denoiser = textdae.TextDenoiser.from_config(tiny_bert(), seed=2).eval()
+    denoiser.save_pretrained(tmp_path)
+    save_tokenizer(wordpiece, tmp_path)
+    texts = [
+        " ".join([*text.split()[:n], "[MASK]", "or", "[MASK]"]) for n, text in enumerate(corpus_texts[:5])
+    ]
+    alone = [textdae.denoise_text(tmp_path, text, steps, device="cpu") for text in texts]
+    together = textdae.denoise_text(tmp_path, texts, steps, batch_size=2)
+    assert [found.text for found in together] == [found.text for found in alone]
+    assert [found.order for found in together] == [found.order for found in alone]
+    probabilities = [
+        [p for mask in f.candidates for _, p in mask] for found in (alone, together) for f in found
+    ]
+    torch.testing.assert_close(
+        torch.tensor(probabilities[:5]), torch.tensor(probabilities[5:]), rtol=1e-4, atol=0
+    )
+    assert textdae.denoise_text(tmp_path, []) == []
+    with pytest.raises(SettingsError, match="text 1: no mask in the text"):
+        textdae.denoise_text(tmp_path, ["a [MASK]", "none"])

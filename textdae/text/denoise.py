@@ -1,13 +1,16 @@
 """Fill the masks of a text with a masked language model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from textdae.core.errors import SettingsError, panics_refused
 from textdae.text.loading import LoadedText, load_text
+from textdae.text.model import TextDenoiser
 from textdae.text.through_code import between_lines, code_lines
 from textdae.training.hardware import choose_device
 
@@ -29,61 +32,134 @@ class Denoised(NamedTuple):
     """What was filled in each round, the surest first."""
 
 
+@overload
+def denoise_text(
+    model: str | Path | LoadedText,
+    text: str,
+    steps: int = ...,
+    top: int = ...,
+    *,
+    batch_size: int = ...,
+    device: str | torch.device | None = ...,
+) -> Denoised: ...
+@overload
+def denoise_text(
+    model: str | Path | LoadedText,
+    text: Sequence[str],
+    steps: int = ...,
+    top: int = ...,
+    *,
+    batch_size: int = ...,
+    device: str | torch.device | None = ...,
+) -> list[Denoised]: ...
 @panics_refused("the tokenizer")
 @torch.no_grad()
-def denoise_text(model: str | Path | LoadedText, text: str, steps: int = 1, top: int = 5) -> Denoised:
+def denoise_text(
+    model: str | Path | LoadedText,
+    text: str | Sequence[str],
+    steps: int = 1,
+    top: int = 5,
+    *,
+    batch_size: int = 32,
+    device: str | torch.device | None = None,
+) -> Denoised | list[Denoised]:
     """Fill the masks of a text in `steps` rounds; each fixes the most probable guesses and predicts the rest again.
 
     The schedule is that of Mask-Predict turned round (Ghazvininejad et al. 2019): equal shares a round, never undone.
 
     Args:
         model: a checkpoint, by its folder or its Hub id; or what `load_text` gives, which computes where it lies.
-        text: holds the tokenizer's mask token, or [MASK].
+        text: holds the tokenizer's mask token, or [MASK]; or a list of such texts.
         steps: rounds; 1 fills all masks at once.
         top: candidates listed for each mask.
+        batch_size: texts in one forward pass.
+        device: where to compute, e.g. "cuda:1"; default: where a loaded model lies, else the accelerator if there is one.
+
+    Returns:
+        One result for a text, a list of them for a list.
 
     Raises:
-        SettingsError: no such checkpoint, no mask in the text, or the text is longer than the model takes.
+        SettingsError: no such checkpoint, no mask in a text, or a text is longer than the model takes.
+
+    Example:
+        >>> textdae.denoise_text("runs/mine", "the [MASK] of the [MASK]", steps=2).text
+        >>> [found.text for found in textdae.denoise_text("runs/mine", ["a [MASK]", "the [MASK] sat"], device="cpu")]
     """
     if not isinstance(model, LoadedText):
         model = load_text(model)
-        model.denoiser.to(choose_device())
-    denoiser, tokenizer = model
-    device = next(denoiser.parameters()).device
-    mask = str(tokenizer.mask_token)
-    ids = tokenizer(text.replace("[MASK]", mask), return_tensors="pt")["input_ids"]
-    if ids.shape[1] > denoiser.longest:
-        raise SettingsError(
-            f"denoise: the text has {ids.shape[1]} tokens, the model takes {denoiser.longest}; shorten it"
-        )
-    masks = (ids[0] == tokenizer.mask_token_id).nonzero().squeeze(1)
-    if not len(masks):
-        raise SettingsError(f'denoise: no mask in the text; write one, e.g. "the {mask} sat"')
+        device = device or choose_device()
+    if device is not None:
+        model.denoiser.to(device)
+    alone = isinstance(text, str)
+    texts = [text] if isinstance(text, str) else list(text)
+    fillings = [
+        _Filling(model, one, "denoise" if alone else f"denoise: text {number}", steps, top)
+        for number, one in enumerate(texts)
+    ]
+    # Of similar length together, for less padding.
+    order = sorted(fillings, key=lambda filling: len(filling.ids))
+    for begin in range(0, len(order), batch_size):
+        batch = order[begin : begin + batch_size]
+        while waiting := [filling for filling in batch if len(filling.left)]:
+            _fill_once(model.denoiser, waiting, model.tokenizer.pad_token_id)
+    return fillings[0].result() if alone else [filling.result() for filling in fillings]
 
-    forbidden = torch.tensor(sorted(tokenizer.all_special_ids))
-    candidates: list[list[Candidate]] = []
-    order: list[list[str]] = []
-    left = masks
-    for round_ in range(min(steps, len(masks))):
-        logits = (
-            denoiser.decode(denoiser.encode({"input_ids": ids.to(device)})[0, left.to(device)]).float().cpu()
-        )
-        logits[:, forbidden] = -torch.inf
+
+class _Filling:
+    """A text on its way: its ids (L,), and the positions of the masks that are left."""
+
+    def __init__(self, model: LoadedText, text: str, where: str, steps: int, top: int) -> None:
+        tokenizer, longest = model.tokenizer, model.denoiser.longest
+        mask = str(tokenizer.mask_token)
+        self.tokenizer, self.top = tokenizer, top
+        self.ids: Tensor = tokenizer(text.replace("[MASK]", mask), return_tensors="pt")["input_ids"][0]
+        if len(self.ids) > longest:
+            raise SettingsError(
+                f"{where}: the text has {len(self.ids)} tokens, the model takes {longest}; shorten it"
+            )
+        self.left = (self.ids == tokenizer.mask_token_id).nonzero().squeeze(1)
+        if not len(self.left):
+            raise SettingsError(f'{where}: no mask in the text; write one, e.g. "the {mask} sat"')
+        self.rounds = min(steps, len(self.left))
+        self.candidates: list[list[Candidate]] = []
+        self.order: list[list[str]] = []
+
+    def fill(self, logits: Tensor) -> None:
+        """Fix the surest guesses of a round; `logits` are those of the masks that are left, (m, V)."""
+        tokenizer = self.tokenizer
+        logits[:, torch.tensor(sorted(tokenizer.all_special_ids))] = -torch.inf
         logits[:, len(tokenizer) :] = -torch.inf  # rows that pad the embedding stand for nothing
-        best = logits.softmax(-1).topk(min(top, len(tokenizer)))
-        if not candidates:
-            candidates = [
+        best = logits.softmax(-1).topk(min(self.top, len(tokenizer)))
+        if not self.candidates:
+            self.candidates = [
                 [Candidate(_text(tokenizer, i), p) for i, p in zip(row_ids, row, strict=True)]
                 for row_ids, row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
             ]
-        count = -(-len(left) // (min(steps, len(masks)) - round_))
+        count = -(-len(self.left) // self.rounds)
+        self.rounds -= 1
         surest = best.values[:, 0].topk(count).indices.sort().values
-        ids[0, left[surest]] = best.indices[surest, 0]
-        order.append([_text(tokenizer, i) for i in best.indices[surest, 0].tolist()])
-        kept = torch.ones(len(left), dtype=torch.bool)
+        self.ids[self.left[surest]] = best.indices[surest, 0]
+        self.order.append([_text(tokenizer, i) for i in best.indices[surest, 0].tolist()])
+        kept = torch.ones(len(self.left), dtype=torch.bool)
         kept[surest] = False
-        left = left[kept]
-    return Denoised(str(tokenizer.decode(ids[0], skip_special_tokens=True)), candidates, order)
+        self.left = self.left[kept]
+
+    def result(self) -> Denoised:
+        text = str(self.tokenizer.decode(self.ids, skip_special_tokens=True))
+        return Denoised(text, self.candidates, self.order)
+
+
+def _fill_once(denoiser: TextDenoiser, fillings: list[_Filling], pad_id: int) -> None:
+    """Predict the masks that are left in some texts, all at once."""
+    device = next(denoiser.parameters()).device
+    lengths = torch.tensor([len(filling.ids) for filling in fillings])
+    ids = pad_sequence([filling.ids for filling in fillings], batch_first=True, padding_value=pad_id)
+    inputs = {"input_ids": ids.to(device)}
+    if len(lengths.unique()) > 1:
+        inputs["attention_mask"] = (torch.arange(ids.shape[1]) < lengths[:, None]).long().to(device)
+    embedding = denoiser.encode(inputs)
+    for row, filling in zip(embedding, fillings, strict=True):
+        filling.fill(denoiser.decode(row[filling.left.to(device)]).float().cpu())
 
 
 def _text(tokenizer: object, token: int) -> str:
