@@ -1,6 +1,6 @@
 """Fill the masks of a text with a masked language model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, overload
 
@@ -45,7 +45,7 @@ def denoise_text(
 @overload
 def denoise_text(
     model: str | Path | LoadedText,
-    text: Sequence[str],
+    text: list[str] | tuple[str, ...],
     steps: int = ...,
     top: int = ...,
     *,
@@ -56,7 +56,7 @@ def denoise_text(
 @torch.no_grad()
 def denoise_text(
     model: str | Path | LoadedText,
-    text: str | Sequence[str],
+    text: str | list[str] | tuple[str, ...],
     steps: int = 1,
     top: int = 5,
     *,
