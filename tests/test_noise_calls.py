@@ -55,8 +55,11 @@ def test_a_mistake_is_one_line(make, message):
 @pytest.mark.parametrize("kind", ImageNoise.kinds.values(), ids=ImageNoise.kinds)
 def test_a_call_is_the_noise_of_a_run_with_these_numbers(kind):
     numbers, epochs = torch.tensor([5, 3, 9, 0, 1, 2]), torch.full((6,), 2)
-    noisy = kind()(PIXELS, seed=7, epoch=2, index=numbers)
-    expected = kind().build()({"pixel_values": PIXELS}, Draw(7, epochs, numbers))
+    clean = {"pixel_values": PIXELS}
+    if kind.__name__ == "PairsNoise":
+        clean["noisy_values"] = PIXELS / 2
+    noisy = kind()(clean, seed=7, epoch=2, index=numbers)
+    expected = kind().build()(clean, Draw(7, epochs, numbers))
     assert torch.equal(noisy.inputs["pixel_values"], expected.inputs["pixel_values"])
     assert torch.equal(noisy.loss_mask, expected.loss_mask)
     assert torch.equal(noisy.target, PIXELS)

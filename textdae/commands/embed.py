@@ -33,7 +33,12 @@ CHUNK = 4096
 
 @dataclass(frozen=True)
 class EmbedResult:
-    """The vectors of a source, in a file."""
+    """The vectors of a source, in a file.
+
+    Example:
+        >>> found = textdae.embed("runs/mine", source="texts/", output="vectors.npy")
+        >>> found.vectors.shape
+    """
 
     count: int
     """How many there are."""

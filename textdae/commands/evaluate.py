@@ -19,7 +19,12 @@ logger = logging.getLogger(__name__)
 
 
 class EvaluationResult(NamedTuple):
-    """The scores of a checkpoint on held-out examples."""
+    """The scores of a checkpoint on held-out examples.
+
+    Example:
+        >>> found = textdae.evaluate("runs/mine", source="texts/")
+        >>> found.metrics["model"]["loss"]
+    """
 
     data: str
     """What was read."""

@@ -67,7 +67,12 @@ class Cell(NamedTuple):
 
 
 class LabelCurveResult(NamedTuple):
-    """A label curve; `curve.csv`, `curve.json` and `curve.png` lie in the output folder."""
+    """A label curve; `curve.csv`, `curve.json` and `curve.png` lie in the output folder.
+
+    Example:
+        >>> found = textdae.label_curve("runs/mine", source="labelled.csv")
+        >>> found.sentence
+    """
 
     points: Curve
     """One point for each line, number of labels and measure."""

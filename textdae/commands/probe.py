@@ -26,7 +26,12 @@ logger = logging.getLogger(__name__)
 
 
 class ProbeResult(NamedTuple):
-    """Tables, row -> measure -> value, on the test examples; they lie in `probe.json` of the output folder."""
+    """Tables, row -> measure -> value, on the test examples; they lie in `probe.json` of the output folder.
+
+    Example:
+        >>> found = textdae.probe("runs/mine", source="labelled.csv")
+        >>> found.encoder
+    """
 
     encoder: dict[str, Measures]
     baselines: dict[str, Measures]

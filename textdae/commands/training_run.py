@@ -25,7 +25,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The result of a run: how it ended, metrics, model, tokenizer or image processor, log, folder."""
+    """The result of a run: how it ended, metrics, model, tokenizer or image processor, log, folder.
+
+    Example:
+        >>> run = textdae.pretrain(source="texts/", output_dir="runs/mine")
+        >>> run.model, run.metrics
+    """
 
     output_dir: Path
     fit: FitResult

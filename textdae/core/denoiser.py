@@ -49,6 +49,12 @@ class Denoiser(nn.Module, ABC):
 
     Attributes:
         model: the stock model; it is what a checkpoint holds.
+
+    Example:
+        >>> denoiser = textdae.load("runs/digits")
+        >>> embedding = denoiser.encode({"pixel_values": pixels})
+        >>> denoiser.decode(embedding).shape == pixels.shape
+        True
     """
 
     model: nn.Module

@@ -40,6 +40,11 @@ class Draw:
         seed: of the run.
         epoch: the epoch of each example. *Shape:* (B,), int64.
         example: the number of each example in its corpus. *Shape:* (B,), int64.
+
+    Example:
+        >>> draw = textdae.Draw(0, epoch=torch.tensor([0, 0]), example=torch.tensor([7, 8]))
+        >>> draw.uniform("anything", 3).shape
+        torch.Size([2, 3])
     """
 
     def __init__(self, seed: int, epoch: Tensor, example: Tensor) -> None:

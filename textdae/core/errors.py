@@ -7,7 +7,15 @@ from contextlib import contextmanager
 
 
 class TextdaeError(Exception):
-    """An error that the user can fix; the command line prints it without a traceback."""
+    """An error that the user can fix; the command line prints it without a traceback.
+
+    Example:
+        >>> try:
+        ...     textdae.load("./nowhere")
+        ... except textdae.TextdaeError as error:
+        ...     print(error)
+        ./nowhere: no such folder
+    """
 
     exit_code = 1
     is_told_elsewhere = False
@@ -15,7 +23,15 @@ class TextdaeError(Exception):
 
 
 class SettingsError(TextdaeError):
-    """A setting or an input that cannot be used."""
+    """A setting or an input that cannot be used.
+
+    Example:
+        >>> try:
+        ...     textdae.GaussianNoise(-1)
+        ... except textdae.SettingsError as error:
+        ...     print(error)
+        GaussianNoise: sigma: input should be greater than 0, got -1
+    """
 
     exit_code = 2
 

@@ -21,7 +21,13 @@ Example: TypeAlias = "dict[str, Tensor]"
 
 
 class Corrupted(NamedTuple):
-    """A corrupted batch with its target."""
+    """A corrupted batch with its target.
+
+    Example:
+        >>> corrupted = textdae.GaussianNoise(0.25)(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == corrupted.target.shape == corrupted.loss_mask.shape
+        True
+    """
 
     inputs: Example
     """The inputs of the encoder, named as the model's arguments. *Shapes:* (B, ...), each its own."""
@@ -72,6 +78,12 @@ class Noise(ABC):
 
     A subclass has the `field` that it corrupts, and `corrupt`. `a | b` corrupts with `a`, then with `b`; positions that
     either scores are scored.
+
+    Example:
+        >>> noise = textdae.GaussianNoise(0.1).build() | textdae.PixelNoise(0.2).build()  # one after the other
+        >>> numbers = torch.arange(len(pixels))
+        >>> noise({"pixel_values": pixels}, textdae.Draw(0, torch.zeros_like(numbers), numbers)).loss_mask.all()
+        tensor(True)
     """
 
     field: str

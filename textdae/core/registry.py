@@ -50,6 +50,11 @@ class Modality:
         models: modules that register classes of models with transformers.
         model_types: `model_type` of these classes, which transformers alone does not know.
         is_default: used where no modality recognizes the settings or the checkpoint.
+
+    Example:
+        >>> from textdae.core.registry import modalities
+        >>> [modality.name for modality in modalities().values()][:2]
+        ['text', 'image']
     """
 
     name: str
@@ -109,7 +114,11 @@ _registered: dict[str, Modality] = {}
 
 
 def register(modality: Modality) -> None:
-    """Add a modality, or replace the one of its name."""
+    """Add a modality, or replace the one of its name.
+
+    Example:
+        >>> textdae.register(textdae.Modality(name="sound", settings={}, pretraining="sound:prepare", evaluation="sound:open"))
+    """
     _registered[modality.name] = modality
 
 

@@ -44,6 +44,10 @@ def denoise_pictures(
     Raises:
         SettingsError: no such checkpoint or picture, or one that cannot be used; in a folder, after all other pictures are
             done.
+
+    Example:
+        >>> textdae.denoise_pictures("runs/digits", "photo.png", "clean.png")
+        ['photo.png -> clean.png (8 x 8, root mean square change ...']
     """
     return list(_denoised(model, Path(source).expanduser(), Path(output).expanduser(), strength))
 

@@ -10,5 +10,9 @@ def load_image(checkpoint: str | Path) -> ImageDenoiser:
 
     Raises:
         SettingsError: there is none.
+
+    Example:
+        >>> textdae.load_image("runs/digits").rebuild({"pixel_values": pixels}).shape == pixels.shape
+        True
     """
     return ImageDenoiser.from_pretrained(checkpoint)

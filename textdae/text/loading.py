@@ -27,6 +27,12 @@ def load_text(checkpoint: str | Path) -> LoadedText:
 
     Raises:
         SettingsError: there is none, or its tokenizer does not fit.
+
+    Example:
+        >>> denoiser, tokenizer = textdae.load_text("runs/mine")
+        >>> batch = tokenizer(["a text", "another"], padding=True, return_tensors="pt")
+        >>> denoiser.encode(dict(batch)).shape[:2] == batch["input_ids"].shape
+        True
     """
     name = locate(str(checkpoint))
     tokenizer = load_tokenizer(name)

@@ -50,10 +50,11 @@ class TextDenoiser(Denoiser):
         model: any `AutoModelForMaskedLM`.
 
     Example:
-        >>> denoiser, tokenizer = textdae.TextDenoiser.from_pretrained("runs/mine"), load_tokenizer("runs/mine")
+        >>> denoiser = textdae.TextDenoiser.from_pretrained("runs/mine")
         >>> batch = tokenizer(["a text", "another one"], padding=True, return_tensors="pt")
         >>> corrupted = textdae.WordNoise(0.3)(batch, tokenizer=tokenizer, seed=0)
-        >>> denoiser(corrupted).loss  # nats a hidden token
+        >>> denoiser(corrupted).loss.ndim  # nats a hidden token
+        0
     """
 
     muon_block, example_size = 64, "data.block_size"

@@ -60,6 +60,12 @@ class Trainer:
         save_assets: adds files to a checkpoint, for instance the tokenizer.
         saved: called on the main process with the folder of each complete checkpoint.
         should_stop: called at the start and after each evaluation, with the same answer on every process; True ends the run.
+
+    Example:
+        >>> from textdae.core.settings.base import TrainSettings
+        >>> noise, settings = textdae.GaussianNoise(0.25).build(), TrainSettings(max_steps=2)
+        >>> trainer = textdae.Trainer(denoiser, examples, noise, settings, Path("runs/own"))
+        >>> trainer.fit()
     """
 
     def __init__(

@@ -81,6 +81,11 @@ def load(
 
     Raises:
         SettingsError: one line per problem, each naming the key, where it was given, and what would work.
+
+    Example:
+        >>> settings = textdae.load_settings(textdae.PretrainSettings, None, ["data.source=digits", "noise.sigma=0.5"])
+        >>> settings.modality, settings.noise[0].sigma
+        ('image', 0.5)
     """
     settings, typed = _given(path, overrides)
     settings = over(over(dict(base or {}), settings), dict(sections or {}))

@@ -26,7 +26,13 @@ class RunSettings(Settings):
 
 
 class PretrainSettings(RunSettings):
-    """`textdae pretrain`"""
+    """`textdae pretrain`
+
+    Example:
+        >>> settings = textdae.load_settings(textdae.PretrainSettings, overrides=["data.source=texts/", "train.max_steps=100"])
+        >>> settings.train.max_steps
+        100
+    """
 
     command = "pretrain"
 
@@ -48,7 +54,13 @@ class PretrainSettings(RunSettings):
 
 
 class EvaluateRunSettings(RunSettings):
-    """`textdae evaluate`"""
+    """`textdae evaluate`
+
+    Example:
+        >>> settings = textdae.load_settings(textdae.EvaluateRunSettings, overrides=["data.source=texts/"])
+        >>> settings.precision
+        'auto'
+    """
 
     command = "evaluate"
 

@@ -24,6 +24,11 @@ class BlindSpotNoise(RateNoise):
     For a source of noisy pictures: a pixel can be guessed from its surroundings, its noise cannot, so that the best guess is
     the clean pixel. That holds only where the noise of a pixel says nothing of its neighbours' noise: not after JPEG, blur,
     resizing or demosaicing.
+
+    Example:
+        >>> corrupted = textdae.BlindSpotNoise(0.05)(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == pixels.shape
+        True
     """
 
     kind: Literal["blind_spots"] = "blind_spots"

@@ -37,7 +37,13 @@ class _PixelUnitNoise(SigmaNoise):
 
 
 class GaussianNoise(_PixelUnitNoise):
-    """Add normal noise of standard deviation `sigma`, where black is 0 and white 1."""
+    """Add normal noise of standard deviation `sigma`, where black is 0 and white 1.
+
+    Example:
+        >>> corrupted = textdae.GaussianNoise(0.25)(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == pixels.shape
+        True
+    """
 
     kind: Literal["gaussian"] = "gaussian"
 
@@ -47,7 +53,13 @@ class GaussianNoise(_PixelUnitNoise):
 
 
 class SpeckleNoise(_PixelUnitNoise):
-    """Multiply each pixel by 1 + normal noise of standard deviation `sigma`."""
+    """Multiply each pixel by 1 + normal noise of standard deviation `sigma`.
+
+    Example:
+        >>> corrupted = textdae.SpeckleNoise(0.25)(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == pixels.shape
+        True
+    """
 
     kind: Literal["speckle"] = "speckle"
 
@@ -57,7 +69,13 @@ class SpeckleNoise(_PixelUnitNoise):
 
 
 class BlurNoise(SigmaNoise):
-    """Blur with a Gaussian of width `sigma`, in pixels. Beyond the edge the last pixel is repeated."""
+    """Blur with a Gaussian of width `sigma`, in pixels. Beyond the edge the last pixel is repeated.
+
+    Example:
+        >>> corrupted = textdae.BlurNoise(1.0)(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == pixels.shape
+        True
+    """
 
     kind: Literal["blur"] = "blur"
     sigma: Annotated[float, Field(gt=0, le=64)] = 1.0
@@ -84,7 +102,13 @@ class BlurNoise(SigmaNoise):
 
 
 class SaltAndPepperNoise(RateNoise, ChangingNoise):
-    """Turn a share of the pixels black or white, half and half; `rate` is the probability of each pixel."""
+    """Turn a share of the pixels black or white, half and half; `rate` is the probability of each pixel.
+
+    Example:
+        >>> corrupted = textdae.SaltAndPepperNoise(0.1)(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == pixels.shape
+        True
+    """
 
     kind: Literal["salt_and_pepper"] = "salt_and_pepper"
 

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 class DownsampleNoise(ChangingNoise):
-    """Shrink by `factor` and enlarge again, bicubic both times as Pillow does it; what lay between the pixels is gone."""
+    """Shrink by `factor` and enlarge again, bicubic both times as Pillow does it; what lay between the pixels is gone.
+
+    Example:
+        >>> corrupted = textdae.DownsampleNoise(factor=2)(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == pixels.shape
+        True
+    """
 
     kind: Literal["downsample"] = "downsample"
     factor: Annotated[int, Field(ge=2, le=16)] = 2

@@ -57,7 +57,13 @@ class HidingNoise(RateNoise):
 
 
 class PixelNoise(HidingNoise):
-    """Hide pixels, each on its own: the masking noise of Vincent et al. 2010, section 3.3."""
+    """Hide pixels, each on its own: the masking noise of Vincent et al. 2010, section 3.3.
+
+    Example:
+        >>> corrupted = textdae.PixelNoise(0.25)(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == pixels.shape
+        True
+    """
 
     kind: Literal["pixels"] = "pixels"
     scored: Literal["hidden", "everywhere"] = "everywhere"
@@ -65,7 +71,13 @@ class PixelNoise(HidingNoise):
 
 
 class PatchNoise(HidingNoise):
-    """Hide square patches, each on its own (He et al. 2022, section 3)."""
+    """Hide square patches, each on its own (He et al. 2022, section 3).
+
+    Example:
+        >>> corrupted = textdae.PatchNoise(0.75, patch_size=2)(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == pixels.shape
+        True
+    """
 
     kind: Literal["patches"] = "patches"
     rate: Share = 0.75
@@ -83,6 +95,11 @@ class BlockNoise(PatchNoise):
 
     Every patch is the corner of a candidate rectangle with a random priority; rectangles are taken in that order, the
     last one cut short where the share is met. The two-dimensional twin of the spans of text.
+
+    Example:
+        >>> corrupted = textdae.BlockNoise(0.4, patch_size=2)(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == pixels.shape
+        True
     """
 
     kind: Literal["blocks"] = "blocks"  # type: ignore[assignment]

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 class JpegNoise(ChangingNoise):
-    """Compress as JPEG and unpack again; pixels are clipped and rounded to 8 bits on the way."""
+    """Compress as JPEG and unpack again; pixels are clipped and rounded to 8 bits on the way.
+
+    Example:
+        >>> corrupted = textdae.JpegNoise(10)(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == pixels.shape
+        True
+    """
 
     kind: Literal["jpeg"] = "jpeg"
     dial: ClassVar[str | None] = "quality"

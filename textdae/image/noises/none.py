@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 
 class NoNoise(ChangingNoise):
-    """Leave the image as it is: a plain autoencoder."""
+    """Leave the image as it is: a plain autoencoder.
+
+    Example:
+        >>> corrupted = textdae.NoNoise()(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == pixels.shape
+        True
+    """
 
     kind: Literal["none"] = "none"
 

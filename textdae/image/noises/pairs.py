@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 
 class PairsNoise(ImageNoise):
-    """Whatever lies between the pictures of `data.source` and their partners in `data.noisy_source`."""
+    """Whatever lies between the pictures of `data.source` and their partners in `data.noisy_source`.
+
+    Example:
+        >>> corrupted = textdae.PairsNoise()({"pixel_values": pixels, "noisy_values": pixels / 2})
+        >>> torch.equal(corrupted.inputs["pixel_values"], pixels / 2)
+        True
+    """
 
     kind: Literal["pairs"] = "pairs"
 

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 class PoissonNoise(ChangingNoise):
-    """Count photons: each pixel is a Poisson number whose mean is `peak` where it is white, over `peak`."""
+    """Count photons: each pixel is a Poisson number whose mean is `peak` where it is white, over `peak`.
+
+    Example:
+        >>> corrupted = textdae.PoissonNoise(30)(pixels, seed=0)
+        >>> corrupted.inputs["pixel_values"].shape == pixels.shape
+        True
+    """
 
     kind: Literal["poisson"] = "poisson"
     dial: ClassVar[str | None] = "peak"

@@ -76,7 +76,14 @@ class MaskingNoise(ReplacingNoise):
 
 
 class TokenNoise(MaskingNoise):
-    """Hide tokens, each on its own."""
+    """Hide tokens, each on its own.
+
+    Example:
+        >>> batch = tokenizer(texts, padding=True, return_tensors="pt")
+        >>> corrupted = textdae.TokenNoise(0.15)(batch, tokenizer=tokenizer, seed=0)
+        >>> corrupted.inputs["input_ids"].shape == batch["input_ids"].shape
+        True
+    """
 
     kind: Literal["tokens"] = "tokens"
     reads_words: ClassVar[bool] = False
@@ -104,7 +111,14 @@ class _WordsNoise(MaskingNoise):
 
 
 class WordNoise(_WordsNoise):
-    """Hide whole words: all pieces of a word or none."""
+    """Hide whole words: all pieces of a word or none.
+
+    Example:
+        >>> batch = tokenizer(texts, padding=True, return_tensors="pt")
+        >>> corrupted = textdae.WordNoise(0.3)(batch, tokenizer=tokenizer, seed=0)
+        >>> corrupted.inputs["input_ids"].shape == batch["input_ids"].shape
+        True
+    """
 
     kind: Literal["words"] = "words"
 
@@ -115,6 +129,12 @@ class SpanNoise(_WordsNoise):
     Every word starts a candidate run with a random priority; runs are taken in that order, the last one cut short
     where the rate is met. A run ends at the border of its document and shows masks, random tokens or itself as a
     whole.
+
+    Example:
+        >>> batch = tokenizer(texts, padding=True, return_tensors="pt")
+        >>> corrupted = textdae.SpanNoise(0.3, mean_length=3)(batch, tokenizer=tokenizer, seed=0)
+        >>> corrupted.inputs["input_ids"].shape == batch["input_ids"].shape
+        True
     """
 
     kind: Literal["spans"] = "spans"

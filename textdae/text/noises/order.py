@@ -26,6 +26,12 @@ class ShuffleNoise(ReplacingNoise):
     The target is the clean token of each position; a position is scored where its token came from another. A token that
     is the only one chosen of its window stays, so that at most `rate` of the tokens move. An evaluation asks for hidden words
     all the same; `noise=[{kind: shuffle}, {kind: words}]` trains on both.
+
+    Example:
+        >>> batch = tokenizer(texts, padding=True, return_tensors="pt")
+        >>> corrupted = textdae.ShuffleNoise(0.3, window=4)(batch, tokenizer=tokenizer, seed=0)
+        >>> corrupted.inputs["input_ids"].shape == batch["input_ids"].shape
+        True
     """
 
     kind: Literal["shuffle"] = "shuffle"
@@ -59,6 +65,12 @@ class DeleteNoise(TextNoise):
     The inputs keep their width: what is left stands at the front in its order, padding behind it with document -1. The target
     is the clean block, scored at every ordinary token, so that position i of the inputs is no longer position i of the
     target: a masked language model cannot be pretrained with it, and it ends a chain.
+
+    Example:
+        >>> batch = tokenizer(texts, padding=True, return_tensors="pt")
+        >>> corrupted = textdae.DeleteNoise(0.6)(batch, tokenizer=tokenizer, seed=0)
+        >>> corrupted.inputs["input_ids"].shape == batch["input_ids"].shape
+        True
     """
 
     kind: Literal["delete"] = "delete"
