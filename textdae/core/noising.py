@@ -17,7 +17,7 @@ from textdae.core.noise import Corrupted
 from textdae.core.noise_kind import NoiseKind
 
 
-def content_numbers(contents: Iterable[bytes | np.ndarray]) -> np.ndarray:
+def content_numbers(contents: Iterable[bytes | memoryview]) -> np.ndarray:
     """Number examples by a hash of their content. *Shape:* (B,), int64."""
     return np.array([xxhash.xxh3_64_intdigest(content) for content in contents], np.uint64).view(np.int64)
 

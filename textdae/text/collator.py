@@ -192,8 +192,8 @@ class MaskingCollator(TrainerCallback):
         if "index" in columns:
             return torch.as_tensor(columns["index"])
         if (inside[:, 1:] <= inside[:, :-1]).all():  # padding at the end alone, which is cheaper to leave out
-            return content_numbers(row[:n] for row, n in zip(ids, inside.sum(1).tolist(), strict=True))
-        return content_numbers(row[here] for row, here in zip(ids, inside, strict=True))
+            return content_numbers(row[:n].data for row, n in zip(ids, inside.sum(1).tolist(), strict=True))
+        return content_numbers(row[here].data for row, here in zip(ids, inside, strict=True))
 
     def _epochs(self, columns: dict[str, list[Any]], size: int) -> Any:
         if "epoch" in columns:
