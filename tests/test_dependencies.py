@@ -18,6 +18,7 @@ PACKAGE = Path(textdae.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 NAMES = {
     "PIL": "pillow",
+    "mlflow": "mlflow-skinny",
     "yaml": "pyyaml",
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",
@@ -29,7 +30,7 @@ EXTRAS = {
     "image/photograph_baselines.py": "photos", "demos/": "images",
     "image/embedded.py": "images", "text/tokenizer.py": "unigram", "text/labelled_task.py": "downstream",
     "image/labelled_task.py": "downstream", "core/remote.py": "remote",
-    "commands/executors.py": "distributed",
+    "commands/executors.py": "distributed", "training/trackers.py": "trackers",
 }  # fmt: skip
 """Modules that need an extra, and say so to whoever lacks it."""
 
@@ -40,6 +41,7 @@ def required(lines: list[str]) -> dict[str, Requirement]:
 
 CORE = required(PROJECT["dependencies"])
 OPTIONAL = {name: required(lines) for name, lines in PROJECT["optional-dependencies"].items()}
+OPTIONAL["trackers"] = OPTIONAL["mlflow"] | OPTIONAL["trackio"]
 
 
 def imported(path: Path) -> set[str]:

@@ -242,11 +242,15 @@ def test_a_run_that_stopped_early_does_not_go_on_when_it_is_resumed(tmp_path, en
 
 def test_overwrite_removes_nothing_for_a_run_that_is_refused(finished, encoder, monkeypatch):
     result, _, source = finished("single")
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as if the extra were not installed
+    monkeypatch.setattr(
+        "textdae.training.trackers.find_spec", lambda name: None
+    )  # as if the extra were not installed
     before = {path: path.stat().st_mtime_ns for path in result.output_dir.rglob("*") if path.is_file()}
-    with pytest.raises(SettingsError, match="tensorboard"):
+    with pytest.raises(SettingsError, match=r"'textdae\[tensorboard\]'"):
         finetune(
-            encoder, settings_of(result.output_dir, source, "text", "train.tensorboard=true"), overwrite=True
+            encoder,
+            settings_of(result.output_dir, source, "text", "train.report_to=tensorboard"),
+            overwrite=True,
         )
     assert {p: p.stat().st_mtime_ns for p in result.output_dir.rglob("*") if p.is_file()} == before
 

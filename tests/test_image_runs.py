@@ -315,11 +315,11 @@ def test_evaluate_sweeps_the_levels_of_the_noise(finished, command, tmp_path):
     assert code == 0, errors
     assert out.index("level 0.3, ") < out.index("level 0.1, ")
     found = json.loads((tmp_path / "sweep/evaluation.json").read_text())
-    assert list(found.levels) == ["0.3", "0.1"]
-    assert found.levels["0.3"]["held_out"]["model"]["mse"] == pytest.approx(
+    assert list(found["levels"]) == ["0.3", "0.1"]
+    assert found["levels"]["0.3"]["held_out"]["model"]["mse"] == pytest.approx(
         held_out(finished("unet")[0])["model"]["mse"], rel=1e-4
     )
-    noisy = [found.levels[level]["held_out"]["baseline: noisy"]["psnr"] for level in ("0.1", "0.3")]
+    noisy = [found["levels"][level]["held_out"]["baseline: noisy"]["psnr"] for level in ("0.1", "0.3")]
     assert noisy == pytest.approx([20, 10.46], abs=0.5)
     assert (tmp_path / "sweep/levels.png").stat().st_size > 0
 

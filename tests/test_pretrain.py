@@ -209,11 +209,13 @@ def test_a_second_run_finds_everything_prepared(run, corpus, monkeypatch):
 
 
 def test_overwrite_removes_nothing_for_a_run_that_is_refused(run, corpus, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as if the extra were not installed
+    monkeypatch.setattr(
+        "textdae.training.trackers.find_spec", lambda name: None
+    )  # as if the extra were not installed
     folder = shutil.copytree(corpus.parent / "run", tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(SettingsError, match="tensorboard"):
-        pretrain(tiny(corpus, folder, "train.tensorboard=true"), overwrite=True)
+    with pytest.raises(SettingsError, match=r"'textdae\[tensorboard\]'"):
+        pretrain(tiny(corpus, folder, "train.report_to=tensorboard"), overwrite=True)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 

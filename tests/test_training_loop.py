@@ -297,11 +297,6 @@ def test_the_log_is_json_lines(tmp_path):
     assert [entry["step"] for entry in entries] == list(range(1, 13))
 
 
-def test_tensorboard_gets_the_same_figures(tmp_path):
-    train(tmp_path, tensorboard=True)
-    assert list((tmp_path / "tensorboard").glob("events*"))
-
-
 def seen_in(folder, **options):
     """The run, and what was shown in each step: the noisy signals that were scored, in any order."""
     steps: dict[int, list] = {}

@@ -20,6 +20,8 @@ _EXTRAS = {
     "images": ("skimage", "sklearn", "scipy"),
     "downstream": ("evaluate", "sklearn", "scipy"),
     "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow",),
+    "trackio": ("trackio",),
     "unigram": ("sentencepiece",),
 }
 _LEAST_FREE = 2e9

@@ -110,6 +110,10 @@ def label_curve(
         LabelCurveSettings, checkpoint, settings,
         source=source, dataset=dataset, output_dir=output_dir, **sections,
     )  # fmt: skip
+    if settings.train.report_to:
+        raise SettingsError(
+            "train.report_to: a label curve trains many small runs and reports none; leave it out"
+        )
     with sole_run(settings.output_dir):
         return LabelCurveResult(*_label_curve(checkpoint, settings), settings.output_dir)
 

@@ -50,7 +50,7 @@ def hardware(accelerator: Accelerator) -> str:
 _SOURCES = ("source", "held_out_source", "test_source", "noisy_source", "held_out_noisy_source")
 _OF_A_HOST = (
     "output_dir", "hub", "data.cache_dir", "data.num_proc", "model.from_pretrained", "tokenizer.from_pretrained",
-    "train.dataloader_num_workers", "train.tensorboard", *(f"data.{source}" for source in _SOURCES),
+    "train.dataloader_num_workers", "train.report_to", "train.run_name", "train.project", *(f"data.{source}" for source in _SOURCES),
 )  # fmt: skip
 """Settings that may differ between hosts: paths, whose content is compared, and settings that do not change the model."""
 

@@ -15,10 +15,13 @@ from textdae.core.errors import TextdaeError
 from textdae.core.examples import Examples
 from textdae.core.logs import log_summary
 from textdae.core.noise import Noise
+from textdae.core.registry import report_files
 from textdae.core.settings.base import TrainSettings
-from textdae.training.checkpoint import last_whole
+from textdae.training.checkpoint import last_whole, read_state
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
+from textdae.training.processes import together
+from textdae.training.trackers import Trackers, check_trackers
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +162,9 @@ def train(run: Run, task: TrainingTask) -> TrainingResult:
     log_summary(logger, task.summary)
     start = run.resume_from(task.fingerprint())
     task.resume(start)
+    together(lambda: check_trackers(task.settings.report_to), run.is_main)
+    config, step = run.settings.model_dump(mode="json"), read_state(start)[0].step if start else 0
+    trackers = Trackers(task.settings, config, run.folder, run.fingerprint["run"], step, run.is_main)
     trainer = Trainer(
         task.denoiser,
         task.examples,
@@ -172,17 +178,29 @@ def train(run: Run, task: TrainingTask) -> TrainingResult:
         save_assets=task.save_assets,
         saved=run.saved,
         should_stop=task.should_stop,
+        report=trackers.log,
     )
     run.begin()
-    fit = trainer.fit()
-    if fit.stopped_by:
-        return TrainingResult(run.folder, fit, {}, None, run.end(stopped=True), task.load)
+    with trackers:
+        fit = trainer.fit()
+        if fit.stopped_by:
+            return TrainingResult(run.folder, fit, {}, None, run.end(stopped=True), task.load)
+        report = _report(run, task, fit, trainer.plan.global_batch)
+        trackers.finish(
+            report.metrics, [run.folder / name for name in report_files() if name.endswith(".png")]
+        )
+    return TrainingResult(
+        run.folder, fit, report.metrics, report.samples, [*report.lines, *run.end(stopped=False)], task.load
+    )
 
+
+def _report(run: Run, task: TrainingTask, fit: FitResult, global_batch: int) -> Report:
+    """Let the task report; its lines are all that is printed at the end."""
     task.denoiser.eval()
     speed = round(fit.examples_per_second * task.units_per_example)
     common = {
         "steps": fit.cursor.step,
-        "global_batch": trainer.plan.global_batch,
+        "global_batch": global_batch,
         "seconds": round(fit.cursor.seconds, 1),
         f"{task.unit}_per_second": speed,
         "architecture": type(task.denoiser.model).__name__,
@@ -191,13 +209,12 @@ def train(run: Run, task: TrainingTask) -> TrainingResult:
     }
     report = task.report(common)
     took = f"{fit.cursor.step:,} steps in {fit.cursor.seconds / 60:.1f} min"
-    closing = [
+    lines = [
         *report.lines,
         took + (f", {speed:,} {task.unit}/s" if speed else "") + (f"; {report.kept}" if report.kept else ""),
         f"model, card and {report.files}",
-        *run.end(stopped=False),
     ]
-    return TrainingResult(run.folder, fit, report.metrics, report.samples, closing, task.load)
+    return report._replace(lines=lines)
 
 
 def count_parameters(denoiser: Denoiser) -> int:

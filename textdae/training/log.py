@@ -1,13 +1,13 @@
-"""The log of a run: a line of JSON per entry, TensorBoard on request, and a progress bar."""
+"""The log of a run: a line of JSON per entry, and a progress bar."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from textdae.core.errors import SettingsError, TextdaeError
+from textdae.core.errors import TextdaeError
 from textdae.core.progress import Progress
 
 
@@ -22,37 +22,25 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def summary_writer() -> Any:
-    """Return a writer of TensorBoard events.
-
-    Raises:
-        SettingsError: it is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise SettingsError("train.tensorboard=true: pip install 'textdae[tensorboard]'") from None
-    return SummaryWriter
-
-
 class Log:
     """Write `log.jsonl` in `folder`; a resumed run continues after the step that it resumes from.
 
     Args:
         share: of the run that is done already.
         enabled: False on all processes but the first.
+        report: called with each entry, once it is written.
 
     Raises:
         TextdaeError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, step: int, share: float, tensorboard: bool, enabled: bool) -> None:
-        self._file = self._board = None
+    def __init__(
+        self, folder: Path, step: int, share: float, enabled: bool, report: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._file, self._report = None, report
         self._bar: Progress | None = None
         if not enabled:
             return
-        if tensorboard:
-            self._board = summary_writer()(str(folder / "tensorboard"), purge_step=step + 1)
         self.path = folder / "log.jsonl"
         kept = [entry for entry in read_log(self.path) if entry["step"] <= step] if step else []
         temporary = self.path.with_suffix(".tmp")
@@ -74,10 +62,7 @@ class Log:
         with self._in_one_line():
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
-        if self._board is not None:
-            for name, value in entry.items():
-                if name != "step" and isinstance(value, int | float):
-                    self._board.add_scalar(name, value, entry["step"])
+        self._report(entry)
 
     def progress(self, share: float, step: int, steps: int | None, **figures: Any) -> None:
         """Show which share of the run is done, with some figures.
@@ -95,7 +80,7 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for part in (self._file, self._board, self._bar):
+        for part in (self._file, self._bar):
             if part is not None:
                 with suppress(OSError):  # an error of writing was raised before
                     part.close()

@@ -59,6 +59,7 @@ class Trainer:
         evaluate: called on every process when an evaluation is due; its metrics go to the log.
         save_assets: adds files to a checkpoint, for instance the tokenizer.
         saved: called on the main process with the folder of each complete checkpoint.
+        report: called on the main process with each entry of the log.
         should_stop: called at the start and after each evaluation, with the same answer on every process; True ends the run.
 
     Example:
@@ -83,11 +84,12 @@ class Trainer:
         save_assets: Callable[[Path], None] = lambda folder: None,
         saved: Callable[[Path], None] = lambda checkpoint: None,
         should_stop: Callable[[], bool] = lambda: False,
+        report: Callable[[dict[str, Any]], None] = lambda entry: None,
     ) -> None:
         self.denoiser, self.settings, self.output_dir = denoiser, settings, output_dir
         self.accelerator = accelerator or join_processes()
         self.fingerprint, self.evaluate, self.save_assets = fingerprint or {}, evaluate, save_assets
-        self.saved, self.should_stop = saved, should_stop
+        self.saved, self.should_stop, self.report = saved, should_stop, report
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
         cursor = checkpoint.read_state(resume_from)[0] if resume_from else Cursor()
         self.plan = StepPlan.of(settings, self.world, cursor)
@@ -144,7 +146,7 @@ class Trainer:
         left_out = 0
         is_main = self.accelerator.is_main_process
         with (
-            Log(self.output_dir, cursor.step, progress, settings.tensorboard, is_main) as log,
+            Log(self.output_dir, cursor.step, progress, is_main, self.report) as log,
             remember_signals() as stop,
         ):
             if self._plan_note:

@@ -14,7 +14,6 @@ from textdae.core.settings.base import TrainSettings
 from textdae.core.sharding import digest
 from textdae.training import checkpoint
 from textdae.training.hardware import keep_freed_memory, should_compile
-from textdae.training.log import summary_writer
 from textdae.training.memory import (
     activation_bytes,
     available_memory,
@@ -65,8 +64,6 @@ def prepare(
         raise SettingsError(
             "train.optimizer: muon needs whole matrices; under FSDP set train.optimizer=adamw"
         )
-    if settings.tensorboard and accelerator.is_main_process:
-        summary_writer()  # raises now rather than at the first entry of the log
     spread_weights(denoiser)
     model, *optimizers = accelerator.prepare(denoiser, *build_optimizers(denoiser, settings, dtype))
     if device.type == "cpu":

@@ -83,6 +83,18 @@ class ModelSettings(Settings):
         return self.model_dump(mode="json")
 
 
+def _names(value: Any) -> Any:
+    """One name may be written without the list; `none` is no name."""
+    if value is None or value == "none":
+        return ()
+    return [value] if isinstance(value, str) else value
+
+
+Tracker = Literal[
+    "tensorboard", "wandb", "trackio", "mlflow", "comet_ml", "aim", "clearml", "dvclive", "swanlab"
+]
+
+
 class TrainSettings(Settings):
     """The training loop; it is the same for every modality."""
 
@@ -142,8 +154,12 @@ class TrainSettings(Settings):
     """Checkpoints kept; older ones go once a newer one is proven whole."""
     logging_steps: Annotated[int, Field(ge=1)] = 10
     """Write a line of the log every so many steps."""
-    tensorboard: bool = False
-    """Write TensorBoard events too (needs the `tensorboard` extra)."""
+    report_to: Annotated[tuple[Tracker, ...], BeforeValidator(_names)] = ()
+    """Trackers that get the log, the settings and the pictures of the run, e.g. tensorboard or [tensorboard,mlflow]; default: none."""
+    run_name: str | None = None
+    """What trackers call the run; default: the name of output_dir."""
+    project: str = "textdae"
+    """What trackers file the run under."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Decides weights, order and masks."""
 
@@ -152,6 +168,10 @@ class TrainSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _ends(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "tensorboard" in values:  # an earlier setting
+            values = dict(values)
+            if values.pop("tensorboard"):
+                raise ValueError("write train.report_to=tensorboard instead of train.tensorboard=true")
         limits = ("max_steps", "num_train_epochs", "time_budget")
         if cls._unlimited and isinstance(values, dict) and all(values.get(limit) is None for limit in limits):
             return {**values, "time_budget": cls._unlimited}
