@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from textdae.cli.app import main
+from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.shipped import shipped
 from textdae.core.settings.yaml_text import dump
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -23,6 +26,29 @@ def test_it_loads_and_names_its_own_folder(path, tmp_path):
     again = tmp_path / "again.yaml"
     again.write_text(dump(settings))
     assert load(PretrainSettings, again) == settings
+
+
+def test_a_shipped_file_is_found_by_its_name_and_a_file_here_goes_before_it(tmp_path, monkeypatch):
+    names = {path.stem for path in CONFIGS.glob("*-*.yaml") if not path.stem.startswith("accelerate")}
+    assert set(shipped()) == names
+    monkeypatch.chdir(tmp_path)
+    assert load(PretrainSettings, "text-mini") == load(PretrainSettings, CONFIGS / "text-mini.yaml")
+    (tmp_path / "text-mini").mkdir()  # a run of that name, say
+    assert load(PretrainSettings, "text-mini").output_dir == Path("runs/text-mini")
+    (tmp_path / "image-digits").write_text("output_dir: mine")
+    assert load(PretrainSettings, "image-digits").output_dir == Path("mine")
+    with pytest.raises(SettingsError, match=r"text-mni: no such settings file; .* shipped: image-digits, "):
+        load(PretrainSettings, "text-mni")
+
+
+def test_the_list_says_what_each_is_for(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["textdae", "settings", "--list"])
+    with pytest.raises(SystemExit):
+        main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(shipped())
+    assert "Ten minutes on two cores: 4 layers x 256" in "".join(lines)
+    assert all(len(line) > 40 for line in lines)
 
 
 def test_the_sizes_and_the_definitions_are_there():

@@ -31,7 +31,10 @@ app = typer.Typer(
     help="Corrupt something, then learn to give back the original: pretrain small encoders.",
 )  # fmt: skip
 
-Words = Annotated[list[str] | None, typer.Argument(help="[FILE.yaml] [key=value ...]", show_default=False)]
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(help="[FILE.yaml or a shipped name, e.g. text-mini] [key=value ...]", show_default=False),
+]
 Checkpoint = Annotated[
     str, typer.Argument(help="A checkpoint folder, or OWNER/NAME[@REVISION] on the Hub.", show_default=False)
 ]

@@ -24,8 +24,17 @@ def settings(
             show_default=False,
         ),
     ] = None,
+    names: Annotated[
+        bool, typer.Option("--list", help="Print the settings that come with textdae instead.")
+    ] = False,
 ) -> None:
     """Print every setting of a command with its type, default and meaning."""
+    if names:
+        from textdae.core.settings.shipped import about, shipped
+
+        for name, file in shipped().items():
+            typer.echo(f"{name:20}{about(file)}")
+        return
     if command not in COMMANDS:
         raise SettingsError(f"no settings for `{command}`; known: {', '.join(COMMANDS)}")
     from textdae.core.settings.fields import explain

@@ -48,7 +48,8 @@ def pretrain(
     """Pretrain a denoiser.
 
     Args:
-        settings: ready ones, a dictionary, or a YAML file; default: those of the quickstart.
+        settings: ready ones, a dictionary, a YAML file, or the name of one that comes with textdae (`text-mini`); default:
+            those of the quickstart.
         resume: go on from the last whole checkpoint in `output_dir`, or start where there is none; or from one on the
             Hub, `hub:OWNER/NAME@REVISION`.
         overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from textdae.core.errors import SettingsError
 from textdae.core.settings.problems import explain_problem
+from textdae.core.settings.shipped import settings_file
 from textdae.core.settings.yaml_text import parse, read_file
 
 S = TypeVar("S", bound=BaseModel)
@@ -54,7 +55,7 @@ def over(base: Any, values: Any) -> Any:
 
 
 def _given(path: Path | str | None, overrides: Sequence[str]) -> tuple[dict[str, Any], set[tuple[str, ...]]]:
-    settings = read_file(Path(path)) if path else {}
+    settings = read_file(settings_file(path)) if path else {}
     return settings, {_override(settings, override) for override in overrides}
 
 
@@ -77,6 +78,7 @@ def load(
     """Build `cls` from a YAML file, `key=value` overrides and nested sections; the later setting wins.
 
     Args:
+        path: a settings file, or the name of one that comes with textdae, e.g. `text-mini`.
         base: settings for keys that none of them sets.
 
     Raises:

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from textdae.core.errors import SettingsError, first_line
+from textdae.core.settings.shipped import shipped
 from textdae.core.untrusted import read_bytes
 
 _SUFFIXES = (".yaml", ".yml", ".json", "")
@@ -106,7 +107,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: {what} (.yaml); if it is what to read, say data.source={path}")
     if not path.exists():
         raise SettingsError(
-            f"{path}: no such settings file; an override is written key=value, e.g. train.seed=1"
+            f"{path}: no such settings file; an override is written key=value, e.g. train.seed=1; shipped: {', '.join(shipped())}"
         )
     try:
         content = read_bytes(path, _MOST_BYTES)
