@@ -1,6 +1,7 @@
 """Runs from Python: keywords, rows of `datasets`, and results that hold what was made."""
 
 import json
+from typing import Literal
 
 import datasets
 import numpy as np
@@ -10,6 +11,9 @@ from PIL import Image
 from records import heard
 
 import textdae
+from textdae.commands.keywords import read_settings
+from textdae.core import registry
+from textdae.core.settings.base import EvaluateSettings, Settings
 from textdae.core.settings.downstream import FinetuneSettings
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
@@ -172,10 +176,36 @@ def test_pictures_take_the_same_road(tmp_path):
     assert textdae.evaluate(str(run.output_dir), dataset=other).metrics != found.metrics
 
 
+class SoundData(Settings):
+    source: str = "tones"
+
+
+class SoundPretrainSettings(PretrainSettings):
+    modality: Literal["sound"] = "sound"
+    data: SoundData = SoundData()
+    model: int = 0
+    noise: int = 0
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+
+def test_a_third_modality_reads_rows_with_nothing_but_its_source(tmp_path, monkeypatch):
+    """A modality knows its columns, takes the file as its source, and need not know of splits."""
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
+    monkeypatch.setenv("TEXTDAE_CACHE", str(tmp_path))
+    sound = registry.Modality(
+        name="sound", settings={"pretrain": f"{__name__}:SoundPretrainSettings"}, pretraining="", evaluation="",
+        recognizes_features=lambda features: "samples" in features,
+    )  # fmt: skip
+    registry.register(sound)
+    rows = datasets.Dataset.from_dict({"samples": [[0.0, 1.0], [1.0, 0.0]]})
+    for dataset in (rows, datasets.DatasetDict(train=rows, test=rows)):
+        settings = read_settings(PretrainSettings, dataset=dataset)
+        assert type(settings) is SoundPretrainSettings
+        assert datasets.Dataset.from_parquet(settings.data.source).to_list() == rows.to_list()
+
+
 def test_ready_settings_a_file_and_keywords_say_the_same(tmp_path, run):
     words = ["data.source=texts.txt", "train.max_steps=3"]
-    from textdae.commands.keywords import read_settings
-
     ready = load(PretrainSettings, None, words)
     assert read_settings(PretrainSettings, ready) is ready
     keywords = read_settings(PretrainSettings, source="texts.txt", train={"max_steps": 3})

@@ -56,7 +56,8 @@ def data_of(dataset: Any, data: Mapping[str, Any], known: Collection[str], cache
     unread = [str(name) for name in dataset if name not in splits.values()]
     if unread:
         logger.warning(f"dataset=: splits that are not read: {', '.join(unread)}")
-    no_splits = {_SIDES[side][0]: "train" if side == "source" else None for side in splits}  # a file has none
+    settings = {_SIDES[side][0]: "train" if side == "source" else None for side in splits}
+    no_splits = {setting: value for setting, value in settings.items() if setting in known}  # a file has none
     return no_splits | {side: str(as_parquet(dataset[split], cache)) for side, split in splits.items()}
 
 
