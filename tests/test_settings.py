@@ -416,6 +416,9 @@ def test_the_table_of_keys_is_complete_and_its_defaults_are_those_of_the_setting
         "mean_length",
         "max_length",
         "window",
+        "code_size",
+        "decoder_rate",
+        "masked_weight",
     }
     settled_later = {"train.time_budget", "noise.final_rate", "noise.kind"}
     for key, value in resolved.items():
