@@ -8,14 +8,14 @@ from textdae.training import checkpoint
 from textdae.training.log import read_log
 
 SCORE = "score.json"
-"""Beside the weights of the best evaluation: its measure and value."""
+"""File beside the weights of the best evaluation, with its measure and value."""
 
 
 class Best:
     """The best evaluation of a run over all its sittings, and the folder with its weights.
 
     Args:
-        until: step that the run is resumed from; what was found after it will come again.
+        until: step that the run is resumed from; later evaluations will be repeated.
     """
 
     def __init__(self, run: Path, name: str, patience: int, until: int) -> None:

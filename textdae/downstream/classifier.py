@@ -1,4 +1,4 @@
-"""A classifier as a denoiser: the label is the part that is hidden and predicted.
+"""A classifier as a denoiser: the label is hidden and predicted.
 
 It wraps a stock model whose head pools and decodes in one; each modality names the class.
 
@@ -20,23 +20,23 @@ from textdae.core.errors import SettingsError, first_line
 from textdae.core.sharding import load_full_state
 
 HEAD = "trained_head.safetensors"
-"""In a checkpoint of a regression: its head as it is trained, so that a resume finds the same bits."""
+"""File in a checkpoint of a regression: the head in training units, so that a resume is exact."""
 
 
 class Classifier(Denoiser):
     """A stock model with a head for labels.
 
-    A regression is trained on labels of mean 0 and deviation 1, whatever theirs are; what is written gives the labels
-    themselves. Where the stock class has a head without a bias, nothing can shift what it gives: then labels are
-    divided by their root mean square and keep their mean.
+    A regression is trained on labels scaled to mean 0 and deviation 1; the exported model predicts the labels themselves.
+    If the head of the stock class has no bias, it cannot shift its output: then labels are divided by their root mean
+    square and keep their mean.
 
     Args:
         mean, deviation: of the labels of a regression.
 
     Attributes:
-        unit: of a regression's loss: the deviation of the labels that it is measured in.
+        unit: deviation of the labels of a regression, in which its loss is measured.
         auto: the class of transformers that loads the model, e.g. `AutoModelForSequenceClassification`.
-        arguments: of a batch, what the model is given.
+        arguments: names of the inputs of a batch that the model takes.
 
     Raises:
         ValueError: a regression of a class whose head is not a linear layer with one output.
@@ -101,7 +101,7 @@ class Classifier(Denoiser):
         """Return the weights of the stock model; those of a regression predict labels in their own unit.
 
         Args:
-            weights: those of `model`, where they are not in one place (FSDP).
+            weights: full weights of `model`, if they are sharded (FSDP).
         """
         scaled = dict(self.model.state_dict() if weights is None else weights)
         if self.kind == "regression":
@@ -125,7 +125,7 @@ class Classifier(Denoiser):
             save_file({name: value.contiguous() for name, value in head.items()}, folder / HEAD)
 
     def load_pretrained(self, folder: Path) -> None:
-        """Take the weights of a checkpoint that `save_pretrained` wrote."""
+        """Load the weights of a checkpoint that `save_pretrained` wrote."""
         weights = self.load_stock(str(folder)).state_dict()
         if (folder / HEAD).is_file():
             weights |= load_file(folder / HEAD)
@@ -166,7 +166,7 @@ class Classifier(Denoiser):
         try:
             config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False, **labels)
             if hasattr(config, "classifier_pooling"):
-                # Pretraining teaches every position; the first has never been asked to stand for the others.
+                # Pretraining trains every position, and the first has not learned to represent the whole.
                 config.classifier_pooling = "mean"
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -182,7 +182,7 @@ class Classifier(Denoiser):
                         ignore_mismatched_sizes=True,  # a head for other labels
                         output_loading_info=True,
                     )
-                    # A fresh head is wanted, a fresh body would be a silent start from scratch.
+                    # A fresh head is intended; a fresh body would silently train from scratch.
                     body = f"{model.base_model_prefix}."
                     lacking = [k for k in info["missing_keys"] if k.startswith(body) and "pooler" not in k]
                     if lacking:

@@ -9,7 +9,7 @@ import numpy as np
 def stratified(labels: np.ndarray, size: int, seed: int) -> np.ndarray:
     """Draw a random subset in which every class keeps its share, up to rounding. Returns rows (size,), ascending.
 
-    Which classes get the odd example is drawn too, in proportion to what they are short of. Labels that are no single
+    Classes that get a remaining example are drawn in proportion to the share that they lack. Labels that are no single
     class (n, C), or numbers, are drawn evenly.
 
     Args:
@@ -42,7 +42,7 @@ def folds(labels: np.ndarray, count: int, seed: int) -> list[tuple[np.ndarray, n
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     if _are_classes(labels):
         shuffled = shuffled[labels[shuffled].argsort(kind="stable")]
-    parts = [shuffled[start::count] for start in range(count)]  # neighbours of a class go to different parts
+    parts = [shuffled[start::count] for start in range(count)]  # examples of one class go to different parts
     return [(np.concatenate(parts[:k] + parts[k + 1 :]), parts[k]) for k in range(count)]
 
 

@@ -23,7 +23,7 @@ _CHUNK = 4096
 
 
 class Rows(NamedTuple):
-    """The examples of a source to embed, in order, each with the number of its row."""
+    """The examples of a source to embed, in order, each with its row number."""
 
     fingerprint: str
     read: Callable[[], Iterator[tuple[int, Any]]]
@@ -31,7 +31,7 @@ class Rows(NamedTuple):
 
 
 class View(NamedTuple):
-    """Where in an encoder the vector of an example is taken."""
+    """The layer and the pooling of a vector."""
 
     layer: int | None
     """Hidden layer, 0 the first; None: the last."""
@@ -46,7 +46,7 @@ LAST_MEAN = View(None, "mean")
 
 
 class Encoder(ABC):
-    """The interface of everything that embeds examples: pretrained encoders and baselines.
+    """The interface of encoders: pretrained ones and baselines.
 
     Attributes:
         view: the default view.
@@ -59,7 +59,7 @@ class Encoder(ABC):
         """Return one vector for each example and view, in the order of the examples. *Shape* of each: (n, D)."""
 
     def views(self) -> list[View]:
-        """Return all views of this encoder: the one, unless a subclass has more."""
+        """Return all views of this encoder. Default: the default view."""
         return [self.view]
 
     def __call__(self, examples: Sequence[Any]) -> Any:
@@ -68,14 +68,14 @@ class Encoder(ABC):
 
 
 class StockEncoder(Encoder):
-    """The body of a checkpoint.
+    """The encoder of a checkpoint.
 
     Args:
         checkpoint: folder or Hub id.
-        pretrained: False: random weights in the place of its own, a pure function of the seed.
+        pretrained: False: random weights instead of its own, a pure function of the seed.
 
     Attributes:
-        notes: how many inputs were cut off, by reason.
+        notes: counts of inputs that were cut off, by reason.
         batch_size: examples in one forward pass, at most; None: as many as suit.
     """
 
@@ -164,7 +164,7 @@ class StockEncoder(Encoder):
                     dtype=torch.float32,
                     output_loading_info=True,
                 )
-                # A part that is not in the checkpoint would be random weights, silently.
+                # A part that the checkpoint lacks would silently get random weights.
                 lacking = sorted(key for key in info["missing_keys"] if "pooler" not in key)
                 if lacking:
                     raise ValueError(f"its weights lack {lacking[0]}, so it holds no such encoder")

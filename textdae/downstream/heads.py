@@ -1,4 +1,4 @@
-"""Simple learners on fixed features: logistic regression, k nearest neighbours, ridge; and the choice among them.
+"""Simple learners on fixed features: logistic regression, k nearest neighbours, ridge; and their selection.
 
 n examples, D features.
 """
@@ -16,11 +16,11 @@ from textdae.downstream.labels import LabelSchema
 from textdae.downstream.metrics import is_better, main_measure, measures_of
 
 Fold = tuple[np.ndarray, np.ndarray]
-"""Rows to learn from, rows to judge by."""
+"""Rows to train on, rows to validate on."""
 
 
 class Head(NamedTuple):
-    """A learner with its one dial."""
+    """A learner with its hyperparameter."""
 
     kind: str
     """logistic, kNN, or ridge."""
@@ -36,10 +36,10 @@ class Choice(NamedTuple):
     """The best features and head, and their score."""
 
     name: Any
-    """Which features."""
+    """Name of the features."""
     head: Head
     score: float
-    """The main measure of the task, where it was chosen."""
+    """The main measure of the task on the validation rows."""
 
 
 def heads(schema: LabelSchema, kind: str, is_sparse: bool, count: int) -> list[Head]:
@@ -48,7 +48,7 @@ def heads(schema: LabelSchema, kind: str, is_sparse: bool, count: int) -> list[H
     C multiplies a sum over the examples, so on dense features it begins where C times their number is the same.
 
     Args:
-        count: of the labels that the choice is made for.
+        count: number of labels to train on.
     """
     if kind == "kNN":
         return [Head("kNN", k) for k in (10, 1, 3, 30)]
@@ -64,9 +64,9 @@ def fit(schema: LabelSchema, head: Head, features: Any, labels: np.ndarray) -> A
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
-        # A fit that stops a little early predicts as well; the dial matters more.
+        # A fit that stops a little early predicts as well.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        # Of few labels most may be the only one of their class; that they are classes has been settled before.
+        # With few labels most classes may have a single example; `find_schema` has checked that they are classes.
         warnings.filterwarnings("ignore", "The number of unique classes is greater than 50%", UserWarning)
         return _fit(schema, head, features, labels)
 
@@ -82,7 +82,7 @@ def _fit(schema: LabelSchema, head: Head, features: Any, labels: np.ndarray) -> 
         return DummyClassifier().fit(features, labels)  # only one class was drawn
     if head.kind == "kNN":
         neighbours = KNeighborsRegressor if schema.is_regression else KNeighborsClassifier
-        # Of vectors of length 1 the nearest are those of the smallest angle.
+        # The nearest of vectors of length 1 have the smallest angle.
         return make_pipeline(Normalizer(), neighbours(min(int(head.value), len(labels)))).fit(
             features, labels
         )
@@ -97,10 +97,10 @@ def _fit(schema: LabelSchema, head: Head, features: Any, labels: np.ndarray) -> 
 
 
 class _SeenColumns:
-    """A learner on those columns of sparse features that occur in training, with rows of length 1 there.
+    """A learner on the columns of sparse features that occur in training, with rows scaled to length 1.
 
-    The other columns have no weight in any case; but if they counted in the length, a text of many words that training
-    has not seen would hardly count.
+    The other columns have no weight; if they counted in the length, a text with many unseen words would have a vector near
+    zero.
     """
 
     def __init__(self, learner: Any) -> None:
@@ -122,7 +122,7 @@ class _SeenColumns:
 
 
 class _EachClass:
-    """A learner for every class by itself; a class that all or none have is a constant."""
+    """A separate learner for each class; a class that all examples have, or none, is a constant."""
 
     def __init__(self, learner: Any) -> None:
         self.learner = learner
@@ -155,8 +155,8 @@ def choose(
 ) -> Choice:
     """Choose the features, then the hyperparameter, that score best on the validation rows.
 
-    With several folds what comes first is kept unless another is better by more than one standard error of the
-    difference between the two (after Breiman et al. 1984, section 3.4.3): few labels cannot tell more.
+    With several folds the first candidate is kept unless another is better by more than one standard error of their
+    difference (after Breiman et al. 1984, section 3.4.3).
 
     Args:
         features: by name. *Shape* of each: (n, D).
@@ -185,9 +185,9 @@ def choose(
 
     count = (
         len(parts[0][0]) if len(parts) == 1 else len(labels)
-    )  # folds are for what is learnt of all of them
+    )  # with folds, the final learner is trained on all labels
     usual = {name: heads(schema, kind, sparse.issparse(each), count) for name, each in features.items()}
-    if not parts:  # too few to judge by: the first, as it usually is
+    if not parts:  # too few labels to validate: the first, with its default
         name = next(iter(features))
         return Choice(name, usual[name][0], float("nan"))
     first = best(judged(name, each[0]) for name, each in usual.items())

@@ -1,4 +1,4 @@
-"""Adapts a supervised task to the denoising interface: moves `labels` from the inputs to the target."""
+"""Adapt a supervised task to the denoising interface: move `labels` from the inputs to the target."""
 
 import torch
 from torch import Tensor
@@ -8,10 +8,10 @@ from textdae.core.noise import Corrupted, Example, Noise
 
 
 class LabelNoise(Noise):
-    """Take the labels out of the inputs and make them the target.
+    """Move the labels from the inputs to the target.
 
     Args:
-        inner: corrupts what is left, as regularisation; the target stays the label.
+        inner: corrupts the other inputs, as regularisation.
     """
 
     field = "labels"
@@ -26,7 +26,7 @@ class LabelNoise(Noise):
             inputs = self.inner(inputs, draw, progress).inputs
         labels = clean["labels"]
         known = labels >= 0 if labels.dtype == torch.int64 else labels.new_ones(len(labels), dtype=torch.bool)
-        # A class that is not known (-1) is scored nowhere, but has to be a number.
+        # An unknown class (-1) is not scored, but must be a valid index.
         return Corrupted(inputs, labels.clamp(min=0) if labels.dtype == torch.int64 else labels, known)
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:

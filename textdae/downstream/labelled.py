@@ -46,13 +46,13 @@ class LabelledCorpus(NamedTuple):
     held_out: Labelled
     test: Labelled
     fingerprint: str
-    """The same for the same examples on the same sides."""
+    """Equal for equal examples on the same sides."""
     summary: list[str]
-    """What was read, and what was left out."""
+    """Lines on what was read and left out."""
 
 
 Entry = tuple[Any, Any]
-"""An example and its label as it was read, None where it has none."""
+"""An example and its original label, None if it has none."""
 
 
 def divide(
@@ -63,11 +63,11 @@ def divide(
 ) -> dict[str, list[Entry]]:
     """Divide the examples of one source by a hash of their content.
 
-    Every side gets a labelled example, where there are enough.
+    Every side gets a labelled example if there are enough.
 
     Args:
         content: of an example, str or bytes.
-        shares: of each side but `train`: what stands before the content in its hash, and its share of what is left.
+        shares: for each side but `train`: a prefix of the content in its hash, and its share of the remaining examples.
     """
     sides: dict[str, list[Entry]] = {}
     for side, (prefix, share) in shares.items():
@@ -93,10 +93,10 @@ def labelled_corpus(
 
     Args:
         data: the settings of the source.
-        name: of the source, for the lines and errors.
+        name: of the source, for messages.
         entries: of each side.
         class_names: names of the classes in their order, where the source gives it.
-        notes: what was left out so far, added to.
+        notes: counts of what was left out; updated.
 
     Raises:
         SettingsError: a side is empty, or the labels cannot be learnt.

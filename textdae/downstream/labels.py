@@ -17,7 +17,7 @@ Kind = Literal["single_label_classification", "multi_label_classification", "reg
 """What transformers calls `problem_type`."""
 
 Raw = Sequence[Any]
-"""Labels as they were read, None where there is none."""
+"""Original labels, None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class LabelSchema:
     """The kind of labels, and their classes.
 
     Attributes:
-        classes: their names, by number; of a regression its one output.
+        classes: their names, by number; for a regression the name of its output.
     """
 
     kind: Kind
@@ -33,7 +33,7 @@ class LabelSchema:
 
     @property
     def is_regression(self) -> bool:
-        """Whether labels are numbers rather than classes."""
+        """Whether labels are numbers instead of classes."""
         return self.kind == "regression"
 
     @property
@@ -119,7 +119,7 @@ def find_schema(
 
 
 def named(label: Any, class_names: Sequence[str] | None) -> Any:
-    """Replace class numbers by their names, in a label or a list of labels; numbers without a name are no label."""
+    """Replace class numbers by their names, in a label or a list of labels; numbers without a name become None."""
     if isinstance(label, list | tuple):
         several = [named(each, class_names) for each in label]
         return [each for each in several if not is_missing(each)]

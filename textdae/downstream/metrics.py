@@ -1,6 +1,6 @@
 """Metrics of scikit-learn as `evaluate` modules that need no download.
 
-`evaluate.load("accuracy")` fetches a script from the Hub and runs it; these are the same measures without that.
+`evaluate.load("accuracy")` downloads a script from the Hub and runs it; these measures need none.
 
 n examples, C classes.
 """
@@ -36,7 +36,7 @@ def _f1(average: str) -> Callable[..., float]:
 
 def _mcc(references: np.ndarray, predictions: np.ndarray) -> float:
     if len({*references.tolist(), *predictions.tolist()}) < 2:
-        return 0.0  # one class only: scikit-learn says so too, with a warning
+        return 0.0  # one class only, where scikit-learn warns
     return float(metrics.matthews_corrcoef(references, predictions))
 
 
@@ -46,7 +46,7 @@ def _r2(references: np.ndarray, predictions: np.ndarray) -> float:
 
 def _pearson(references: np.ndarray, predictions: np.ndarray) -> float:
     if len(references) < 2 or np.ptp(references) == 0 or np.ptp(predictions) == 0:
-        return 0.0  # a constant goes along with nothing
+        return 0.0  # a constant correlates with nothing
     return float(stats.pearsonr(references, predictions)[0])
 
 

@@ -1,4 +1,4 @@
-"""The interface that each modality implements for supervised tasks; the commands know no modality."""
+"""The interface of a modality for supervised tasks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ class LabelledTask(ABC):
 
     Attributes:
         checkpoint: folder or Hub id.
-        corpus: schema and examples; its summary also tells what is cut off for the checkpoint.
-        classifier_class: what is fine-tuned.
+        corpus: schema and examples; its summary also counts examples cut off for the checkpoint.
+        classifier_class: of the fine-tuned model.
         pipeline: how transformers uses such a classifier, for the model card.
     """
 
@@ -61,13 +61,13 @@ class LabelledTask(ABC):
         return {"data": self.corpus.fingerprint}
 
     def save_assets(self, folder: Path) -> None:  # noqa: B027  (a model may have none)
-        """Write what belongs to the model beside its weights, e.g. a tokenizer."""
+        """Write the files that belong to the model beside its weights, e.g. a tokenizer."""
 
     def classifier(self, labels: np.ndarray, seed: int, from_scratch: bool = False) -> Classifier:
         """Return the encoder with a fresh head; all its weights are trained.
 
         Args:
-            labels: those it will be trained on, see `LabelSchema.encode`; a regression is scaled by them.
+            labels: of the training examples, see `LabelSchema.encode`; a regression is scaled by them.
         """
         schema = self.corpus.schema
         moments = (float(labels.mean()), float(labels.std()) or 1.0) if schema.is_regression else (0.0, 1.0)

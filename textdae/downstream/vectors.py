@@ -14,11 +14,11 @@ from textdae.downstream.labelled import Labelled
 from textdae.training.evaluation import subsample
 
 _MOST = 2000
-"""Examples that the scale is taken from."""
+"""Examples for the estimate of the scale."""
 
 
 class Vectors(NamedTuple):
-    """A view of an encoder, and how its numbers are scaled: `plain`, all alike, or `even`, each by itself."""
+    """A view of an encoder, and the scaling of its dimensions: `plain`, one factor for all, or `even`, one for each."""
 
     view: View
     scale: str

@@ -27,7 +27,7 @@ class Pushes:
 
     Args:
         folder: of the run.
-        limit: checkpoints that may wait; beyond it the oldest is given up, and that is logged.
+        limit: checkpoints that may wait; beyond it the oldest is dropped, with a warning.
     """
 
     def __init__(self, folder: Path, settings: HubSettings, limit: int) -> None:
@@ -41,7 +41,7 @@ class Pushes:
         self._end, self._sending = False, ""
         self._begun = time.monotonic()
         self.away = ""
-        """Why the Hub did not answer the last request."""
+        """Error of the last request."""
         for left in self._place.glob(".*"):  # of a sitting that was killed
             shutil.rmtree(left, ignore_errors=True)
         self._thread = threading.Thread(target=self._work, daemon=True, name=THREAD)
@@ -121,11 +121,11 @@ class Pushes:
         except SettingsError as error:
             logger.warning(f"{error}; the run goes on, and {name} waits")
             return True
-        except TextdaeError as error:  # the Hub is away, for the others too
+        except TextdaeError as error:  # the Hub is unreachable for the others too
             logger.warning(f"{error}; the run goes on, and {name} waits")
             self.away = str(error)
             return False
-        except Exception as error:  # a thread has nobody to tell, and the run must go on
+        except Exception as error:  # logged only: the run must continue
             logger.warning(
                 f"{name} could not be pushed: {type(error).__name__}: {first_line(error)}; it waits"
             )

@@ -19,9 +19,9 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 WAITS = (1, 2, 4, 8, 16)
-"""Seconds between one try and the next."""
+"""Seconds between attempts."""
 _SILENCE, _CONNECT = 120.0, 10.0
-"""Seconds without a byte, and without a connection, after which it is given up; the client itself would wait for ever."""
+"""Timeouts in seconds for reading and connecting; the client itself has none."""
 _NEW_TOKEN = "`hf auth login` takes a new one"
 NO_TOKEN = "no token; run `hf auth login`, or set HF_TOKEN"
 
@@ -51,7 +51,7 @@ def _status(error: BaseException) -> int:
     for one in _chain(error):
         if (response := getattr(one, "response", None)) is not None:
             return int(response.status_code)
-        # The library for large files keeps it in its words.
+        # The library for large files has the status in its message only.
         if match := re.search(r"HTTP status \w+ error \((\d{3})", str(one)):
             return int(match[1])
     return 0
@@ -75,7 +75,7 @@ def passes(error: BaseException) -> bool:
 
 
 def unreachable(error: BaseException) -> bool:
-    """Return whether the Hub gave no answer at all, not even a refusal."""
+    """Return whether the Hub gave no answer at all."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     return isinstance(error, OfflineModeIsEnabled) or (not _status(error) and _cut(error) is not None)
@@ -86,7 +86,7 @@ def retry(ask: Callable[[], T], patience: float = math.inf) -> T:
 
     Args:
         ask: safe to repeat.
-        patience: seconds to wait for a Hub that cannot be reached; one that answers that it is busy is worth all waits.
+        patience: seconds to wait for a Hub that cannot be reached; a busy one gets all attempts.
     """
     _never_wait_for_ever()
     waited = 0

@@ -33,7 +33,7 @@ def _download(name: HubName, files: tuple[str, ...], only_here: bool = False, ki
 
 @lru_cache(maxsize=64)
 def pin(name: HubName) -> HubName:
-    """Resolve a name to the commit that it means now; the answer stays the same while the program runs.
+    """Resolve a name to its present commit; the answer stays the same while the program runs.
 
     If the Hub cannot be reached, this is the commit that was last downloaded under the name.
 
@@ -52,7 +52,7 @@ def pin(name: HubName) -> HubName:
             if not unreachable(error):
                 raise
             return HubName(name.id, _download(name, _files(), only_here=True).name)
-    _download(name, _files())  # by its name, so that it is known when the Hub is away
+    _download(name, _files())  # under its name, for use when the Hub is unreachable
     return HubName(name.id, commit)
 
 

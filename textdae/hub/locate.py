@@ -12,7 +12,7 @@ from textdae.hub.vetting.folder import vet
 
 
 def folder_of(name: str, training_state: bool = False) -> Path:
-    """Return the folder that a name means, unvetted; one on the Hub is downloaded first.
+    """Return the folder of a name, unvetted; one on the Hub is downloaded first.
 
     Raises:
         SettingsError: there is none.
@@ -71,11 +71,11 @@ def modality_of(checkpoint: str) -> str:
 
 
 def load_pretrained(model_class: Any, checkpoint: str | Path, what: str = "model") -> Any:
-    """Load a denoiser's model from a folder or the Hub, whole: a weight that is missing would be a random one.
+    """Load the model of a denoiser from a folder or the Hub; a missing weight is an error.
 
     Args:
         model_class: a `PreTrainedModel`.
-        what: the model is called in the error.
+        what: noun for the model in the error.
 
     Raises:
         SettingsError: there is none.

@@ -21,9 +21,9 @@ from textdae.hub.upload import Upload, upload_of
 logger = logging.getLogger(__name__)
 
 _NOT_OURS = (".gitattributes", ".gitignore", "LICENSE", CARD)
-"""What a repository may hold beside a model, however it was made."""
+"""Files that a repository without a model may hold."""
 _RACES = 5
-"""Commits of somebody else's, each in the midst of a push by force, after which it is given up."""
+"""Attempts of a forced push while others commit to the repository."""
 _notes = threading.Lock()
 
 
@@ -31,11 +31,11 @@ class Pushed(NamedTuple):
     """How a push ended."""
 
     name: HubName
-    """With the commit that the repository stands at."""
+    """Name with the commit of the repository after the push."""
     files: int
-    """Files sent or removed; 0: everything was there already."""
+    """Files sent or removed; 0: the repository was up to date."""
     bytes: int
-    """Their sizes."""
+    """Sum of their sizes."""
     url: str
 
 
@@ -86,7 +86,7 @@ def prepare(
                 _refuse_to_overwrite(name, str(info.sha), names, _pushed(path, api.endpoint, name, kind))
         elif there(name.revision) is None:
             api.create_branch(name.id, repo_type=kind, branch=name.revision, exist_ok=True)
-            # What it starts with is not somebody else's work.
+            # The initial commit is not the work of others.
             start = api.repo_info(name.id, repo_type=kind, revision=name.revision).sha
             _remember(path, api.endpoint, name, kind, str(start))
 
@@ -177,9 +177,9 @@ class _Tries(NamedTuple):
     """What one attempt passes to the next."""
 
     additions: dict[str, Any]
-    """Files that are read, and perhaps sent, already."""
+    """Files that are hashed, and perhaps sent, already."""
     sizes: list[int]
-    """What the commit that was tried holds, though its answer may have been lost."""
+    """The files of the attempted commit, whose answer may have been lost."""
 
 
 def _attempt(path: Path, name: HubName, upload: Upload, tries: _Tries, force: bool) -> Pushed:
@@ -257,7 +257,7 @@ def _refuse_to_overwrite(name: HubName, head: str, there: list[str], known: str 
 
 
 def _page(endpoint: str, name: HubName, kind: str) -> str:
-    """Where a person sees it; a push is remembered by it too."""
+    """Return the URL of the repository, which is also the key of recorded pushes."""
     branch = f"/tree/{name.revision}" if name.revision else ""
     return f"{endpoint}/{'datasets/' if kind == 'dataset' else ''}{name.id}{branch}"
 
@@ -268,7 +268,7 @@ def _pushed(path: Path, endpoint: str, name: HubName, kind: str) -> str | None:
 
 
 def _remember(path: Path, endpoint: str, name: HubName, kind: str, commit: str) -> None:
-    with _notes, suppress(OSError):  # a folder that is only read can be pushed too
+    with _notes, suppress(OSError):  # a read-only folder can be pushed too
         pushes = _read_notes(path) | {_page(endpoint, name, kind): commit}
         _notes_of(path).write_text(json.dumps(pushes, indent=1))
 

@@ -1,4 +1,4 @@
-"""Select the files of a folder that go to the Hub, by a list of names; remove paths of this machine."""
+"""Select the files of a folder for the Hub, by a list of names; remove local paths."""
 
 import fnmatch
 import json
@@ -15,14 +15,14 @@ from textdae.hub.vetting.folder import vet
 from textdae.report.card import NAME, SELF, checkpoint_card, embeddings_card
 
 Files = dict[str, Path | bytes]
-"""Path in the repository -> where the content lies, or the content."""
+"""Path in the repository -> local file, or content."""
 
 _PLACES = (
     "source", "held_out_source", "test_source", "noisy_source", "held_out_noisy_source", "from_pretrained"
 )  # fmt: skip
 """Settings that may name a path."""
 _OURS = ("output_dir", "cache_dir", "dataloader_num_workers", "hub")
-"""Settings that belong to a machine and its owner."""
+"""Settings of the local machine."""
 
 
 class Upload(NamedTuple):
@@ -86,7 +86,7 @@ def _model(path: Path, training_state: bool, name: HubName) -> Upload:
         raise SettingsError(f"{path}: no weights (model.safetensors), so there is no model to push")
     if training_state:
         _check_state(path, files)
-    # Measurements from the end of a run do not hold for earlier checkpoints.
+    # Metrics of the end of a run do not apply to earlier checkpoints.
     report = report_files() if run == path else ("settings.yaml", "versions.json")
     files |= {file: run / file for file in report if (run / file).is_file()}
     if "settings.yaml" in files:
@@ -110,7 +110,7 @@ def _check_state(path: Path, files: Files) -> None:
 
 
 def _as_written(name: HubName) -> str:
-    """Return the name as it stands inside the quotes of a Python call."""
+    """Escape a name for the quotes of a Python call."""
     return f'{name.id}", revision="{name.revision}' if name.revision else name.id
 
 

@@ -1,1 +1,1 @@
-"""What a run writes for people: pictures, samples and a model card."""
+"""Reports of a run: pictures, tables and model cards."""

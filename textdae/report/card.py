@@ -1,4 +1,4 @@
-"""Model and dataset cards: what it is, its scores beside the baselines, how it was made, how to load it."""
+"""Model and dataset cards: description, scores beside the baselines, training, how to load."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ from textdae.report.card_data import front_matter, head
 from textdae.report.scores import Scores, markdown_table
 
 SELF = "path/to/this/folder"
-"""What a card calls the place that it is loaded from, within the quotes of a Python call."""
+"""Placeholder for the folder in a Python call."""
 NAME = "OWNER/NAME@REVISION"
-"""What it calls it on a command line."""
+"""Placeholder for the repository on a command line."""
 
 
 class Pipeline(NamedTuple):
@@ -214,7 +214,7 @@ def _time(seconds: float) -> str:
 
 
 def _without_place(line: str, data: Any) -> str:
-    """Return the line without the folders that the data lies in here."""
+    """Return the line without local folders of the data."""
     folders = [
         getattr(data, key, None) or "" for key in ("source", "held_out_source", "test_source", "noisy_source")
     ]

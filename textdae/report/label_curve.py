@@ -1,4 +1,4 @@
-"""The label curve: score against the number of labels, as table, picture and one sentence on what pretraining gains."""
+"""The label curve: score against the number of labels, as table, picture and one sentence on the gain of pretraining."""
 
 import csv
 import math
@@ -19,7 +19,7 @@ class Point(NamedTuple):
     low: float
     high: float
     values: tuple[float, ...]
-    """Of each draw; values at the same index, in every line, come from the same labels."""
+    """Values of the draws; the same index means the same labels in every line."""
 
 
 Curve = list[Point]
@@ -117,7 +117,7 @@ _RANGES = {"mse": (0.0, math.inf), "mae": (0.0, math.inf), "r2": (-math.inf, 1.0
 
 
 def within_range(measure: str, low: float, high: float) -> tuple[float, float]:
-    """Clip an interval to the range of its measure: that of a few draws reaches far beyond."""
+    """Clip an interval to the range of its measure, which the interval of a few draws exceeds."""
     least, most = _RANGES.get(measure, (0.0, 1.0))
     return max(low, least), min(high, most)
 

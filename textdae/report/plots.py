@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 _BLUE = "#2563eb"
 _BASELINES = ("#d97706", "#059669", "#7c3aed", "#dc2626", "#57534e", "#0891b2", "#be185d")
 _STYLES = ("--", ":", "-.", (0, (1, 4)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (3, 6)))
-"""Of the baselines one after the other: told apart by colour, and by line where colours cannot be seen."""
+"""Line styles of the baselines, which differ without colours too."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -43,7 +43,7 @@ def loss_curve(
         entries: of the log, with its evaluations.
         final: step and loss of the evaluation at the end, on the examples that the baselines are measured on.
         baselines: name -> loss.
-        final_name: what the evaluation at the end was on.
+        final_name: the examples of the evaluation at the end.
         decibels: the losses are squared errors of pixels in [0, 1], and shown as PSNR.
     """
     shown = _psnr if decibels else float

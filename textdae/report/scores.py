@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_FORMATS = {  # of other measures the name, and four digits
+_FORMATS = {  # other measures: their name, and four digits
     "loss": ("loss", ".3f"),
     "accuracy": ("accuracy", ".1%"),
     "bits_per_byte": ("bits/byte", ".3f"),
@@ -59,7 +59,7 @@ def _cells(table: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[li
 
 
 def is_in_decibels(table: Mapping[str, Mapping[str, float]]) -> bool:
-    """Whether the losses of a table are squared errors of values in [0, 1], which its measure `psnr` tells."""
+    """Return whether the losses of a table are squared errors of values in [0, 1]: then it has `psnr`."""
     return "psnr" in table["model"]
 
 

@@ -1,1 +1,1 @@
-"""What knows text."""
+"""The modality of text."""

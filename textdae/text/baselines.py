@@ -1,7 +1,7 @@
-"""Two baselines of a masked language model that only count: unigrams, and the neighbours to the left and right.
+"""Two counting baselines of a masked language model: unigrams, and the neighbours to the left and right.
 
-They are shown what the model is shown, at the scored position too: where it holds another token than the mask, they know by
-what chance the noise leaves a token or draws another, and follow Bayes.
+They see what the model sees, also at the scored position: if it shows a token instead of the mask, they apply Bayes' rule
+with the probabilities that the noise keeps a token or draws another.
 
 n scored positions, N tokens of the training stream, V vocabulary.
 """
@@ -21,11 +21,11 @@ from textdae.training.evaluation import corrupt_for_evaluation
 
 _CHUNK, _ROWS = 1 << 22, 256
 MOST_TOKENS = 20_000_000
-"""The neighbour model counts at most this many training tokens; on more it would be a little stronger."""
+"""The neighbour model counts at most this many training tokens; more would make it a little stronger."""
 
 
 class Baseline(NamedTuple):
-    """How a baseline does."""
+    """The scores of a baseline."""
 
     loss: float
     """Mean cross entropy over the scored positions, in nats."""
@@ -36,7 +36,7 @@ class Baseline(NamedTuple):
 
 
 class _Shown(NamedTuple):
-    """What there is to see at the scored positions, -1 for a mask or the edge of a block. (n,) each."""
+    """The visible tokens at and beside the scored positions, -1 for a mask or the edge of a block. (n,) each."""
 
     target: np.ndarray
     here: np.ndarray
@@ -48,14 +48,14 @@ class _Shown(NamedTuple):
 
 
 class TextBaselines:
-    """The baselines, fitted to the training stream where the questions need it.
+    """The baselines, fitted to the training stream for some questions.
 
     `unigram`: the frequency of each token in the training stream, one added to each count.
-    `neighbours`: the counts of the token between its two visible neighbours, backed off to the left and the right
-    neighbour each by itself, and these to the unigram.
+    `neighbours`: the counts of the token between its two visible neighbours, backed off to the left and the right neighbour
+    alone, and these to the unigram.
 
     Args:
-        questions: sets of them that `score` may be asked for; all under noises that show tokens by the same chances.
+        questions: the sets that `score` will get; their noises show tokens with the same probabilities.
     """
 
     def __init__(
@@ -75,15 +75,14 @@ class TextBaselines:
             self.both.add(ids[:-2] * size + ids[2:], ids[1:-1])
 
     def score(self, questions: Questions) -> dict[str, Baseline]:
-        """How each baseline does on one of the sets."""
+        """Score the baselines on one of the sets."""
         shown = _shown(questions, self.vocabulary)
         noise = questions.noise.settings if isinstance(questions.noise, BuiltNoise) else questions.noise
         assert isinstance(noise, MaskingNoise | ChosenNoise)
         ordinary = int((self.unigram > 0).sum())
         chances = noise.random_share / ordinary, 1 - noise.mask_share - noise.random_share
         unigram = np.broadcast_to(self.unigram, (_ROWS, len(self.unigram)))
-        # How far to trust a count against what it backs off to: the best pair on some of the very questions that it is
-        # scored on, so the baseline is flattered rather than slighted.
+        # Smoothing: the best pair on some of the questions themselves, which favours the baseline.
         pairs = [(one, two) for one in (2.0, 8.0, 32.0) for two in (1.0, 4.0, 16.0)]
         few = shown.part(slice(0, 1024))
         best = min(pairs, key=lambda pair: _scored(self._neighbours(few, pair), few, chances)[0])
@@ -96,7 +95,7 @@ class TextBaselines:
         return {name: Baseline(float(loss) / n, float(hits) / n, n) for name, (loss, hits) in sums.items()}
 
     def _neighbours(self, shown: _Shown, trust: tuple[float, float]) -> np.ndarray:
-        """The probability of each token between its neighbours. (n, V)"""
+        """Return the probability of each token given its neighbours. (n, V)"""
         unigram = self.unigram
         contexts = shown.left, shown.right, _pairs(shown.left, shown.right, len(unigram))
         rows_left, rows_right, rows_both = (
@@ -116,7 +115,7 @@ class TextBaselines:
 
 
 def _scored(p: np.ndarray, shown: _Shown, chances: tuple[float, float]) -> tuple[float, int]:
-    """Sum of the losses, and hits, of guesses (n, V) once the token that is shown is taken into account.
+    """Return the sum of the losses and the hits of guesses (n, V), given the visible token.
 
     Args:
         chances: that the noise shows a given other token, and that it leaves the token as it is.
@@ -135,7 +134,7 @@ def _scored(p: np.ndarray, shown: _Shown, chances: tuple[float, float]) -> tuple
 
 
 def _shown(questions: Questions, vocabulary: Vocabulary) -> _Shown:
-    """The scored positions of all questions, in their order."""
+    """Collect the scored positions of all questions, in order."""
     parts = []
     for batch in questions.indices.split(256):
         corrupted = corrupt_for_evaluation(questions.examples, questions.noise, batch)
@@ -152,7 +151,7 @@ def _shown(questions: Questions, vocabulary: Vocabulary) -> _Shown:
 
 
 def _pairs(left: np.ndarray, right: np.ndarray, size: int) -> np.ndarray:
-    """A number for each pair of neighbours, -1 where one is not visible. (n,)"""
+    """Return a number for each pair of neighbours, -1 where one is not visible. (n,)"""
     return np.where((left >= 0) & (right >= 0), left * size + right, -1)
 
 
@@ -165,7 +164,7 @@ def _parts(train: Blocks | MixedBlocks) -> list[tuple[Blocks, float]]:
 
 
 def _unigram(train: Blocks | MixedBlocks, vocabulary: Vocabulary) -> np.ndarray:
-    """Probability of each ordinary token; specials are never asked for and have none. (V,)"""
+    """Return the probability of each ordinary token, 0 for special tokens, which are never scored. (V,)"""
     counts, parts = np.zeros(vocabulary.size), _parts(train)
     tokens = sum(part.info.tokens for part, _ in parts)
     for part, share in parts:
@@ -179,7 +178,7 @@ def _unigram(train: Blocks | MixedBlocks, vocabulary: Vocabulary) -> np.ndarray:
 
 
 class _Table:
-    """How often each token was seen in each of some contexts."""
+    """Counts of each token in each of some contexts."""
 
     def __init__(self, contexts: np.ndarray, size: int) -> None:
         self.contexts, self.size = np.unique(contexts[contexts >= 0]), size
@@ -187,7 +186,7 @@ class _Table:
         self.counts: np.ndarray = np.zeros(0, np.int64)
 
     def add(self, contexts: np.ndarray, tokens: np.ndarray) -> None:
-        """Count tokens (n,) seen in contexts (n,); other contexts than those asked for are passed over."""
+        """Count tokens (n,) seen in contexts (n,); other contexts are ignored."""
         if not len(self.contexts):
             return
         place = np.searchsorted(self.contexts, contexts).clip(max=len(self.contexts) - 1)
@@ -199,7 +198,7 @@ class _Table:
         self.counts = summed
 
     def rows(self, contexts: np.ndarray) -> np.ndarray:
-        """The counts in these contexts; a row of zeros for one that is not there. (n,) -> (n, V)."""
+        """Return the counts in these contexts; zeros for an unknown one. (n,) -> (n, V)."""
         rows = np.zeros((len(contexts), self.size), np.float32)
         for index, context in enumerate(contexts):
             place = np.searchsorted(self.contexts, context)
@@ -211,7 +210,7 @@ class _Table:
 
 
 def _overlapping(train: Blocks | MixedBlocks) -> Iterator[np.ndarray]:
-    """The training stream in chunks that share two tokens, so that each neighbourhood is seen once."""
+    """Yield the training stream in chunks that overlap by two tokens, so that each neighbourhood occurs once."""
     for part, share in _parts(train):
         end = min(part.info.tokens, int(MOST_TOKENS * share))
         for begin in range(0, max(end - 2, 0), _CHUNK):

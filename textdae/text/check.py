@@ -42,7 +42,7 @@ def _check_tokenizer(name: str, model: Any) -> Iterator[Finding]:
 
 @torch.no_grad()
 def _check_scaling(model: Any) -> Finding:
-    """How `Trainer` would scale the loss of the stock head; it is told, for here it is scaled right in any case.
+    """Report how `Trainer` would scale the loss of the stock head; textdae scales it correctly in any case.
 
     `Trainer` hands heads with keyword arguments the number of scored tokens, and trusts them to divide by it.
     """
@@ -53,7 +53,7 @@ def _check_scaling(model: Any) -> Finding:
         arguments = {"num_items_in_batch": 16}
         plain, scaled = (float(model(input_ids=ids, labels=ids, **more).loss) for more in ({}, arguments))
         takes_it = getattr(model, "accepts_loss_kwargs", True)
-    except Exception:  # of another shape of input, or it takes no count
+    except Exception:  # it takes other inputs, or no count
         takes_it = False
     if not takes_it:
         return Finding(True, what, f"{name} takes no count, so Trainer itself divides by the micro-batches")

@@ -13,5 +13,5 @@ class TextClassifier(Classifier):
     arguments = ("input_ids", "attention_mask", "token_type_ids")
 
     def optimize_for(self, device: torch.device, compile: bool, fast: bool = True) -> None:
-        """Skip compiling: batches of texts differ in length, and each length would be compiled anew."""
+        """Skip compiling: each length of a batch would be compiled again."""
         super().optimize_for(device, False, fast)

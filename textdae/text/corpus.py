@@ -34,7 +34,7 @@ from textdae.text.tokenizer import load_tokenizer, save_tokenizer, train_tokeniz
 _TOKENIZER_VERSION, _PACKED_VERSION = 3, 4
 _BUCKETS, _LOOKED_AT = 4096, 1 << 16
 _LONG_TOKENS = 100
-"""Bytes; no tokenizer of words has longer ones on average."""
+"""Bytes; the average token of a tokenizer of words is shorter."""
 
 
 class TextCorpus(NamedTuple):
@@ -44,13 +44,13 @@ class TextCorpus(NamedTuple):
     train: Blocks | MixedBlocks
     held_out: Blocks | MixedBlocks
     fingerprint: dict[str, Any]
-    """What determines these blocks, by setting: equal fingerprints mean equal blocks."""
+    """Values that determine the blocks, by setting: equal fingerprints mean equal blocks."""
     summary: list[str]
-    """What was read, and what was left out."""
+    """Lines on what was read and left out."""
 
     @property
     def unit(self) -> str:
-        """What the speed of training is counted in."""
+        """The unit of the training speed."""
         return "tokens"
 
     @property
@@ -78,7 +78,7 @@ def prepare_text(
     """Read, tokenize and pack a corpus, or open it from the cache.
 
     Args:
-        tokenizer: use this one, whatever the settings say (evaluation brings the checkpoint's own).
+        tokenizer: overrides the settings; an evaluation passes that of the checkpoint.
 
     Raises:
         SettingsError: the corpus cannot be read, or is too small for one block on either side.
@@ -182,7 +182,7 @@ def _prepare(part: _Part, tokenizer: PreTrainedTokenizerFast, root: Path) -> Tex
     blocks = [Blocks(folder / side, data.block_size, _pad_id(tokenizer)) for side in ("train", "held_out")]
     notes = Counter(json.loads((folder / "notes.json").read_text()))
     fingerprint = {
-        # A run from before very long documents were cut is not gone on with.
+        # A run from before very long documents were cut cannot be resumed.
         "data.source": digest(source.fingerprint, "cut") if CUT in notes else source.fingerprint,
         "data.held_out": other.fingerprint if other else share,
         "tokenizer": vocabulary,
@@ -319,7 +319,7 @@ class _Chained:
 
 
 class _Sample:
-    """Training documents, subsampled evenly if the source exceeds `most` bytes; can be iterated repeatedly."""
+    """Training documents, an even sample if the source exceeds `most` bytes; can be iterated repeatedly."""
 
     def __init__(self, source: Source, held_out: float, most: int) -> None:
         self.source, self.held_out = source, held_out
@@ -336,7 +336,7 @@ class _Sample:
         return (text for text in _progress(self.source, what) if not is_held_out(text, self.held_out))
 
     def _measured(self, most: int) -> float:
-        """The share of the documents, in the order of their hashes, that holds at most so many bytes of text."""
+        """Return the share of the documents, in the order of their hashes, that holds at most so many bytes of text."""
         sizes = np.zeros(_BUCKETS, np.int64)
         for text in self._training("measuring the text"):
             size = len(text) if text.isascii() else len(text.encode())

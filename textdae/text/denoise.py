@@ -27,9 +27,9 @@ class Denoised(NamedTuple):
 
     text: str
     candidates: list[list[Candidate]]
-    """For each mask, from left to right, the best guesses given the text as it came."""
+    """For each mask, from left to right, the best guesses given the original text."""
     order: list[list[str]]
-    """What was filled in each round, the surest first."""
+    """Tokens filled in each round, the most probable first."""
 
 
 @overload
@@ -68,7 +68,7 @@ def denoise_text(
     The schedule is that of Mask-Predict turned round (Ghazvininejad et al. 2019): equal shares a round, never undone.
 
     Args:
-        model: a checkpoint, by its folder or its Hub id; or what `load_text` gives, which computes where it lies.
+        model: a checkpoint, by its folder or its Hub id; or the result of `load_text`, which computes on its own device.
         text: holds the tokenizer's mask token, or [MASK]; or a list of such texts.
         steps: rounds; 1 fills all masks at once.
         top: candidates listed for each mask.
@@ -128,7 +128,7 @@ class _Filling:
         """Fix the surest guesses of a round; `logits` are those of the masks that are left, (m, V)."""
         tokenizer = self.tokenizer
         logits[:, torch.tensor(sorted(tokenizer.all_special_ids))] = -torch.inf
-        logits[:, len(tokenizer) :] = -torch.inf  # rows that pad the embedding stand for nothing
+        logits[:, len(tokenizer) :] = -torch.inf  # the embedding has padding rows beyond the tokenizer
         best = logits.softmax(-1).topk(min(self.top, len(tokenizer)))
         if not self.candidates:
             self.candidates = [
@@ -175,7 +175,7 @@ def denoise_lines(
     through_code: bool = False,
     between: tuple[str, str] | None = None,
 ) -> Iterator[str]:
-    """Return the lines of `textdae denoise`: candidates for each mask, what each round filled, and the text.
+    """Return the lines of `textdae denoise`: candidates for each mask, the tokens of each round, and the text.
 
     Args:
         through_code: the lines of `code_lines` in their place.

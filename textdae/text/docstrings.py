@@ -1,6 +1,6 @@
 """The embedded corpus: the docstrings of the installed packages, read without importing anything.
 
-This is real English text that every user of textdae already has on disk, labelled by package.
+English text, labelled by package, that every user of textdae has on disk.
 """
 
 import ast
@@ -49,7 +49,7 @@ def _docstrings(path: str) -> list[str]:
     texts: list[str] = []
     try:
         stack: list[ast.AST] = [ast.parse(Path(path).read_bytes())]
-        while stack:  # statements only: a docstring cannot lie within an expression
+        while stack:  # only statements: a docstring is never within an expression
             node = stack.pop()
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 body = node.body
@@ -71,7 +71,7 @@ def _serve() -> None:
     try:
         for path in sys.stdin:
             print(json.dumps(_docstrings(path.rstrip("\n"))))
-    except BrokenPipeError:  # the cap is met
+    except BrokenPipeError:  # the limit is reached
         sys.stderr.close()
 
 
@@ -93,7 +93,7 @@ def _parsed(paths: list[str]) -> Iterator[Iterator[list[str]]]:
             todo.flush()
             todo.seek(0)
             command = [sys.executable, "-c", f"from {__name__} import _serve; _serve()"]
-            # In a group of its own: it is not the one that Ctrl-C means.
+            # In its own process group, so that Ctrl-C does not reach it.
             worker = subprocess.Popen(command, stdin=todo, stdout=subprocess.PIPE, text=True, process_group=0)
             stack.enter_context(worker)
             stack.callback(worker.kill)
@@ -105,8 +105,8 @@ def _parsed(paths: list[str]) -> Iterator[Iterator[list[str]]]:
 def docstrings_parquet(root: Path, max_bytes: int | None) -> Path:
     """Write the docstrings as Parquet (columns `text`, and as `label` the package) and return the file; once for a set of packages.
 
-    Files are taken in the order of a hash of their name, so that a cap of the size leaves out a little of every
-    package rather than the last packages whole. A docstring that occurs twice is kept once.
+    Files are read in the order of a hash of their name, so that a limit leaves out some of every package rather than
+    whole packages. Duplicate docstrings are kept once.
     """
     cap = max_bytes or DEFAULT_MAX_BYTES
     modules = sorted(

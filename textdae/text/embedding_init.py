@@ -24,11 +24,11 @@ from textdae.text.packing import DOCUMENT_START, Blocks
 
 _VERSION, _FILE = 3, "embedding.safetensors"
 WINDOW = 4
-"""Tokens to either side that count as neighbours, each one over its distance."""
+"""Tokens to either side that count as neighbours, each weighted by 1 over its distance."""
 MOST_TOKENS = 1 << 22
-"""More are not counted; frequent tokens, which most steps are about, have been seen often enough by then."""
+"""Tokens counted at most; that is enough for the frequent tokens, which matter most."""
 SMOOTHING = 0.5
-"""Power of the counts: .75 is usual, of one side (Levy, Goldberg and Dagan 2015, section 3.1); here the root is better."""
+"""Power of the counts: .75 on one side is usual (Levy, Goldberg and Dagan 2015, section 3.1); here 1/2 is better."""
 _ROUNDS = 3
 _CHUNK = 1 << 20
 
@@ -65,7 +65,7 @@ def embed(ids: np.ndarray | Joined, flags: np.ndarray | Joined, vocab_size: int,
     basis = torch.randn(vocab_size, min(width, vocab_size), generator=generator)
     for _ in range(_ROUNDS):
         basis, triangle = torch.linalg.qr(forward @ (backward @ basis) + backward @ (forward @ basis))
-        basis = basis * triangle.diagonal().sign()  # libraries differ in the signs
+        basis = basis * triangle.diagonal().sign()  # the signs are arbitrary
     small = basis.mT @ (forward @ (backward @ basis) + backward @ (forward @ basis))
     values, vectors = torch.linalg.eigh((small + small.mT) / 2)
     # The rows of [forward, backward] as they lie in that space, the singular values whole: for a start it is better than
@@ -89,7 +89,7 @@ def _smoothed(counts: np.ndarray) -> np.ndarray:
 def _count(
     ids: np.ndarray | Joined, flags: np.ndarray | Joined, vocab_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of tokens of which one stands up to `WINDOW` before the other, and how often, by their distance. (n,) each."""
+    """Yield pairs of tokens up to `WINDOW` apart with their counts, by distance. (n,) each."""
     pairs, weights = [], []
     for part in _chunks(len(ids)):
         tokens = np.asarray(ids[part]).astype(np.int64)
@@ -117,7 +117,7 @@ def _summed(keys: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _chunks(size: int) -> Iterator[slice]:
-    """Stretches of the corpus, spread evenly where not all of it is counted."""
+    """Yield stretches of the corpus, spread evenly if not all of it is counted."""
     chunks = -(-size // _CHUNK)
     counted = min(chunks, MOST_TOKENS // _CHUNK)
     for number in range(counted):
@@ -128,7 +128,9 @@ def _chunks(size: int) -> Iterator[slice]:
 def _sparse(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, size: int) -> Tensor:
     indices = torch.from_numpy(np.stack([rows, columns]))
     with warnings.catch_warnings(), torch.sparse.check_sparse_tensor_invariants():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support")  # it says that it is new
+        warnings.filterwarnings(
+            "ignore", message="Sparse CSR tensor support"
+        )  # a warning that it is experimental
         return torch.sparse_coo_tensor(
             indices, torch.from_numpy(values).float(), (size, size)
         ).to_sparse_csr()

@@ -35,7 +35,7 @@ class TextEncoder(StockEncoder):
         batch_tokens: positions in one forward pass, padding included; default: 1,024 on a CPU, whose caches hold no more,
             else 8,192.
         max_length: cut texts off here, in tokens; None: after what the encoder takes.
-        pretrained: False: random weights in its place.
+        pretrained: False: random weights instead of its own.
 
     Example:
         >>> encoder = textdae.TextEncoder.from_pretrained("runs/mine")  # or any encoder on the Hub

@@ -37,7 +37,7 @@ def labelled_texts(data: LabelledTextSettings) -> LabelledCorpus:
             example = texts[0] if len(texts) == 1 else (texts[0], texts[1])
             entries[side].append((example, named(label, source.class_names)))
         notes += source.notes + source.left_out
-    # The test side takes its share first.
+    # The test side is split off first.
     shares = {"test": ("test ", data.test), "held_out": ("", data.held_out)}
     shares = {side: share for side, share in shares.items() if side not in sources}
     entries |= divide(entries["train"], _content, shares, notes)
@@ -48,5 +48,5 @@ def labelled_texts(data: LabelledTextSettings) -> LabelledCorpus:
 
 
 def _content(texts: str | tuple[str, str]) -> str:
-    """Return the string whose hash decides the side of a text or a pair of texts."""
+    """Return the string whose hash decides the side of a text or a pair."""
     return "\0".join(text.strip() for text in ([texts] if isinstance(texts, str) else texts))

@@ -26,9 +26,9 @@ from textdae.text.settings import LabelledTextSettings
 from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
 
 _LONGEST = 512
-"""Tokens; a cut that most classification tasks do not feel."""
+"""Tokens; most classification tasks do not need more."""
 _TOKENS_OF_A_CHARACTER = 8
-"""More than any tokenizer makes of one; the tokens around a text are in it too."""
+"""More than any tokenizer produces, special tokens included."""
 
 
 class LabelledTextTask(LabelledTask):
@@ -63,7 +63,7 @@ class LabelledTextTask(LabelledTask):
         )
 
     def baselines(self) -> dict[str, Encoder]:
-        """TF-IDF."""
+        """Return TF-IDF."""
         return {"TF-IDF": TfIdf(self.corpus.train.examples)}
 
     def batches(self, labelled: Labelled) -> "Texts":
@@ -80,11 +80,11 @@ class LabelledTextTask(LabelledTask):
         return tokenize(self.tokenizer, perhaps, self.max_length)[1]
 
     def noise(self, settings: Any) -> Noise | None:
-        """Hidden tokens."""
+        """Return the noise of the tokens, or None."""
         return build_noise(settings, vocabulary_of(self.tokenizer)) if settings else None
 
     def save_assets(self, folder: Path) -> None:
-        """The tokenizer."""
+        """Write the tokenizer."""
         save_tokenizer(self.tokenizer, folder, self.longest)
 
 

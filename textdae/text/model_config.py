@@ -33,7 +33,7 @@ def text_config(settings: TextModelSettings, tokenizer: PreTrainedTokenizerFast)
         "eos_token_id": tokenizer.eos_token_id or tokenizer.sep_token_id,
         "cls_token_id": tokenizer.cls_token_id,
         "sep_token_id": tokenizer.sep_token_id,
-        # Families that project the embedding up from a narrower table keep the one width that was asked for.
+        # Families with a narrower embedding table get the one width of the settings.
         "embedding_size": settings.hidden_size,
         "hidden_dim": settings.intermediate_size,
     }

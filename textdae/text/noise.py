@@ -1,4 +1,4 @@
-"""What the noises of text share: the vocabulary, what a noise is shown of a batch, and a base class.
+"""Shared parts of the noises of text: vocabulary, block of tokens, base classes.
 
 B batch, L positions, V vocabulary.
 """
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a text noise knows of the tokenizer."""
+    """The ids of a tokenizer, for a noise."""
 
     size: int
     """V, the number of ids."""
     mask_id: int
-    """The id that hides."""
+    """Id of the mask."""
     special_ids: tuple[int, ...]
-    """Ids that are never hidden, moved, scored, or drawn as a replacement: padding, separators, mask, unknown."""
+    """Ids that are never changed, scored or drawn as a replacement: padding, separators, mask, unknown."""
     pad_id: int = 0
-    """The id that fills up an example."""
+    """Id of padding."""
 
     def __post_init__(self) -> None:
         if not len(self.ordinary):
@@ -55,7 +55,7 @@ class Vocabulary:
 
 
 class Block(NamedTuple):
-    """What a text noise sees of a batch; NumPy's, as all within a text noise."""
+    """A batch for a text noise, as NumPy arrays."""
 
     ids: np.ndarray
     """The tokens. *Shape:* (B, L), int64."""
@@ -68,7 +68,7 @@ class Block(NamedTuple):
 
     @classmethod
     def of(cls, inputs: Example, vocabulary: Vocabulary) -> Block:
-        """What a batch of examples is to a noise."""
+        """Read a batch of examples."""
         ids, document = inputs["input_ids"].numpy(), inputs["document"].numpy()
         maskable = vocabulary.is_ordinary[ids]
         maskable &= document >= 0
@@ -77,8 +77,7 @@ class Block(NamedTuple):
     def words(self) -> np.ndarray:
         """The number of the word at each position, from 0 along the block. *Shape:* (B, L), int64.
 
-        An unknown piece within a word belongs to it; special tokens between words go with the word before, where they
-        change nothing.
+        An unknown piece within a word belongs to it; special tokens between words belong to the word before, without effect.
         """
         start = self.word_start.copy()
         start[:, 1:] |= self.document[:, 1:] != self.document[:, :-1]
@@ -96,7 +95,7 @@ class TextNoise(NoiseKind):
     field: ClassVar[str] = "input_ids"
     dial: ClassVar[str | None] = "rate"
     reads_words: ClassVar[bool] = True
-    """Whether it reads `word_start`; if not, nobody has to find out where words begin."""
+    """Whether it needs `word_start`."""
     rate: Share = 0.3
     """Share of the ordinary tokens that is changed."""
     final_rate: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -139,13 +138,13 @@ class TextNoise(NoiseKind):
 
     @classmethod
     def contents(cls, examples: Example) -> list[bytes]:
-        """The tokens of each text without its padding."""
+        """Return the tokens of each text without padding."""
         ids, inside = examples["input_ids"].numpy(), examples["document"].numpy() >= 0
         return [row[here].tobytes() for row, here in zip(ids, inside, strict=True)]
 
 
 class ReplacingNoise(TextNoise):
-    """A noise that puts other tokens in the places of some; the length stays."""
+    """A noise that replaces tokens and keeps the length."""
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
         """Replace the share `level` (B, 1) of each block's ordinary tokens; the context is the `Vocabulary`."""
@@ -159,14 +158,14 @@ class ReplacingNoise(TextNoise):
     def replace(
         self, block: Block, draw: Draw, rate: np.ndarray, vocabulary: Vocabulary
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The ids to show (B, L), int64, and where the clean ones are scored (B, L), bool; `rate` is (B, 1), float32."""
+        """Return the visible ids (B, L), int64, and the loss mask (B, L), bool; `rate` is (B, 1), float32."""
 
 
 class ChosenNoise(Noise):
-    """Show the mask where an example says so: it reads `hidden` and `scored`, (B, L) bool, beside `input_ids`.
+    """Show the mask at positions that the example chooses, by `hidden` and `scored`, (B, L) bool.
 
     Args:
-        rate: share of the words that is hidden, which is decided where the examples are made.
+        rate: share of hidden words; the examples have chosen them already.
     """
 
     field = "input_ids"
@@ -176,7 +175,7 @@ class ChosenNoise(Noise):
         self.mask_id, self.level = vocabulary.mask_id, Level(rate, rate)
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
-        """Nothing is drawn."""
+        """Mask the chosen positions; nothing is drawn."""
         shown = {name: value for name, value in inputs.items() if name not in ("hidden", "scored")}
         shown["input_ids"] = inputs["input_ids"].masked_fill(inputs["hidden"], self.mask_id)
         return shown, inputs["scored"]

@@ -1,6 +1,6 @@
 """Pack documents into one stream of token ids on disk, with word and document starts, and cut it into blocks.
 
-Nothing is lost: the last block of a stream is padded, a document longer than a block goes on in the next one. The
+Nothing is lost: the last block of a stream is padded, a document longer than a block continues in the next one. The
 stream does not depend on the block size, so another block size costs nothing. Of held-out documents the words are kept too.
 
 N tokens of the stream, W words, S stretches of words, B batch, L positions of a block.
@@ -32,18 +32,18 @@ from textdae.text.words import (
 
 WORD_START, DOCUMENT_START = 1, 2
 _BATCH_CHARACTERS = 1 << 20
-_OVERHEAD = 64  # what a text costs beside its characters, so that a million words are not tokenized in one go
+_OVERHEAD = 64  # fixed cost of a text, so that a million words are not tokenized at once
 _PIECE_CHARACTERS = 1 << 17  # the tokenizer needs some 50 bytes a character while it works
 
 
 class StreamInfo(NamedTuple):
-    """What a stream holds; stored beside it as `info.json`."""
+    """Sizes of a stream, stored beside it as `info.json`."""
 
     documents: int
     tokens: int
     """N, special tokens included."""
     special: int
-    """Of these, the special tokens that frame the documents."""
+    """Number of special tokens around the documents."""
     bytes: int
     """UTF-8 bytes of the text."""
     dtype: str
@@ -79,7 +79,7 @@ class Packed(NamedTuple):
 
 
 class Packer:
-    """Tokenizes documents, or pieces of them, and joins them to a stretch of the stream."""
+    """Tokenize documents, or pieces of them, and join them to a stretch of the stream."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self.dtype = np.dtype(np.uint16 if len(tokenizer) <= 2**16 else np.uint32)
@@ -100,10 +100,10 @@ class Packer:
 
 
 class StreamWriter:
-    """Packs documents in batches and appends them to `folder`; memory does not grow with the corpus.
+    """Pack documents in batches and append them to `folder`; memory does not grow with the corpus.
 
     Args:
-        with_words: keep the words too, which an evaluation asks for.
+        with_words: keep the words too, for evaluation.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class StreamWriter:
         self._tokens += packed.tokens
 
     def close(self) -> StreamInfo:
-        """Write what is waiting, and the counts."""
+        """Write pending documents, and the counts."""
         if self._texts:
             self._flush()
         self._pack.finish()
@@ -192,7 +192,7 @@ def _assemble(
     starts, ends = edges.T
     lengths = tokens.lengths
     framed = starts * len(prefix) + lengths + ends * len(suffix)
-    positions = np.cumsum(framed) - framed  # where each piece, with its special tokens, begins
+    positions = np.cumsum(framed) - framed  # start of each piece with its special tokens
     ids = np.zeros(int(framed.sum()), np.int64)
     flags = np.zeros(len(ids), np.uint8)
     texts = positions + starts * len(prefix)
@@ -228,7 +228,7 @@ class Blocks:
 
     @property
     def words(self) -> StreamWords:
-        """The words of the text, where the writer kept them."""
+        """The words of the text, if the writer kept them."""
         return read_words(self.folder, self.info.words, self.info.stretches)
 
     @property

@@ -17,20 +17,20 @@ from textdae.text.words import StreamWords, is_below, ranges
 class WordQuestions:
     """The held-out blocks with scored words, and the positions that are hidden in them.
 
-    A word is hidden where its hash lies below the rate, and every token that overlaps it with it. Stretches of the text
-    are taken in the order of their hashes; only the words in these are scored, so that the text that is evaluated
-    does not depend on the tokenizer either. A word that the tokenizer has no token for, or only a special one (the unknown
-    token), is hidden, but not scored: it is counted in `unknown`.
+    A word is hidden, with every token that overlaps it, if its hash lies below the rate. Stretches of the text are chosen
+    in the order of their hashes, and only their words are scored, so that the evaluated text does not depend on the
+    tokenizer. A word without a token, or with a special one only (the unknown token), is hidden but not scored; `unknown`
+    counts these.
 
     Args:
         held_out: blocks whose words were kept.
         rate: share of the words that is hidden, in (0, 1].
-        most: stretches that are evaluated; as many more as it takes to ask for one word.
-        special_ids: tokens that stand for no text of their own.
+        most: stretches that are evaluated; more if that is needed for one word.
+        special_ids: tokens without text of their own.
 
     Attributes:
-        words, bytes: how many words are scored, and their UTF-8 bytes.
-        unknown: how many words were left out.
+        words, bytes: number of scored words, and their UTF-8 bytes.
+        unknown: number of words left out.
 
     Raises:
         SettingsError: no word is chosen.
@@ -56,7 +56,7 @@ class WordQuestions:
         positions = np.unique(ranges(text.begin[scored], text.end[scored]))
         self.blocks = np.unique(positions // self.block_size)
         self.scored = self._marked(positions)
-        # Whatever else is chosen in these blocks is hidden too: the context does not tell what is scored.
+        # Other chosen words of these blocks are hidden too, so that the context does not tell which are scored.
         first = self.blocks * self.block_size
         nearby = np.unique(
             ranges(
@@ -89,7 +89,7 @@ class WordQuestions:
 def _chosen(
     text: StreamWords, stretches: np.ndarray, rate: float, ids: np.ndarray, special_ids: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the words of some stretches to be scored, and whether the tokenizer knows them. *Shapes:* (m,)."""
+    """Return the scored words of some stretches, and whether the tokenizer knows them. *Shapes:* (m,)."""
     ends = np.append(text.stretch[1:], len(text.hash))
     number = np.sort(ranges(text.stretch[stretches], ends[stretches]))
     number = number[is_below(text.hash[number], rate)]

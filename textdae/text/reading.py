@@ -22,8 +22,8 @@ from textdae.text.settings import TextReadingSettings
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".parquet")
 _CHUNK = 1 << 20
 _TRUSTED, _MOST_EXPANSION = 100_000_000, 200
-"""Unpacked bytes up to which a packed file may be anything, and the most that it may grow beyond; text grows some ten times."""
-_UNDECODABLE = "\udcff"  # a lone surrogate: no decoder gives it for good bytes
+"""Decompressed bytes that any file may have, and the largest expansion beyond them; text expands some ten times."""
+_UNDECODABLE = "\udcff"  # a lone surrogate, which no decoder returns for valid bytes
 
 
 class Columns(NamedTuple):
@@ -71,14 +71,14 @@ def read_rows(
     begin: int = 0,
     end: int | None = None,
 ) -> Iterator[Row]:
-    """Yield the rows of one file; what is skipped is counted in `notes`.
+    """Yield the rows of one file; skipped ones are counted in `notes`.
 
     Args:
         columns: what to read of each row; default: the text alone.
         begin, end: only this range of bytes, or of row groups of a Parquet file.
 
     Raises:
-        SettingsError: the file is not of the kind that its name says, or lacks a column; one line with the position.
+        SettingsError: the content does not match the name, or a column is missing; names the position.
     """
     columns = columns or Columns((settings.text_column,))
     suffix = next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
@@ -112,10 +112,10 @@ def read_rows(
 def _clean(
     path: SourceFile, rows: Iterable[Row], texts: int, settings: TextReadingSettings, notes: Counter[str]
 ) -> Iterator[Row]:
-    """Settle what does not decode in the first `texts` values of each row, as `data.errors` says."""
+    """Apply `data.errors` to undecodable characters in the first `texts` values of each row."""
     for row in rows:
         if any(not text.isascii() and has_lone_surrogate(text) for text in row[:texts]):
-            if settings.errors == "strict":  # bytes were caught in _decode, so this came from an escape
+            if settings.errors == "strict":  # _decode has handled bytes, so this came from an escape
                 raise SettingsError(
                     f"{path}: a text holds half a surrogate pair (\\ud800..\\udfff); data.errors=replace or skip goes on"
                 )
@@ -147,7 +147,7 @@ def _range(stream: BinaryIO, begin: int, end: int | None) -> Any:
 
 
 def _no_bomb(path: SourceFile, file: BinaryIO, stream: Any) -> Iterator[bytes]:
-    """Yield the chunks of a stream, an empty one at the end; refuse a stream that unpacks to far more than the file."""
+    """Yield the chunks of a stream, an empty one at the end; refuse a decompression bomb."""
     count = 0
     while True:
         chunk = stream.read(_CHUNK)
@@ -167,7 +167,7 @@ def _decode(
 ) -> Iterator[str]:
     errors = {"strict": "strict", "replace": "replace", "skip": "textdae.mark"}[settings.errors]
     try:
-        "".encode(settings.encoding)  # fails for the codecs that are not of text, as base64
+        "".encode(settings.encoding)  # fails for codecs that are not of text, such as base64
         decoder = codecs.getincrementaldecoder(settings.encoding)(errors)
     except (LookupError, ValueError):
         raise SettingsError(
@@ -191,7 +191,7 @@ def _decode(
 
 
 def _lines(decoded: Iterable[str]) -> Iterator[str]:
-    """Lines without their ends, whatever the chunks; a line may be of any length."""
+    """Yield lines without their ends; a line may span chunks."""
     parts: list[str] = []
     for chunk in decoded:
         head, newline, tail = chunk.rpartition("\n")
@@ -217,7 +217,7 @@ def _paragraphs(decoded: Iterable[str]) -> Iterator[str]:
 
 
 def as_row(values: Iterable[Any], columns: Columns, where: str) -> Row:
-    """Values as a row: a text that is missing is empty, and what stands for text must be text."""
+    """Return values as a row: a missing text is empty, and text columns must hold text."""
     row = list(values)
     for number, column in enumerate(columns.texts):
         if row[number] is None:
@@ -231,7 +231,7 @@ def check_columns(where: object, columns: Columns, there: Iterable[object]) -> N
     """Check that all columns exist.
 
     Raises:
-        SettingsError: names the one that is not, and those that are.
+        SettingsError: names the missing one, and the existing ones.
     """
     names = [str(column) for column in there]
     missing = [column for column in columns.all if column not in names]
@@ -287,7 +287,7 @@ def _csv(path: SourceFile, decoded: Iterable[str], columns: Columns) -> Iterator
 
 
 def _delimiter(header: str, columns: Columns) -> str:
-    """What stands between the fields: a comma, unless only with another all columns are there."""
+    """Return the delimiter: a comma, unless all columns exist only with another one."""
     for delimiter in ",;\t":
         with suppress(csv.Error):
             if set(columns.all) <= set(next(csv.reader([header], delimiter=delimiter, strict=True), [])):

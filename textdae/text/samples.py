@@ -13,7 +13,7 @@ from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 _WINDOW = 24
 _TRIED = 20
-"""Blocks that are looked at for a document of enough words."""
+"""Blocks searched for a document with enough words."""
 
 
 @torch.no_grad()
@@ -71,7 +71,7 @@ def passage_with_mask(
         ids, document = block["input_ids"][0], block["document"][0]
         ordinary = ~torch.isin(ids, special)
         for one in document.unique_consecutive().tolist():
-            # What stands first in a block may be the rest of a document, which does as well.
+            # The first words of a block may continue a document, which is fine.
             starts = (block["word_start"][0] & ordinary & (document == one)).nonzero().squeeze(1).tolist()
             if len(starts) <= words:
                 continue

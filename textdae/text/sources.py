@@ -1,4 +1,4 @@
-"""Text sources: docstrings, files or a Hub dataset, all as one stream of documents."""
+"""Sources of text: docstrings, files or a Hub dataset, as streams of documents."""
 
 import re
 from collections import Counter
@@ -35,14 +35,14 @@ class Source:
     """A stream of documents that can be iterated repeatedly.
 
     Attributes:
-        name: what a reader should call it.
-        fingerprint: the same for the same content and reading settings.
-        size: bytes of text that there are at most, or None where nobody knows.
-        is_plain: whether just so many there are.
-        class_names: names of the classes where the last column asked for holds their numbers and the table says so.
-        left_out: the files that were not even opened, by kind.
+        name: for people.
+        fingerprint: equal for equal content and reading settings.
+        size: upper limit of the bytes of text, or None if unknown.
+        is_plain: whether `size` is exact.
+        class_names: class names, if the last column holds their numbers and the table names them.
+        left_out: counts of files that were not opened, by kind.
         files: that it reads, where it reads files.
-        notes: what the last full reading left out, by reason.
+        notes: counts of what the last full reading left out, by reason.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Source:
             self.notes["blank documents left out"] = blank
 
     def texts(self) -> Iterator[str]:
-        """Yield the documents, blank ones too."""
+        """Yield the documents, including blank ones."""
         self.notes = notes = Counter[str]()
         pieces = (
             (piece,)
@@ -111,18 +111,18 @@ class Source:
 def open_source(
     settings: TextReadingSettings, cache: Path, columns: Columns | None = None, is_hashed: bool = True
 ) -> Source:
-    """Find what `data.source` names, without reading it yet.
+    """Open the source of `data.source`, without reading it yet.
 
     Args:
         columns: what to read of each row; default: the text alone.
         is_hashed: whether the fingerprint is wanted, for which files are read; else it is that of no content.
 
     Raises:
-        SettingsError: it is not there, is empty, or is of no kind that we read.
+        SettingsError: it does not exist, is empty, or is of an unknown kind.
     """
     columns = columns or Columns((settings.text_column,))
     if settings.source == "docstrings":
-        # The cap is met while the docstrings are gathered, by leaving out a little of every package.
+        # `docstrings_parquet` applies the limit, by leaving out some of every package.
         gathered = docstrings_parquet(cache, settings.max_bytes)
         inner = settings.model_copy(update={"max_bytes": None})
         columns = Columns(("text", *columns.texts[1:]), columns.others)

@@ -50,7 +50,7 @@ _FEW_BLOCKS = 256
 def word_questions(
     held_out: Blocks | MixedBlocks, vocabulary: Vocabulary, rate: float, most: int
 ) -> Questions:
-    """Whole words that the text chooses, see `WordQuestions`; for any model with this tokenizer."""
+    """Choose whole words by a hash of the text, see `WordQuestions`; for any model with this tokenizer."""
     examples = word_examples(held_out, rate, most, vocabulary.special_ids)
     return Questions(examples, ChosenNoise(vocabulary, rate), subsample(len(examples), len(examples)))
 
@@ -152,7 +152,7 @@ class TextEvaluation(Evaluation):
         if not isinstance(examples, WordQuestions | MixedQuestions):
             return code | {
                 "asked": f"{rate:.0%} of the tokens hidden, 80% of these masked, 10% random, 10% shown (evaluate.kind=tokens): "
-                "another tokenizer is asked for another thing"
+                "not comparable between tokenizers"
             }
         unknown = f"; {examples.unknown:,} more that the tokenizer does not know are left out"
         return code | {

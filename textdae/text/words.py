@@ -1,7 +1,7 @@
 """Words of a text by Unicode's rules (UAX 29), before any tokenizer, and the random numbers that belong to them.
 
-Evaluation chooses words by these numbers, so two tokenizers are asked about the same words. They depend on the content of
-the document and on the number of the word in it, and on nothing else.
+Evaluation chooses words by these numbers, so that all tokenizers are scored on the same words. A number depends only on the
+content of the document and the index of the word in it.
 
 N tokens, W words, S stretches.
 """
@@ -18,13 +18,14 @@ from textdae.core.draw import mix
 from textdae.text.tokenizing import Tokens
 
 STRETCH = 64
-"""Words of a document that are evaluated together or not at all; the last stretch of a document may be shorter."""
+"""Words in a stretch, which is evaluated as a whole; the last stretch of a document may be shorter."""
 _BOUNDARY = regex.compile(r"\b", regex.WORD | regex.VERSION1)
 _OF_STRETCHES = 0x5354524554434845  # keeps their numbers apart from those of the words
 
 
 def words(text: str) -> np.ndarray:
-    """Begin and end of each word, in characters: the segments that hold a letter or a digit. *Shape:* (W, 2), int64."""
+    """Return begin and end of each word, in characters: the segments that hold a letter or a digit. *Shape:* (W, 2),
+    int64."""
     borders = [match.start() for match in _BOUNDARY.finditer(text)]
     spans = [(begin, end) for begin, end in pairwise(borders) if any(map(str.isalnum, text[begin:end]))]
     return np.array(spans, np.int64).reshape(-1, 2)
@@ -46,13 +47,13 @@ def stretch_hash(keys: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 
 
 def is_below(hashes: np.ndarray, rate: float) -> np.ndarray:
-    """Which hashes, as numbers in [0, 1), lie below the rate; a higher rate adds words and drops none. (n,), bool."""
+    """Return which hashes, as numbers in [0, 1), lie below the rate; a higher rate only adds words. (n,), bool."""
     below: np.ndarray = (hashes >> np.uint64(11)) * 2.0**-53 < rate
     return below
 
 
 def ranges(begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """The whole numbers of each range, one range after the other. (n,) each -> (m,), int64."""
+    """Return the whole numbers of each range, concatenated. (n,) each -> (m,), int64."""
     lengths = ends - begins
     skipped = np.repeat(ends - np.cumsum(lengths), lengths)
     return np.arange(int(lengths.sum())) + skipped
@@ -92,7 +93,7 @@ WORD_TYPES = {"begin": "int64", "end": "int64", "bytes": "uint32", "hash": "uint
 
 
 class WordWriter:
-    """Numbers the words within their documents and appends them to files, one a column."""
+    """Number the words within their documents, and append them to files, one a column."""
 
     def __init__(self, folder: Path) -> None:
         self._files = {name: open(word_file(folder, name), "wb") for name in WORD_TYPES}  # noqa: SIM115
@@ -100,7 +101,7 @@ class WordWriter:
         self._next = 0  # number of the next word in the document that goes on
 
     def write(self, found: PieceWords, position: int, keys: list[int], begins: list[bool]) -> None:
-        """Append the words of some pieces, the first of which begins at a position of the stream."""
+        """Append the words of some pieces; the first piece begins at a position of the stream."""
         firsts = []
         for count, begins_document in zip(found.counts.tolist(), begins, strict=True):
             firsts.append(0 if begins_document else self._next)
@@ -139,14 +140,14 @@ def find_words(texts: list[str], tokens: Tokens, offsets: np.ndarray, inside: np
         for word in (text[begin:end] for begin, end in span.tolist())
     ]
     counts = np.array([len(span) for span in spans], np.int64)
-    # All texts at once: each is moved behind the one before it.
+    # All texts at once: positions are offset by the texts before.
     starts = np.cumsum([0, *(len(text) + 1 for text in texts[:-1])])
     begin, end = (np.concatenate(spans) + np.repeat(starts, counts)[:, None]).T
     token_begin, token_end = (offsets + np.repeat(starts, tokens.lengths)[:, None]).T
     # Normalizers may change the order of marks; what lies between two tokens of a word belongs to it.
     first = np.searchsorted(np.maximum.accumulate(token_end), begin, "right")
     last = np.searchsorted(np.minimum.accumulate(token_begin[::-1])[::-1], end, "left")
-    position = np.append(inside, inside[-1:] + 1)  # a word behind the last token has none
+    position = np.append(inside, inside[-1:] + 1)  # a word after the last token has none
     if not len(inside):
         return PieceWords(counts, np.zeros_like(begin), np.zeros_like(begin), np.array(sizes, np.int64))
     size = np.maximum(last - first, 0)

@@ -10,11 +10,11 @@ from typing import Any
 from textdae.core.errors import first_line
 
 _SPARE = 16_000_000
-"""Numbers that a model may have beside those of its weights, for instance a head for other labels."""
+"""Parameters that a model may have beyond its weights, for instance a head for other labels."""
 _WITHOUT_WEIGHTS = 1_000_000_000
-"""Numbers of a model that there is only a config of."""
+"""Parameters of a model without weights."""
 _MOST_TENSORS = 100_000
-"""And entries of any list; far more than any model has."""
+"""Entries of any list; far more than any model has."""
 _MOST_LAYERS = 1_000
 """Each is built before it is counted, at a third of a millisecond."""
 _MOST_LABELS = 50_000
@@ -38,9 +38,9 @@ def check_config(config: dict[str, Any], weight_bytes: int | None) -> None:
 
 @lru_cache(maxsize=16)
 def _build(text: str, most: int) -> None:
-    """Refuse a config that describes a model far larger than its weights: it would be allocated all the same.
+    """Refuse a config that describes a model far larger than its weights, because it would be allocated.
 
-    The model is built without memory for its numbers, and no further than the limit.
+    The model is built on the meta device, up to the limit.
     """
     import torch
     from transformers import CONFIG_MAPPING, AutoModel
@@ -51,7 +51,7 @@ def _build(text: str, most: int) -> None:
     for key in (
         "attn_implementation",
         "_attn_implementation",
-    ):  # of no account here, and may need other libraries
+    ):  # irrelevant here, and may need other libraries
         config.pop(key, None)
     try:
         with torch.device("meta"), _counting(most):
@@ -60,7 +60,7 @@ def _build(text: str, most: int) -> None:
             )
     except _TooManyError as error:
         raise ValueError(f"config.json describes a model of more than {most:,} numbers, {error}") from None
-    except Exception as error:  # whatever a family makes of sizes that do not go together
+    except Exception as error:  # errors of inconsistent sizes
         raise ValueError(f"config.json makes no model: {first_line(error)}") from None
 
 
@@ -79,12 +79,12 @@ def _check_lengths(values: Any, key: str = "") -> None:
 
 
 class _TooManyError(Exception):
-    """More numbers than the weights can hold."""
+    """The model has more parameters than its weights can hold."""
 
 
 @contextmanager
 def _counting(most: int) -> Iterator[None]:
-    """Stop the building of a model at so many numbers, or at so many tensors as no model has."""
+    """Stop building a model at this number of parameters, or of tensors."""
     from torch.nn.modules import module
 
     numbers = tensors = 0

@@ -21,7 +21,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def size_of_numbers(path: Path) -> int:
-    """The bytes behind the header of a safetensors file, which must be what it says.
+    """Check the header of a safetensors file against its size; return the bytes of its tensors.
 
     Raises:
         ValueError: the header is too large, or its tensors lie outside the file or over each other.

@@ -13,7 +13,7 @@ __all__ = ["FastLayers", "select_positions", "use_fast_layers"]
 
 
 class FastLayers(NamedTuple):
-    """What a denoiser on the fast path asks for; `use_fast_layers` makes it."""
+    """The fast parts of a denoiser, made by `use_fast_layers`."""
 
     config: PretrainedConfig
     """Of the model."""

@@ -1,4 +1,4 @@
-"""Noises that hide tokens, words and spans; what is chosen differs, everything else is one mechanism.
+"""Noises that hide tokens, words or spans; they differ only in the choice of positions.
 
 A *unit* is what is hidden as a whole (a token, or a word). Each unit gets a priority; `select_to_rate` takes units in
 that order until the rate is met.
@@ -49,12 +49,12 @@ class MaskingNoise(ReplacingNoise):
 
     @abstractmethod
     def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Which positions are hidden; `rate` and `u` as `select_to_rate` has them. *Shape:* (B, L), bool."""
+        """Choose the hidden positions; `rate` and `u` as for `select_to_rate`. *Shape:* (B, L), bool."""
 
     def replace(
         self, block: Block, draw: Draw, rate: np.ndarray, vocabulary: Vocabulary
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Hide what is chosen; it is scored whatever it shows."""
+        """Hide the chosen positions; all of them are scored, whatever they show."""
         loss_mask = self.choose(block, draw, rate, draw.uniform("last").numpy())
         rows, positions = np.nonzero(loss_mask)
         deciders = self.deciders(loss_mask, block.document, rows, positions)
@@ -71,7 +71,8 @@ class MaskingNoise(ReplacingNoise):
     def deciders(
         self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, positions: np.ndarray
     ) -> np.ndarray:
-        """The position whose random number decides what each hidden place shows: itself, unless positions share one. *Shape:* (k,)."""
+        """Return the position whose random number decides what each hidden position shows: itself, unless positions share
+        one. *Shape:* (k,)."""
         return positions
 
 
@@ -89,7 +90,7 @@ class TokenNoise(MaskingNoise):
     reads_words: ClassVar[bool] = False
 
     def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Every position is a unit."""
+        """Choose positions as units."""
         return select_to_rate(priorities(draw, block.maskable.shape[1]), block.maskable, rate, u)
 
 
@@ -97,7 +98,7 @@ class _WordsNoise(MaskingNoise):
     """Hide whole words, in the order of `priority`."""
 
     def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
-        """Every word is a unit."""
+        """Choose words as units."""
         maskable, unit = block.maskable, block.words()
         unit_of_all = unit + np.arange(len(unit))[:, None] * unit.shape[1]
         size = np.bincount(unit_of_all[maskable], minlength=unit.size).reshape(unit.shape)
@@ -106,7 +107,7 @@ class _WordsNoise(MaskingNoise):
         return hidden
 
     def priority(self, block: Block, unit: np.ndarray, draw: Draw) -> np.ndarray:
-        """Of each word, by its number: drawn at its first position. *Shape:* (B, L)."""
+        """Return the priority of each word, drawn at its first position. *Shape:* (B, L)."""
         return np.take_along_axis(priorities(draw, unit.shape[1]), _first_positions(unit), 1)
 
 
@@ -144,12 +145,12 @@ class SpanNoise(_WordsNoise):
     """Longest run, in words."""
 
     def longer(self) -> np.ndarray:
-        """P(length > k) for k = 1, 2, ...: a table, so that a comparison decides and not a rounded logarithm."""
+        """Return P(length > k) for k = 1, 2, ...: a table, so that no rounded logarithm decides."""
         table: np.ndarray = (1 - 1 / self.mean_length) ** np.arange(1, self.max_length, dtype=np.float64)
         return table
 
     def priority(self, block: Block, unit: np.ndarray, draw: Draw) -> np.ndarray:
-        """Of each word: the lowest among the candidate runs that cover it. *Shape:* (B, L)."""
+        """Return for each word the lowest priority among the candidate runs that cover it. *Shape:* (B, L)."""
         first, longer = _first_positions(unit), self.longer()
 
         def at_first(values: np.ndarray) -> np.ndarray:
@@ -172,7 +173,7 @@ class SpanNoise(_WordsNoise):
     def deciders(
         self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, positions: np.ndarray
     ) -> np.ndarray:
-        """A hidden run shares the number of its first position."""
+        """Return the first position of each hidden run."""
         begins = loss_mask.copy()
         begins[:, 1:] &= ~(loss_mask[:, :-1] & (document[:, 1:] == document[:, :-1]))
         start = np.where(begins, np.arange(loss_mask.shape[1]), 0)
@@ -181,7 +182,7 @@ class SpanNoise(_WordsNoise):
 
 
 def _first_positions(unit: np.ndarray) -> np.ndarray:
-    """The first position of each unit; L - 1 for numbers past the last unit. *Shape:* (B, L)."""
+    """Return the first position of each unit; L - 1 after the last unit. *Shape:* (B, L)."""
     begins = np.ones(unit.shape, bool)
     begins[:, 1:] = unit[:, 1:] != unit[:, :-1]
     rows, positions = np.nonzero(begins)

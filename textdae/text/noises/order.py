@@ -1,4 +1,4 @@
-"""Noises that change where tokens stand: some change places, some are left out.
+"""Noises that move or delete tokens.
 
 B batch, L positions.
 """
@@ -80,13 +80,13 @@ class DeleteNoise(TextNoise):
     """Share of the ordinary tokens that is left out."""
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
-        """Move every input that has a value a position, such as `attention_mask`, along with its token."""
+        """Move all per-position inputs, such as `attention_mask`, with their tokens."""
         import torch
 
         (vocabulary,) = context
         block = Block.of(inputs, vocabulary)
         deleted = torch.from_numpy(_chosen(block, draw, level.numpy()))
-        # What is left first, each in its turn, for the sort is stable.
+        # Remaining tokens first, in order: the sort is stable.
         order = torch.sort(deleted.byte(), dim=1, stable=True).indices
         gone = torch.gather(deleted, 1, order)
         fill = {"input_ids": vocabulary.pad_id, "document": -1}
@@ -99,7 +99,7 @@ class DeleteNoise(TextNoise):
 
 
 def _chosen(block: Block, draw: Draw, rate: np.ndarray) -> np.ndarray:
-    """Ordinary tokens at the rate, each on its own. *Shape:* (B, L), bool."""
+    """Choose ordinary tokens independently, at the rate. *Shape:* (B, L), bool."""
     return select_to_rate(
         priorities(draw, block.ids.shape[1]), block.maskable, rate, draw.uniform("last").numpy()
     )
