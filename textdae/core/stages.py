@@ -15,18 +15,17 @@ class Stage(NamedTuple):
     tasks: int
     do: Callable[[int], None]
     """Does the task of this number."""
-    is_done: Callable[[int], bool]
-    """Whether the task of this number is done."""
+    done: Callable[[], set[int]]
+    """Looks which tasks are done; one look at a folder, however many there are."""
 
     def share(self, rank: int, world: int) -> int:
         """Do every task that falls to one of several workers, and is not done; return how many those were."""
-        done = 0
-        for task in range(rank, self.tasks, world):
-            if not self.is_done(task):
-                self.do(task)
-                done += 1
-        return done
+        done = self.done()
+        mine = [task for task in range(rank, self.tasks, world) if task not in done]
+        for task in mine:
+            self.do(task)
+        return len(mine)
 
     def left(self) -> int:
         """Return how many tasks are not done."""
-        return sum(not self.is_done(task) for task in range(self.tasks))
+        return self.tasks - len(self.done())

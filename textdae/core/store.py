@@ -85,6 +85,26 @@ class Store:
 
         return tried(ask, f"{self}/{name}: cannot be read")
 
+    def names(self, folder: str) -> set[str]:
+        """Return the names of the files of a folder; none where there is no such folder.
+
+        Raises:
+            TextdaeError: it could not be read.
+        """
+        if not self.is_remote:
+            place = self.folder / folder
+            return {path.name for path in place.iterdir()} if place.is_dir() else set()
+
+        def ask() -> set[str]:
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(f"{self._root}/{folder}".rstrip("/"), detail=False)
+            except FileNotFoundError:
+                return set()
+            return {name.rstrip("/").rpartition("/")[2] for name in found}
+
+        return tried(ask, f"{self}/{folder}: cannot be read")
+
     def file(self, name: str, size: int) -> Path | RemoteFile:
         """Return a file that is known to be there, to be opened."""
         if self.is_remote:

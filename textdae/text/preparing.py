@@ -157,7 +157,13 @@ class TextPreparation:
         return stages
 
     def _stage(self, name: str, tasks: int, do: Any, leaves: str) -> Stage:
-        return Stage(name, tasks, do, lambda task: self.store.read(leaves.format(task)) is not None)
+        folder, _, file = leaves.rpartition("/")
+
+        def done() -> set[int]:
+            names = self.store.names(folder)
+            return {task for task in range(tasks) if file.format(task) in names}
+
+        return Stage(name, tasks, do, done)
 
     @property
     def _is_large(self) -> bool:
