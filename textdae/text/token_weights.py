@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from textdae.text.mixed import MixedBlocks
 from textdae.text.noise import Vocabulary
 from textdae.text.packing import Blocks
 
@@ -17,7 +18,9 @@ _SMOOTHING = 1e-3
 _CHUNK = 1 << 22
 
 
-def token_weights(train: Blocks, rows: int, vocabulary: Vocabulary, kind: Literal["sif", "even"]) -> Tensor:
+def token_weights(
+    train: Blocks | MixedBlocks, rows: int, vocabulary: Vocabulary, kind: Literal["sif", "even"]
+) -> Tensor:
     """The weight of each token.
 
     `sif`: a / (a + p), p the share of the token among those of the training stream (Arora, Liang and Ma 2017, "A simple but
