@@ -139,7 +139,7 @@ class _Refused(Exception):
 
 
 Answer = tuple[int, object, dict[str, str]]
-_KIND, _ID = "(?P<kind>models|datasets)", "(?P<name>[^/]+/[^/]+)"
+_KIND, _ID = "(?P<kind>models|datasets|spaces)", "(?P<name>[^/]+/[^/]+)"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -415,12 +415,12 @@ _ROUTES: list[tuple[str, str, Callable[..., Answer]]] = [
     ("GET", f"{_API}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.*))?", _Handler.tree),
     ("POST", f"{_API}/paths-info/(?P<revision>.+)", _Handler.paths),
     ("POST", f"{_API}/preupload/(?P<revision>.+)", _Handler.preupload),
-    ("POST", rf"/(?:(?P<kind>datasets)/)?{_ID}\.git/info/lfs/objects/batch", _Handler.batch),
+    ("POST", rf"/(?:(?P<kind>datasets|spaces)/)?{_ID}\.git/info/lfs/objects/batch", _Handler.batch),
     ("POST", "/_verify", _Handler.verify),
     ("POST", f"{_API}/commit/(?P<branch>.+)", _Handler.write),
     (
         "GET HEAD",
-        f"/(?:(?P<kind>datasets)/)?{_ID}/resolve/(?P<revision>[^/]+)/(?P<where>.+)",
+        f"/(?:(?P<kind>datasets|spaces)/)?{_ID}/resolve/(?P<revision>[^/]+)/(?P<where>.+)",
         _Handler.resolve,
     ),
 ]

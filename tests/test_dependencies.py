@@ -31,6 +31,7 @@ EXTRAS = {
     "image/embedded.py": "images", "text/tokenizer.py": "unigram", "text/labelled_task.py": "downstream",
     "image/labelled_task.py": "downstream", "core/remote.py": "remote",
     "commands/executors.py": "distributed", "training/trackers.py": "trackers",
+    "app/": "app",
 }  # fmt: skip
 """Modules that need an extra, and say so to whoever lacks it."""
 

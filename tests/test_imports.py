@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "commands": _BELOW,
     "checks": {*_BELOW, "commands", "text"},
     "demos": {*_BELOW, "commands", "image"},
-    "cli": {*_BELOW, "commands", "checks", "demos"},
+    "app": {*_BELOW, "commands"},
+    "cli": {*_BELOW, "commands", "checks", "demos", "app"},
 }
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from textdae.cli.app import app
+from textdae.cli.app import app, hush_transformers
 
 
 @app.command()
@@ -13,7 +13,8 @@ def push(
     checkpoint: Annotated[
         Path,
         typer.Argument(
-            help="A run's folder, one of its checkpoints, or vectors as Parquet.", show_default=False
+            help="A run's folder, one of its checkpoints, vectors as Parquet, or an exported page.",
+            show_default=False,
         ),
     ],
     repository: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub.", show_default=False)],
@@ -30,13 +31,21 @@ def push(
         bool, typer.Option("--training-state", help="Send along what pretrain --resume needs.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Push over what somebody else put there.")] = False,
+    space: Annotated[
+        bool,
+        typer.Option(
+            "--space", help="Send the page of `app --export` as a static Space; of a run it is made first."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be sent, and stop.")] = False,
 ) -> None:
-    """Publish a checkpoint, a classifier or vectors on the Hugging Face Hub, as one commit."""
+    """Publish a checkpoint, a classifier, vectors or a page on the Hugging Face Hub, as one commit."""
     from textdae.hub.push import destination, existing
     from textdae.hub.push import push as run
 
     name, path = destination(repository, revision), existing(checkpoint)
+    if space:
+        path = _page_of(path)
     if dry_run:
         from textdae.hub.upload import upload_of
 
@@ -60,3 +69,18 @@ def push(
         )
     else:
         typer.echo(f"{pushed.url}: nothing has changed since commit {pushed.name.revision}; nothing was sent")
+
+
+def _page_of(path: Path) -> Path:
+    """The exported page that lies at a path, or the one that is made of the run there, in its folder `page`."""
+    from textdae.core.layout import PAGE
+
+    if (path / PAGE).is_file():
+        return path
+    from textdae.app.artifacts import open_run
+    from textdae.app.export import export
+    from textdae.app.feed import Feed
+
+    for line in export(Feed([open_run(str(path), [])], None, False, hush_transformers), path / "page")[:1]:
+        typer.echo(line)
+    return path / "page"

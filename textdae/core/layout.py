@@ -55,6 +55,12 @@ MANIFEST = "manifest.json"
 TRAINING_STATE = ("training_state.safetensors", "training_state.json", MANIFEST)
 """The files that a resume needs beside the model."""
 
+PAGE = "textdae-page.json"
+"""Lies in every exported page (`textdae app --export`), and tells it from other folders."""
+
+PAGE_FILES = ("index.html", "page.js", "page.css", "static.js", "icon.svg", "sources.txt", PAGE, "data/*.js")
+"""What an exported page is made of."""
+
 PUSHED = "pushed.json"
 """Records where a folder was pushed to, and the commit."""
 

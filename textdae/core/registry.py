@@ -40,6 +40,7 @@ class Modality:
         noises: the base class of its noises, in whose registry all of them are once it is imported.
         sample: (checkpoint, output, highest level, count, steps, seed) -> lines to print, while it writes samples.
         check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
+        explore: (checkpoint, settings of `evaluate`) -> an `Explorer`, for `textdae app`.
         recognizes: whether unchecked settings can only be meant for this modality; its embedded sources need no mention.
         recognizes_config: whether a `config.json` is of one of its models; `model_types` need no mention.
         recognizes_features: whether columns of a `datasets.Dataset`, as features by name, are those of its examples.
@@ -70,6 +71,7 @@ class Modality:
     sample: str | None = None
     noises: str | None = None
     check: str | None = None
+    explore: str | None = None
     recognizes: Callable[[Mapping[str, Any]], bool] = lambda settings: False
     recognizes_config: Callable[[Mapping[str, Any]], bool] = lambda config: False
     recognizes_features: Callable[[Mapping[str, Any]], bool] = lambda features: False

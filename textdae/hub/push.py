@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _NOT_OURS = (".gitattributes", ".gitignore", "LICENSE", CARD)
 """Files that a repository without a model may hold."""
+_FOLDERS = {"dataset": "datasets/", "space": "spaces/"}
+"""Of a page on the Hub, before the name."""
 _RACES = 5
 """Attempts of a forced push while others commit to the repository."""
 _notes = threading.Lock()
@@ -73,7 +75,8 @@ def prepare(
     def make() -> None:
         info = there(None)
         if info is None:
-            api.create_repo(name.id, repo_type=kind, private=not public, exist_ok=True)
+            sdk = "static" if kind == "space" else None
+            api.create_repo(name.id, repo_type=kind, private=not public, exist_ok=True, space_sdk=sdk)
         elif not info.private and not public:
             raise SettingsError(
                 f"{name.id} is there and public; say so (--public, hub.public=true), or take another name"
@@ -259,7 +262,7 @@ def _refuse_to_overwrite(name: HubName, head: str, there: list[str], known: str 
 def _page(endpoint: str, name: HubName, kind: str) -> str:
     """Return the URL of the repository, which is also the key of recorded pushes."""
     branch = f"/tree/{name.revision}" if name.revision else ""
-    return f"{endpoint}/{'datasets/' if kind == 'dataset' else ''}{name.id}{branch}"
+    return f"{endpoint}/{_FOLDERS.get(kind, '')}{name.id}{branch}"
 
 
 def _pushed(path: Path, endpoint: str, name: HubName, kind: str) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from textdae.core.errors import SettingsError, TextdaeError, first_line
-from textdae.core.layout import CARD, MANIFEST, MODEL, PUSHED, TRAINING_STATE
+from textdae.core.layout import CARD, MANIFEST, MODEL, PAGE, PAGE_FILES, PUSHED, TRAINING_STATE
 from textdae.core.names import HubName, is_local, public
 from textdae.core.registry import report_files
 from textdae.core.settings.yaml_text import from_anyone, to_yaml
@@ -29,17 +29,15 @@ class Upload(NamedTuple):
     """The files of a repository."""
 
     kind: str
-    """model or dataset."""
+    """model, dataset or space."""
     files: Files
     left_out: list[str]
     """Other files of the folder; they are not sent."""
 
     def owns(self, path: str) -> bool:
         """Return whether a file in the repository belongs to such an upload, and is deleted if this one lacks it."""
-        names = (
-            ("data/train-*.parquet",)
-            if self.kind == "dataset"
-            else (*MODEL, *report_files(), *TRAINING_STATE)
+        names = {"dataset": ("data/train-*.parquet",), "space": PAGE_FILES}.get(
+            self.kind, (*MODEL, *report_files(), *TRAINING_STATE)
         )
         return any(fnmatch.fnmatchcase(path, name) for name in names)
 
@@ -54,6 +52,8 @@ def upload_of(path: Path, training_state: bool, name: HubName) -> Upload:
     try:
         if path.is_file():
             return _vectors(path, name)
+        if (path / PAGE).is_file():
+            return _page(path)
         return _model(path, training_state, name)
     except TextdaeError:
         raise
@@ -68,6 +68,28 @@ def _vectors(path: Path, name: HubName) -> Upload:
         )
     card = embeddings_card(path).replace(SELF, _as_written(name)).encode()
     return Upload("dataset", {"data/train-00000-of-00001.parquet": path, CARD: card}, [])
+
+
+def _page(path: Path) -> Upload:
+    """An exported page, as a static Space."""
+    files: Files = {
+        file.relative_to(path).as_posix(): file
+        for pattern in PAGE_FILES
+        for file in sorted(path.glob(pattern))
+        if file.is_file() and not file.is_symlink()
+    }
+    runs = json.loads((path / PAGE).read_text(encoding="utf-8"))["runs"]
+    facts: dict[str, Any] = {
+        "title": f"{' and '.join(runs)}: corrupted, rebuilt"[:80],
+        "sdk": "static",
+        "app_file": "index.html",
+    }
+    facts |= {"tags": ["textdae", "denoising"]}
+    files[CARD] = (
+        f"---\n{to_yaml(facts)}---\n\nTurn the noise, and watch a model give back the original. Made by `textdae app`.\n".encode()
+    )
+    here = {file.name for file in path.iterdir()} - {PUSHED}
+    return Upload("space", files, sorted(here - {file.split("/")[0] for file in files}))
 
 
 def _model(path: Path, training_state: bool, name: HubName) -> Upload:

@@ -80,6 +80,7 @@ IMAGE = Modality(
     load="textdae.image.loading:load_image",
     embed="textdae.image.encoder:open_pictures",
     denoise="textdae.image.denoise:denoise_lines",
+    explore="textdae.image.explore:ImageExplorer",
     sample="textdae.image.sample:sample_lines",
     noises="textdae.image.noises:ImageNoise",
     recognizes=recognizes,

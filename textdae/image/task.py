@@ -166,7 +166,8 @@ class ImageEvaluation(Evaluation):
             rebuilt = reconstruct(corrupted.inputs)
         return rebuilt.numpy()
 
-    def _baselines(self, noise: Noise) -> dict[str, Rebuild]:
+    def fitted_baselines(self, noise: Noise) -> dict[str, Rebuild]:
+        """Each baseline, by its name, fitted to this noise; those of the last noise are kept."""
         if self._fitted_baselines is None or self._fitted_baselines[0] is not noise:
             kinds = [each.kind for each in self.noises]
             code_size = getattr(self.denoiser.model.config, "code_size", None)
@@ -178,7 +179,7 @@ class ImageEvaluation(Evaluation):
 
     def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
         """Score filters and linear denoisers, and for a bottleneck PCA."""
-        return [measure(self._baselines(each.noise), *each)[0] for each in questions]
+        return [measure(self.fitted_baselines(each.noise), *each)[0] for each in questions]
 
     def samples(self, questions: Questions) -> dict[str, Any]:
         """Return held-out images: clean, corrupted, rebuilt."""
@@ -203,7 +204,7 @@ class ImageEvaluation(Evaluation):
         rows[f"rebuilt, {table['model']['psnr']:.1f} dB"] = _composed(corrupted, samples["rebuilt"])
         baselines = {name: row for name, row in table.items() if name != "model"}
         best = max(baselines, key=lambda name: baselines[name]["psnr"])
-        rebuild = self._baselines(self.eval_noise)[best.removeprefix("baseline: ")]
+        rebuild = self.fitted_baselines(self.eval_noise)[best.removeprefix("baseline: ")]
         rows[f"{best.removeprefix('baseline: ')}, {baselines[best]['psnr']:.1f} dB"] = _composed(
             corrupted, rebuild(corrupted)
         )

@@ -35,6 +35,17 @@ class Baseline(NamedTuple):
     """n."""
 
 
+class Guesses(NamedTuple):
+    """What a baseline says at some scored positions. (n,) each."""
+
+    losses: np.ndarray
+    """Cross entropy, in nats."""
+    guess: np.ndarray
+    """The token that it takes for the most probable."""
+    right: np.ndarray
+    """Whether that is the one."""
+
+
 class _Shown(NamedTuple):
     """The visible tokens at and beside the scored positions, -1 for a mask or the edge of a block. (n,) each."""
 
@@ -76,6 +87,17 @@ class TextBaselines:
 
     def score(self, questions: Questions) -> dict[str, Baseline]:
         """Score the baselines on one of the sets."""
+        return {
+            name: Baseline(
+                float(each.losses.sum(dtype=np.float64)) / len(each.right),
+                float(each.right.mean()),
+                len(each.right),
+            )
+            for name, each in self.guesses(questions).items()
+        }
+
+    def guesses(self, questions: Questions) -> dict[str, Guesses]:
+        """Return what each baseline says at every scored position of one of the sets, in their order."""
         shown = _shown(questions, self.vocabulary)
         noise = questions.noise.settings if isinstance(questions.noise, BuiltNoise) else questions.noise
         assert isinstance(noise, MaskingNoise | ChosenNoise)
@@ -85,14 +107,18 @@ class TextBaselines:
         # Smoothing: the best pair on some of the questions themselves, which favours the baseline.
         pairs = [(one, two) for one in (2.0, 8.0, 32.0) for two in (1.0, 4.0, 16.0)]
         few = shown.part(slice(0, 1024))
-        best = min(pairs, key=lambda pair: _scored(self._neighbours(few, pair), few, chances)[0])
-        sums = {"unigram": np.zeros(2), "neighbours": np.zeros(2)}
-        n = len(shown.target)
-        for begin in range(0, n, _ROWS):
+        best = min(
+            pairs, key=lambda pair: float(_compared(self._neighbours(few, pair), few, chances).losses.sum())
+        )
+        parts: dict[str, list[Guesses]] = {"unigram": [], "neighbours": []}
+        for begin in range(0, len(shown.target), _ROWS):
             part = shown.part(slice(begin, begin + _ROWS))
-            sums["unigram"] += _scored(unigram[: len(part.target)], part, chances)
-            sums["neighbours"] += _scored(self._neighbours(part, best), part, chances)
-        return {name: Baseline(float(loss) / n, float(hits) / n, n) for name, (loss, hits) in sums.items()}
+            parts["unigram"].append(_compared(unigram[: len(part.target)], part, chances))
+            parts["neighbours"].append(_compared(self._neighbours(part, best), part, chances))
+        return {
+            name: Guesses(*(np.concatenate(column) for column in zip(*several, strict=True)))
+            for name, several in parts.items()
+        }
 
     def _neighbours(self, shown: _Shown, trust: tuple[float, float]) -> np.ndarray:
         """Return the probability of each token given its neighbours. (n, V)"""
@@ -114,8 +140,8 @@ class TextBaselines:
         return p
 
 
-def _scored(p: np.ndarray, shown: _Shown, chances: tuple[float, float]) -> tuple[float, int]:
-    """Return the sum of the losses and the hits of guesses (n, V), given the visible token.
+def _compared(p: np.ndarray, shown: _Shown, chances: tuple[float, float]) -> Guesses:
+    """Return the guesses and losses of chances (n, V), given the visible token.
 
     Args:
         chances: that the noise shows a given other token, and that it leaves the token as it is.
@@ -129,8 +155,7 @@ def _scored(p: np.ndarray, shown: _Shown, chances: tuple[float, float]) -> tuple
     posterior = np.where(sees, likelihood / np.maximum(drawn + kept * p[row, here], 1e-30), 1.0)
     best = p.argmax(1)
     guess = np.where(sees & (own >= p[row, best] * drawn), here, best)
-    losses = -np.log(p[row, shown.target] * posterior)
-    return float(losses.sum()), int((guess == shown.target).sum())
+    return Guesses(-np.log(p[row, shown.target] * posterior), guess, guess == shown.target)
 
 
 def _shown(questions: Questions, vocabulary: Vocabulary) -> _Shown:

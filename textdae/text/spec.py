@@ -23,6 +23,7 @@ TEXT = Modality(
     denoise="textdae.text.denoise:denoise_lines",
     noises="textdae.text.noises:TextNoise",
     check="textdae.text.check:check_text_model",
+    explore="textdae.text.explore:TextExplorer",
     files="text",
     suffixes=(".txt", ".txt.gz", ".jsonl", ".csv"),
     embedded_sources=("docstrings",),

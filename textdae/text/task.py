@@ -169,9 +169,10 @@ class TextEvaluation(Evaluation):
         """Loss in nats, accuracy and bits per byte."""
         scores = evaluate(self.denoiser, *questions, batch_size, accelerator)
         scored = int(scores["scored"])
-        return self._row(questions, scores["loss"], scores["accuracy"], scored), scored
+        return self.row(questions, scores["loss"], scores["accuracy"], scored), scored
 
-    def _row(self, questions: Questions, loss: float, accuracy: float, scored: int) -> Row:
+    def row(self, questions: Questions, loss: float, accuracy: float, scored: int) -> Row:
+        """Return the row of a model or a baseline, from its mean loss and accuracy over so many scored positions."""
         examples, held_out = questions.examples, self.corpus.held_out
         bytes_per_token = (examples if isinstance(examples, Blocks) else held_out).bytes_per_token
         if isinstance(examples, WordQuestions | MixedQuestions):
@@ -186,7 +187,7 @@ class TextEvaluation(Evaluation):
         """Unigrams, and the neighbours to the left and right."""
         baselines = TextBaselines(self.corpus.train, self.vocabulary, questions)
         return [
-            {name: self._row(each, *baseline) for name, baseline in baselines.score(each).items()}
+            {name: self.row(each, *baseline) for name, baseline in baselines.score(each).items()}
             for each in questions
         ]
 

@@ -1,0 +1,91 @@
+// The four columns of text: clean, corrupted, rebuilt, the best baseline; below, the guesses for one place.
+import { h } from '../dom';
+import { textFigures } from '../format';
+import type { TextExample, TextRival, TextRivalExample, TextRun, TextShot } from '../types';
+import { guessBars, passage, pieceText, type Marked } from './passage';
+import type { Columns } from './columns';
+
+export class TextColumns implements Columns<TextShot, TextRival> {
+  readonly element: HTMLElement;
+  private bodies = ['Clean', 'Corrupted', 'Rebuilt', 'Best baseline'].map((name) => {
+    const title = h('h4', {}, name), figure = h('p', { class: 'figure' }, '\u00a0'), body = h('div', { class: 'body' });
+    return { title, figure, body, column: h('div', { class: 'column' }, title, figure, body) };
+  });
+  private detail = h('div', { class: 'guesses', 'aria-live': 'polite' });
+  private example = 0;
+  private place: number | null = null;
+  private shot: TextExample | null = null;
+
+  constructor(private run: TextRun) {
+    this.element = h('div', {}, h('div', { class: 'columns four' }, ...this.bodies.map((each) => each.column)), this.detail);
+  }
+
+  get examples(): number {
+    return this.run.clean.length;
+  }
+
+  show(shot: TextShot, example: number): void {
+    this.example = example;
+    this.shot = shot.examples[example]!;
+    const places = this.shot.hidden;
+    if (this.place === null || !places.includes(this.place)) this.place = places.find((_, i) => !this.shot!.right[i]) ?? places[0] ?? null;
+    this.draw();
+  }
+
+  private draw(): void {
+    const { shot, run } = this;
+    if (!shot) return;
+    const clean = run.clean[this.example]!;
+    const [first, second, third] = this.bodies;
+    first!.figure.textContent = `${clean.pieces.length} tokens, held out of training`;
+    first!.body.replaceChildren(passage(clean, new Map()));
+    const hidden = new Map<number, Marked>();
+    const rebuilt = new Map<number, Marked>();
+    shot.hidden.forEach((place, i) => {
+      const seen = shot.shown[i] ?? null;
+      const truth = pieceText(clean, place);
+      hidden.set(place, seen === null ? { text: '▇'.repeat(Math.min(8, Math.max(2, truth.length))), mark: 'hidden', title: 'hidden' } : { text: seen, mark: 'swapped', title: `asked for, shown as ${seen.trim()}` });
+      const guess = shot.guesses[i]![0]![0];
+      rebuilt.set(place, {
+        text: guess,
+        mark: shot.right[i] ? 'right' : 'wrong',
+        title: shot.right[i] ? `${guess}, right` : `${guess}, wrong: it was ${truth}`,
+        pressed: place === this.place,
+        press: () => {
+          this.place = place;
+          this.draw();
+          this.element.querySelector<HTMLElement>('.piece[aria-pressed=true]')?.focus();
+        },
+      });
+    });
+    const swapped = shot.shown.filter((each) => each !== null).length;
+    second!.figure.textContent = `${shot.hidden.length} of ${clean.pieces.length} tokens ${swapped ? `asked for, ${shot.hidden.length - swapped} masked` : 'hidden'}`;
+    second!.body.replaceChildren(passage(clean, hidden));
+    third!.figure.textContent = textFigures(shot.figures);
+    third!.body.replaceChildren(passage(clean, rebuilt));
+    const at = this.place === null ? -1 : shot.hidden.indexOf(this.place);
+    if (at < 0) {
+      this.detail.replaceChildren(h('p', {}, 'Nothing is hidden at this level: turn the dial up.'));
+      return;
+    }
+    const truth = pieceText(clean, this.place!);
+    this.detail.replaceChildren(h('p', {}, 'Five guesses for ', h('strong', {}, truth), '. Press a word in “Rebuilt” for another.'), guessBars(shot.guesses[at]!, truth));
+  }
+
+  showRival(rival: TextRival | null, shot: TextShot, example: number): void {
+    const last = this.bodies[3]!;
+    if (!rival) {
+      last.figure.textContent = 'counting …';
+      return;
+    }
+    last.title.textContent = `Best baseline: ${rival.name}`;
+    const mine: TextRivalExample = rival.examples[example]!;
+    last.figure.textContent = textFigures(mine.figures);
+    last.body.replaceChildren(passage(this.run.clean[example]!, rivalMarks(shot.examples[example]!.hidden, mine)));
+  }
+}
+
+/** The guesses of a baseline, where something is hidden. */
+export function rivalMarks(hidden: number[], rival: TextRivalExample): Map<number, Marked> {
+  return new Map(hidden.map((place, i) => [place, { text: rival.guesses[i]!, mark: rival.right[i] ? 'right' : 'wrong' }]));
+}

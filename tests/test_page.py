@@ -1,0 +1,324 @@
+"""The page: its figures are those of the commands, and nobody else may ask it anything."""
+
+import asyncio
+import base64
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from labelled import image_checkpoint, text_checkpoint
+
+from textdae.app.artifacts import open_run
+from textdae.app.export import export
+from textdae.app.feed import Feed, Unknown
+from textdae.commands.evaluate import evaluate
+from textdae.commands.keywords import for_checkpoint
+from textdae.core.errors import SettingsError
+from textdae.core.layout import PAGE
+from textdae.core.settings.runs import EvaluateRunSettings
+
+PORT = 8765
+
+
+@pytest.fixture(scope="module")
+def text_run(tmp_path_factory, wordpiece, corpus_texts):
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in corpus_texts))
+    checkpoint = text_checkpoint(folder / "run", wordpiece)
+    data = [
+        f"data.source={folder}/texts.jsonl",
+        "data.block_size=64",
+        "data.held_out=0.3",
+        f"data.cache_dir={folder}/cache",
+    ]
+    return checkpoint, [*data, "precision=fp32", "evaluate.max_examples=16"]
+
+
+@pytest.fixture(scope="module")
+def image_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    checkpoint = image_checkpoint(folder / "run", "autoencoder")
+    noise = ["evaluate.noise.kind=gaussian", "evaluate.noise.sigma=0.25"]
+    return checkpoint, [
+        "data.source=digits",
+        f"data.cache_dir={folder}/cache",
+        *noise,
+        "precision=fp32",
+        "evaluate.max_examples=16",
+    ]
+
+
+@pytest.fixture(scope="module")
+def text_feed(text_run):
+    return Feed([open_run(text_run[0], text_run[1])], None, live=True)
+
+
+@pytest.fixture(scope="module")
+def image_feed(image_run):
+    return Feed([open_run(image_run[0], image_run[1])], None, live=True)
+
+
+def ask(feed, path):
+    return json.loads(feed.get(path))
+
+
+@pytest.mark.parametrize(
+    ("feed", "run", "path", "asked", "level"),
+    [
+        ("text_feed", "text_run", "words/0.3", [], 0.3),
+        ("text_feed", "text_run", "tokens/0.15", ["evaluate.kind=tokens"], 0.15),
+        ("image_feed", "image_run", "gaussian/0.5", [], 0.5),
+        ("image_feed", "image_run", "pixels/0.25", ["evaluate.noise.kind=pixels"], 0.25),
+    ],
+)
+def test_the_figures_are_those_of_evaluate(request, feed, run, path, asked, level):
+    checkpoint, settings = request.getfixturevalue(run)
+    answer = ask(request.getfixturevalue(feed), f"run/0/curve/{path}")
+    settings = for_checkpoint(
+        EvaluateRunSettings,
+        checkpoint,
+        None,
+        [*[s for s in settings if not asked or "noise" not in s], *asked],
+    )
+    result = evaluate(checkpoint, settings, [level]).levels[f"{level:g}"]
+    assert answer["scored"] == result["scored"]
+    assert answer["held_out"].keys() == result["held_out"].keys()
+    for row, values in result["held_out"].items():
+        assert answer["held_out"][row] == pytest.approx(values, rel=1e-6), row
+
+
+def test_guesses_are_those_of_denoise(text_feed, text_run):
+    from textdae.text.denoise import denoise_text
+
+    about = ask(text_feed, "run/0/about")
+    shot = ask(text_feed, "run/0/shot/words/0.3/0")
+    for passage, example in zip(about["clean"], shot["examples"], strict=True):
+        shown = "".join(
+            f" {about['mask']}" if place in example["hidden"] else piece
+            for place, piece in enumerate(passage["pieces"])
+        )
+        if any(passage["words"].count(passage["words"][place]) > 1 for place in example["hidden"]):
+            continue  # a word in pieces is not written as so many masks
+        denoised = denoise_text(text_run[0], shown)
+        for mine, theirs in zip(example["guesses"], denoised.candidates, strict=True):
+            assert [token for token, _ in mine] == [each.token for each in theirs]
+            assert [p for _, p in mine] == pytest.approx([each.probability for each in theirs], abs=1e-4)
+
+
+def test_more_noise_hides_more_words_and_shows_none_again(text_feed):
+    hidden = [
+        [set(each["hidden"]) for each in ask(text_feed, f"run/0/shot/words/{level}/3")["examples"]]
+        for level in (0.15, 0.5, 0.95)
+    ]
+    for few, many, most in zip(*hidden, strict=True):
+        assert few <= many <= most
+
+
+def test_a_passage_is_whole_and_its_figures_are_those_of_its_guesses(text_feed):
+    about, shot = ask(text_feed, "run/0/about"), ask(text_feed, "run/0/shot/words/0.5/0")
+    rival = ask(text_feed, "run/0/rival/words/0.5/0")
+    for passage, example, other in zip(about["clean"], shot["examples"], rival["examples"], strict=True):
+        assert len(passage["pieces"]) == len(passage["words"])
+        for place, guesses, right in zip(
+            example["hidden"], example["guesses"], example["right"], strict=True
+        ):
+            assert right == (guesses[0][0] == passage["pieces"][place].strip().removeprefix("##"))
+        assert example["figures"]["right"] == sum(example["right"])
+        assert other["figures"]["asked"] == example["figures"]["asked"] == len(other["guesses"])
+
+
+def test_pictures_are_those_of_the_noise_and_their_figures_follow(image_feed):
+    about, shot = ask(image_feed, "run/0/about"), ask(image_feed, "run/0/shot/gaussian/0.25/0")
+    clean, rebuilt = (
+        np.frombuffer(base64.b64decode(text), np.uint8).reshape(8, 64) / 255
+        for text in (about["clean"], shot["rebuilt"])
+    )
+    for one, other, figures in zip(clean, rebuilt, shot["rebuilt_figures"], strict=True):
+        assert figures["psnr"] == pytest.approx(-10 * math.log10(np.mean((one - other) ** 2)), abs=0.1)
+    again = ask(image_feed, "run/0/shot/gaussian/0.25/1")
+    assert again["corrupted"] != shot["corrupted"]
+
+
+def test_a_sentence_and_a_picture_of_ones_own(text_feed, image_feed, corpus_texts):
+    text = corpus_texts[0].split(".")[0] + "."
+    pieces = text_feed.own(0, {"text": text})
+    assert "hidden" not in pieces
+    answer = text_feed.own(0, {"text": text, "hidden": [1]})
+    assert answer["hidden"] == [place for place, word in enumerate(pieces["words"]) if word == 1]
+    assert len(answer["rival"]["guesses"]) == len(answer["hidden"])
+    pixels = base64.b64encode(bytes(range(64))).decode()
+    own = image_feed.own(0, {"pixels": pixels, "kind": "gaussian", "level": 0.25, "seed": 0})
+    assert own["clean"] == pixels
+    assert own["rival"]["name"]
+
+
+def test_steps_end_where_everything_is_filled(text_feed, image_feed):
+    steps = ask(text_feed, "run/0/steps/words/0.5/0/1")
+    assert sorted(place for each in steps["rounds"] for place in each["places"]) == steps["hidden"]
+    chain = ask(image_feed, "run/0/steps/gaussian/0.25/0/1")
+    assert len(base64.b64decode(chain["frames"])) == 64 * len(chain["figures"])
+
+
+def test_a_map_is_the_plane_of_largest_variance(text_feed):
+    from textdae.core.explorer import in_the_plane
+
+    vectors = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)).numpy() * [9, 1, 4, 1, 1]
+    places, shares = in_the_plane(vectors)
+    values = np.sort(np.linalg.eigvalsh(np.cov(vectors.T)))[::-1]
+    assert np.var(places, axis=0, ddof=1) == pytest.approx(values[:2])
+    assert shares == pytest.approx((values / values.sum())[:2])
+    assert len(ask(text_feed, "run/0/map")["texts"]) > 5
+
+
+HOSTILE_PATHS = [
+    "", "run", "run/9/about", "run/-1/about", "run/0/secret", "run/0/shot/words/0.15", "run/0/shot/words/1e400/0",
+    "run/0/shot/words/nan/0", "run/0/shot/words/0.150001/0", "run/0/shot/__class__/0.15/0", "run/0/shot/words/0.15/-1",
+    "run/0/shot/words/0.15/99999999999999999999", "run/0/steps/words/0.15/0/99", "run/0/replay/../../etc/passwd",
+    "run/0/replay/1", "../../../etc/passwd", "run/0/about/" * 40, "run/\u0660/about",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", HOSTILE_PATHS)
+def test_only_what_the_page_offers_is_answered(text_feed, path):
+    with pytest.raises(Unknown) as refusal:
+        text_feed.get(path)
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 200
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"text": 5}, {"text": " "}, {"text": "a" * 601}, {"text": "a word", "hidden": "all"}, {"text": "a", "kind": "?"}, {"text": "\x00", "hidden": [[]]}],
+)  # fmt: skip
+def test_a_bad_sentence_is_one_line(text_feed, given):
+    with pytest.raises(SettingsError) as refusal:
+        text_feed.own(0, given)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("pixels", [None, "!", base64.b64encode(bytes(63)).decode(), ["a"]])
+def test_a_bad_picture_is_one_line(image_feed, pixels):
+    with pytest.raises(SettingsError, match="base64 of 1 x 8 x 8"):
+        image_feed.own(0, {"pixels": pixels, "kind": "gaussian", "level": 0.25})
+
+
+class Stub:
+    runs = [None]
+
+    def get(self, path):
+        return b'{"path": 1}'
+
+    def own(self, index, given):
+        return {"given": len(given)}
+
+
+def request(method, path, headers, body=b"", port=PORT):
+    """Ask the ASGI application as a server would; return status, headers and content."""
+    pytest.importorskip("starlette")
+    from textdae.app.server import application
+
+    sent, chunks = [], [body[i : i + 65536] for i in range(0, len(body), 65536)] or [b""]
+
+    async def receive():
+        chunk = chunks.pop(0) if chunks else b""
+        return {"type": "http.request", "body": chunk, "more_body": bool(chunks)}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers], "scheme": "http",
+        "http_version": "1.1", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", port), "asgi": {"version": "3.0"},
+    }  # fmt: skip
+    asyncio.run(application(Stub(), port)(scope, receive, send))
+    content = b"".join(message.get("body", b"") for message in sent)
+    return sent[0]["status"], dict(sent[0]["headers"]), content
+
+
+HOST = ("Host", f"127.0.0.1:{PORT}")
+JSON = ("Content-Type", "application/json")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status"),
+    [
+        ("GET", "/api/about", [], b"", 421),
+        ("GET", "/api/about", [("Host", "evil.example")], b"", 421),
+        ("GET", "/api/about", [("Host", f"evil.example:{PORT}")], b"", 421),
+        ("GET", "/", [("Host", f"127.0.0.1.evil.example:{PORT}")], b"", 421),
+        ("GET", "/api/about", [HOST, ("Host", "evil.example")], b"", 421),
+        ("GET", "/api/about", [("Host", "127.0.0.1")], b"", 421),
+        ("GET", "/api/about", [HOST, ("Origin", "https://evil.example")], b"", 403),
+        ("GET", "/api/about", [HOST, ("Origin", "null")], b"", 403),
+        ("GET", "/api/about", [HOST, ("Origin", f"https://127.0.0.1:{PORT}")], b"", 403),
+        ("GET", "/api/about", [HOST, ("Origin", f"http://localhost:{PORT}")], b"", 403),
+        ("GET", "/api/about", [HOST, ("Sec-Fetch-Site", "cross-site")], b"", 403),
+        ("GET", "/api/about", [HOST, ("Sec-Fetch-Site", "same-site")], b"", 403),
+        ("PUT", "/api/about", [HOST], b"", 405),
+        ("OPTIONS", "/api/run/0/own", [HOST], b"", 405),
+        ("TRACE", "/", [HOST], b"", 405),
+        ("GET", "/api/" + "a" * 600, [HOST], b"", 414),
+        ("POST", "/api/run/0/own", [HOST, JSON, ("Content-Length", "99999999999")], b"", 413),
+        ("POST", "/api/run/0/own", [HOST, JSON, ("Content-Length", "-1")], b"", 413),
+        ("POST", "/api/run/0/own", [HOST, JSON], b"x" * 300_000, 413),
+        ("POST", "/api/run/0/own", [HOST, ("Content-Type", "text/plain")], b"{}", 415),
+        ("POST", "/api/run/0/own", [HOST, JSON], b"{", 400),
+        ("POST", "/api/run/0/own", [HOST, JSON], b"[" * 100_000, 400),
+        ("POST", "/api/run/0/own", [HOST, JSON], b"[1]", 400),
+        ("GET", "/api/run/7/log", [HOST], b"", 404),
+    ],
+)
+def test_hostile_requests_are_refused_in_one_line(method, path, headers, body, status):
+    got, sent, content = request(method, path, headers, body)
+    assert got == status
+    assert list(json.loads(content)) == ["error"]
+    assert b"\n" not in content
+    assert len(content) < 300
+    assert b"access-control-allow-origin" not in sent
+    assert sent[b"content-security-policy"].startswith(b"default-src 'self'")
+
+
+@pytest.mark.parametrize(
+    "path", ["/../app/server.py", "/..%2f..%2fetc/passwd", "/%2e%2e/server.py", "//etc/passwd"]
+)
+def test_nothing_but_the_built_files_is_served(path):
+    status, _, content = request("GET", path, [HOST])
+    assert status in (400, 404)
+    assert b"import" not in content
+    assert b"root:" not in content
+
+
+def test_the_page_itself_is_served():
+    status, headers, content = request("GET", "/", [HOST])
+    assert status == 200
+    assert b"<main" in content
+    assert headers[b"cache-control"] == b"no-store"
+    assert request("GET", "/api/about", [HOST, ("Origin", f"http://127.0.0.1:{PORT}")])[0] == 200
+    assert request("POST", "/api/run/0/own", [HOST, JSON], b'{"a": 1}')[2] == b'{"given": 1}'
+
+
+def test_a_folder_with_something_else_is_never_written_over(image_feed, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(SettingsError, match="holds something else"):
+        export(image_feed, tmp_path)
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_a_page_is_pushed_as_a_static_space(hub, tmp_path):
+    from textdae.core.names import HubName
+    from textdae.hub.push import push
+
+    (tmp_path / "data").mkdir()
+    for name in ("index.html", "page.js", "data/about.js", "secret.env"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / PAGE).write_text('{"runs": ["digits"]}')
+    done = push(tmp_path, HubName("tester/page"))
+    files = hub.repositories["spaces", "tester/page"].files("main")
+    assert set(files) - {".gitattributes"} == {"index.html", "page.js", "data/about.js", PAGE, "README.md"}
+    assert b"sdk: static" in files["README.md"]
+    assert done.url.endswith("/spaces/tester/page")
+    assert hub.commits_of("tester/page", kind="spaces") == 1
+    assert push(tmp_path, HubName("tester/page")).files == 0

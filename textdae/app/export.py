@@ -1,0 +1,108 @@
+"""The page as a folder of files: everything that it would ask a server for is computed before."""
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from textdae.app.feed import Feed
+from textdae.app.server import STATIC
+from textdae.core.errors import SettingsError, TextdaeError, first_line, reason
+from textdae.core.explorer import Dial, Json
+from textdae.core.layout import PAGE
+from textdae.core.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+_KINDS = 3
+_EVERY = 2
+"""Of the levels of the dial, each so-many-th is computed; the one it starts at is among them."""
+
+
+def export(feed: Feed, folder: Path) -> list[str]:
+    """Write the page with everything that it shows; return what to tell people.
+
+    Raises:
+        SettingsError: the folder holds something else, or a run cannot be used.
+        TextdaeError: the folder cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / PAGE).is_file())):
+        raise SettingsError(f"--export: {folder} holds something else; name a new folder")
+    try:
+        return _export(feed, folder)
+    except OSError as error:
+        raise TextdaeError(f"--export: {folder} cannot be written: {reason(error)}") from error
+
+
+def _export(feed: Feed, folder: Path) -> list[str]:
+    paths = list(_paths(feed))
+    files: dict[str, Json] = {}
+    with Progress("computing the page", len(paths)) as bar:
+        for path in paths:
+            try:
+                found = json.loads(feed.get(path))
+            except SettingsError as error:
+                logger.info(f"{path}: left out: {first_line(error)}")
+            else:
+                if path.endswith("/about") and path.startswith("run/"):
+                    found |= _offered(found)
+                elif path.endswith("/training"):
+                    found["running"] = False
+                files.setdefault("-".join(path.split("/")[:4]), {})[path] = found
+            bar.update(1)
+    if folder.exists():
+        shutil.rmtree(folder)
+    shutil.copytree(STATIC, folder)
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    script = '<script defer src="page.js">'
+    (folder / "index.html").write_text(
+        page.replace(script, f'<script src="static.js"></script>\n    {script}')
+    )
+    (folder / "static.js").write_text("window.textdaeStatic = true;\n")
+    (folder / PAGE).write_text(json.dumps({"runs": [run.name for run in feed.runs]}))
+    (folder / "data").mkdir()
+    for name, answers in files.items():
+        content = json.dumps(answers, separators=(",", ":"), ensure_ascii=True)
+        (folder / "data" / f"{name}.js").write_text(f"textdaeData({content});\n")
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return [
+        f"{folder}/index.html: {len(paths):,} answers, {size / 1e6:.1f} MB; open it in a browser, or put it on any web server",
+        f"as a static Space: textdae push {folder} OWNER/NAME --space",
+    ]
+
+
+def _offered(about: Json) -> Json:
+    """The part of the dials that an exported page has: fewer kinds and levels, one seed."""
+    dials = [{**dial, "levels": _levels(Dial(**dial))} for dial in about["dials"][:_KINDS]]
+    levels = sorted({level for dial in dials for level in dial["levels"]})
+    return {"dials": dials, "most_seed": 0, "steps_levels": levels}
+
+
+def _levels(dial: Dial) -> list[float]:
+    first = dial.levels.index(dial.start) % _EVERY
+    return dial.levels[first::_EVERY]
+
+
+def _paths(feed: Feed) -> Iterator[str]:
+    """Everything that the page may ask for."""
+    yield "about"
+    for index in range(len(feed.runs)):
+        explorer = feed.explorer(index)
+        run = f"run/{index}"
+        yield f"{run}/about"
+        for dial in explorer.dials[:_KINDS]:
+            for level in _levels(dial):
+                at = f"{dial.kind}/{level:g}"
+                yield f"{run}/shot/{at}/0"
+                yield f"{run}/rival/{at}/0"
+                yield f"{run}/curve/{at}"
+                for example in range(explorer.count):
+                    yield f"{run}/steps/{at}/0/{example}"
+        yield f"{run}/map"
+        yield f"{run}/labels"
+        yield f"{run}/training"
+        for step in json.loads(feed.get(f"{run}/training"))["checkpoints"]:
+            yield f"{run}/replay/{step}"
+    if json.loads(feed.get("about"))["target"]:
+        yield "target"

@@ -1,0 +1,238 @@
+"""What the page may ask for, by path: `about`, `run/0/shot/gaussian/0.25/0`, ... The live server and the export share it."""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from textdae.app.artifacts import (
+    Run,
+    checkpoint_at,
+    label_curve,
+    labels_command,
+    target_demo,
+    training,
+)
+from textdae.core.cache import cache_root, digest
+from textdae.core.errors import SettingsError
+from textdae.core.explorer import Dial, Explorer, Json
+from textdae.core.registry import modality
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+"""Of the answers that are kept between two starts."""
+MOST_SEED = 99
+_MOST_KEPT = 512
+
+
+class Unknown(SettingsError):
+    """A path that the page does not have."""
+
+
+class Feed:
+    """Answers paths; what was answered once is kept, in memory and, without a seed, on disk.
+
+    Args:
+        runs: one or two of them.
+        target: folder of `textdae demo target`, if there is one.
+        live: whether a person can bring examples of their own.
+        prepare: called before a model is loaded.
+    """
+
+    def __init__(
+        self, runs: list[Run], target: Path | None, live: bool, prepare: Callable[[], None] = lambda: None
+    ) -> None:
+        self.runs, self.target, self.live, self._prepare = runs, target, live, prepare
+        self._explorers: dict[int, Explorer] = {}
+        self._others: dict[str, Explorer] = {}
+        self._kept: dict[str, bytes] = {}
+        self._locks = [threading.Lock() for _ in runs]
+        self._folders = [_folder(run) for run in runs]
+
+    def explorer(self, index: int) -> Explorer:
+        """The explorer of a run, opened when it is first asked for."""
+        with self._locks[index]:
+            if index not in self._explorers:
+                run = self.runs[index]
+                self._prepare()
+                make = modality(run.settings.modality).part("explore")
+                self._explorers[index] = make(run.checkpoint, run.settings)
+            return self._explorers[index]
+
+    def get(self, path: str) -> bytes:
+        """The answer to a path, as JSON.
+
+        Raises:
+            Unknown: there is no such path.
+            SettingsError: it cannot be answered.
+        """
+        if path in self._kept:
+            return self._kept[path]
+        parts = path.split("/")
+        if parts == ["about"]:
+            return json.dumps(self._about()).encode()
+        if parts == ["target"]:
+            return self._keep(path, None, self._target)
+        if len(parts) < 3 or parts[0] != "run" or parts[1] not in map(str, range(len(self.runs))):
+            raise Unknown(f"no such path: {path[:80]}")
+        index, what, rest = int(parts[1]), parts[2], parts[3:]
+        known: dict[str, tuple[int, Callable[..., Json], bool]] = {
+            "about": (0, self._about_run, True),
+            "shot": (3, self._shot, True),
+            "rival": (3, self._rival, True),
+            "curve": (2, self._curve, True),
+            "steps": (4, self._steps, False),
+            "map": (0, self._map, True),
+            "labels": (0, self._labels, False),
+            "training": (0, self._training, False),
+            "replay": (1, self._replay, False),
+        }
+        if what not in known or len(rest) != known[what][0]:
+            raise Unknown(f"no such path: {path[:80]}")
+        _, answer, on_disk = known[what]
+        if what in ("labels", "training"):  # these change while one looks
+            return json.dumps(answer(index, *rest)).encode()
+        seeded = what in ("shot", "rival") and rest[-1] != "0"
+        folder = self._folders[index] if on_disk and not seeded else None
+        return self._keep(path, folder, lambda: answer(index, *rest))
+
+    def _keep(self, path: str, folder: Path | None, answer: Callable[[], Json]) -> bytes:
+        file = folder / f"{path.replace('/', '-')}.json" if folder else None
+        if file and file.is_file():
+            found = file.read_bytes()
+        else:
+            found = json.dumps(answer(), separators=(",", ":")).encode()
+            if file:
+                _write(file, found)
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[path] = found
+        return found
+
+    def own(self, index: int, given: Json) -> Json:
+        """Corrupt and rebuild what a person brought.
+
+        Raises:
+            SettingsError: it cannot be used.
+        """
+        if not 0 <= index < len(self.runs):
+            raise Unknown(f"no run {index}")
+        explorer = self.explorer(index)
+        if "kind" in given or explorer.modality != "text":
+            dial, level, seed = self._noise(
+                index, given.get("kind"), given.get("level"), given.get("seed", 0)
+            )
+            given = {**given, "kind": dial.kind, "level": level, "seed": seed}
+        return explorer.own(given)
+
+    def _about(self) -> Json:
+        return {
+            "live": self.live,
+            "version": version("textdae"),
+            "runs": [{"name": run.name, "modality": run.settings.modality} for run in self.runs],
+            "target": target_demo(self.target) is not None,
+        }
+
+    def _about_run(self, index: int) -> Json:
+        run, explorer = self.runs[index], self.explorer(index)
+        return {
+            **explorer.about(),
+            "dials": [{**dial._asdict(), "command": self._command(run, dial)} for dial in explorer.dials],
+            "rows": explorer.row_keys,
+            "embed_command": f"textdae embed {run.shown} {run.settings.data.source} -o vectors.npy",
+            "labels_command": labels_command(run),
+            "most_seed": MOST_SEED,
+        }
+
+    @staticmethod
+    def _command(run: Run, dial: Dial) -> str:
+        return " ".join(
+            filter(None, ["textdae evaluate", run.shown, *run.overrides, dial.command, "--levels"])
+        )
+
+    def _noise(self, index: int, kind: Any, level: Any, seed: Any) -> tuple[Dial, float, int]:
+        """Read a kind, a level and a seed; only what the page offers is computed."""
+        dial = next((each for each in self.explorer(index).dials if each.kind == kind), None)
+        found = [] if dial is None else [each for each in dial.levels if f"{each:g}" == str(level)]
+        if dial is None or not found:
+            raise Unknown(f"no such noise here: {str(kind)[:40]} at {str(level)[:20]}")
+        if str(seed) not in map(str, range(MOST_SEED + 1)):
+            raise Unknown(f"seed: 0 to {MOST_SEED}, got {str(seed)[:20]}")
+        return dial, found[0], int(seed)
+
+    def _shot(self, index: int, kind: str, level: str, seed: str) -> Json:
+        dial, at, number = self._noise(index, kind, level, seed)
+        return self.explorer(index).shot(dial.kind, at, number)
+
+    def _rival(self, index: int, kind: str, level: str, seed: str) -> Json:
+        dial, at, number = self._noise(index, kind, level, seed)
+        with self._locks[index]:
+            return self._explorers[index].rival(dial.kind, at, number)
+
+    def _curve(self, index: int, kind: str, level: str) -> Json:
+        dial, at, _ = self._noise(index, kind, level, 0)
+        with self._locks[index]:
+            return self._explorers[index].curve(dial.kind, at)
+
+    def _steps(self, index: int, kind: str, level: str, seed: str, example: str) -> Json:
+        dial, at, number = self._noise(index, kind, level, seed)
+        if example not in map(str, range(self.explorer(index).count)):
+            raise Unknown(f"no example {example[:20]}")
+        return self.explorer(index).steps(dial.kind, at, number, int(example))
+
+    def _map(self, index: int) -> Json:
+        return self.explorer(index).map()
+
+    def _labels(self, index: int) -> Json:
+        return label_curve(self.runs[index])
+
+    def _training(self, index: int) -> Json:
+        return training(self.runs[index])
+
+    def _replay(self, index: int, step: str) -> Json:
+        checkpoint = checkpoint_at(self.runs[index], step)
+        if checkpoint is None:
+            raise Unknown(f"no checkpoint of step {step[:20]}")
+        explorer = self.explorer(index)
+        dial = explorer.dials[0]
+        return explorer.at(str(checkpoint)).shot(dial.kind, dial.start, 0)
+
+    def _target(self) -> Json:
+        demo = target_demo(self.target)
+        if demo is None:
+            return {}
+        found: Json = {"command": "textdae demo target", "sides": {}}
+        for side, run in demo.items():
+            explorer = modality(run.settings.modality).part("explore")(run.checkpoint, run.settings)
+            dial = explorer.dials[0]
+            shot, about = explorer.shot(dial.kind, dial.start, 0), explorer.about()
+            found |= {"clean": about["clean"], "shape": about["shape"], "corrupted": shot["corrupted"]}
+            found["sides"][side] = {
+                "rebuilt": shot["rebuilt"],
+                "psnr": run.metrics["held_out"]["model"]["psnr"],
+            }
+            found["noisy_psnr"] = run.metrics["held_out"].get("baseline: noisy", {}).get("psnr")
+        return found
+
+
+def _folder(run: Run) -> Path:
+    """Where answers of a run are kept: another checkpoint, setting or version has another place."""
+    settings = run.settings.model_dump(mode="json")
+    key = digest(_FORMAT, version("textdae"), run.fingerprint, settings, run.shown, run.overrides)
+    return cache_root(run.settings.data.cache_dir) / "page" / key
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Keep an answer, whole or not at all; a cache that cannot be written costs time alone."""
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(file)
+    except OSError as error:
+        logger.debug(f"{file}: not kept: {error}")
