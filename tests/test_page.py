@@ -222,7 +222,9 @@ def request(method, path, headers, body=b"", port=PORT):
     sent, chunks = [], [body[i : i + 65536] for i in range(0, len(body), 65536)] or [b""]
 
     async def receive():
-        chunk = chunks.pop(0) if chunks else b""
+        if not chunks:
+            await asyncio.Event().wait()  # the connection stays open
+        chunk = chunks.pop(0)
         return {"type": "http.request", "body": chunk, "more_body": bool(chunks)}
 
     async def send(message):
@@ -318,7 +320,7 @@ def test_a_page_is_pushed_as_a_static_space(hub, tmp_path):
     done = push(tmp_path, HubName("tester/page"))
     files = hub.repositories["spaces", "tester/page"].files("main")
     assert set(files) - {".gitattributes"} == {"index.html", "page.js", "data/about.js", PAGE, "README.md"}
-    assert b"sdk: static" in files["README.md"]
+    assert b"sdk: static" in files["README.md"].content
     assert done.url.endswith("/spaces/tester/page")
     assert hub.commits_of("tester/page", kind="spaces") == 1
     assert push(tmp_path, HubName("tester/page")).files == 0
