@@ -52,6 +52,7 @@ export class DialSection {
     this.element = h(
       'div',
       { class: 'dial' },
+      h('h3', { class: 'spoken' }, 'The dial'),
       h(
         'div',
         { class: 'controls' },

@@ -12,7 +12,7 @@ export async function targetSection(feed: Feed, page: HTMLElement): Promise<void
   const figure = h('p', { class: 'figure', role: 'status' });
   const rows = ['Clean', 'Corrupted', 'Rebuilt'].map((name) => {
     const pictures = Array.from({ length: count }, (_, i) => canvas(shape, `${name}, picture ${i + 1}`));
-    return { pictures, element: h('div', { class: 'row-of' }, h('h4', {}, name), h('div', { class: 'film wide' }, ...pictures)) };
+    return { pictures, element: h('div', { class: 'row-of' }, h('h3', {}, name), h('div', { class: 'film wide' }, ...pictures)) };
   });
   const fill = (row: number, pixels: Uint8Array): void => rows[row]!.pictures.forEach((view, i) => draw(view, rgba(picture(pixels, shape, i), shape)));
   const show = (side: 'clean' | 'noisy'): void => {
