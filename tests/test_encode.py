@@ -10,7 +10,7 @@ from transformers import ModernBertConfig, ViTConfig, ViTModel
 import textdae
 from textdae.core.errors import SettingsError
 from textdae.image.autoencoder import AutoencoderConfig
-from textdae.image.model import save_image_processor
+from textdae.image.building import save_image_processor
 from textdae.text.sentence_transformer import save_sentence_files
 from textdae.text.tokenizer import save_tokenizer
 

@@ -11,7 +11,7 @@ from transformers import BertConfig
 import textdae
 from textdae.core import registry
 from textdae.image.autoencoder import AutoencoderConfig
-from textdae.image.model import save_image_processor
+from textdae.image.building import save_image_processor
 from textdae.text.tokenizer import save_tokenizer
 
 NOT_RUN = {
