@@ -112,6 +112,7 @@ class _Pretraining(TrainingTask):
             "train.seed": settings.train.seed,
             "train.optimizer": settings.train.optimizer,
             "train.target": settings.train.target,
+            "train.loss_weight": [settings.train.loss_weight, settings.train.loss_weight_exponent],
         }
 
     def resume(self, start: Path | None) -> None:

@@ -27,7 +27,7 @@ class DenoiserOutput(NamedTuple):
     loss_sum: Tensor
     """Sum of the losses of the scored positions; the caller divides by the global count. ()"""
     count: Tensor
-    """Number of scored positions. ()"""
+    """Number of scored positions, or the sum of their weights. ()"""
     embedding: Tensor
     """The encoder's output for the corrupted inputs. (B, ..., D); in training perhaps only of the scored positions."""
     reconstruction: Tensor
@@ -62,6 +62,8 @@ class Denoiser(nn.Module, ABC):
     """Size of the blocks into which Muon divides hidden matrices, see `Muon.block`; 0: whole matrices."""
     example_size: str | None = None
     """The setting of the size of an example, named where a batch does not fit into memory."""
+    weighs: bool = False
+    """Whether `loss` takes a third argument: the weight of each scored position, (M,)."""
     _compiled: tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor]]] | None = None
 
     @abstractmethod
@@ -88,11 +90,17 @@ class Denoiser(nn.Module, ABC):
         return DenoiserOutput(loss_sum, corrupted.loss_mask.sum(), embedding, reconstruction)
 
     def select(self, embedding: Tensor, corrupted: Corrupted) -> tuple[Tensor, ...]:
-        """Return the arguments of `score`: embedding (M, D) and target (M, ...) at the scored positions."""
+        """Return the arguments of `score`: embedding (M, D) and target (M, ...) at the scored positions.
+
+        If the loss mask holds weights, they are the third argument, (M,).
+        """
         # Indices rather than a mask: the backward pass of a mask would sort.
         scored = corrupted.loss_mask.flatten().nonzero().squeeze(1)
         last = corrupted.loss_mask.ndim - 1
-        return embedding.flatten(0, last)[scored], corrupted.target.flatten(0, last)[scored]
+        chosen = embedding.flatten(0, last)[scored], corrupted.target.flatten(0, last)[scored]
+        if not corrupted.loss_mask.is_floating_point():
+            return chosen
+        return *chosen, corrupted.loss_mask.flatten()[scored]
 
     def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:
         """Decode; return the sum of the losses of the scored positions, and the reconstruction."""

@@ -40,6 +40,7 @@ class Draw:
         seed: of the run.
         epoch: the epoch of each example. *Shape:* (B,), int64.
         example: the number of each example in its corpus. *Shape:* (B,), int64.
+        stream: the place of each example in the stream of training, over which levels are then spread evenly. *Shape:* (B,), int64.
 
     Example:
         >>> draw = textdae.Draw(0, epoch=torch.tensor([0, 0]), example=torch.tensor([7, 8]))
@@ -47,10 +48,13 @@ class Draw:
         torch.Size([2, 3])
     """
 
-    def __init__(self, seed: int, epoch: Tensor, example: Tensor) -> None:
+    def __init__(self, seed: int, epoch: Tensor, example: Tensor, stream: Tensor | None = None) -> None:
         start = mix(np.array([seed % 2**64], np.uint64))
         epochs, examples = (np.asarray(part, np.int64).view(np.uint64) for part in (epoch, example))
         self._key = mix(mix(start + epochs) + examples)
+        # The multiples of the golden ratio, from a start of the seed's own: any stretch of them is spread evenly over [0, 1).
+        places = None if stream is None else np.asarray(stream, np.int64).view(np.uint64)
+        self._spread = None if places is None else mix(start) + places * _GOLDEN
 
     @property
     def size(self) -> int:
@@ -60,8 +64,21 @@ class Draw:
     def child(self, name: str | int) -> Draw:
         """Return a draw that is independent of this one, for parts that must not share their numbers."""
         draw = object.__new__(Draw)
-        draw._key = self._named(str(name))
+        draw._key, draw._spread = self._named(str(name)), self._spread
         return draw
+
+    @property
+    def is_spread(self) -> bool:
+        """Whether the levels of the examples are spread evenly, and hold exactly."""
+        return self._spread is not None
+
+    def level(self) -> Tensor:
+        """A uniform number for each example: one by itself, or spread evenly over the stream. *Shape:* (B, 1), float32."""
+        import torch
+
+        if self._spread is None:
+            return self.uniform("level")
+        return torch.from_numpy(as_uniform(self._spread)[:, None])
 
     def bits(self, name: str, n: int = 1) -> np.ndarray:
         """Return 64 random bits a position. *Shape:* (B, n), uint64."""

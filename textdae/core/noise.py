@@ -34,7 +34,8 @@ class Corrupted(NamedTuple):
     target: Tensor
     """The clean original. *Shape:* (B, ...), which differs from that of the inputs if a noise changes the length."""
     loss_mask: Tensor
-    """True where the reconstruction of the target is scored. *Shape:* the first dimensions of `target`, bool."""
+    """True where the reconstruction of the target is scored; as float32 how much it counts there. *Shape:* the first dimensions of
+    `target`, bool."""
 
     def to(self, device: torch.device) -> Corrupted:
         """Copy to another device; does not wait where the memory is pinned."""
@@ -65,7 +66,7 @@ class Level(NamedTuple):
         import torch
 
         if self.schedule == "uniform":
-            return self.end + (self.start - self.end) * draw.uniform("level")
+            return self.end + (self.start - self.end) * draw.level()
         share = min(max(progress, 0.0), 1.0)
         if self.schedule == "cosine":
             share = (1 - math.cos(math.pi * share)) / 2
@@ -101,6 +102,14 @@ class Noise(ABC):
     @abstractmethod
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
         """Return new inputs and the loss mask; `level` has *shape* (B, 1)."""
+
+    def candidates(self, clean: Example) -> Tensor:
+        """Where it may hide something. *Shape:* that of the loss mask, bool.
+
+        Raises:
+            SettingsError: it hides nothing, so that there is no share that is hidden.
+        """
+        raise SettingsError(f"train.loss_weight: elbo weighs what is hidden, and noise {self} hides nothing")
 
     def __str__(self) -> str:
         return type(self).__name__

@@ -203,6 +203,12 @@ class BuiltNoise(Noise):
         """Corrupt as the kind does."""
         return self.settings.corrupt(inputs, draw, level, *self.context)
 
+    def candidates(self, clean: Example) -> Tensor:
+        """Ask the kind, if it hides something."""
+        ask = getattr(self.settings, "candidates", None)
+        found: Tensor = ask(clean, *self.context) if ask else super().candidates(clean)
+        return found
+
     def __str__(self) -> str:
         return self.settings.kind
 

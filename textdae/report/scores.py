@@ -8,6 +8,7 @@ _FORMATS = {  # other measures: their name, and four digits
     "loss": ("loss", ".3f"),
     "accuracy": ("accuracy", ".1%"),
     "bits_per_byte": ("bits/byte", ".3f"),
+    "standard_error": ("std. error", ".4f"),
     "mse": ("MSE", ".5f"),
     "psnr": ("PSNR (dB)", ".2f"),
     "mean_psnr": ("mean PSNR", ".2f"),

@@ -57,7 +57,7 @@ class TextDenoiser(Denoiser):
         0
     """
 
-    muon_block, example_size = 64, "data.block_size"
+    muon_block, example_size, weighs = 64, "data.block_size", True
     fresh: tuple[str, ...] = ()
     """Names of the weights of the head that the checkpoint lacked, which start at random."""
 
@@ -192,9 +192,11 @@ class TextDenoiser(Denoiser):
         logits = self.__dict__["head"](inputs_embeds=flat).logits
         return logits.reshape(*embedding.shape[:-1], logits.shape[-1])
 
-    def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Cross entropy, in nats, summed."""
-        return F.cross_entropy(reconstruction.float(), target, reduction="sum")
+    def loss(self, reconstruction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Cross entropy, in nats, summed; each scored position times its weight (M,) if there are weights."""
+        if weight is None:
+            return F.cross_entropy(reconstruction.float(), target, reduction="sum")
+        return (F.cross_entropy(reconstruction.float(), target, reduction="none") * weight).sum()
 
     def measures(self, reconstruction: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Count the scored tokens whose most probable guess is right."""

@@ -245,12 +245,18 @@ class TextModelSettings(ModelSettings):
 class TextEvaluateSettings(EvaluateSettings):
     """How a masked language model is scored."""
 
-    kind: Literal["words", "tokens"] = "words"
-    """words: whole words, chosen by the text, all masked, the same for every tokenizer; tokens: the old convention, 80% masked, 10% random, 10% shown."""
+    kind: Literal["words", "tokens", "bound"] = "words"
+    """words: whole words, chosen by the text, all masked, the same for every tokenizer; tokens: the old convention, 80% masked, 10% random, 10% shown; bound (of `textdae evaluate`): bits per byte of the whole text, from above."""
     rate: Share = 0.15
     """Share of the words (or tokens) hidden when evaluating."""
     max_examples: Annotated[int, Field(ge=1)] = 1024
-    """Evaluate on at most this many stretches of 64 words of a held-out document, chosen by the text; of kind tokens: blocks, spread evenly."""
+    """Evaluate on at most this many stretches of 64 words of a held-out document, chosen by the text; of kind tokens and bound: blocks, spread evenly."""
+    draws: Annotated[int, Field(ge=2)] = 8
+    """Of kind bound: how often each block is asked, with another number of hidden tokens each time; the standard error is of these."""
+
+
+_DIFFUSION = {"rate": 1.0, "schedule": "uniform", "mask_share": 1.0, "random_share": 0.0}
+"""The noise of masked diffusion: any number of tokens behind masks."""
 
 
 class TextPretrainSettings(PretrainSettings):
@@ -264,6 +270,35 @@ class TextPretrainSettings(PretrainSettings):
     """One noise, or a list of noises applied one after the other."""
     model: TextModelSettings = TextModelSettings()
     evaluate: TextEvaluateSettings = TextEvaluateSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _diffusion(cls, given: Any) -> Any:
+        """What loss_weight=elbo is defined for, where the noise says nothing else."""
+        if not isinstance(given, dict):
+            return given
+        train, noise = given.get("train"), given.get("noise", {})
+        if isinstance(train, dict) and train.get("loss_weight") == "elbo" and isinstance(noise, dict):
+            return {**given, "noise": {**_DIFFUSION, **noise}}
+        return given
+
+    @model_validator(mode="after")
+    def _bounds(self) -> "TextPretrainSettings":
+        if self.evaluate.kind == "bound":
+            raise ValueError(
+                "evaluate.kind=bound is what `textdae evaluate RUN evaluate.kind=bound` asks afterwards"
+            )
+        if self.train.loss_weight == "elbo":
+            noise = self.noise[0]
+            whole = (
+                isinstance(noise, TokenNoise) and noise.level == (1, 0, "uniform") and noise.mask_share == 1
+            )
+            if not whole or len(self.noise) > 1 or self.model.code_size is not None:
+                raise ValueError(
+                    "train.loss_weight=elbo is for one noise that hides any number of tokens behind masks: noise.kind=tokens "
+                    "noise.rate=1 noise.schedule=uniform noise.mask_share=1 noise.random_share=0, and no model.code_size"
+                )
+        return self
 
     @model_validator(mode="after")
     def _decodable(self) -> "TextPretrainSettings":

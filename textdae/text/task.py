@@ -17,6 +17,7 @@ from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.report.scores import with_bits_per_byte
 from textdae.text.baselines import TextBaselines
 from textdae.text.bottleneck import BottleneckDenoiser, with_decoder
+from textdae.text.bound import Bound, diffusion_noise
 from textdae.text.building import build_text_denoiser
 from textdae.text.card import text_card
 from textdae.text.corpus import TextCorpus, prepare_text
@@ -118,6 +119,7 @@ class TextEvaluation(Evaluation):
         self.denoiser: TextDenoiser = denoiser
         self.evaluation = evaluation
         self.vocabulary = vocabulary_of(corpus.tokenizer)
+        self.bound = Bound(corpus.train, corpus.held_out, corpus.tokenizer, self.vocabulary)
         self.returned: dict[str, Any] = {}
 
     def finish(self) -> None:
@@ -137,6 +139,13 @@ class TextEvaluation(Evaluation):
         rate = self.evaluation.rate if level is None else level
         if rate > 1:
             raise SettingsError(f"--levels: a share of the words is at most 1, got {rate:g}")
+        if self.evaluation.kind == "bound":
+            if level is not None:
+                raise SettingsError(
+                    "--levels: evaluate.kind=bound hides every number of tokens; leave it out"
+                )
+            held_out = self.corpus.held_out
+            return Questions(held_out, diffusion_noise(self.vocabulary), subsample(len(held_out), most))
         if self.evaluation.kind == "words":
             return word_questions(self.corpus.held_out, self.vocabulary, rate, most)
         return Questions(
@@ -147,6 +156,8 @@ class TextEvaluation(Evaluation):
 
     def describe(self, questions: Questions) -> dict[str, Any]:
         """How many words are asked for, and their bytes."""
+        if self.evaluation.kind == "bound":
+            return self.bound.describe(questions, self.evaluation.draws)
         examples, rate = questions.examples, questions.noise.level.start
         code = {"through_code": self.returned} if self.returned else {}
         if not isinstance(examples, WordQuestions | MixedQuestions):
@@ -167,6 +178,9 @@ class TextEvaluation(Evaluation):
         self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None
     ) -> tuple[Row, int]:
         """Loss in nats, accuracy and bits per byte."""
+        if self.evaluation.kind == "bound":
+            row = self.bound.model_row(self.denoiser, questions, self.evaluation.draws, batch_size)
+            return row, int(self.bound.asked(questions.indices).sum())
         scores = evaluate(self.denoiser, *questions, batch_size, accelerator)
         scored = int(scores["scored"])
         return self.row(questions, scores["loss"], scores["accuracy"], scored), scored
@@ -185,6 +199,8 @@ class TextEvaluation(Evaluation):
 
     def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
         """Unigrams, and the neighbours to the left and right."""
+        if self.evaluation.kind == "bound":
+            return [self.bound.baselines(each.indices) for each in questions]
         baselines = TextBaselines(self.corpus.train, self.vocabulary, questions)
         return [
             {name: self.row(each, *baseline) for name, baseline in baselines.score(each).items()}

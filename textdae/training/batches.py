@@ -38,16 +38,25 @@ class Batches(Dataset[Corrupted]):
         examples: what their `view(indices, draw)` gives is trained on where they have one, for instance random crops;
             else their `batch(indices)`.
         global_batch: examples of a step; those with `lengths` are grouped by it.
+        weight_exponent: weigh each example by 1 over its hidden share, to this power, and spread that share evenly over the
+            stream; None: all positions count 1.
     """
 
     def __init__(
-        self, examples: Examples, noise: Noise, seed: int, target: str = "clean", global_batch: int = 1
+        self,
+        examples: Examples,
+        noise: Noise,
+        seed: int,
+        target: str = "clean",
+        global_batch: int = 1,
+        weight_exponent: float | None = None,
     ) -> None:
         if target == "noisy" and not noise.aligned:
             raise SettingsError(
                 f"train.target: {noise} changes the length, so the noisy input is no target; use clean"
             )
         self.examples, self.noise, self.seed, self.target = examples, noise, seed, target
+        self.weight_exponent = weight_exponent
         self.order = EpochSampler(seed, len(examples))
         if isinstance(examples, Concatenated):
             self.order = MixtureSampler(seed, [len(part) for part in examples.parts], examples.shares)
@@ -56,10 +65,13 @@ class Batches(Dataset[Corrupted]):
 
     def __getitem__(self, spec: BatchSpec) -> Corrupted:
         epochs, examples = self.order.at(spec.start, spec.size)
-        draw = Draw(self.seed, epochs, examples)
+        stream = None if self.weight_exponent is None else torch.arange(spec.start, spec.start + spec.size)
+        draw = Draw(self.seed, epochs, examples, stream)
         view = getattr(self.examples, "view", None)
         clean = view(examples, draw.child("view")) if view else self.examples.batch(examples)
         corrupted = self.noise(clean, draw, spec.progress)
+        if self.weight_exponent is not None:
+            corrupted = with_elbo_weights(corrupted, self.noise.candidates(clean), self.weight_exponent)
         if self.target == "noisy":  # the wrong target: what the encoder sees
             corrupted = corrupted._replace(target=corrupted.inputs[self.noise.field])
         if spec.end is not None and spec.start + spec.size > spec.end:
@@ -67,6 +79,22 @@ class Batches(Dataset[Corrupted]):
             loss_mask[max(0, spec.end - spec.start) :] = False
             corrupted = corrupted._replace(loss_mask=loss_mask)
         return corrupted
+
+
+def with_elbo_weights(corrupted: Corrupted, candidates: Tensor, exponent: float = 1.0) -> Corrupted:
+    """Weigh the scored positions of each example by (all that might be hidden / what is hidden) ** exponent.
+
+    With an exponent of 1, and where every number of hidden positions is as probable, the weighted sum of the losses bounds the
+    negative log likelihood of the example from above, in expectation: Uria et al. 2014, "A deep and tractable density
+    estimator"; 1/t of MDLM (Sahoo et al. 2024) is the limit for long examples.
+
+    Args:
+        candidates: where something might be hidden. *Shape:* that of the loss mask, bool.
+    """
+    inside = tuple(range(1, candidates.ndim))
+    hidden = corrupted.loss_mask.sum(inside, keepdim=True).clamp(min=1)
+    weight = (candidates.sum(inside, keepdim=True) / hidden) ** exponent
+    return corrupted._replace(loss_mask=corrupted.loss_mask * weight)
 
 
 def _itself(corrupted: Corrupted) -> Corrupted:

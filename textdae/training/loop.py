@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from textdae.core.denoiser import Denoiser
-from textdae.core.errors import TextdaeError, memory_refused
+from textdae.core.errors import SettingsError, TextdaeError, memory_refused
 from textdae.core.examples import Examples
 from textdae.core.interrupts import remember_signals
 from textdae.core.noise import Corrupted, Noise
@@ -95,7 +95,15 @@ class Trainer:
         self.plan = StepPlan.of(settings, self.world, cursor)
         self._plan_note = self.plan.note(settings, cursor)
         self.start = cursor._replace(global_batch=self.plan.global_batch, first_batch=self.plan.first_batch)
-        self.batches = Batches(examples, noise, settings.seed, settings.target, self.plan.first_batch)
+        is_weighted = settings.loss_weight == "elbo"
+        if is_weighted and not denoiser.weighs:
+            raise SettingsError(
+                f"train.loss_weight: {type(denoiser).__name__} does not weigh its losses; use none"
+            )
+        exponent = settings.loss_weight_exponent if is_weighted else None
+        self.batches = Batches(
+            examples, noise, settings.seed, settings.target, self.plan.first_batch, exponent
+        )
         self.schedule = Schedule(settings, len(examples), self.plan.global_batch, self.batches.order.end)
 
         self.dtype = autocast_dtype(settings.precision, self.device)

@@ -126,6 +126,10 @@ class TrainSettings(Settings):
     """AdamW's epsilon; much smaller, and the rounding of a vanishing gradient decides whole steps of rare tokens."""
     target: Literal["clean", "noisy"] = "clean"
     """What the reconstruction is compared with; noisy is the wrong target, there to see why the original is the right one."""
+    loss_weight: Literal["none", "elbo"] = "none"
+    """none: every hidden position counts the same; elbo: times 1 / (the hidden share of its example), which makes the loss a bound on the likelihood (text; masked diffusion)."""
+    loss_weight_exponent: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Of loss_weight=elbo: below 1 examples of which little is hidden weigh less, which bounds nothing and may learn faster."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are scaled down to this norm; 0: never."""
     on_nonfinite: Literal["stop", "skip"] = "stop"

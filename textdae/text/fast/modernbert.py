@@ -57,6 +57,7 @@ def select_positions(loss_mask: Tensor, compiled: bool) -> Tensor | None:
     Returns:
         int64. *Shape:* (B, M); None where M would be L.
     """
+    loss_mask = loss_mask.bool()
     most = -(-max(1, int(loss_mask.sum(1).max())) // _MULTIPLE) * _MULTIPLE
     if most >= loss_mask.shape[1]:
         return None

@@ -9,15 +9,19 @@ B batch, L positions.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from textdae.core.choice import priorities, select_to_rate
 from textdae.core.draw import Draw, as_integers, as_uniform
+from textdae.core.noise import Example
 from textdae.core.settings.base import Share
 from textdae.text.noise import Block, ReplacingNoise, Vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class MaskingNoise(ReplacingNoise):
@@ -55,7 +59,9 @@ class MaskingNoise(ReplacingNoise):
         self, block: Block, draw: Draw, rate: np.ndarray, vocabulary: Vocabulary
     ) -> tuple[np.ndarray, np.ndarray]:
         """Hide the chosen positions; all of them are scored, whatever they show."""
-        loss_mask = self.choose(block, draw, rate, draw.uniform("last").numpy())
+        last = draw.uniform("last").numpy()
+        # Where levels hold exactly, the next whole number of tokens: under a uniform rate all numbers are as probable.
+        loss_mask = self.choose(block, draw, rate, np.zeros_like(last) if draw.is_spread else last)
         rows, positions = np.nonzero(loss_mask)
         deciders = self.deciders(loss_mask, block.document, rows, positions)
         u = as_uniform(draw.bits_at("replace", rows, deciders))
@@ -67,6 +73,12 @@ class MaskingNoise(ReplacingNoise):
         corrupted = block.ids.copy()
         corrupted[rows, positions] = shown
         return corrupted, loss_mask
+
+    def candidates(self, clean: Example, vocabulary: Vocabulary) -> Tensor:
+        """The ordinary tokens. *Shape:* (B, L), bool."""
+        import torch
+
+        return torch.from_numpy(Block.of(clean, vocabulary).maskable)
 
     def deciders(
         self, loss_mask: np.ndarray, document: np.ndarray, rows: np.ndarray, positions: np.ndarray
