@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from textdae.text.collator import MaskingCollator
     from textdae.text.denoise import denoise_text
     from textdae.text.encoder import TextEncoder
+    from textdae.text.generate import generate_text
     from textdae.text.likelihood import pseudo_log_likelihood
     from textdae.text.loading import load_text
     from textdae.text.model import TextDenoiser
@@ -70,6 +71,7 @@ _HOMES = {
     "evaluate": "textdae.commands.evaluate",
     "finetune": "textdae.commands.finetune",
     "label_curve": "textdae.commands.label_curve",
+    "generate_text": "textdae.text.generate",
     "load": "textdae.commands.load",
     "load_image": "textdae.image.loading",
     "load_settings": "textdae.core.settings.reader:load",
@@ -110,6 +112,7 @@ __all__ = [
     "embed",
     "evaluate",
     "finetune",
+    "generate_text",
     "label_curve",
     "load",
     "load_image",

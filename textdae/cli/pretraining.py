@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from enum import StrEnum
 from inspect import signature
 from pathlib import Path
 from typing import Annotated
@@ -165,6 +166,14 @@ def _levels(words: str) -> list[float]:
     return list(dict.fromkeys(levels))
 
 
+class Order(StrEnum):
+    """Which masks `textdae generate` fills first."""
+
+    confidence = "confidence"
+    entropy = "entropy"
+    random = "random"
+
+
 @app.command()
 def denoise(
     checkpoint: Checkpoint,
@@ -252,6 +261,50 @@ def denoise(
     if mask and strength is None and (highest := highest_level(checkpoint)) is not None:
         options["strength"] = highest
     for line in denoise_lines(checkpoint, what, output, **options):
+        typer.echo(line)
+
+
+@app.command()
+def generate(
+    checkpoint: Checkpoint,
+    prompt: Annotated[
+        str, typer.Option("--prompt", help="What the text begins with; [MASK] in it is filled too.")
+    ] = "",
+    length: Annotated[int, typer.Option("--length", min=0, help="Tokens to write behind the prompt.")] = 64,
+    steps: Annotated[
+        int | None,
+        typer.Option("--steps", min=1, help="Forward passes; default: one a token.", show_default=False),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option("--temperature", min=0, help="0: the most probable token.")
+    ] = 1.0,
+    top_p: Annotated[
+        float,
+        typer.Option("--top-p", min=0.01, max=1, help="Sample from the fewest tokens that have this share."),
+    ] = 1.0,
+    order: Annotated[Order, typer.Option("--order", help="Which masks are filled first.")] = Order.random,
+    remask: Annotated[
+        float,
+        typer.Option("--remask", min=0, max=0.9, help="Share of the tokens that is taken back in each step."),
+    ] = 0.0,
+    samples: Annotated[int, typer.Option("--samples", min=1, help="Texts to write.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The texts are a pure function of it.")] = 0,
+    replay: Annotated[
+        Path | None,
+        typer.Option("--replay", help="An .html file: the film of the first text.", show_default=False),
+    ] = None,
+) -> None:
+    """Write text out of masks, with a denoiser that was trained to (train.loss_weight=elbo)."""
+    from textdae.commands.keywords import for_checkpoint
+    from textdae.core.settings.runs import EvaluateRunSettings
+
+    if replay and replay.suffix not in (".html", ".htm"):
+        raise SettingsError(f"--replay {replay} must end in .html")
+    write = modality(modality_of(checkpoint)).part("generate")
+    settings = for_checkpoint(EvaluateRunSettings, checkpoint, None, [])
+    hush_transformers()
+    options = (prompt, length, steps, temperature, top_p, order.value, remask, samples, seed, replay)
+    for line in write(checkpoint, settings, *options):
         typer.echo(line)
 
 

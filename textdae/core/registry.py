@@ -37,6 +37,7 @@ class Modality:
         embed: (checkpoint, settings) -> a frozen encoder, and the `Rows` of the source to embed.
         suite: (checkpoint, suite, settings of `evaluate`, further checkpoints, most) -> the lines and the figures of public questions.
         denoise: (checkpoint, what, output) -> lines to print; it may take options of `textdae denoise` by name.
+        generate: (checkpoint, settings of `evaluate`, the options of `textdae generate`) -> lines to print.
         noises: the base class of its noises, in whose registry all of them are once it is imported.
         sample: (checkpoint, output, highest level, count, steps, seed) -> lines to print, while it writes samples.
         check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
@@ -69,6 +70,7 @@ class Modality:
     suite: str | None = None
     denoise: str | None = None
     sample: str | None = None
+    generate: str | None = None
     noises: str | None = None
     check: str | None = None
     explore: str | None = None

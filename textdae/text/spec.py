@@ -20,6 +20,7 @@ TEXT = Modality(
     load="textdae.text.loading:load_denoiser",
     embed="textdae.text.encoder:open_texts",
     suite="textdae.text.suites:evaluate_suite",
+    generate="textdae.text.generation:generate_lines",
     denoise="textdae.text.denoise:denoise_lines",
     noises="textdae.text.noises:TextNoise",
     check="textdae.text.check:check_text_model",
