@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from textdae.core.draw import Draw
