@@ -618,7 +618,7 @@ def test_a_settings_file_says_it_too(sources):
         (["modality=picture"], "modality: text or image, got 'picture'"),
         (["data.source=digits", "tokenizer.vocab_size=100"], "tokenizer: no such key"),
         (["data.source=digits", "data.block_size=64"], "data.block_size: no such key"),
-        (["data.source=digits", "noise.kind=words"], "noise.kind: no kind `words`; known: gaussian"),
+        (["data.source=digits", "noise.kind=words"], "noise.kind: no kind `words`; known: blind_spots"),
         (["data.source=digits", "model.type=bert"], "model.type: no type `bert`; known: autoencoder, unet, vit"),
         (["data.source=digits", "model.code_sise=3"], "model.code_sise: no such key; did you mean `code_size`?"),
         (["data.source=digits", "model.type=unet", "model.code_size=3"], "model.code_size: no such key"),
