@@ -159,11 +159,16 @@ export class DialSection {
   private redrawChart(): void {
     const name = this.measures.value;
     const points = this.points.get(this.state.kind) ?? [];
-    const rows = [...new Set(points.flatMap((point) => Object.keys(point.held_out)))];
+    // A baseline that chooses its own strength ("blur 0.5") is one line.
+    const family = (row: string): string => row.replace(/ [\d.]+$/, '');
+    const rows = [...new Set(points.flatMap((point) => Object.keys(point.held_out).map(family)))];
     const lines: Line[] = rows.map((row) => ({
       name: rowName(row),
       strong: row === 'model',
-      points: points.filter((p) => p.held_out[row]?.[name] !== undefined).map((p) => [p.level, p.held_out[row]![name]!]),
+      points: points.flatMap((point): [number, number][] => {
+        const found = Object.entries(point.held_out).find(([each]) => family(each) === row)?.[1][name];
+        return found === undefined ? [] : [[point.level, found]];
+      }),
     }));
     this.chart.draw(lines);
     this.chart.point(this.state.level);
