@@ -26,7 +26,7 @@ def checkpoint(wordpiece, tmp_path_factory) -> str:
     denoiser = textdae.TextDenoiser.from_config(config)
     denoiser.save_pretrained(folder)
     save_tokenizer(wordpiece, folder, 128)
-    save_sentence_files(folder, denoiser.model, 128)
+    save_sentence_files(folder, denoiser.model, wordpiece, 128)
     return str(folder)
 
 
