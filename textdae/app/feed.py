@@ -56,6 +56,8 @@ class Feed:
 
     def explorer(self, index: int) -> Explorer:
         """The explorer of a run, opened when it is first asked for."""
+        if index in self._explorers:  # without the lock, which a baseline at work may hold
+            return self._explorers[index]
         with self._locks[index]:
             if index not in self._explorers:
                 run = self.runs[index]
