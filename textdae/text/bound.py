@@ -23,6 +23,7 @@ from textdae.core.draw import Draw
 from textdae.core.examples import Examples, Questions
 from textdae.core.noise import Noise
 from textdae.core.progress import Progress
+from textdae.text.mixed import MixedBlocks
 from textdae.text.model import TextDenoiser
 from textdae.text.ngram import NGramModel
 from textdae.text.noise import Vocabulary
@@ -79,7 +80,11 @@ class Bound:
     """What of the held-out text is asked: blocks, how many ordinary tokens they hold, and the bytes these stand for."""
 
     def __init__(
-        self, train: Blocks, held_out: Blocks, tokenizer: PreTrainedTokenizerFast, vocabulary: Vocabulary
+        self,
+        train: Blocks | MixedBlocks,
+        held_out: Blocks | MixedBlocks,
+        tokenizer: PreTrainedTokenizerFast,
+        vocabulary: Vocabulary,
     ) -> None:
         self.train, self.held_out, self.tokenizer, self.vocabulary = train, held_out, tokenizer, vocabulary
 
@@ -113,7 +118,9 @@ class Bound:
         rows = {}
         for name, order in (("unigram", 1), (f"{ORDER}-gram, Kneser-Ney", ORDER)):
             logger.info(f"baseline: {name}")
-            model = NGramModel(self.train.ids, self.train.document_starts, self.vocabulary.size, order)
+            model = NGramModel(
+                np.asarray(self.train.ids), self.train.document_starts, self.vocabulary.size, order
+            )
             nats = -model.log_probabilities(np.asarray(self.held_out.ids), begins)
             rows[name] = self.row(float(nats[asked].sum()), indices)
         text = self._text().encode()

@@ -16,6 +16,7 @@ from textdae.core.errors import SettingsError, TextdaeError, reason
 from textdae.text.corpus import prepare_text
 from textdae.text.generate import Generated, Order, generate_text
 from textdae.text.loading import load_text
+from textdae.text.mixed import MixedBlocks
 from textdae.text.packing import Blocks
 from textdae.text.settings import TextEvaluateRunSettings, TokenizerSettings
 from textdae.training.hardware import choose_device
@@ -134,7 +135,7 @@ def _grams(ids: np.ndarray, n: int) -> np.ndarray:
     return found
 
 
-def stretches(held_out: Blocks, length: int, special_ids: list[int]) -> np.ndarray:
+def stretches(held_out: Blocks | MixedBlocks, length: int, special_ids: list[int]) -> np.ndarray:
     """Stretches of held-out documents, of as many ordinary tokens as a text that was written. (n, L)"""
     document = held_out.document_starts.cumsum()
     ordinary = ~np.isin(held_out.ids, special_ids)

@@ -145,6 +145,8 @@ class TextEvaluation(Evaluation):
                     "--levels: evaluate.kind=bound hides every number of tokens; leave it out"
                 )
             held_out = self.corpus.held_out
+            if not isinstance(held_out, Blocks):
+                raise SettingsError("evaluate.kind=bound: one source at a time; name it with data.source=...")
             return Questions(held_out, diffusion_noise(self.vocabulary), subsample(len(held_out), most))
         if self.evaluation.kind == "words":
             return word_questions(self.corpus.held_out, self.vocabulary, rate, most)
