@@ -28,8 +28,10 @@ from textdae.core.explorer import (
 from textdae.report.scores import score_table
 from textdae.text.baselines import Guesses, TextBaselines
 from textdae.text.loading import LoadedText, load_text
+from textdae.text.mixed import MixedBlocks
 from textdae.text.noise import ChosenNoise
 from textdae.text.noises.masking import TokenNoise
+from textdae.text.packing import Blocks
 from textdae.text.passages import Passage, PassageReader, Passages
 from textdae.text.rounds import allowed, as_candidates, fill
 from textdae.text.settings import TextEvaluateRunSettings
@@ -55,7 +57,7 @@ class TextExplorer(Explorer):
         self._fitted: dict[str, tuple[TextEvaluation, TextBaselines]] = {}
         corpus = self._own.corpus
         self._reader = PassageReader(corpus.tokenizer, self._own.vocabulary, self._own.denoiser.longest)
-        self._passages = self._reader.held_out(corpus.held_out, SHOWN, _LONGEST, _SHORTEST)
+        self._passages = self._reader.held_out(_of_one_source(corpus.held_out), SHOWN, _LONGEST, _SHORTEST)
         self.count = len(self._passages)
         self._baselines: dict[tuple[str, int], TextBaselines] = {}
         own, words = settings.evaluate, {
@@ -222,7 +224,8 @@ class TextExplorer(Explorer):
     @torch.no_grad()
     def map(self) -> Json:
         """The mean embedding of held-out passages."""
-        passages = self._reader.held_out(self._own.corpus.held_out, MOST_ON_THE_MAP, 64, 8)
+        blocks = _of_one_source(self._own.corpus.held_out)
+        passages = self._reader.held_out(blocks, MOST_ON_THE_MAP, 64, 8)
         examples = Passages(passages, self._own.vocabulary, None)
         device = next(self._own.denoiser.parameters()).device
         parts = []
@@ -289,3 +292,8 @@ def _figures(right: np.ndarray, losses: np.ndarray, size: float) -> dict[str, An
 
 def _silent() -> Json:
     return {"guesses": [], "right": [], "figures": {"right": 0, "asked": 0, "bits_per_byte": None}}
+
+
+def _of_one_source(blocks: Blocks | MixedBlocks) -> Blocks:
+    """The blocks that passages are taken from: of a mixture, those of its first source."""
+    return blocks.parts[0] if isinstance(blocks, MixedBlocks) else blocks
