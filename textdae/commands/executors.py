@@ -116,7 +116,6 @@ def run_on_ray(settings: PrepareSettings, stages: list[Stage], workers: int) -> 
             workers=workers,
             logging_dir=str(_logs(settings) / stage.name),
             skip_completed=False,
-            max_retries=3,
             mem_per_cpu_gb=settings.slurm.mem_per_cpu_gb,
         ).run()
         if left := stage.left():
