@@ -59,6 +59,7 @@ def test_the_clean_target_is_the_right_one(tmp_path):
     assert clean > noisy + 1
 
 
+@pytest.mark.slow
 def test_the_noise_matrix_holds_the_figures_of_its_runs(tmp_path):
     small = ["train.max_steps=100", "train.learning_rate=5e-3", "model.hidden_size=64", "model.code_size=16"]
     lines, _ = run(noise_matrix, tmp_path, *small)

@@ -51,6 +51,7 @@ def kind_of(line: str) -> str:
     return "text"
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_broken_link(tmp_path):
     pytest.importorskip("zensical", reason="pip install 'textdae[docs]'")
     shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("site", ".cache"))

@@ -167,6 +167,7 @@ def run(tmp_path, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_every_command_of_the_readme_runs(tmp_path, corpus_texts, run, hub):
     """In order, in one folder, as they stand but for a tiny model and a tiny text."""
     (tmp_path / "configs").symlink_to(ROOT / "configs")

@@ -114,6 +114,7 @@ def test_everything_promised_lies_in_the_output_folder(finished):
     assert config["problem_type"] == "single_label_classification"
 
 
+@pytest.mark.slow
 def test_a_machine_that_has_never_heard_of_textdae_classifies(finished):
     code = (
         "import sys; sys.modules['textdae'] = None\n"
@@ -299,6 +300,7 @@ def test_resuming_another_task_is_refused(finished, encoder):
         finetune(encoder, other, resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "enough"), [("autoencoder", 0.75), ("conv", 0.75), ("unet", 0.75), ("vit", 0.3)]
 )

@@ -29,7 +29,7 @@ def complaint(cls, *overrides, path=None) -> str:
         ("lr=1", "`train.learning_rate`"),
         ("max_steps=3", "`train.max_steps`"),
         ("vocab_size=300", "`tokenizer.vocab_size`"),
-        ("source=a.txt", "`data.source`"),
+        ("source=a.txt", "`data.source` or `data.sources.source`"),
         ("rate=0.3", "`noise.rate` or `evaluate.rate`"),
         ("traim.seed=1", "`train`"),
     ],

@@ -251,6 +251,7 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_each_is_refused_in_one_line_within_two_seconds_and_half_a_gigabyte(tmp_path, wordpiece):
     save_tokenizer(wordpiece, tmp_path / "honest")
     says = []

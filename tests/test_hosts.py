@@ -58,6 +58,7 @@ def check_others(prepare: list[dict], gather: list[dict]) -> None:
     assert other == [False, 0, 0]
 
 
+@pytest.mark.slow
 def test_hosts_go_on_from_the_newest_whole_checkpoint_of_any_of_them_or_not_at_all(tmp_path):
     names = ["the second alone", "a damaged one at the first"]
     found = carried_out(str(tmp_path), json.dumps({"refused": [], "others": [], "train": names}))

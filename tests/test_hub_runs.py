@@ -339,6 +339,7 @@ def test_settings_from_a_stranger_do_no_harm(hub, run, corpus, tmp_path):
             settings_on_hub("hub:tester/run@step-6")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_told_to_stop_sends_what_it_saved(hub, corpus, tmp_path):
     code = f"""
 import os, signal, sys
@@ -441,6 +442,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_others_load_what_was_pushed(hub, run, corpus, corpus_texts, tmp_path):
     """In a process without textdae: transformers, a pipeline, SentenceTransformer, load_dataset, `hf download`."""

@@ -110,6 +110,7 @@ def run(folder: Path, words: list[str]) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_corpus_in_preparation(corpus):
     assert interrupted(corpus, PACKING, pretrain()) == (130, f"textdae: {AGAIN}\n")
     kept = {path.name.partition("-")[0] for path in (corpus / "cache").iterdir()}

@@ -404,6 +404,7 @@ with torch.no_grad():
 """
 
 
+@pytest.mark.slow
 def test_a_machine_that_has_never_heard_of_textdae_loads_the_vit(tmp_path):
     from safetensors.torch import load_file, save_file
 

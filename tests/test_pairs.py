@@ -92,6 +92,7 @@ def test_a_covering_set_covers():
     assert len(cases) <= 24
 
 
+@pytest.mark.slow
 def test_what_is_compared_can_differ(tmp_path):
     """With other noise nothing of it would be the same."""
     case = EVERY[0]

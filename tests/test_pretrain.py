@@ -113,6 +113,7 @@ print(len(pipeline("fill-mask", model=folder, trust_remote_code=False)("Ba ce " 
 """
 
 
+@pytest.mark.slow
 def test_a_machine_that_has_never_heard_of_textdae_loads_it(run, tmp_path):
     result, _ = run
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

@@ -419,6 +419,8 @@ def test_the_table_of_keys_is_complete_and_its_defaults_are_those_of_the_setting
         "code_size",
         "decoder_rate",
         "masked_weight",
+        "contrast_weight",
+        "code_weights",
     }
     settled_later = {"train.time_budget", "noise.final_rate", "noise.kind"}
     for key, value in resolved.items():

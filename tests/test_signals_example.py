@@ -43,6 +43,7 @@ def run(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_the_commands_on_signals(run, tmp_path):
     run("pretrain", "data.source=sines", "train.max_steps=700", *QUICK, "output_dir=run")
     assert {"README.md", "loss.png", "samples.png", "metrics.json"} <= {

@@ -56,6 +56,7 @@ def test_loss_and_gradients_are_those_of_the_whole_layer(implementation, length,
     assert shapes == [(3, -(-int(batch.loss_mask.sum(1).max()) // 4) * 4, 16)]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # dynamo's own, about itself
 def test_compiled_it_is_the_same_and_compiled_once():
     torch._dynamo.reset()

@@ -67,7 +67,7 @@ def generate_text(
         SettingsError: no such checkpoint, nothing to fill, or more tokens than the model takes.
 
     Example:
-        >>> textdae.generate_text("runs/diffusion", "My fellow citizens,", length=32, order="confidence").texts[0]
+        >>> textdae.generate_text("runs/mine", "My fellow citizens,", length=8, order="confidence").texts[0]
     """
     if not isinstance(model, LoadedText):
         model = load_text(model)
