@@ -60,5 +60,6 @@ def explain(cls: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, 
                 yield key, kind_of, default, meaning
         else:
             value: Any = None if field.is_required() else field.get_default(call_default_factory=True)
+            value = list(value) if isinstance(value, tuple) else value
             text = "" if value is None else yaml.safe_dump(value) if isinstance(value, dict) else str(value)
             yield f"{prefix}{name}", _type_name(field.annotation), text.strip(), field.description or ""
