@@ -27,7 +27,7 @@ TINY = {
 
 
 def pages() -> list[Path]:
-    """The pages that people write, in the order of the table of contents."""
+    """The README, then the pages that people write, in the order of the table of contents."""
     config = tomllib.loads((DOCS / "zensical.toml").read_text())
 
     def files(entries):
@@ -36,9 +36,8 @@ def pages() -> list[Path]:
                 yield from files(value) if isinstance(value, list) else [value]
 
     generated = ("reference/settings", "reference/python", "reference/results")
-    return [
-        DOCS / "pages" / name for name in files(config["project"]["nav"]) if not name.startswith(generated)
-    ]
+    written = [name for name in files(config["project"]["nav"]) if not name.startswith(generated)]
+    return [DOCS.parent / "README.md", *(DOCS / "pages" / name for name in written)]
 
 
 def code(page: Path) -> list[tuple[str, str]]:
@@ -102,7 +101,9 @@ def folder(tmp_path, monkeypatch, corpus_texts):
 
 
 def run_line(line: str, monkeypatch, capsys) -> None:
-    for said, meant in (("OWNER/", "tester/"), ("step-1000", "step-2")):
+    if line == "./scripts/test":
+        return
+    for said, meant in (("OWNER/", "tester/"), ("step-1000", "step-2"), ("./scripts/textdae", "textdae")):
         line = line.replace(said, meant)
     words = shlex.split(line)
     assert words[0] == "textdae", line

@@ -1,20 +1,14 @@
-"""What the documents say is run: the notebook, the commands of the README, the code of CONTRIBUTING."""
+"""What the documents say is run: the notebooks, the code of CONTRIBUTING; of README and documentation see `test_docs`."""
 
-import os
 import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
 import numpy as np
-import PIL.Image
 import pytest
 import torch
 from nbclient import NotebookClient
 
-from textdae.cli.app import main
 from textdae.core import registry
 from textdae.core.draw import Draw
 from textdae.core.noise import Corrupted
@@ -133,67 +127,6 @@ def commands() -> list[str]:
 
 def test_the_readme_has_commands():
     assert {"./scripts/textdae pretrain", "./scripts/test"} <= set(commands())
-
-
-TINY = ["data.max_bytes=600KB", "tokenizer.vocab_size=400", "model.hidden_size=32", "model.num_hidden_layers=1", "model.num_attention_heads=2",
-        "model.intermediate_size=32", "train.max_steps=4", "train.compile=never"]  # fmt: skip
-TINY_IMAGES = ["model.hidden_size=16", "train.max_steps=4", "train.time_budget=null"]
-
-
-def is_of_images(line: str) -> bool:
-    return any(part in line for part in ("digits", "photos", " demo "))
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run a line of the README: ours in this process, what others start in one of their own."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "ACCELERATE_USE_CPU": "true"}
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-
-    def run(words: list[str]) -> None:
-        if words[0] == "textdae":
-            monkeypatch.setattr(sys, "argv", words)
-            with pytest.raises(SystemExit) as raised:
-                main()
-            assert not raised.value.code, f"{words}\n{capsys.readouterr().err}"
-        else:
-            done = subprocess.run(
-                words, env=environment, capture_output=True, text=True, timeout=200, check=False
-            )
-            assert done.returncode == 0, f"{words}\n{done.stderr[-2000:]}"
-
-    return run
-
-
-@pytest.mark.slow
-def test_every_command_of_the_readme_runs(tmp_path, corpus_texts, run, hub):
-    """In order, in one folder, as they stand but for a tiny model and a tiny text."""
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-    (tmp_path / "texts").mkdir()
-    (tmp_path / "texts/a.txt").write_text("\n\n".join(corpus_texts))
-    (tmp_path / "photos").mkdir()
-    for number in range(60):
-        pixels = np.random.default_rng(number).integers(0, 256, (36, 40, 3), dtype=np.uint8)
-        PIL.Image.fromarray(pixels).save(tmp_path / f"photos/{number}.png")
-    PIL.Image.fromarray(pixels).save(tmp_path / "photo.png")
-    rows = ["text,label", *(f'"{text}",{"odd" if len(text) % 2 else "even"}' for text in corpus_texts[:80])]
-    (tmp_path / "labelled.csv").write_text("\n".join(rows))
-    for line in commands():
-        if line == "./scripts/test" or line.startswith(("git", "pip")):
-            continue
-        for said, meant in (("./scripts/textdae", "textdae"), ("OWNER/", "tester/"), ("step-1000", "step-2")):
-            line = line.replace(said, meant)
-        words = shlex.split(line)
-        command = words[words.index("textdae") + 1]
-        if command in ("pretrain", "demo"):
-            words += TINY_IMAGES if is_of_images(line) else TINY
-        elif command == "evaluate" and not is_of_images(line):
-            words += ["data.max_bytes=600KB", "evaluate.max_examples=8"]
-        elif command in ("finetune", "label-curve"):
-            words += ["train.max_steps=3", *(["draws=1", "labels=[20]"] if command == "label-curve" else [])]
-        run(words)
 
 
 def test_every_page_that_the_readme_names_is_there():
