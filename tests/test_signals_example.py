@@ -85,7 +85,7 @@ def test_resume_refusals_and_the_doctor_on_signals(run, tmp_path):
     run("pretrain", "data.source=sines", "train.max_steps=20", *QUICK, "output_dir=run")
     assert "(step 20)" in run("pretrain", "run/settings.yaml", "train.max_steps=30", "--resume")
     np.save(tmp_path / "noisy.npy", np.zeros((3, 64), np.float32))
-    assert "and -o clean.npy" in run("denoise", "run", "noisy.npy", code=2)
+    assert "-o clean.npy" in run("denoise", "run", "noisy.npy", code=2)
     assert "--steps means nothing" in run("denoise", "run", "noisy.npy", "-o", "c.npy", "--steps=2", code=2)
     assert "SignalsModel" in run("doctor", "run", "--quick")
     assert "data.length=64" in run("settings", "pretrain", "-m", "signals")

@@ -57,6 +57,11 @@ class Store:
             with contextlib.suppress(OSError):
                 half.unlink(missing_ok=True)
 
+    def remove_halves(self) -> None:
+        """Remove what writers left half written that were killed; called when nobody writes any more."""
+        for path in () if self.is_remote else self.folder.glob(f".*.{'[0-9a-f]' * 12}"):
+            path.unlink(missing_ok=True)
+
     def _put(self, name: str, content: bytes) -> None:
         if not hasattr(self._fs, "_pipe_file"):  # a store of folders makes them first
             self._fs.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)

@@ -282,6 +282,7 @@ class TextPreparation:
             "notes": notes,
             **sides,
         }
+        self.store.remove_halves()
         self.store.write(INDEX, json.dumps(index, indent=1).encode())
 
 
