@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from records import heard
 from safetensors.torch import load_file
 
@@ -464,9 +466,14 @@ def test_sharded_over_two_processes_it_is_the_same_model(corpus):
     again = files(corpus.parent / "sharded")
     assert all(torch.equal(theirs[name], again[name]) for name in theirs)
 
-    done = launch("train.max_steps=6", "train.optimizer=muon", "--overwrite")
-    assert done.returncode != 0
-    assert "train.optimizer: muon needs whole matrices" in done.stderr
-    assert (corpus.parent / "sharded/checkpoints/step-00000006").is_dir()
-    kept = files(corpus.parent / "sharded")
-    assert all(torch.equal(again[name], kept[name]) for name in again)
+
+def test_muon_under_fsdp_is_refused_before_anything_is_removed(corpus, monkeypatch):
+    first = pretrain(tiny(corpus, corpus.parent / "kept", "train.max_steps=2"))
+    before = files(first.output_dir)
+    monkeypatch.setattr(Accelerator, "distributed_type", property(lambda self: DistributedType.FSDP))
+    with pytest.raises(SettingsError, match="muon needs whole matrices"):
+        pretrain(
+            tiny(corpus, corpus.parent / "kept", "train.max_steps=3", "train.optimizer=muon"), overwrite=True
+        )
+    assert (first.output_dir / "checkpoints/step-00000002").is_dir()
+    assert all(torch.equal(before[name], value) for name, value in files(first.output_dir).items())
