@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from labelled import image_checkpoint, text_checkpoint
 
 from textdae.app.artifacts import open_run
-from textdae.app.export import export
+from textdae.app.export import _places, export
 from textdae.app.feed import Feed, Unknown
 from textdae.commands.evaluate import evaluate
 from textdae.commands.keywords import for_checkpoint
@@ -324,3 +325,13 @@ def test_a_page_is_pushed_as_a_static_space(hub, tmp_path):
     assert done.url.endswith("/spaces/tester/page")
     assert hub.commits_of("tester/page", kind="spaces") == 1
     assert push(tmp_path, HubName("tester/page")).files == 0
+
+
+def test_an_exported_page_has_no_path_of_this_machine(tmp_path):
+    settings = SimpleNamespace(data=SimpleNamespace(source=f"{tmp_path}/corpus/texts"))
+    run = SimpleNamespace(settings=settings, folder=tmp_path / "runs/mine", shown=f"{tmp_path}/runs/mine")
+    hub = SimpleNamespace(
+        settings=SimpleNamespace(data=SimpleNamespace(source="docstrings")), folder=None, shown="OWNER/NAME"
+    )
+    found = _places(SimpleNamespace(runs=[run, hub]))
+    assert found == {f"{tmp_path}/corpus/texts": "texts", f"{tmp_path}/runs/mine": "mine"}

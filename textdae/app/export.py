@@ -11,6 +11,7 @@ from textdae.app.server import STATIC
 from textdae.core.errors import SettingsError, TextdaeError, first_line, reason
 from textdae.core.explorer import Dial, Json
 from textdae.core.layout import PAGE
+from textdae.core.names import public
 from textdae.core.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -62,14 +63,24 @@ def _export(feed: Feed, folder: Path) -> list[str]:
     (folder / "static.js").write_text("window.textdaeStatic = true;\n")
     (folder / PAGE).write_text(json.dumps({"runs": [run.name for run in feed.runs]}))
     (folder / "data").mkdir()
+    places = _places(feed)
     for name, answers in files.items():
         content = json.dumps(answers, separators=(",", ":"), ensure_ascii=True)
+        for place, shown in places.items():
+            content = content.replace(place, shown)
         (folder / "data" / f"{name}.js").write_text(f"textdaeData({content});\n")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return [
         f"{folder}/index.html: {len(paths):,} answers, {size / 1e6:.1f} MB; open it in a browser, or put it on any web server",
         f"as a static Space: textdae push {folder} OWNER/NAME --space",
     ]
+
+
+def _places(feed: Feed) -> dict[str, str]:
+    """Paths of this machine, as they stand in JSON, and what an exported page has instead; the longest first."""
+    names = {str(name) for run in feed.runs for name in (run.settings.data.source, run.folder, run.shown)}
+    local = sorted((name for name in names if public(name) != name and "/" in name), key=len, reverse=True)
+    return {json.dumps(name)[1:-1]: json.dumps(public(name))[1:-1] for name in local}
 
 
 def _offered(about: Json) -> Json:
