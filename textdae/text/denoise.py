@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -127,14 +127,9 @@ class _Filling:
     def fill(self, logits: Tensor) -> None:
         """Fix the surest guesses of a round; `logits` are those of the masks that are left, (m, V)."""
         tokenizer = self.tokenizer
-        logits[:, torch.tensor(sorted(tokenizer.all_special_ids))] = -torch.inf
-        logits[:, len(tokenizer) :] = -torch.inf  # the embedding has padding rows beyond the tokenizer
-        best = logits.softmax(-1).topk(min(self.top, len(tokenizer)))
+        best = allowed(logits, tokenizer).softmax(-1).topk(min(self.top, len(tokenizer)))
         if not self.candidates:
-            self.candidates = [
-                [Candidate(_text(tokenizer, i), p) for i, p in zip(row_ids, row, strict=True)]
-                for row_ids, row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-            ]
+            self.candidates = as_candidates(tokenizer, best)
         count = -(-len(self.left) // self.rounds)
         self.rounds -= 1
         surest = best.values[:, 0].topk(count).indices.sort().values
@@ -160,6 +155,22 @@ def _fill_once(denoiser: TextDenoiser, fillings: list[_Filling], pad_id: int) ->
     embedding = denoiser.encode(inputs)
     for row, filling in zip(embedding, fillings, strict=True):
         filling.fill(denoiser.decode(row[filling.left.to(device)]).float().cpu())
+
+
+def allowed(logits: Tensor, tokenizer: Any) -> Tensor:
+    """Rule out special tokens, and rows that pad the embedding and stand for nothing. (n, V) -> (n, V), float32, on the CPU."""
+    logits = logits.float().cpu()
+    logits[:, sorted(tokenizer.all_special_ids)] = -torch.inf
+    logits[:, len(tokenizer) :] = -torch.inf
+    return logits
+
+
+def as_candidates(tokenizer: Any, best: Any) -> list[list[Candidate]]:
+    """Tokens and probabilities of what `topk` gives. (n, k) -> n lists."""
+    return [
+        [Candidate(_text(tokenizer, i), p) for i, p in zip(row_ids, row, strict=True)]
+        for row_ids, row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
 
 
 def _text(tokenizer: object, token: int) -> str:

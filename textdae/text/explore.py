@@ -27,13 +27,14 @@ from textdae.core.explorer import (
 )
 from textdae.report.scores import score_table
 from textdae.text.baselines import Guesses, TextBaselines
+from textdae.text.denoise import allowed, as_candidates
 from textdae.text.loading import LoadedText, load_text
 from textdae.text.mixed import MixedBlocks
 from textdae.text.noise import ChosenNoise
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.packing import Blocks
 from textdae.text.passages import Passage, PassageReader, Passages
-from textdae.text.rounds import allowed, as_candidates, fill
+from textdae.text.rounds import fill
 from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.task import TextEvaluation, open_evaluation
 from textdae.training.evaluation import corrupt_for_evaluation

@@ -1,11 +1,11 @@
 """The masks of one text filled in rounds, with the places that each round fills: what the page plays step by step."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
-from textdae.text.denoise import Candidate
+from textdae.text.denoise import Candidate, allowed, as_candidates
 from textdae.text.loading import LoadedText
 
 
@@ -48,25 +48,5 @@ def fill(
         left = left[kept]
 
 
-def allowed(logits: torch.Tensor, tokenizer: Any) -> torch.Tensor:
-    """Rule out special tokens, and rows that pad the embedding and stand for nothing. (n, V) -> (n, V), float32, on the CPU."""
-    logits = logits.float().cpu()
-    logits[:, sorted(tokenizer.all_special_ids)] = -torch.inf
-    logits[:, len(tokenizer) :] = -torch.inf
-    return logits
-
-
-def as_candidates(tokenizer: Any, best: Any) -> list[list[Candidate]]:
-    """Tokens and probabilities of what `topk` gives. (n, k) -> n lists."""
-    return [
-        [Candidate(_text(tokenizer, i), p) for i, p in zip(row_ids, row, strict=True)]
-        for row_ids, row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    ]
-
-
 def _device(denoiser: torch.nn.Module) -> torch.device:
     return next(denoiser.parameters()).device
-
-
-def _text(tokenizer: Any, token: int) -> str:
-    return str(tokenizer.decode([token])).strip()
