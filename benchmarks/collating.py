@@ -10,7 +10,7 @@ from compare import ROOT, Run, take_turns, timed
 from transformers import DataCollatorForLanguageModeling
 
 import textdae
-from textdae.text.settings import TokenizerSettings
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.tokenizer import train_tokenizer
 
 BLOCKS, LENGTH = 1024, 128

@@ -22,7 +22,7 @@ from textdae import load_settings, pretrain
 from textdae.core.noise_kind import build_noise
 from textdae.core.settings.runs import PretrainSettings
 from textdae.text.corpus import prepare_text
-from textdae.text.settings import TextDataSettings
+from textdae.text.data_settings import TextDataSettings
 from textdae.text.sources import open_source
 from textdae.text.tokenizer import vocabulary_of
 from textdae.training.batches import Batches, BatchSpec

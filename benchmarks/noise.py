@@ -11,8 +11,9 @@ from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling
 
 from textdae.text.corpus import prepare_text
+from textdae.text.data_settings import TextDataSettings
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.noises.masking import TokenNoise
-from textdae.text.settings import TextDataSettings, TokenizerSettings
 from textdae.text.tokenizer import vocabulary_of
 from textdae.training.batches import Batches, BatchSpec
 

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from compare import Run, corpus_name, take_turns, timed
 
 from textdae.text.corpus import prepare_text
-from textdae.text.settings import TextDataSettings, TokenizerSettings
+from textdae.text.data_settings import TextDataSettings
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.tokenizer import train_tokenizer
 
 BLOCK = 128

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 from transformers import PreTrainedTokenizerFast
 
-from textdae.text.settings import TokenizerSettings
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.tokenizer import train_tokenizer
 
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)

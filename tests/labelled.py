@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForMaskedLM
 from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.image.unet import UNet, UNetConfig
 from textdae.text.building import build_text_denoiser
-from textdae.text.settings import TextModelSettings
+from textdae.text.model_settings import TextModelSettings
 from textdae.text.tokenizer import save_tokenizer
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 32, "max_position_embeddings": 64}

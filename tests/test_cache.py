@@ -17,8 +17,9 @@ from textdae.core.errors import TextdaeError
 from textdae.image.corpus import prepare_images
 from textdae.image.settings import ImageDataSettings
 from textdae.text.corpus import prepare_text
+from textdae.text.data_settings import TextDataSettings
 from textdae.text.docstrings import docstrings_parquet
-from textdae.text.settings import TextDataSettings, TokenizerSettings
+from textdae.text.model_settings import TokenizerSettings
 
 
 def flip(path: Path) -> None:

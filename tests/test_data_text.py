@@ -16,7 +16,8 @@ from textdae.core.split import is_held_out, share_for_both_sides
 from textdae.text import corpus as text
 from textdae.text import sources
 from textdae.text.corpus import _Sample, prepare_text
-from textdae.text.settings import TextDataSettings, TokenizerSettings
+from textdae.text.data_settings import TextDataSettings
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.sources import open_source
 from textdae.text.tokenizer import vocabulary_of
 

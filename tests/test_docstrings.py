@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from textdae.core.errors import SettingsError
 from textdae.text import docstrings
+from textdae.text.data_settings import TextDataSettings
 from textdae.text.docstrings import _docstrings, _modules, docstrings_parquet
-from textdae.text.settings import TextDataSettings
 from textdae.text.sources import open_source
 
 MODULE = textwrap.dedent('''

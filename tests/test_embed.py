@@ -23,7 +23,7 @@ from textdae.image.encoder import ImageEncoder
 from textdae.image.loading import load_image
 from textdae.text.building import build_text_denoiser
 from textdae.text.encoder import TextEncoder
-from textdae.text.settings import TextModelSettings
+from textdae.text.model_settings import TextModelSettings
 from textdae.text.tokenizer import save_tokenizer
 
 

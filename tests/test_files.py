@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from textdae.core.errors import SettingsError
 from textdae.text import reading as files
+from textdae.text.data_settings import TextDataSettings
 from textdae.text.reading import Columns, read_rows
-from textdae.text.settings import TextDataSettings
 
 CHUNKS = st.sampled_from([1, 2, 3, 7, 1 << 20])
 

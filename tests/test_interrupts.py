@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from textdae.text.building import build_text_denoiser
-from textdae.text.settings import TextModelSettings
+from textdae.text.model_settings import TextModelSettings
 from textdae.text.tokenizer import save_tokenizer
 
 _COMMAND = "import sys; from textdae.cli import main; sys.argv[0] = 'textdae'; main()"

@@ -16,8 +16,8 @@ from textdae.core.errors import SettingsError
 from textdae.downstream.labelled import SIDES, Labelled, LabelledCorpus
 from textdae.image.labelled import labelled_images
 from textdae.image.settings import LabelledImageSettings
+from textdae.text.data_settings import LabelledTextSettings
 from textdae.text.labelled import labelled_texts
-from textdae.text.settings import LabelledTextSettings
 
 KINDS = ("a.csv", "a.jsonl", "a.parquet")
 

@@ -13,9 +13,11 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.yaml_text import dump, from_anyone
 from textdae.hub.upload import without_places
 from textdae.text.corpus import prepare_text
+from textdae.text.data_settings import TextDataSettings
 from textdae.text.joined import Joined
 from textdae.text.mixed import MixedBlocks, MixedQuestions, by_source
-from textdae.text.settings import TextDataSettings, TextPretrainSettings, TokenizerSettings
+from textdae.text.model_settings import TokenizerSettings
+from textdae.text.settings import TextPretrainSettings
 from textdae.text.task import word_questions
 from textdae.text.tokenizer import vocabulary_of
 from textdae.training.batches import Batches

@@ -9,7 +9,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.noise import Corrupted
 from textdae.text.building import build_text_denoiser
 from textdae.text.model import TextDenoiser
-from textdae.text.settings import TextModelSettings
+from textdae.text.model_settings import TextModelSettings
 
 V = 99
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}

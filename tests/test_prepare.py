@@ -21,9 +21,11 @@ from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.settings.reader import load
 from textdae.core.store import Store
 from textdae.text.corpus import prepare_text
+from textdae.text.data_settings import TextDataSettings
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.preparing import TextPreparation
 from textdae.text.questions import WordQuestions
-from textdae.text.settings import TextDataSettings, TextPrepareSettings, TokenizerSettings
+from textdae.text.settings import TextPrepareSettings
 from textdae.text.shard_cache import ShardCache
 from textdae.text.sources import open_source, part_of
 from textdae.text.spans import cut

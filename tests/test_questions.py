@@ -15,9 +15,9 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 from textdae.core.errors import SettingsError
 from textdae.core.in_order import InOrder
 from textdae.text import packing
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.packing import Blocks, Packer, StreamWriter
 from textdae.text.questions import WordQuestions
-from textdae.text.settings import TokenizerSettings
 from textdae.text.task import word_questions
 from textdae.text.tokenizer import train_tokenizer, vocabulary_of
 from textdae.text.words import STRETCH, words

@@ -15,7 +15,7 @@ from textdae.core.registry import is_hub_dataset
 from textdae.core.settings.reader import load
 from textdae.image.settings import ImagePretrainSettings
 from textdae.image.sources import open_images
-from textdae.text.settings import TextDataSettings
+from textdae.text.data_settings import TextDataSettings
 from textdae.text.sources import open_source
 
 

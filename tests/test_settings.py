@@ -18,7 +18,8 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.yaml_text import dump, parse
 from textdae.image.settings import ImagePretrainSettings
-from textdae.text.settings import TextDataSettings, TextEvaluateSettings, TextPretrainSettings
+from textdae.text.data_settings import TextDataSettings
+from textdae.text.settings import TextEvaluateSettings, TextPretrainSettings
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 
 from textdae.core import source_files
 from textdae.core.errors import SettingsError
-from textdae.text.settings import TextDataSettings
+from textdae.text.data_settings import TextDataSettings
 from textdae.text.sources import Source, open_source
 
 

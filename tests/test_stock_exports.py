@@ -30,7 +30,7 @@ from textdae.text.building import build_text_denoiser
 from textdae.text.denoise import denoise_text
 from textdae.text.encoder import TextEncoder
 from textdae.text.loading import load_text
-from textdae.text.settings import TextModelSettings
+from textdae.text.model_settings import TextModelSettings
 from textdae.text.tokenizer import longest_input, save_tokenizer
 
 SMALL = ["model.hidden_size=32", "model.num_hidden_layers=1", "model.intermediate_size=32", "model.num_attention_heads=2",

@@ -23,11 +23,11 @@ from textdae.text.code_decoder import CodeDecoder
 from textdae.text.decoder_noise import DecoderNoise
 from textdae.text.encoder import TextEncoder
 from textdae.text.loading import load_text
+from textdae.text.model_settings import TextModelSettings
 from textdae.text.noise import Vocabulary
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.noises.order import DeleteNoise
 from textdae.text.returned import returned_by_code, returned_by_pca, short_documents
-from textdae.text.settings import TextModelSettings
 from textdae.text.token_weights import token_weights
 from textdae.text.tokenizer import load_tokenizer, vocabulary_of
 

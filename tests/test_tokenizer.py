@@ -19,8 +19,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
 from textdae.text import tokenizer as tokenizer_module
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.noise import Vocabulary
-from textdae.text.settings import TokenizerSettings
 from textdae.text.tokenizer import (
     SPECIAL,
     load_tokenizer,
@@ -56,7 +56,7 @@ def content(tokenizer: PreTrainedTokenizerFast) -> str:
 TRAIN_ELSEWHERE = """
 import hashlib, json, sys
 from textdae.text.tokenizer import train_tokenizer
-from textdae.text.settings import TokenizerSettings
+from textdae.text.model_settings import TokenizerSettings
 texts = json.load(sys.stdin)
 for algorithm in ("wordpiece", "bpe", "unigram"):
     tokenizer = train_tokenizer(TokenizerSettings(algorithm=algorithm, vocab_size=400), texts)

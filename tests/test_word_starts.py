@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
-from textdae.text.settings import TokenizerSettings
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.tokenizer import train_tokenizer
 from textdae.text.word_starts import WordStarts, word_starts
 

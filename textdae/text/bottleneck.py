@@ -26,7 +26,7 @@ from textdae.hub.locate import locate
 from textdae.text.code_decoder import CodeDecoder, load_decoder
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.model import TextDenoiser
-from textdae.text.settings import TextModelSettings
+from textdae.text.model_settings import TextModelSettings
 
 logger = logging.getLogger(__name__)
 _TEMPERATURE = 0.05

@@ -10,7 +10,7 @@ from textdae.core.errors import SettingsError
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.model import TextDenoiser
 from textdae.text.model_config import text_config
-from textdae.text.settings import TextModelSettings
+from textdae.text.model_settings import TextModelSettings
 
 
 def build_text_denoiser(

@@ -24,10 +24,11 @@ from textdae.core.split import (
     share_for_both_sides,
     split_point,
 )
+from textdae.text.data_settings import TextDataSettings, WeightedSource
 from textdae.text.mixed import MixedBlocks
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.packing import Blocks, Packer, StreamWriter
 from textdae.text.prepared import Prepared, find_prepared
-from textdae.text.settings import TextDataSettings, TokenizerSettings, WeightedSource
 from textdae.text.sources import CUT, Source, open_source
 from textdae.text.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
 

@@ -17,8 +17,9 @@ from textdae.text.corpus import prepare_text
 from textdae.text.generate import Generated, Order, generate_text
 from textdae.text.loading import load_text
 from textdae.text.mixed import MixedBlocks
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.packing import Blocks
-from textdae.text.settings import TextEvaluateRunSettings, TokenizerSettings
+from textdae.text.settings import TextEvaluateRunSettings
 from textdae.training.hardware import choose_device
 
 logger = logging.getLogger(__name__)

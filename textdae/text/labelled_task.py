@@ -20,9 +20,9 @@ from textdae.downstream.task import LabelledTask, config_of
 from textdae.hub.locate import locate
 from textdae.report.card import Pipeline
 from textdae.text.classifier import TextClassifier
+from textdae.text.data_settings import LabelledTextSettings
 from textdae.text.encoder import TextEncoder, tokenize
 from textdae.text.labelled import labelled_texts
-from textdae.text.settings import LabelledTextSettings
 from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
 
 _LONGEST = 512

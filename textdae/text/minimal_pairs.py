@@ -16,9 +16,10 @@ from textdae.text.corpus import prepare_text
 from textdae.text.likelihood import framed_tokens, pseudo_log_likelihood
 from textdae.text.loading import LoadedText, load_text
 from textdae.text.mixed import MixedBlocks
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.ngram import NGramModel
 from textdae.text.packing import Blocks
-from textdae.text.settings import TextEvaluateRunSettings, TokenizerSettings
+from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.suites import Suite, SuiteResult, row_name
 from textdae.training.hardware import choose_device
 

@@ -21,7 +21,7 @@ from textdae.core.errors import SettingsError, first_line
 from textdae.core.noise import Corrupted
 from textdae.text import fast as fast_path
 from textdae.text.masked_lm import load_masked_lm
-from textdae.text.settings import positions_of
+from textdae.text.model_settings import positions_of
 
 logger = logging.getLogger(__name__)
 FIRST_LOGITS = 1.6

@@ -7,7 +7,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedTokenizerFast
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from textdae.core.errors import SettingsError
-from textdae.text.settings import COUNTED_FROM_PAD, TextModelSettings
+from textdae.text.model_settings import COUNTED_FROM_PAD, TextModelSettings
 
 
 def text_config(settings: TextModelSettings, tokenizer: PreTrainedTokenizerFast) -> Any:

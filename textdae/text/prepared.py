@@ -12,8 +12,8 @@ from textdae.core.cache import cache_root, cached, digest
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.names import is_remote
 from textdae.core.store import Store
+from textdae.text.data_settings import TextDataSettings
 from textdae.text.reading import SUFFIXES
-from textdae.text.settings import TextDataSettings
 from textdae.text.shard_cache import ShardCache
 from textdae.text.shards import SIDES, ShardedBlocks, Shards, as_entry
 from textdae.text.tokenizer import load_tokenizer

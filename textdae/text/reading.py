@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from textdae.core.errors import SettingsError, listed, reason
 from textdae.core.remote import RemoteFile
-from textdae.text.settings import TextReadingSettings
+from textdae.text.data_settings import TextReadingSettings
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".parquet")
 _CHUNK = 1 << 20

@@ -10,6 +10,7 @@ from textdae.core.class_names import class_names_of
 from textdae.core.errors import SettingsError
 from textdae.core.source_files import Kinds, SourceFiles, digests_of, find_files, size_of
 from textdae.core.source_hub import HubRows
+from textdae.text.data_settings import TextReadingSettings
 from textdae.text.docstrings import DEFAULT_MAX_BYTES, docstrings_parquet
 from textdae.text.reading import (
     SUFFIXES,
@@ -21,7 +22,6 @@ from textdae.text.reading import (
     has_lone_surrogate,
     read_rows,
 )
-from textdae.text.settings import TextReadingSettings
 from textdae.text.spans import Span
 from textdae.text.tokenizer import pieces
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from textdae.core.errors import SettingsError
 from textdae.core.source_files import size_of
-from textdae.text.settings import TextReadingSettings
+from textdae.text.data_settings import TextReadingSettings
 
 _WINDOW = 1 << 16
 _BLANK_LINE, _LINE_END = re.compile(rb"\n\r?\n"), re.compile(rb"\n")

@@ -16,8 +16,9 @@ from textdae.core.errors import SettingsError, listed
 from textdae.core.names import public
 from textdae.core.source_files import digests_of, find_files
 from textdae.hub.download import fetch_dataset
+from textdae.text.data_settings import TextReadingSettings
 from textdae.text.reading import Columns, Row, read_rows
-from textdae.text.settings import TextEvaluateRunSettings, TextReadingSettings
+from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.sources import TEXT_FILES
 
 

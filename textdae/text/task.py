@@ -26,6 +26,7 @@ from textdae.text.embedding_init import neighbour_embedding
 from textdae.text.loading import load_text
 from textdae.text.mixed import MixedBlocks, MixedQuestions, by_source, word_examples
 from textdae.text.model import TextDenoiser
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.noise import ChosenNoise, Vocabulary
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.packing import Blocks
@@ -33,12 +34,7 @@ from textdae.text.questions import WordQuestions
 from textdae.text.returned import returned, returned_lines, short_documents
 from textdae.text.samples import passage_with_mask, text_samples
 from textdae.text.sentence_transformer import save_sentence_files
-from textdae.text.settings import (
-    TextEvaluateRunSettings,
-    TextEvaluateSettings,
-    TextPretrainSettings,
-    TokenizerSettings,
-)
+from textdae.text.settings import TextEvaluateRunSettings, TextEvaluateSettings, TextPretrainSettings
 from textdae.text.through_code import block_codes
 from textdae.text.token_weights import token_weights
 from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of

@@ -25,8 +25,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from textdae.core.errors import SettingsError, TextdaeError, first_line, panics_refused
 from textdae.hub.locate import folder_of
 from textdae.hub.vetting.folder import vet_tokenizer
+from textdae.text.model_settings import TokenizerSettings, positions_of
 from textdae.text.noise import Vocabulary
-from textdae.text.settings import TokenizerSettings, positions_of
 
 logger = logging.getLogger(__name__)
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
