@@ -24,9 +24,9 @@ from torch import nn
 from textdae.core.denoiser import Denoiser
 from textdae.core.settings.base import TrainSettings
 from textdae.image.corpus import prepare_images
+from textdae.image.data_settings import ImageDataSettings
 from textdae.image.noises.hiding import PixelNoise
 from textdae.image.noises.none import NoNoise
-from textdae.image.settings import ImageDataSettings
 from textdae.training.loop import Trainer
 
 TRAIN, VALID, WIDTH, LAYERS = 10_000, 2_000, 1000, 3

@@ -15,7 +15,7 @@ from textdae.core import cache
 from textdae.core.cache import cached
 from textdae.core.errors import TextdaeError
 from textdae.image.corpus import prepare_images
-from textdae.image.settings import ImageDataSettings
+from textdae.image.data_settings import ImageDataSettings
 from textdae.text.corpus import prepare_text
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.docstrings import docstrings_parquet

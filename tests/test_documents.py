@@ -17,7 +17,7 @@ from textdae.core.settings.runs import PretrainSettings
 from textdae.downstream import metrics
 from textdae.downstream.labels import LabelSchema
 from textdae.image import corpus
-from textdae.image.settings import ImageDataSettings
+from textdae.image.data_settings import ImageDataSettings
 from textdae.report.scores import print_table
 from textdae.text.noise import TextNoise
 from textdae.text.tokenizer import vocabulary_of

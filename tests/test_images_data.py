@@ -26,9 +26,9 @@ from textdae.core.errors import SettingsError
 from textdae.core.split import is_held_out
 from textdae.image import corpus as images_module
 from textdae.image.corpus import ImageCorpus, prepare_images
+from textdae.image.data_settings import ImageDataSettings
 from textdae.image.embedded import patterns
 from textdae.image.pictures import fit, read_picture
-from textdae.image.settings import ImageDataSettings
 from textdae.image.sources import open_images
 
 

@@ -14,8 +14,8 @@ from sklearn.datasets import load_digits
 
 from textdae.core.errors import SettingsError
 from textdae.downstream.labelled import SIDES, Labelled, LabelledCorpus
+from textdae.image.data_settings import LabelledImageSettings
 from textdae.image.labelled import labelled_images
-from textdae.image.settings import LabelledImageSettings
 from textdae.text.data_settings import LabelledTextSettings
 from textdae.text.labelled import labelled_texts
 

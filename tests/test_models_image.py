@@ -18,7 +18,7 @@ from textdae.image.autoencoder import _FromHalfSize
 from textdae.image.building import build_image_denoiser
 from textdae.image.convolution import Residual
 from textdae.image.model import ImageDenoiser, PatchDenoiser
-from textdae.image.settings import AutoencoderSettings, UNetSettings, ViTSettings
+from textdae.image.model_settings import AutoencoderSettings, UNetSettings, ViTSettings
 from textdae.training.muon import Muon
 
 SIZE = 8

@@ -17,8 +17,8 @@ from textdae.image.building import build_image_denoiser, save_image_processor
 from textdae.image.denoise import denoise_pictures
 from textdae.image.level import as_map, estimate_level
 from textdae.image.model import as_denoiser
+from textdae.image.model_settings import UNetSettings
 from textdae.image.noises.changing import GaussianNoise
-from textdae.image.settings import UNetSettings
 from textdae.image.unet import UNet, UNetConfig
 
 

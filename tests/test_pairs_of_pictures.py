@@ -17,8 +17,8 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.hub.upload import without_places
 from textdae.image.corpus import prepare_images
+from textdae.image.data_settings import ImageCorpusSettings
 from textdae.image.noises.pairs import PairsNoise
-from textdae.image.settings import ImageCorpusSettings
 
 COUNT = 8
 

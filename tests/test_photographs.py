@@ -14,12 +14,12 @@ from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.image.corpus import prepare_images
+from textdae.image.data_settings import ImageCorpusSettings
 from textdae.image.denoise import denoise_pictures
 from textdae.image.model import as_denoiser
 from textdae.image.noises.changing import GaussianNoise
 from textdae.image.photograph_baselines import photograph_baselines
 from textdae.image.photographs import Photographs
-from textdae.image.settings import ImageCorpusSettings
 from textdae.image.task import ImageEvaluation
 from textdae.image.unet import UNet, UNetConfig
 from textdae.training.batches import Batches, BatchSpec

@@ -14,8 +14,8 @@ from textdae.cli.app import main
 from textdae.commands import pretrain as pretraining
 from textdae.core.errors import SettingsError, TextdaeError, memory_refused
 from textdae.image.building import build_image_denoiser
+from textdae.image.model_settings import UNetSettings
 from textdae.image.noises.changing import GaussianNoise
-from textdae.image.settings import UNetSettings
 from textdae.training import memory, setup
 from textdae.training.memory import activation_bytes, available_memory, check_batch_fits, check_model_fits
 
@@ -165,7 +165,7 @@ import torch
 from textdae.image.building import build_image_denoiser
 from textdae.core.draw import Draw
 from textdae.image.noises.changing import GaussianNoise
-from textdae.image.settings import UNetSettings
+from textdae.image.model_settings import UNetSettings
 from textdae.training.hardware import keep_freed_memory
 from textdae.training.memory import activation_bytes
 

@@ -17,11 +17,11 @@ from textdae.core.errors import SettingsError
 from textdae.core.logs import cautions
 from textdae.core.progress import Progress
 from textdae.core.split import check_apart, is_held_out, named_as, other_source, share_for_both_sides
+from textdae.image.data_settings import ImageCorpusSettings, ImageDataSettings
 from textdae.image.images import Images
 from textdae.image.pairs import Opener, joined, noisy_partner, noisy_partners
 from textdae.image.photographs import Photographs
 from textdae.image.pictures import UnusablePicture, fit, whole
-from textdae.image.settings import ImageCorpusSettings, ImageDataSettings
 from textdae.image.sources import ImageSource, open_images
 
 _VERSION = 3

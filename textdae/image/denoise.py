@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from textdae.core.errors import SettingsError, memory_refused
+from textdae.image.data_settings import ImageDataSettings
 from textdae.image.level import estimate_level
 from textdae.image.loading import load_image
 from textdae.image.model import ImageDenoiser
 from textdae.image.pictures import fit, read_picture
 from textdae.image.sample import inpaint_lines, write
-from textdae.image.settings import ImageDataSettings
 from textdae.image.spec import SUFFIXES
 from textdae.image.unet import UNet
 from textdae.training.hardware import choose_device

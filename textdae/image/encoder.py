@@ -20,8 +20,9 @@ from textdae.core.errors import SettingsError, first_line, reason
 from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
 from textdae.hub.locate import locate
 from textdae.image.corpus import Reader
+from textdae.image.data_settings import ImageDataSettings
 from textdae.image.pictures import fit, plain, read_picture
-from textdae.image.settings import ImageDataSettings, ImageEmbedSettings
+from textdae.image.settings import ImageEmbedSettings
 from textdae.image.sources import open_images
 
 _GRID = 4

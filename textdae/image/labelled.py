@@ -9,7 +9,7 @@ from textdae.core.logs import Caution
 from textdae.core.split import check_apart, named_as, other_source
 from textdae.downstream.labelled import SIDES, Entry, LabelledCorpus, divide, labelled_corpus
 from textdae.image.corpus import Images, prepare_images
-from textdae.image.settings import LabelledImageSettings
+from textdae.image.data_settings import LabelledImageSettings
 from textdae.image.sources import open_images
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from textdae.core.errors import SettingsError, first_line
-from textdae.image.settings import ImageDataSettings
+from textdae.image.data_settings import ImageDataSettings
 
 MOST_PIXELS = 100_000_000
 """Pixels; a larger picture is refused before it is decompressed."""

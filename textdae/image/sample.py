@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from textdae.core.errors import SettingsError, memory_refused
+from textdae.image.data_settings import ImageDataSettings
 from textdae.image.loading import load_image
 from textdae.image.pictures import read_picture
 from textdae.image.sampling import run_chain
-from textdae.image.settings import ImageDataSettings
 from textdae.training.hardware import choose_device
 
 _MARGIN = 2

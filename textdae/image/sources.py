@@ -15,10 +15,10 @@ from textdae.core.errors import SettingsError, listed, reason
 from textdae.core.source_files import Kinds, SourceFiles, digests_of, find_files
 from textdae.core.source_hub import HubRows
 from textdae.downstream.labels import whole_number
+from textdae.image.data_settings import ImageDataSettings
 from textdae.image.embedded import digits, patterns
 from textdae.image.label_tables import labels_from_tables
 from textdae.image.pictures import UnusablePicture, read_picture
-from textdae.image.settings import ImageDataSettings
 from textdae.image.spec import METADATA_FILES, SUFFIXES
 
 IMAGE_FILES = Kinds("picture", (SUFFIXES, (".parquet",)), False, "image", METADATA_FILES)

@@ -21,14 +21,10 @@ from textdae.image.corpus import ImageCorpus, is_prepared, prepare_images
 from textdae.image.images import Images
 from textdae.image.loading import load_image
 from textdae.image.model import ImageDenoiser
+from textdae.image.model_settings import AutoencoderSettings
 from textdae.image.photograph_baselines import missing_packages, photograph_baselines
 from textdae.image.photographs import Photographs
-from textdae.image.settings import (
-    AutoencoderSettings,
-    ImageEvaluateRunSettings,
-    ImagePretrainSettings,
-    at_final_level,
-)
+from textdae.image.settings import ImageEvaluateRunSettings, ImagePretrainSettings, at_final_level
 from textdae.image.spec import EMBEDDED_SOURCES
 from textdae.image.tiles import in_tiles
 from textdae.image.unet import UNet
