@@ -6,104 +6,122 @@ It needs a Chromium of the system and axe-core (`npm ci` in `page/`); without ei
 import json
 import os
 import re
+import shlex
 import shutil
-import subprocess
+import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
+import textdae
+from textdae.app import export
+from textdae.app.artifacts import open_run
+from textdae.app.feed import Feed
+from textdae.app.server import application
+from textdae.cli.app import main
+from textdae.core.settings.reader import load
+from textdae.demos import target
+from textdae.report.label_curve import Point, write_csv
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = ROOT / "page" / "node_modules" / "axe-core" / "axe.min.js"
-FEW = "train.max_steps=60"
+STEPS = 12
 
 if CHROMIUM is None:
     pytest.skip("no Chromium on this system (apt-get install chromium)", allow_module_level=True)
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 
-def textdae(*words, cache):
-    environment = {**os.environ, "TEXTDAE_CACHE": str(cache), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-    subprocess.run(
-        [sys.executable, "-m", "textdae", "--quiet", *map(str, words)], check=True, env=environment
+def train_runs(folder, texts):
+    """A text run and an image run of a few steps, a label curve, and the target demo."""
+    (folder / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    cache, few = str(folder / "cache"), {"max_steps": STEPS, "compile": "never"}
+    textdae.pretrain(
+        source=folder / "texts.jsonl",
+        output_dir=folder / "text",
+        data={"held_out": 0.3, "block_size": 64, "cache_dir": cache},
+        tokenizer={"vocab_size": 400},
+        model={"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64},
+        evaluate={"max_examples": 32},
+        train=few,
     )
+    textdae.pretrain(
+        source="digits",
+        output_dir=folder / "image",
+        data={"cache_dir": cache},
+        model={"code_size": 2},
+        evaluate={"max_examples": 64},
+        train=few,
+    )
+    curve = [
+        Point(line, labels, "accuracy", mean, mean - 0.05, mean + 0.05, (mean,))
+        for line, mean in (("probe", 0.7), ("raw pixels", 0.5))
+        for labels in (10, 30)
+    ]
+    (folder / "labels").mkdir()
+    write_csv(curve, folder / "labels" / "curve.csv")
+    (folder / "labels" / "curve.json").write_text('{"sentence": "Fewer labels."}')
+    words = [f"output_dir={folder}/target", f"data.cache_dir={cache}", f"train.max_steps={STEPS}"]
+    target.run(load(target.SETTINGS, None, [*words, "train.compile=never"], target.BASE))
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, corpus_texts):
-    """A text run and an image run, minutes old."""
-    folder = tmp_path_factory.mktemp("runs")
-    (folder / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in corpus_texts))
-    cache, text, image = folder / "cache", folder / "text", folder / "image"
-    small = [
-        "tokenizer.vocab_size=400",
-        "model.hidden_size=32",
-        "model.num_hidden_layers=2",
-        "model.intermediate_size=64",
-    ]
-    textdae("pretrain", f"data.source={folder}/texts.jsonl", f"output_dir={text}", "data.held_out=0.3",
-            "data.block_size=64", *small, FEW, cache=cache)  # fmt: skip
-    textdae("pretrain", "data.source=digits", f"output_dir={image}", "model.code_size=2", FEW, cache=cache)
-    textdae(
-        "label-curve",
-        image,
-        "data.source=digits",
-        f"output_dir={image}/label-curve",
-        "labels=[10,30]",
-        "draws=2",
-        "lines=[probe,random]",
-        cache=cache,
-    )
-    textdae("demo", "target", f"output_dir={folder}/target", "train.max_steps=40", cache=cache)
+    """The folder of the runs; the workers of pytest-xdist share it, and the first of them trains."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "page-runs"
+    with FileLock(base / "page-runs.lock"):
+        if not (folder / "trained").exists():
+            folder.mkdir()
+            train_runs(folder, corpus_texts)
+            (folder / "trained").touch()
     return folder
+
+
+def feed(runs, live):
+    opened = [open_run(str(runs / "text"), []), open_run(str(runs / "image"), [], labels=runs / "labels")]
+    return Feed(opened, runs / "target", live)
 
 
 @pytest.fixture(scope="module")
 def address(runs):
-    command = [
-        sys.executable,
-        "-m",
-        "textdae",
-        "app",
-        str(runs / "text"),
-        str(runs / "image"),
-        "--port",
-        "0",
-        "--target",
-        str(runs / "target"),
-    ]
-    environment = {
-        **os.environ,
-        "TEXTDAE_CACHE": str(runs / "cache"),
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-    try:
-        yield re.search(r"http://127.0.0.1:\d+/", server.stdout.readline())[0]
-    finally:
-        server.terminate()
-        server.wait(10)
-        server.stdout.close()
+    """The live page, served by a thread of this process."""
+    import uvicorn
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            application(feed(runs, True), port),
+            log_level="warning",
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield f"http://127.0.0.1:{port}/"
+        server.should_exit = True
+        thread.join(20)
 
 
 @pytest.fixture(scope="module")
 def site(runs, tmp_path_factory):
+    """The page as files, of one kind of noise and few levels."""
     folder = tmp_path_factory.mktemp("export") / "site"
-    textdae(
-        "app",
-        runs / "text",
-        runs / "image",
-        "--export",
-        folder,
-        "--target",
-        runs / "target",
-        cache=runs / "cache",
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "_KINDS", 1)
+        patch.setattr(export, "_EVERY", 6)
+        export.export(feed(runs, False), folder)
     return folder
 
 
@@ -191,17 +209,16 @@ def test_the_dial_hides_more_and_moves_the_dot(page, address):
     assert text.locator(".guesses .bars li").count() == 5
 
 
-def test_the_figures_are_those_of_the_command_that_is_named(page, address, runs):
+def test_the_figures_are_those_of_the_command_that_is_named(page, address, monkeypatch, capsys):
     image = article(opened(page, address), 1)
     command = image.locator(".dial > div > .command code").inner_text()
     cell = image.locator("tr.model td").first
     cell.wait_for()
-    words = command.removeprefix("$ ").split()[1:]
-    environment = {**os.environ, "TEXTDAE_CACHE": str(runs / "cache"), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-m", "textdae", *words], capture_output=True, text=True, check=True, env=environment
-    )
-    row = next(line for line in done.stdout.splitlines() if line.strip().startswith("model"))
+    monkeypatch.setattr(sys, "argv", shlex.split(command.removeprefix("$ ")))
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("model"))
     assert cell.inner_text().removesuffix(" dB") in row.split()
 
 
@@ -287,13 +304,13 @@ def test_the_label_curve_has_its_cursor(page, address):
 def test_training_is_followed_while_it_goes_on(page, address, runs):
     opened(page, address)
     training = part(page, 1, "Training")
-    training.get_by_text("This run has ended, at step 60.").wait_for()
+    training.get_by_text("This run has ended, at step 12.").wait_for()
     training.locator("canvas.picture").nth(2).wait_for()
     log = runs / "image" / "log.jsonl"
     with open(log, "a") as stream:
-        stream.write('{"step": 61, "loss": 0.01}\n')
-    training.get_by_text("at step 61.").wait_for()
-    log.write_text("".join(line + "\n" for line in log.read_text().splitlines() if '"step": 61' not in line))
+        stream.write('{"step": 13, "loss": 0.01}\n')
+    training.get_by_text("at step 13.").wait_for()
+    log.write_text("".join(line + "\n" for line in log.read_text().splitlines() if '"step": 13' not in line))
 
 
 def test_why_the_target_is_clean(page, address):
@@ -326,7 +343,6 @@ def test_everybody_can_use_it(page, address, width, scheme):
 def test_an_exported_page_opens_from_a_file(page, site):
     opened(page, (site / "index.html").as_uri())
     see_everything(page)
-    assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 8_000_000
     text = article(page, 0)
     few = text.locator(".column").nth(1).locator(".piece").count()
     text.get_by_label("How much is destroyed").press("End")

@@ -183,4 +183,6 @@ class _Pretraining(TrainingTask):
             (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
             final, decibels = (metrics["steps"], losses.pop("model")), is_in_decibels(metrics["held_out"])
             loss_curve(read_log(folder / "log.jsonl"), final, losses, folder / "loss.png", decibels=decibels)
-            return self.evaluation.report(folder, self.run_settings, metrics, samples)
+            lines = self.evaluation.report(folder, self.run_settings, metrics, samples)
+            has_page = modality(self.run_settings.modality).explore is not None
+            return [*lines, f"see it: textdae app {folder}"] if has_page else lines
