@@ -70,6 +70,8 @@ def ask(feed, path):
     [
         ("text_feed", "text_run", "words/0.3", [], 0.3),
         ("text_feed", "text_run", "tokens/0.15", ["evaluate.kind=tokens"], 0.15),
+        ("text_feed", "text_run", "spans/0.3", ["evaluate.kind=spans"], 0.3),
+        ("text_feed", "text_run", "shuffle/0.5", ["evaluate.kind=shuffle"], 0.5),
         ("image_feed", "image_run", "gaussian/0.5", [], 0.5),
         ("image_feed", "image_run", "pixels/0.25", ["evaluate.noise.kind=pixels"], 0.25),
     ],
@@ -88,6 +90,37 @@ def test_the_figures_are_those_of_evaluate(request, feed, run, path, asked, leve
     assert answer["held_out"].keys() == result["held_out"].keys()
     for row, values in result["held_out"].items():
         assert answer["held_out"][row] == pytest.approx(values, rel=1e-6), row
+
+
+def test_a_noise_that_moves_tokens_shows_what_stands_there(text_feed):
+    about, shot = ask(text_feed, "run/0/about"), ask(text_feed, "run/0/shot/shuffle/0.5/0")
+    assert [dial["kind"] for dial in about["dials"]] == ["words", "tokens", "spans", "shuffle"]
+    for passage, example in zip(about["clean"], shot["examples"], strict=True):
+        was = [passage["pieces"][place].strip() for place in example["hidden"]]
+        assert sorted(was) == sorted(
+            piece.strip().removeprefix("##") for piece in example["shown"]
+        )  # moved, none replaced
+
+
+def test_every_source_of_a_mixture_is_shown(tmp_path, text_run, corpus_texts):
+    for name, part in (("one", slice(0, 200)), ("two", slice(200, 400))):
+        rows = [json.dumps({"text": text}) for text in corpus_texts[part]]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+    sources = [
+        f"{{source: {tmp_path}/{name}.jsonl, weight: {weight}}}" for name, weight in (("one", 3), ("two", 1))
+    ]
+    words = [
+        f"data.source=[{', '.join(sources)}]",
+        f"data.cache_dir={tmp_path}",
+        *text_run[1][1:3],
+        *text_run[1][4:],
+    ]
+    feed = Feed([open_run(text_run[0], words)], None, live=True)
+    names = ask(feed, "run/0/about")["names"]
+    assert [names.count(name) for name in dict.fromkeys(names)] == [6, 2]
+    plane = ask(feed, "run/0/map")
+    assert set(plane["classes"]) == set(names)
+    assert set(plane["labels"]) == {0, 1}
 
 
 def test_guesses_are_those_of_denoise(text_feed, text_run):

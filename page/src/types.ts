@@ -35,6 +35,8 @@ interface RunBase {
 }
 export interface TextRun extends RunBase {
   clean: Passage[];
+  /** The source of each passage; empty where the corpus has one only. */
+  names: string[];
   mask: string;
 }
 export interface ImageRun extends RunBase {

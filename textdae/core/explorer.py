@@ -115,6 +115,11 @@ def options(*parts: str) -> str:
     return " ".join(filter(None, parts))
 
 
+def in_a_sentence(noise: type) -> str:
+    """What a noise does: the first line of the documentation of its class."""
+    return (noise.__doc__ or "").strip().split("\n")[0]
+
+
 def shares() -> list[float]:
     """Levels of a noise whose level is a share: 5% to 95%."""
     return [round(0.05 * (number + 1), 2) for number in range(LEVELS)]

@@ -20,6 +20,7 @@ from textdae.core.explorer import (
     Explorer,
     Json,
     Redrawn,
+    in_a_sentence,
     in_the_plane,
     nearest,
     options,
@@ -73,9 +74,10 @@ class ImageExplorer(Explorer):
         usual = type(noise)().level.start
         levels = shares() if noise.dial == "rate" else strengths(usual)
         option = "" if noise is self._own.noises[0] else f"evaluate.noise.kind={kind}"
-        words = (type(noise).__doc__ or "").strip().split("\n")[0]
         start = nearest(levels, noise.level.end)
-        return Dial(kind, noise.dial, levels, start, options(self._option, option), words)
+        return Dial(
+            kind, noise.dial, levels, start, options(self._option, option), in_a_sentence(type(noise))
+        )
 
     def about(self) -> Json:
         """The pictures, clean, and their classes."""

@@ -100,9 +100,13 @@ class TextBaselines:
         """Return what each baseline says at every scored position of one of the sets, in their order."""
         shown = _shown(questions, self.vocabulary)
         noise = questions.noise.settings if isinstance(questions.noise, BuiltNoise) else questions.noise
-        assert isinstance(noise, MaskingNoise | ChosenNoise)
-        ordinary = int((self.unigram > 0).sum())
-        chances = noise.random_share / ordinary, 1 - noise.mask_share - noise.random_share
+        masked, random = (
+            0.0,
+            1.0,
+        )  # of any noise that hides nothing: the token shown says nothing of the one before
+        if isinstance(noise, MaskingNoise | ChosenNoise):
+            masked, random = noise.mask_share, noise.random_share
+        chances = random / int((self.unigram > 0).sum()), 1 - masked - random
         unigram = np.broadcast_to(self.unigram, (_ROWS, len(self.unigram)))
         # Smoothing: the best pair on some of the questions themselves, which favours the baseline.
         pairs = [(one, two) for one in (2.0, 8.0, 32.0) for two in (1.0, 4.0, 16.0)]

@@ -1,7 +1,4 @@
-"""Text for the page: held-out passages with hidden words, and what the model and the best baseline guess.
-
-L positions of a passage, framed by the special tokens of the tokenizer.
-"""
+"""Text for the page: held-out passages with hidden words, and what the model and the best baseline guess."""
 
 import copy
 import math
@@ -19,6 +16,7 @@ from textdae.core.explorer import (
     Explorer,
     Json,
     Redrawn,
+    in_a_sentence,
     in_the_plane,
     nearest,
     options,
@@ -29,11 +27,9 @@ from textdae.report.scores import score_table
 from textdae.text.baselines import Guesses, TextBaselines
 from textdae.text.denoise import allowed, as_candidates
 from textdae.text.loading import LoadedText, load_text
-from textdae.text.mixed import MixedBlocks
 from textdae.text.noise import ChosenNoise
-from textdae.text.noises.masking import TokenNoise
-from textdae.text.packing import Blocks
-from textdae.text.passages import Passage, PassageReader, Passages
+from textdae.text.noises import TextNoise
+from textdae.text.passages import Passage, PassageReader, Passages, sources
 from textdae.text.rounds import fill
 from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.task import TextEvaluation, open_evaluation
@@ -58,13 +54,10 @@ class TextExplorer(Explorer):
         self._fitted: dict[str, tuple[TextEvaluation, TextBaselines]] = {}
         corpus = self._own.corpus
         self._reader = PassageReader(corpus.tokenizer, self._own.vocabulary, self._own.denoiser.longest)
-        self._passages = self._reader.held_out(_of_one_source(corpus.held_out), SHOWN, _LONGEST, _SHORTEST)
+        self._passages = self._reader.held_out(corpus.held_out, SHOWN, _LONGEST, _SHORTEST)
         self.count = len(self._passages)
         self._baselines: dict[tuple[str, int], TextBaselines] = {}
-        own, words = settings.evaluate, {
-            "words": "Hide whole words, chosen by the text: the same for every tokenizer.",
-            "tokens": "Choose single tokens: 80% are masked, 10% replaced by a random one, 10% left alone.",
-        }  # fmt: skip
+        own, words = settings.evaluate, _kinds()
         kinds = sorted(words, key=lambda kind: kind != own.kind)
         self.dials = [
             Dial(
@@ -85,6 +78,7 @@ class TextExplorer(Explorer):
             "parameters": sum(each.numel() for each in self._own.denoiser.parameters()),
             "data": self._own.corpus.summary[0],
             "clean": [self._reader.pieces(each) for each in self._passages],
+            "names": [each.source for each in self._passages],
             "mask": str(self._own.corpus.tokenizer.mask_token),
         }
 
@@ -92,10 +86,9 @@ class TextExplorer(Explorer):
         vocabulary = self._own.vocabulary
         examples = Passages(self._passages, vocabulary, level)
         numbers = Redrawn(examples).number(torch.arange(len(examples)), seed)
-        noise = (
-            ChosenNoise(vocabulary, level) if kind == "words" else TokenNoise(rate=level).build(vocabulary)
-        )
-        return Questions(examples, noise, numbers)
+        if kind == "words":
+            return Questions(examples, ChosenNoise(vocabulary, level), numbers)
+        return Questions(examples, TextNoise.kinds[kind](rate=level).build(vocabulary), numbers)
 
     def shot(self, kind: str, level: float, seed: int) -> Json:
         """Hidden places, guesses and figures of each passage."""
@@ -225,8 +218,7 @@ class TextExplorer(Explorer):
     @torch.no_grad()
     def map(self) -> Json:
         """The mean embedding of held-out passages."""
-        blocks = _of_one_source(self._own.corpus.held_out)
-        passages = self._reader.held_out(blocks, MOST_ON_THE_MAP, 64, 8)
+        passages = self._reader.held_out(self._own.corpus.held_out, MOST_ON_THE_MAP, 64, 8)
         examples = Passages(passages, self._own.vocabulary, None)
         device = next(self._own.denoiser.parameters()).device
         parts = []
@@ -246,6 +238,7 @@ class TextExplorer(Explorer):
             "x": [float(f"{value:.4g}") for value in places[:, 0]],
             "y": [float(f"{value:.4g}") for value in places[:, 1]],
             "texts": [str(tokenizer.decode(self._reader.inside(each)[:24])) for each in passages],
+            **sources(passages),
         }
 
     @panics_refused("the tokenizer")
@@ -295,6 +288,11 @@ def _silent() -> Json:
     return {"guesses": [], "right": [], "figures": {"right": 0, "asked": 0, "bits_per_byte": None}}
 
 
-def _of_one_source(blocks: Blocks | MixedBlocks) -> Blocks:
-    """The blocks that passages are taken from: of a mixture, those of its first source."""
-    return blocks.parts[0] if isinstance(blocks, MixedBlocks) else blocks
+def _kinds() -> dict[str, str]:
+    """The kinds of noise that the page offers, and what each does: words, and what `evaluate.kind` takes besides."""
+    own = {
+        "words": "Hide whole words, chosen by the text: the same for every tokenizer.",
+        "tokens": "Choose single tokens: 80% are masked, 10% replaced by a random one, 10% left alone.",
+    }
+    aligned = {kind: noise for kind, noise in TextNoise.kinds.items() if noise.aligned}
+    return own | {kind: in_a_sentence(noise) for kind, noise in aligned.items() if kind not in own}

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.core.draw import mix
 from textdae.core.errors import SettingsError
+from textdae.text.mixed import MixedBlocks
 from textdae.text.noise import Vocabulary
 from textdae.text.packing import Blocks, Packer
 from textdae.text.tokenizing import TextTokenizer
@@ -36,6 +37,8 @@ class Passage(NamedTuple):
     """Of each word, UTF-8. *Shape:* (W,)."""
     hash: np.ndarray
     """Of each word. *Shape:* (W,), uint64."""
+    source: str = ""
+    """Of a corpus of several sources, the one that it comes from."""
 
 
 class Passages:
@@ -110,8 +113,10 @@ class PassageReader:
         """Position of the first token that is not there to frame a passage."""
         return len(self._prefix)
 
-    def held_out(self, blocks: Blocks, count: int, longest: int, shortest: int) -> list[Passage]:
-        """At most so many passages of held-out documents, spread evenly over the blocks.
+    def held_out(
+        self, blocks: Blocks | MixedBlocks, count: int, longest: int, shortest: int
+    ) -> list[Passage]:
+        """At most so many passages of held-out documents, spread evenly over the blocks; of several sources, by their weights.
 
         Args:
             longest, shortest: tokens of a passage.
@@ -119,6 +124,22 @@ class PassageReader:
         Raises:
             SettingsError: no document has so many.
         """
+        if isinstance(blocks, MixedBlocks):
+            total = sum(share.weight for share in blocks.shares)
+            found = []
+            for part, share in zip(blocks.parts, blocks.shares, strict=True):
+                some = max(1, round(count * share.weight / total))
+                passages = self._of_blocks(part, some, longest, shortest)
+                found += [passage._replace(source=share.name) for passage in passages]
+        else:
+            found = self._of_blocks(blocks, count, longest, shortest)
+        if not found:
+            raise SettingsError(
+                f"the held-out text has no document of {shortest} tokens or more; give longer texts, or a larger data.held_out"
+            )
+        return [found[index] for index in subsample(len(found), count).tolist()]
+
+    def _of_blocks(self, blocks: Blocks, count: int, longest: int, shortest: int) -> list[Passage]:
         found, words = [], blocks.words
         for number in subsample(len(blocks), 8 * count).tolist():
             block = {name: value[0].numpy() for name, value in blocks.batch([number]).items()}
@@ -137,10 +158,6 @@ class PassageReader:
                     self._of_stream(block["input_ids"][where], block["word_start"][where], words, first)
                 )
                 break
-        if not found:
-            raise SettingsError(
-                f"the held-out text has no document of {shortest} tokens or more; give longer texts, or a larger data.held_out"
-            )
         return [found[index] for index in subsample(len(found), count).tolist()]
 
     def _of_stream(self, ids: np.ndarray, word_start: np.ndarray, words: StreamWords, first: int) -> Passage:
@@ -175,12 +192,9 @@ class PassageReader:
 
     def _framed(self, ids: np.ndarray, word_start: np.ndarray, *words: np.ndarray) -> Passage:
         before, after = np.array(self._prefix, np.int64), np.array(self._suffix, np.int64)
-        starts = [np.ones(len(before), bool), word_start, np.ones(len(after), bool)]
-        return Passage(
-            np.concatenate([before, ids, after]),
-            np.concatenate(starts),
-            *(np.asarray(column) for column in words),
-        )
+        starts = np.concatenate([np.ones(len(before), bool), word_start, np.ones(len(after), bool)])
+        begin, end, size, hashes = (np.asarray(column) for column in words)
+        return Passage(np.concatenate([before, ids, after]), starts, begin, end, size, hashes)
 
     def inside(self, passage: Passage) -> list[int]:
         """The tokens between the special ones that frame a passage."""
@@ -197,3 +211,11 @@ class PassageReader:
         start = passage.word_start[self.offset : self.offset + len(inside)].copy()
         start[:1] = True
         return {"pieces": texts, "words": (start.cumsum() - 1).tolist()}
+
+
+def sources(passages: list[Passage]) -> dict[str, Any]:
+    """The source of each passage as a class, where there are several."""
+    names = list(dict.fromkeys(each.source for each in passages))
+    if len(names) == 1:
+        return {}
+    return {"classes": names, "labels": [names.index(each.source) for each in passages]}

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from textdae.core.noise_kind import noise_list
 from textdae.core.settings.base import Bytes, EvaluateSettings, Share
@@ -15,17 +15,29 @@ from textdae.core.settings.downstream import (
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PrepareSettings, PretrainSettings
 from textdae.text.data_settings import LabelledTextSettings, TextDataSettings
 from textdae.text.model_settings import TextModelSettings, TokenizerSettings
-from textdae.text.noise import TextNoise
+from textdae.text.noises import TextNoise
 from textdae.text.noises.masking import TokenNoise
 
 TextNoises = Annotated[tuple[TextNoise, ...], *noise_list(TextNoise, "tokens")]
 
 
+def _known_kind(kind: str) -> str:
+    """Check a kind of evaluation: two of its own, or any noise that gives back one token a position."""
+    known = [
+        "words",
+        *(name for name, noise in TextNoise.kinds.items() if noise.aligned and name != "words"),
+        "bound",
+    ]
+    if kind not in known:
+        raise ValueError(f"one of {', '.join(known)}, got {kind!r}")
+    return kind
+
+
 class TextEvaluateSettings(EvaluateSettings):
     """How a masked language model is scored."""
 
-    kind: Literal["words", "tokens", "bound"] = "words"
-    """words: whole words, chosen by the text, all masked, the same for every tokenizer; tokens: the old convention, 80% masked, 10% random, 10% shown; bound (of `textdae evaluate`): bits per byte of the whole text, from above."""
+    kind: Annotated[str, AfterValidator(_known_kind)] = "words"
+    """words: whole words, chosen by the text, all masked, the same for every tokenizer; tokens: the old convention, 80% masked, 10% random, 10% shown; spans, shuffle and any other noise that keeps the length: as `noise.kind` draws it; bound (of `textdae evaluate`): bits per byte of the whole text, from above."""
     rate: Share = 0.15
     """Share of the words (or tokens) hidden when evaluating."""
     max_examples: Annotated[int, Field(ge=1)] = 1024

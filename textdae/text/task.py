@@ -28,7 +28,8 @@ from textdae.text.mixed import MixedBlocks, MixedQuestions, by_source, word_exam
 from textdae.text.model import TextDenoiser
 from textdae.text.model_settings import TokenizerSettings
 from textdae.text.noise import ChosenNoise, Vocabulary
-from textdae.text.noises.masking import TokenNoise
+from textdae.text.noises import TextNoise
+from textdae.text.noises.masking import MaskingNoise
 from textdae.text.packing import Blocks
 from textdae.text.questions import WordQuestions
 from textdae.text.returned import returned, returned_lines, short_documents
@@ -131,7 +132,7 @@ class TextEvaluation(Evaluation):
         self.returned = returned(denoiser, corpus.train, documents, self.vocabulary)
 
     def questions(self, most: int, level: float | None = None) -> Questions:
-        """Whole words chosen by the text, or single tokens, whatever the training hid."""
+        """Whole words chosen by the text, or what another noise draws, whatever the training hid."""
         rate = self.evaluation.rate if level is None else level
         if rate > 1:
             raise SettingsError(f"--levels: a share of the words is at most 1, got {rate:g}")
@@ -148,7 +149,7 @@ class TextEvaluation(Evaluation):
             return word_questions(self.corpus.held_out, self.vocabulary, rate, most)
         return Questions(
             self.corpus.held_out,
-            TokenNoise(rate=rate).build(self.vocabulary),
+            TextNoise.kinds[self.evaluation.kind](rate=rate).build(self.vocabulary),
             subsample(len(self.corpus.held_out), most),
         )
 
@@ -159,9 +160,11 @@ class TextEvaluation(Evaluation):
         examples, rate = questions.examples, questions.noise.level.start
         code = {"through_code": self.returned} if self.returned else {}
         if not isinstance(examples, WordQuestions | MixedQuestions):
+            kind = self.evaluation.kind
+            hides = issubclass(TextNoise.kinds[kind], MaskingNoise)
+            what = "hidden, 80% of these masked, 10% random, 10% shown" if hides else "changed"
             return code | {
-                "asked": f"{rate:.0%} of the tokens hidden, 80% of these masked, 10% random, 10% shown (evaluate.kind=tokens): "
-                "not comparable between tokenizers"
+                "asked": f"{rate:.0%} of the tokens {what} (evaluate.kind={kind}): not comparable between tokenizers"
             }
         unknown = f"; {examples.unknown:,} more that the tokenizer does not know are left out"
         return code | {

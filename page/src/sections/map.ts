@@ -45,7 +45,8 @@ export async function drawMap(feed: Feed, index: number, run: TextRun | ImageRun
     ring.setAttribute('cy', String(Y(map.y[best]!)));
     if (view && pixels && shape) draw(view, rgba(picture(pixels, shape, best), shape));
     const label = map.labels?.[best] ?? -1;
-    words.textContent = map.texts ? `${map.texts[best]} …` : label >= 0 ? `nearest example, class ${map.classes![label]}` : 'nearest example';
+    const from = label >= 0 ? `${map.classes![label]}: ` : '';
+    words.textContent = map.texts ? `${from}${map.texts[best]} …` : label >= 0 ? `nearest example, class ${map.classes![label]}` : 'nearest example';
     if (decoded && grid && shape && map.grid) {
       cross.setAttribute('d', `M${cursor[0] - 9} ${cursor[1]}h18M${cursor[0]} ${cursor[1] - 9}v18`);
       const { side } = map.grid;

@@ -37,7 +37,8 @@ export class TextColumns implements Columns<TextShot, TextRival> {
     if (!shot) return;
     const clean = run.clean[this.example]!;
     const [first, second, third] = this.bodies;
-    first!.figure.textContent = `${clean.pieces.length} tokens, held out of training`;
+    const from = run.names[this.example] ? ` from ${run.names[this.example]}` : '';
+    first!.figure.textContent = `${clean.pieces.length} tokens${from}, held out of training`;
     first!.body.replaceChildren(passage(clean, new Map()));
     const hidden = new Map<number, Marked>();
     const rebuilt = new Map<number, Marked>();
@@ -58,8 +59,9 @@ export class TextColumns implements Columns<TextShot, TextRival> {
         },
       });
     });
-    const swapped = shot.shown.filter((each) => each !== null).length;
-    second!.figure.textContent = `${shot.hidden.length} of ${clean.pieces.length} tokens ${swapped ? `asked for, ${shot.hidden.length - swapped} masked` : 'hidden'}`;
+    const asked = shot.hidden.length;
+    const masked = shot.shown.filter((each) => each === null).length;
+    second!.figure.textContent = `${asked} of ${clean.pieces.length} tokens ${masked === asked ? 'hidden' : masked ? `asked for, ${masked} masked` : 'changed'}`;
     second!.body.replaceChildren(passage(clean, hidden));
     third!.figure.textContent = textFigures(shot.figures);
     third!.body.replaceChildren(passage(clean, rebuilt));
