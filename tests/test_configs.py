@@ -28,6 +28,25 @@ def test_it_loads_and_names_its_own_folder(path, tmp_path):
     assert load(PretrainSettings, again) == settings
 
 
+@pytest.mark.parametrize(
+    "word", ["train.eval_share=null", "model.config.pad_token_id=null", "noise=[{kind: words}]"]
+)
+def test_settings_written_and_read_back_are_the_same(tmp_path, word):
+    settings = load(PretrainSettings, None, [word])
+    (tmp_path / "again.yaml").write_text(dump(settings))
+    assert load(PretrainSettings, tmp_path / "again.yaml") == settings
+
+
+def test_none_is_written_only_where_it_is_not_the_default():
+    assert "null" not in dump(load(PretrainSettings))
+    nulls = [
+        line.strip()
+        for line in dump(load(PretrainSettings, None, ["train.eval_share=null"])).splitlines()
+        if "null" in line
+    ]
+    assert nulls == ["eval_share: null"]
+
+
 def test_a_shipped_file_is_found_by_its_name_and_a_file_here_goes_before_it(tmp_path, monkeypatch):
     names = {path.stem for path in CONFIGS.glob("*-*.yaml") if not path.stem.startswith("accelerate")}
     assert set(shipped()) == names

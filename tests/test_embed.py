@@ -20,7 +20,7 @@ from textdae.core.settings.runs import EmbedSettings
 from textdae.downstream.encoder import View
 from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.image.encoder import ImageEncoder
-from textdae.image.loading import load_image
+from textdae.image.model import ImageDenoiser
 from textdae.text.building import build_text_denoiser
 from textdae.text.encoder import TextEncoder
 from textdae.text.model_settings import TextModelSettings
@@ -151,7 +151,7 @@ def test_images_get_their_codes(image_checkpoint, tmp_path):
     rows = table["row"].to_pylist()
     assert rows == [0, 1, 3, 4]
     with torch.no_grad():
-        wanted = load_image(image_checkpoint).model.encode(
+        wanted = ImageDenoiser.from_pretrained(image_checkpoint).model.encode(
             torch.from_numpy(pixels[rows])[:, None].float() / 255
         )
     np.testing.assert_allclose(np.array(table["embedding"].to_pylist()), wanted, atol=1e-5)

@@ -28,8 +28,7 @@ from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
 from textdae.hub.locate import modality_of
 from textdae.image import denoise
 from textdae.image.denoise import denoise_pictures, rebuild
-from textdae.image.loading import load_image
-from textdae.image.model import as_denoiser
+from textdae.image.model import ImageDenoiser, as_denoiser
 from textdae.image.pictures import fit
 from textdae.image.settings import ImagePretrainSettings
 from textdae.image.task import prepare_pretraining
@@ -151,7 +150,7 @@ def test_the_card_says_how_to_load_it(finished, name):
     scope = {"pixel_values": pixels}
     exec(code.replace("(pixel_values)", "(pixel_values=pixel_values)"), scope)
     assert scope["reconstruction"].shape == pixels.shape
-    ours = load_image(str(result.output_dir)).rebuild({"pixel_values": pixels})
+    ours = ImageDenoiser.from_pretrained(str(result.output_dir)).rebuild({"pixel_values": pixels})
     assert torch.equal(scope["reconstruction"].detach().clamp(0, 1), ours)
 
 
@@ -399,7 +398,7 @@ def test_denoising_without_memory_says_what_takes_less(tmp_path, monkeypatch):
     def no_memory(*given):
         raise MemoryError
 
-    monkeypatch.setattr(denoise, "load_image", no_memory)
+    monkeypatch.setattr(denoise.ImageDenoiser, "from_pretrained", no_memory)
     picture(tmp_path / "one.png")
     with pytest.raises(TextdaeError, match="take a smaller picture or a smaller model"):
         list(denoise.denoise_lines("run", str(tmp_path / "one.png"), tmp_path / "clean.png"))
@@ -407,7 +406,7 @@ def test_denoising_without_memory_says_what_takes_less(tmp_path, monkeypatch):
 
 @each_model
 def test_denoise_a_grey_picture(finished, tmp_path, name):
-    denoiser = load_image(str(finished(name)[0].output_dir))
+    denoiser = ImageDenoiser.from_pretrained(str(finished(name)[0].output_dir))
     levels = picture(tmp_path / "one.png")
     said = denoise_pictures(denoiser, tmp_path / "one.png", tmp_path / "new/clean.png")
     made = read(tmp_path / "new/clean.png")
@@ -423,7 +422,7 @@ def test_denoise_a_grey_picture(finished, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["unet", "vit"])
 def test_a_grey_model_takes_the_channels_of_a_colour_picture_one_by_one(finished, tmp_path, name):
-    denoiser = load_image(str(finished(name)[0].output_dir))
+    denoiser = ImageDenoiser.from_pretrained(str(finished(name)[0].output_dir))
     levels = picture(tmp_path / "colour.png", colour=True)
     denoise_pictures(denoiser, tmp_path / "colour.png", tmp_path / "clean.png")
     made = read(tmp_path / "clean.png").transpose(2, 0, 1).astype(int)
@@ -433,7 +432,9 @@ def test_a_grey_model_takes_the_channels_of_a_colour_picture_one_by_one(finished
 
 def test_a_unet_keeps_the_size_and_the_others_bring_it_to_theirs(finished, tmp_path):
     levels = picture(tmp_path / "odd.png", width=13, height=7)
-    unet, autoencoder = (load_image(str(finished(name)[0].output_dir)) for name in ("unet", "autoencoder"))
+    unet, autoencoder = (
+        ImageDenoiser.from_pretrained(str(finished(name)[0].output_dir)) for name in ("unet", "autoencoder")
+    )
     said = denoise_pictures(unet, tmp_path / "odd.png", tmp_path / "clean.png")
     assert "(13 x 7, " in said[0]
     np.testing.assert_array_equal(read(tmp_path / "clean.png"), expected(unet, levels[None])[0])
@@ -446,7 +447,7 @@ def test_a_unet_keeps_the_size_and_the_others_bring_it_to_theirs(finished, tmp_p
 def test_a_model_is_named_or_loaded_and_the_same_is_written(finished, tmp_path):
     folder = finished("unet")[0].output_dir
     picture(tmp_path / "one.png")
-    for number, model in enumerate((folder, str(folder), load_image(folder))):
+    for number, model in enumerate((folder, str(folder), ImageDenoiser.from_pretrained(folder))):
         lines = denoise_pictures(model, str(tmp_path / "one.png"), str(tmp_path / f"{number}.png"))
         assert len(lines) == 1
     assert len({(tmp_path / f"{number}.png").read_bytes() for number in range(3)}) == 1
@@ -482,7 +483,7 @@ def test_a_bad_picture_in_a_folder_is_left_out_and_said(finished, command, tmp_p
 
 def test_a_transparent_picture_is_put_on_white(finished, tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "glass.png")
-    denoiser = load_image(str(finished("unet")[0].output_dir))
+    denoiser = ImageDenoiser.from_pretrained(str(finished("unet")[0].output_dir))
     said = denoise_pictures(denoiser, tmp_path / "glass.png", tmp_path / "clean.png")
     assert "transparent pictures put on white" in said[0]
     assert read(tmp_path / "clean.png").mean() > 200
@@ -510,7 +511,7 @@ def test_a_folder_of_colour_pictures_trains_too(tmp_path, case):
     )
     mse = found.levels["as set"]["held_out"]["model"]["mse"]
     assert mse == pytest.approx(held_out(result)["model"]["mse"], rel=1e-4)
-    denoiser = load_image(str(tmp_path / "run"))
+    denoiser = ImageDenoiser.from_pretrained(str(tmp_path / "run"))
     assert len(denoise_pictures(denoiser, tmp_path / "in", tmp_path / "out")) == 30
     assert read(tmp_path / "out/7.png").shape == (6, 6, 3)
     picture(tmp_path / "grey.png", 6, 6)

@@ -268,7 +268,7 @@ def test_harm_is_refused_in_one_line_whoever_loads_it(harm, text):
         textdae.load_text,
         lambda name: TextEncoder(name),
         lambda name: TextClassifier.from_encoder(locate(name), "single_label_classification", ("a", "b"), 0),
-        lambda name: textdae.load_image(name),
+        lambda name: textdae.ImageDenoiser.from_pretrained(name),
     ]
     for load in loaders:
         with pytest.raises(SettingsError, match=says) as caught:

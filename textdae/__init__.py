@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from textdae.hub.push import push
     from textdae.image.denoise import denoise_pictures
     from textdae.image.encoder import ImageEncoder
-    from textdae.image.loading import load_image
     from textdae.image.model import ImageDenoiser
     from textdae.text.collator import MaskingCollator
     from textdae.text.denoise import denoise_text
@@ -73,7 +72,6 @@ _HOMES = {
     "label_curve": "textdae.commands.label_curve",
     "generate_text": "textdae.text.generate",
     "load": "textdae.commands.load",
-    "load_image": "textdae.image.loading",
     "load_settings": "textdae.core.settings.reader:load",
     "load_text": "textdae.text.loading",
     "pretrain": "textdae.commands.pretrain",
@@ -115,7 +113,6 @@ __all__ = [
     "generate_text",
     "label_curve",
     "load",
-    "load_image",
     "load_settings",
     "load_text",
     "pretrain",

@@ -22,7 +22,7 @@ GROUP = "textdae.modalities"
 class Modality:
     """One kind of example: its settings, models, tasks and names.
 
-    Parts are named `package.module:attribute` and imported on first use, so that `textdae --help` and a
+    Parts are named `package.module:attribute` (or `:Class.method`) and imported on first use, so that `textdae --help` and a
     run on text load no image library.
 
     Attributes:
@@ -111,7 +111,7 @@ class Modality:
 
 def _imported(reference: str) -> Any:
     module, _, attribute = reference.partition(":")
-    return getattr(import_module(module), attribute)
+    return functools.reduce(getattr, attribute.split("."), import_module(module))
 
 
 _registered: dict[str, Modality] = {}

@@ -14,7 +14,7 @@ import torch
 from textdae.core.errors import SettingsError
 from textdae.demos.runs import run_once
 from textdae.image.embedded import patterns
-from textdae.image.loading import load_image
+from textdae.image.model import ImageDenoiser
 from textdae.image.settings import ImagePretrainSettings
 from textdae.report.plots import new_figure
 
@@ -61,7 +61,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
 def _draw(errors: dict[str, list[float]], two: Path, path: Path) -> None:
     pixels, variations = patterns()
     clean = torch.from_numpy(pixels).float() / 255
-    codes: np.ndarray = load_image(str(two)).encode({"pixel_values": clean}).numpy()
+    codes: np.ndarray = ImageDenoiser.from_pretrained(str(two)).encode({"pixel_values": clean}).numpy()
     figure = new_figure(12.5, 3.9)
     left, *maps = figure.subplots(1, 3)
     for (name, row), style in zip(errors.items(), ("o-", "s--"), strict=True):

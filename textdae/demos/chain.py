@@ -7,7 +7,7 @@ import torch
 from textdae.core.errors import SettingsError
 from textdae.demos.runs import run_once
 from textdae.image.corpus import prepare_images
-from textdae.image.loading import load_image
+from textdae.image.model import ImageDenoiser
 from textdae.image.sampling import chain, karras_levels
 from textdae.image.settings import ImagePretrainSettings
 from textdae.report.grids import picture_grid
@@ -29,7 +29,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
     if getattr(settings.model, "condition", None) != "level":
         raise SettingsError("demo chain: it needs a model of all levels; leave model.condition alone")
     folder, _ = run_once(settings, "denoiser", {})
-    denoiser = load_image(str(folder))
+    denoiser = ImageDenoiser.from_pretrained(str(folder))
     config = denoiser.model.config
     shape = (COUNT, config.num_channels, config.image_size, config.image_size)
     highest = settings.noise[0].level.start

@@ -10,7 +10,7 @@ import torch
 from textdae.core.errors import SettingsError
 from textdae.demos.runs import run_once
 from textdae.image.corpus import prepare_images
-from textdae.image.loading import load_image
+from textdae.image.model import ImageDenoiser
 from textdae.image.settings import ImagePretrainSettings
 from textdae.report.grids import picture_grid
 
@@ -37,7 +37,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
     images = prepare_images(settings.data).train
     pixels = images.batch(torch.arange(len(images)))["pixel_values"]
     flat = pixels.flatten(1).double().numpy()
-    denoiser = load_image(str(folder))
+    denoiser = ImageDenoiser.from_pretrained(str(folder))
     width = denoiser.model.config.code_size
     decoder: np.ndarray = denoiser.model.decoder[0][0].weight.detach().double().numpy()
     directions = np.linalg.svd(flat - flat.mean(0), full_matrices=False)[2][:width].T

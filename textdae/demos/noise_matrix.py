@@ -16,7 +16,6 @@ from textdae.core.noise_kind import build_noise
 from textdae.demos.runs import run_once
 from textdae.image.baselines import measure, require_images_extra
 from textdae.image.corpus import Images, prepare_images
-from textdae.image.loading import load_image
 from textdae.image.model import ImageDenoiser
 from textdae.image.noises.changing import BlurNoise, GaussianNoise, SaltAndPepperNoise
 from textdae.image.noises.hiding import PixelNoise
@@ -59,7 +58,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
     for row, (trained_on, noise) in enumerate(NOISES.items()):
         changes = {"noise": noise.model_dump(mode="json")}
         folder, _ = run_once(settings, trained_on.replace(" ", "-"), changes)
-        denoiser = load_image(str(folder))
+        denoiser = ImageDenoiser.from_pretrained(str(folder))
         read = _probe(denoiser, corpus.train)
         for column, other in enumerate(NOISES.values()):
             eval_noise = build_noise((other,))

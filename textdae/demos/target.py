@@ -10,7 +10,7 @@ import torch
 from textdae.core.noise_kind import build_noise
 from textdae.demos.runs import run_once
 from textdae.image.corpus import prepare_images
-from textdae.image.loading import load_image
+from textdae.image.model import ImageDenoiser
 from textdae.image.settings import ImagePretrainSettings, at_final_level
 from textdae.report.grids import picture_grid
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
@@ -37,7 +37,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
         folder, metrics = run_once(settings, f"target-{target}", {"train": {"target": target}})
         psnr = metrics["held_out"]["model"]["psnr"]
         with torch.no_grad():
-            rebuilt: np.ndarray = load_image(str(folder)).rebuild(corrupted.inputs).numpy()
+            rebuilt: np.ndarray = ImageDenoiser.from_pretrained(str(folder)).rebuild(corrupted.inputs).numpy()
         rows[f"{name}, {psnr:.1f} dB"] = rebuilt
         lines.append(f"trained towards the {target} image: {psnr:.2f} dB from the clean one")
     noisy = metrics["held_out"].get("baseline: noisy")

@@ -14,7 +14,6 @@ from torch import Tensor
 from textdae.core.errors import SettingsError, memory_refused
 from textdae.image.data_settings import ImageDataSettings
 from textdae.image.level import estimate_level
-from textdae.image.loading import load_image
 from textdae.image.model import ImageDenoiser
 from textdae.image.pictures import fit, read_picture
 from textdae.image.sample import inpaint_lines, write
@@ -93,7 +92,11 @@ def _denoised(
 ) -> Iterator[str]:
     pairs, failed = _pairs(source, output), 0
     with memory_refused("take a smaller picture or a smaller model"):
-        denoiser = model if isinstance(model, ImageDenoiser) else load_image(model).to(choose_device())
+        denoiser = (
+            model
+            if isinstance(model, ImageDenoiser)
+            else ImageDenoiser.from_pretrained(model).to(choose_device())
+        )
         denoiser.check_strength(strength)
         for file, target in pairs:
             try:

@@ -30,7 +30,7 @@ from textdae.core.explorer import (
 )
 from textdae.core.noise import Corrupted
 from textdae.image.baselines import Quality, Rebuild
-from textdae.image.loading import load_image
+from textdae.image.model import ImageDenoiser
 from textdae.image.noise import ImageNoise
 from textdae.image.settings import ImageEvaluateRunSettings
 from textdae.image.task import ImageEvaluation, check_patches, open_evaluation
@@ -209,7 +209,7 @@ class ImageExplorer(Explorer):
     def at(self, checkpoint: str) -> "ImageExplorer":
         """The same pictures, another model."""
         other = copy.copy(self)
-        denoiser = load_image(checkpoint)
+        denoiser = ImageDenoiser.from_pretrained(checkpoint)
         other._own = copy.copy(self._own)
         other._own.denoiser = denoiser
         return other

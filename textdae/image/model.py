@@ -141,7 +141,7 @@ class ImageDenoiser(EncoderDecoderDenoiser):
             SettingsError: not such an array, or a size or number of channels that the model does not take.
 
         Example:
-            >>> textdae.load_image("runs/photos").denoise(skimage.data.astronaut() / 255).clip(0, 1)
+            >>> textdae.ImageDenoiser.from_pretrained("runs/photos").denoise(skimage.data.astronaut() / 255).clip(0, 1)
         """
         self.check_strength(strength)
         given, config = np.asarray(pixels), self.model.config

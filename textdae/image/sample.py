@@ -13,7 +13,7 @@ from torch import Tensor
 
 from textdae.core.errors import SettingsError, memory_refused
 from textdae.image.data_settings import ImageDataSettings
-from textdae.image.loading import load_image
+from textdae.image.model import ImageDenoiser
 from textdae.image.pictures import read_picture
 from textdae.image.sampling import run_chain
 from textdae.training.hardware import choose_device
@@ -39,7 +39,7 @@ def sample_lines(
         SettingsError: see `run_chain`; or the picture cannot be written.
     """
     check_output(output)
-    denoiser = load_image(checkpoint).to(choose_device())
+    denoiser = ImageDenoiser.from_pretrained(checkpoint).to(choose_device())
     config = denoiser.model.config
     shape = (count, config.num_channels, config.image_size, config.image_size)
     with memory_refused("set a smaller --count"):
@@ -67,7 +67,7 @@ def inpaint_lines(
         SettingsError: see `run_chain`; or the pictures do not fit each other or the model.
     """
     check_output(output)
-    denoiser = load_image(checkpoint).to(choose_device())
+    denoiser = ImageDenoiser.from_pretrained(checkpoint).to(choose_device())
     channels = denoiser.model.config.num_channels
     known, hole = _read(source, channels), _read(mask, 1)[:1] > 0.5
     if known.shape[1:] != hole.shape[1:]:

@@ -19,7 +19,6 @@ from textdae.image.building import build_image_denoiser, check_fits, save_image_
 from textdae.image.card import image_card
 from textdae.image.corpus import ImageCorpus, is_prepared, prepare_images
 from textdae.image.images import Images
-from textdae.image.loading import load_image
 from textdae.image.model import ImageDenoiser
 from textdae.image.model_settings import AutoencoderSettings
 from textdae.image.photograph_baselines import missing_packages, photograph_baselines
@@ -79,7 +78,7 @@ def prepare_pretraining(
 def open_evaluation(checkpoint: str, settings: ImageEvaluateRunSettings) -> "ImageEvaluation":
     """Load a denoiser, and prepare the corpus in the size that it takes."""
     require_images_extra()
-    denoiser = load_image(checkpoint)
+    denoiser = ImageDenoiser.from_pretrained(checkpoint)
     if settings.evaluate.noise is None:
         raise SettingsError(
             f"evaluate.noise: {checkpoint} has no settings.yaml that says what noise it was trained on; "
@@ -208,7 +207,7 @@ class ImageEvaluation(Evaluation):
         written = ["samples.png"]
         if code_size := getattr(self.denoiser.model.config, "code_size", None):
             # The exported model: that of the run may be sharded over processes.
-            whole = load_image(str(folder))
+            whole = ImageDenoiser.from_pretrained(str(folder))
             codes = whole.codes(self.corpus.held_out)
             traversal(codes, whole.decoded, folder / "traversal.png")
             written.append("traversal.png")

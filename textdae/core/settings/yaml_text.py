@@ -142,8 +142,24 @@ _Dumper.yaml_implicit_resolvers = {
 
 
 def dump(settings: BaseModel) -> str:
-    """Write settings as YAML that reads back the same, without the values that are None."""
-    return to_yaml(settings.model_dump(mode="json", exclude_none=True))
+    """Write settings as YAML that reads back the same; None is written only where it is not the default."""
+    return to_yaml(_without_default_none(settings, settings.model_dump(mode="json")))
+
+
+def _without_default_none(settings: Any, written: Any) -> Any:
+    """Return what `settings` are written as, without the keys whose value and default are both None."""
+    if isinstance(settings, tuple) and not isinstance(written, list):
+        (settings,) = settings  # one noise is written without its list
+    if isinstance(settings, list | tuple):
+        return [_without_default_none(*both) for both in zip(settings, written, strict=True)]
+    if not isinstance(settings, BaseModel):
+        return written
+    fields = type(settings).model_fields
+    return {
+        key: _without_default_none(getattr(settings, key), value)
+        for key, value in written.items()
+        if value is not None or fields[key].default is not None
+    }
 
 
 def to_yaml(values: dict[str, Any]) -> str:
