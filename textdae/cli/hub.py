@@ -1,11 +1,12 @@
 """The command push."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from textdae.cli.app import app, hush_transformers
+from textdae.core.errors import SettingsError
 
 
 @app.command()
@@ -31,6 +32,10 @@ def push(
         bool, typer.Option("--training-state", help="Send along what pretrain --resume needs.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Push over what somebody else put there.")] = False,
+    milestones: Annotated[
+        bool,
+        typer.Option("--milestones", help="Send the milestones of a run too, each to a branch step-N."),
+    ] = False,
     space: Annotated[
         bool,
         typer.Option(
@@ -40,10 +45,14 @@ def push(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be sent, and stop.")] = False,
 ) -> None:
     """Publish a checkpoint, a classifier, vectors or a page on the Hugging Face Hub, as one commit."""
+    from textdae.hub.milestones import milestones_of, push_milestones, revision_of
     from textdae.hub.push import destination, existing
     from textdae.hub.push import push as run
 
     name, path = destination(repository, revision), existing(checkpoint)
+    if milestones and (space or name.revision):
+        raise SettingsError("--milestones: each has a branch of its own; leave out --revision and --space")
+    kept = milestones_of(path) if milestones else {}
     if space:
         path = _page_of(path)
     if dry_run:
@@ -61,14 +70,22 @@ def push(
         )
         if upload.left_out:
             typer.echo(f"stays here: {', '.join(upload.left_out)}")
+        for folder, milestone in kept.items():
+            typer.echo(f"{milestone}: {folder}, to {name}@{revision_of(folder)}")
         return
-    pushed = run(path, name, public=public, force=force, training_state=training_state)
+    _echo(run(path, name, public=public, force=force, training_state=training_state and not milestones))
+    if milestones:
+        options = {"public": public, "force": force, "training_state": training_state}
+        for each in push_milestones(path, name, **options):
+            _echo(each.pushed, f"{each.milestone}: ")
+
+
+def _echo(pushed: Any, before: str = "") -> None:
     if pushed.files:
-        typer.echo(
-            f"{pushed.url}: {pushed.files} files, {pushed.bytes:,} bytes, commit {pushed.name.revision}"
-        )
+        sent = f"{pushed.files} files, {pushed.bytes:,} bytes, commit {pushed.name.revision}"
     else:
-        typer.echo(f"{pushed.url}: nothing has changed since commit {pushed.name.revision}; nothing was sent")
+        sent = f"nothing has changed since commit {pushed.name.revision}; nothing was sent"
+    typer.echo(f"{before}{pushed.url}: {sent}")
 
 
 def _page_of(path: Path) -> Path:

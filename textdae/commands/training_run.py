@@ -179,6 +179,8 @@ def train(run: Run, task: TrainingTask) -> TrainingResult:
         saved=run.saved,
         should_stop=task.should_stop,
         report=trackers.log,
+        unit=task.unit,
+        units_per_example=task.units_per_example,
     )
     run.begin()
     with trackers:

@@ -13,8 +13,10 @@ import time
 from pathlib import Path
 
 from textdae.core.errors import SettingsError, TextdaeError, first_line
+from textdae.core.milestones import milestone_of
 from textdae.core.names import HubName
 from textdae.core.settings.base import HubSettings
+from textdae.hub.milestones import revision_of
 from textdae.hub.push import push
 
 logger = logging.getLogger(__name__)
@@ -27,7 +29,7 @@ class Pushes:
 
     Args:
         folder: of the run.
-        limit: checkpoints that may wait; beyond it the oldest is dropped, with a warning.
+        limit: checkpoints that may wait; beyond it the oldest is dropped, with a warning. Milestones are never dropped.
     """
 
     def __init__(self, folder: Path, settings: HubSettings, limit: int) -> None:
@@ -59,7 +61,8 @@ class Pushes:
             with self._lock:
                 self._remove(checkpoint.name)  # an earlier one of the same step
                 half.rename(self._place / checkpoint.name)
-                for old in self.waiting()[: -self._limit]:
+                waiting = [name for name in self.waiting() if not milestone_of(self._place / name)]
+                for old in waiting[: -self._limit]:
                     if old != self._sending:
                         logger.warning(f"{old} will not be pushed: {self._limit} others are waiting since")
                         self._remove(old)
@@ -108,7 +111,7 @@ class Pushes:
     def _send(self, name: str) -> bool:
         """Send one checkpoint; return whether to go on with the others."""
         settings = self._settings
-        branch = HubName(str(settings.repo_id), f"step-{int(name.removeprefix('step-'))}")
+        branch = HubName(str(settings.repo_id), revision_of(self._place / name))
         try:
             push(
                 self._place / name,

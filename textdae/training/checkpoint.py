@@ -26,6 +26,7 @@ from torch.optim import Optimizer
 from textdae.core.denoiser import Denoiser
 from textdae.core.errors import TextdaeError, first_line, reason
 from textdae.core.layout import MANIFEST, follow_umask
+from textdae.core.milestones import milestone_of
 from textdae.core.sharding import gather_full, gather_weights, shard_like
 from textdae.core.untrusted import sha256
 
@@ -181,10 +182,14 @@ def save(
     save_assets: Callable[[Path], None],
     limit: int,
     is_main: bool = True,
+    milestone: str | None = None,
 ) -> Path:
     """Write a checkpoint into `folder` and verify it; then keep it and the newest others, `limit` in all.
 
     Every process calls it, because sharded weights are gathered; the main one writes.
+
+    Args:
+        milestone: that the run has reached with it; then it is kept for good.
     """
 
     weights, tensors = gather_weights(denoiser.model, is_main), _tensors(denoiser, optimizers, is_main)
@@ -193,7 +198,9 @@ def save(
         denoiser.save_pretrained(temporary, weights)
         save_assets(temporary)
         save_file(tensors, temporary / "training_state.safetensors")
-        state = {"cursor": cursor._asdict(), "facts": fingerprint}
+        state = {"cursor": cursor._asdict(), "facts": fingerprint} | (
+            {"milestone": milestone} if milestone else {}
+        )
         (temporary / "training_state.json").write_text(json.dumps(state, indent=1))
 
     path = folder / f"step-{cursor.step:08d}"
@@ -208,13 +215,16 @@ def save(
 
 
 def remove_old(written: Path, limit: int) -> None:
-    """Keep the checkpoint that was just written and the newest whole others, `limit` in all; damaged ones go first."""
-    others = [path for path in checkpoints(written.parent) if path != written]
-    if len(others) < limit:
+    """Keep the checkpoint that was just written and the newest whole others, `limit` in all; damaged ones go first.
+
+    Milestones are kept beside them.
+    """
+    others = [path for path in checkpoints(written.parent) if path != written and not milestone_of(path)]
+    kept = 0 if milestone_of(written) else 1
+    if len(others) + kept <= limit:
         return
     # By time rather than by step: a resume that passed over damaged checkpoints writes lower steps later.
     newest_first = sorted(others, key=lambda path: (_written_at(path), path.name), reverse=True)
-    kept = 1
     for path in newest_first:
         if kept < limit and fault(path) is None:
             kept += 1

@@ -25,6 +25,7 @@ from textdae.training.batches import Batches, BatchSpec, load
 from textdae.training.checkpoint import Cursor
 from textdae.training.hardware import autocast_dtype, join_processes
 from textdae.training.log import Log
+from textdae.training.milestones import check_milestones, reached
 from textdae.training.optimizers import set_learning_rate
 from textdae.training.processes import IN_TRAINING, PATIENCE, set_patience, together
 from textdae.training.schedule import Every, Schedule
@@ -59,6 +60,7 @@ class Trainer:
         evaluate: called on every process when an evaluation is due; its metrics go to the log.
         save_assets: adds files to a checkpoint, for instance the tokenizer.
         saved: called on the main process with the folder of each complete checkpoint.
+        unit, units_per_example: what milestones may be counted in, beside steps and examples.
         report: called on the main process with each entry of the log.
         should_stop: called at the start and after each evaluation, with the same answer on every process; True ends the run.
 
@@ -85,12 +87,16 @@ class Trainer:
         saved: Callable[[Path], None] = lambda checkpoint: None,
         should_stop: Callable[[], bool] = lambda: False,
         report: Callable[[dict[str, Any]], None] = lambda entry: None,
+        unit: str = "examples",
+        units_per_example: int = 1,
     ) -> None:
         self.denoiser, self.settings, self.output_dir = denoiser, settings, output_dir
         self.accelerator = accelerator or join_processes()
         self.fingerprint, self.evaluate, self.save_assets = fingerprint or {}, evaluate, save_assets
         self.saved, self.should_stop, self.report = saved, should_stop, report
         self.device, self.world = self.accelerator.device, self.accelerator.num_processes
+        self._units = {"examples": 1, unit: units_per_example}
+        check_milestones(settings.milestones, self._units)
         cursor = checkpoint.read_state(resume_from)[0] if resume_from else Cursor()
         self.plan = StepPlan.of(settings, self.world, cursor)
         self._plan_note = self.plan.note(settings, cursor)
@@ -151,7 +157,7 @@ class Trainer:
         speeds: list[float] = []
         totals, since, since_examples = self._zeros(2), time.monotonic(), cursor.examples
         figures: dict[str, float] = {}
-        left_out = 0
+        left_out, milestone = 0, None
         is_main = self.accelerator.is_main_process
         with (
             Log(self.output_dir, cursor.step, progress, is_main, self.report) as log,
@@ -167,7 +173,7 @@ class Trainer:
                 result = self._step(cursor.step, micro_batches)
                 if result.is_finite:
                     totals += torch.stack([result.loss_sum, result.count])
-                skipped = cursor.skipped + (not result.is_finite)
+                skipped, before = cursor.skipped + (not result.is_finite), cursor
                 cursor = cursor._replace(
                     step=cursor.step + 1,
                     examples=self._examples(cursor.step + 1),
@@ -205,11 +211,13 @@ class Trainer:
                         progress, _ = self._agree(1.0 if self.should_stop() else progress, 0)
                     else:
                         left_out += 1
-                if saving.due(cursor.step, progress) and progress < 1 and not stopped_by:
-                    self._save(cursor)
+                milestone = reached(settings.milestones, before, cursor, self._units)
+                due = saving.due(cursor.step, progress) or milestone
+                if due and progress < 1 and not stopped_by:
+                    self._save(cursor, milestone)
                 since += time.monotonic() - pause
             if cursor.step > self.start.step:
-                self._save(cursor)
+                self._save(cursor, milestone)
             if stopped_by:
                 logger.info(
                     f"stopped by {signal.Signals(stopped_by).name} at step {cursor.step}; saved {self.last_saved}"
@@ -274,13 +282,15 @@ class Trainer:
         )
         return {"held-out": float(f"{figures['loss']:.4g}")}
 
-    def _save(self, cursor: Cursor) -> None:
+    def _save(self, cursor: Cursor, milestone: str | None = None) -> None:
         is_main = self.accelerator.is_main_process
         save = partial(
             checkpoint.save, self.output_dir / "checkpoints", self.denoiser, self.optimizers, cursor
         )
         limit = self.settings.save_total_limit
-        self.last_saved = together(lambda: save(self.fingerprint, self.save_assets, limit, is_main))
+        self.last_saved = together(
+            lambda: save(self.fingerprint, self.save_assets, limit, is_main, milestone)
+        )
         logger.debug(f"saved {self.last_saved}")
         if is_main and self.last_saved:
             self.saved(self.last_saved)

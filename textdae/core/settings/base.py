@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from textdae.core.errors import SettingsError
+from textdae.core.milestones import Milestone
 from textdae.core.names import parse
 
 
@@ -90,6 +91,11 @@ def _names(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _as_list(value: Any) -> Any:
+    """One may be written without the list."""
+    return [value] if isinstance(value, int | float | str) else value
+
+
 Tracker = Literal[
     "tensorboard", "wandb", "trackio", "mlflow", "comet_ml", "aim", "clearml", "dvclive", "swanlab"
 ]
@@ -156,6 +162,8 @@ class TrainSettings(Settings):
     """Write a checkpoint every so many steps, or every such share of the run if below 1; 0: only at the end."""
     save_total_limit: Annotated[int, Field(ge=1)] = 2
     """Checkpoints kept; older ones go once a newer one is proven whole."""
+    milestones: Annotated[tuple[Milestone, ...], BeforeValidator(_as_list)] = ()
+    """Points of the run whose checkpoints are kept for good, beside the others: steps, or for instance [200k examples, 10M tokens]; tokens are positions of blocks."""
     logging_steps: Annotated[int, Field(ge=1)] = 10
     """Write a line of the log every so many steps."""
     report_to: Annotated[tuple[Tracker, ...], BeforeValidator(_names)] = ()

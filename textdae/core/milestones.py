@@ -1,0 +1,62 @@
+"""Milestones: points of a run whose checkpoints are kept for good."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import core_schema
+
+_FACTORS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+_FORM = re.compile(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kKmMbBtT]?)\s*([a-z]*)\s*")
+
+
+class Milestone(NamedTuple):
+    """A point of a run, in a unit of its own.
+
+    Example:
+        >>> Milestone.parse("10M tokens")
+        Milestone(amount=10000000, unit='tokens', text='10M tokens')
+    """
+
+    amount: int
+    unit: str
+    """steps, examples, or what the corpus counts in: tokens."""
+    text: str
+    """As it is written down."""
+
+    @classmethod
+    def parse(cls, value: Any) -> "Milestone":
+        """Read `500` (steps), `500 steps`, `200k examples` or `10M tokens`.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        match = _FORM.fullmatch(str(value)) if isinstance(value, str | int | float) else None
+        if match is None or isinstance(value, bool):
+            raise ValueError("write a number of steps, or for instance 200k examples or 10M tokens")
+        amount = round(float(match[1].replace(",", "").replace("_", "")) * _FACTORS[match[2].lower()])
+        if not 1 <= amount < 2**53:
+            raise ValueError("a milestone comes after the first step")
+        unit = match[3] or "steps"
+        return cls(amount, unit, f"{match[1]}{match[2]} {unit}")
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        """Settings are read from what `parse` takes, and written as text."""
+        write = core_schema.plain_serializer_function_ser_schema(lambda milestone: milestone.text)
+        return core_schema.no_info_plain_validator_function(cls.parse, serialization=write)
+
+
+def milestone_of(checkpoint: Path) -> str | None:
+    """Return the milestone that a checkpoint was written for, or None."""
+    try:
+        name = json.loads((checkpoint / "training_state.json").read_text(encoding="utf-8"))["milestone"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return str(name) if name else None
