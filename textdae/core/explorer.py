@@ -117,7 +117,7 @@ def options(*parts: str) -> str:
 
 def in_a_sentence(noise: type) -> str:
     """What a noise does: the first line of the documentation of its class."""
-    return (noise.__doc__ or "").strip().split("\n")[0]
+    return (noise.__doc__ or "").strip().split("\n")[0].replace("`", "")
 
 
 def shares() -> list[float]:

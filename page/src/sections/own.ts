@@ -1,9 +1,9 @@
 // A person's own sentence, or picture.
-import { h, newest, reason, status, unique } from '../dom';
+import { command, h, newest, reason, status, unique } from '../dom';
 import type { Feed } from '../feed';
 import { imageFigures, textFigures } from '../format';
 import { canvas, draw, pack, rgba, unpack } from '../pixels';
-import type { ImageFigures, ImageRun, Passage, TextExample, TextRivalExample } from '../types';
+import type { ImageFigures, ImageRun, Passage, TextExample, TextRivalExample, TextRun } from '../types';
 import type { DialSection } from './dial';
 import { guessBars, passage, pieceText, type Marked } from './passage';
 import { rivalMarks } from './text';
@@ -12,10 +12,10 @@ type Typed = Passage & Partial<TextExample> & { rival?: TextRivalExample & { nam
 
 const SENTENCE = 'The state of being free from work, and the place where one goes to rest.';
 
-export async function drawSentence(feed: Feed, index: number, section: HTMLElement): Promise<void> {
+export async function drawSentence(feed: Feed, index: number, run: TextRun, dial: DialSection, section: HTMLElement): Promise<void> {
   const field = h('textarea', { id: unique('sentence'), rows: 2, maxlength: 600, oninput: () => typed() });
   field.value = SENTENCE;
-  const line = status(), words = h('p', { class: 'passage choose', role: 'group', 'aria-label': 'Press words to hide them' }), answer = h('div', { class: 'columns two' }), bars = h('div', { class: 'columns bars-of-all' });
+  const line = status(), words = h('p', { class: 'passage choose', role: 'group', 'aria-label': 'Press words to hide them' }), answer = h('div', { class: 'columns two' }), bars = h('div', { class: 'columns bars-of-all' }), made = h('div', {});
   const hidden = new Set<number>([2]);
   const latest = newest();
   let timer = 0;
@@ -53,8 +53,11 @@ export async function drawSentence(feed: Feed, index: number, section: HTMLEleme
     if (!found.hidden || !found.guesses || !found.rival) {
       answer.replaceChildren();
       bars.replaceChildren(h('p', { class: 'explain' }, 'Nothing is hidden yet.'));
+      made.replaceChildren();
       return;
     }
+    const shown = found.pieces.map((piece, i) => (found.hidden!.includes(i) ? ` ${run.mask}` : piece)).join('').trim();
+    made.replaceChildren(command(`textdae denoise ${dial.runName} '${shown.replaceAll("'", String.raw`'\''`)}'`));
     const marks = new Map<number, Marked>(found.hidden.map((place, i) => [place, { text: found.guesses![i]![0]![0], mark: found.right![i] ? 'right' : 'wrong' }]));
     answer.replaceChildren(
       h('div', { class: 'column' }, h('h4', {}, 'Rebuilt'), h('p', { class: 'figure' }, textFigures(found.figures!)), passage(found, marks)),
@@ -62,7 +65,7 @@ export async function drawSentence(feed: Feed, index: number, section: HTMLEleme
     );
     bars.replaceChildren(...found.hidden.slice(0, 4).map((place, i) => h('div', { class: 'column' }, h('p', { class: 'figure' }, `for “${pieceText(found, place)}”`), guessBars(found.guesses![i]!, pieceText(found, place)))));
   };
-  section.append(h('label', { for: field.id, class: 'field' }, 'A sentence'), field, words, line, answer, bars);
+  section.append(h('label', { for: field.id, class: 'field' }, 'A sentence'), field, words, line, answer, bars, made);
   await ask();
 }
 
@@ -176,6 +179,7 @@ export async function drawPicture(feed: Feed, index: number, run: ImageRun, dial
   section.append(
     h('div', { class: 'drawing' }, h('div', {}, board, h('div', { class: 'buttons' }, h('button', { type: 'button', onclick: () => { clear(); void ask(); } }, 'Clear'), h('button', { type: 'button', onclick: () => { example(); void ask(); } }, 'Example')), h('label', { for: file.id, class: 'field' }, 'Or a picture file'), file), h('div', { class: 'columns four' }, ...views.map((each) => each.column))),
     line,
+    command(`textdae denoise ${dial.runName} PICTURE.png -o clean.png`),
   );
   dial.listen(() => void ask());
   example();

@@ -19,7 +19,7 @@ export function parts(feed: Feed, index: number, run: TextRun | ImageRun, modali
   const own: Part = {
     title: text ? 'Your own sentence' : 'Your own picture',
     words: text ? 'Type a sentence, then press the words to hide. It stays on this machine.' : 'Draw a picture, or drop one: it is made as small as those the model knows, then corrupted by the dial above.',
-    draw: async (section) => (text ? drawSentence(feed, index, section) : drawPicture(feed, index, run as ImageRun, dial, section)),
+    draw: async (section) => (text ? drawSentence(feed, index, run as TextRun, dial, section) : drawPicture(feed, index, run as ImageRun, dial, section)),
   };
   return [
     ...(live ? [own] : []),
