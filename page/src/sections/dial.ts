@@ -118,15 +118,14 @@ export class DialSection {
       const path = `${state.kind}/${state.level}/${state.seed}`;
       const began = performance.now();
       try {
-        const rivalLater = this.feed.get(`run/${this.index}/rival/${path}`);
-        rivalLater.catch(() => undefined);
         const shot = await this.feed.get(`run/${this.index}/shot/${path}`);
         if (!isNewest()) return;
         this.columns.show(shot, state.example);
         this.status.textContent = '';
         performance.measure('redraw', { start: began, end: performance.now(), detail: path });
+        // Asked for behind the model, which would share the processor with it; for a dial that has moved on, never.
         const timer = setTimeout(() => isNewest() && this.columns.showRival(null, shot, state.example), 400);
-        const rival = await rivalLater.finally(() => clearTimeout(timer));
+        const rival = await this.feed.get(`run/${this.index}/rival/${path}`).finally(() => clearTimeout(timer));
         if (isNewest()) this.columns.showRival(rival, shot, state.example);
       } catch (error) {
         if (isNewest()) this.status.textContent = reason(error);
