@@ -22,6 +22,7 @@ SECTIONS = {
     "preparing": "Text to blocks",
     "noise": "Making batches",
     "start": "Start",
+    "page": "The page",
     "growth": "Growth of the corpus",
     "processes": "Several processes",
     "checkpoints": "Saving",
