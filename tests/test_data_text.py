@@ -15,11 +15,12 @@ from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.split import is_held_out, share_for_both_sides
 from textdae.text import corpus as text
 from textdae.text import sources
-from textdae.text.corpus import _Sample, prepare_text
+from textdae.text.corpus import prepare_text
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.model_settings import TokenizerSettings
 from textdae.text.sources import open_source
 from textdae.text.tokenizer import vocabulary_of
+from textdae.text.tokenizer_sample import TokenizerSample
 
 TOKENIZER = TokenizerSettings(vocab_size=300)
 
@@ -151,12 +152,12 @@ class Listed:
 
 def test_a_large_corpus_is_thinned_out_evenly_for_the_tokenizer():
     texts = [f"{n:05} {'x' * 94}" for n in range(8000)]
-    sample = list(_Sample(Listed(texts, 800_000), 0.1, 200_000))
+    sample = list(TokenizerSample(Listed(texts, 800_000), 0.1, 200_000))
     assert abs(len(sample) - 8000 * 0.9 / 4) < 5 * (8000 * 0.9 * 3 / 16) ** 0.5
     assert not any(is_held_out(t, 0.1) for t in sample)
     quarters = [sum(int(t[:5]) // 2000 == q for t in sample) for q in range(4)]
     assert all(abs(q - 450) < 5 * (450 * 3 / 4) ** 0.5 for q in quarters)
-    assert len(list(_Sample(Listed(texts, 800_000), 0.1, 10**9))) == sum(
+    assert len(list(TokenizerSample(Listed(texts, 800_000), 0.1, 10**9))) == sum(
         not is_held_out(t, 0.1) for t in texts
     )
 
@@ -164,7 +165,7 @@ def test_a_large_corpus_is_thinned_out_evenly_for_the_tokenizer():
 @pytest.mark.parametrize(("size", "is_plain"), [(None, False), (10**7, False)])
 def test_a_corpus_whose_text_nobody_knows_the_size_of_is_thinned_out_evenly_too(size, is_plain):
     texts = [f"{n:05} {'x' * (44 if n % 2 else 144)}" for n in range(4000)]
-    sample = list(_Sample(Listed(texts, size, is_plain), 0.1, 100_000))
+    sample = list(TokenizerSample(Listed(texts, size, is_plain), 0.1, 100_000))
     assert 95_000 < sum(map(len, sample)) <= 100_000
     assert not any(is_held_out(t, 0.1) for t in sample)
     quarters = [sum(int(t[:5]) // 1000 == q for t in sample) for q in range(4)]
@@ -180,7 +181,7 @@ def test_the_cap_of_the_tokenizer_is_text_and_not_what_it_is_packed_to(tmp_path)
     tokenizer = TokenizerSettings(vocab_size=200, max_training_bytes=10_000)
     assert {"early", "later"} <= prepare_text(settings(path), tokenizer).tokenizer.get_vocab().keys()
     found = open_source(settings(path), tmp_path / "cache")
-    assert 9_000 < sum(map(len, _Sample(found, 0.1, 10_000))) <= 10_000
+    assert 9_000 < sum(map(len, TokenizerSample(found, 0.1, 10_000))) <= 10_000
 
 
 # Sides that would be empty

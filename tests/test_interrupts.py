@@ -37,7 +37,7 @@ setattr(home, name, held)
 
 PACKING, TOKENIZER, EMBEDDING, REPORT, IMAGES, DOCSTRINGS = (
     "textdae.text.packing:StreamWriter.add:200",
-    "textdae.text.corpus:is_held_out:30",
+    "textdae.text.tokenizer_sample:is_held_out:30",
     "textdae.text.encoder:TextEncoder.__call__:3",
     "textdae.commands.training_run:hardware:1",
     "textdae.image.corpus:Reader._bring:30",

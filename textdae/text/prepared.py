@@ -15,8 +15,9 @@ from textdae.core.store import Store
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.reading import SUFFIXES
 from textdae.text.shard_cache import ShardCache
-from textdae.text.shards import SIDES, ShardedBlocks, Shards, as_entry
+from textdae.text.shards import ShardedBlocks, Shards, as_entry
 from textdae.text.tokenizer import load_tokenizer
+from textdae.text.writing import SIDES
 
 logger = logging.getLogger(__name__)
 

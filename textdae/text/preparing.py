@@ -9,8 +9,9 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,6 @@ from textdae.core.split import (
     named_as,
     other_source,
     share_for_both_sides,
-    split_point,
 )
 from textdae.core.stages import Stage
 from textdae.core.store import Store
@@ -35,13 +35,12 @@ from textdae.text.corpus import vocabulary_digest
 from textdae.text.packing import Packer
 from textdae.text.prepared import FORMAT, INDEX, TOKENIZER, VERSION, load_tokenizer_files
 from textdae.text.settings import TextPrepareSettings
-from textdae.text.shards import SIDES, entry_of, shard_bytes
+from textdae.text.shards import entry_of, shard_bytes
 from textdae.text.sources import CUT, Source, open_source, part_of
 from textdae.text.spans import Span, cut
 from textdae.text.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
-from textdae.text.writing import write_sides
-
-_BUCKETS = 4096
+from textdae.text.tokenizer_sample import Repeatable, bytes_by_hash, is_sampled, share_within
+from textdae.text.writing import SIDES, write_sides
 
 
 class TextPreparation:
@@ -179,10 +178,7 @@ class TextPreparation:
 
     def _measure(self, task: int) -> None:
         """Count the bytes of the training documents by the hash that a sample goes by."""
-        sizes = np.zeros(_BUCKETS, np.int64)
-        for text in self._part(task):
-            if not is_held_out(text, self.plan["share"]):
-                sizes[split_point(f"sample {text}") * _BUCKETS >> 64] += len(text.encode())
+        sizes = bytes_by_hash(self._training_side(task))
         self.store.write(f"work/measure/{task:05d}.json", json.dumps(sizes.tolist()).encode())
 
     @cached_property
@@ -191,36 +187,36 @@ class TextPreparation:
         most = self.settings.tokenizer.max_training_bytes
         if self.source.is_plain and self.source.size:
             return most / self.source.size
-        sizes = np.zeros(_BUCKETS, np.int64)
-        for task in range(len(self.plan["shards"])):
-            sizes += np.array(json.loads(self.store.read(f"work/measure/{task:05d}.json") or "[]"), np.int64)
-        return max(1, int((sizes.cumsum() <= most).sum())) / _BUCKETS
+        shards = range(len(self.plan["shards"]))
+        sizes = [json.loads(self.store.read(f"work/measure/{task:05d}.json") or "[]") for task in shards]
+        return share_within(np.sum(sizes, axis=0), most)
 
     def _sample(self, task: int) -> None:
         share = self._sampled
-        texts = [
-            text
-            for text in self._part(task)
-            if not is_held_out(text, self.plan["share"])
-            and (share >= 1 or is_held_out(f"sample {text}", share))
-        ]
+        texts = [text for text in self._training_side(task) if is_sampled(text, share)]
         self.store.write(
             f"work/sample/{task:05d}.json.gz", gzip.compress(json.dumps(texts).encode(), 1, mtime=0)
         )
 
-    def _training_texts(self, task: int) -> list[str]:
+    def _training_texts(self, task: int) -> Iterable[str]:
         if self._is_large:
             content = self.store.read(f"work/sample/{task:05d}.json.gz")
             assert content is not None
             return json.loads(gzip.decompress(content))
-        return [text for text in self._part(task) if not is_held_out(text, self.plan["share"])]
+        return self._training_side(task)
+
+    def _training_side(self, task: int) -> Iterator[str]:
+        """Yield the training documents of a shard."""
+        return (text for text in self._part(task) if not is_held_out(text, self.plan["share"]))
 
     def _train_tokenizer(self, task: int) -> None:
         settings = self.settings.tokenizer
         if settings.from_pretrained:
             tokenizer = load_tokenizer(settings.from_pretrained)
         else:
-            tokenizer = train_tokenizer(settings, _Texts(len(self.plan["shards"]), self._training_texts))
+            shards = range(len(self.plan["shards"]))
+            texts = Repeatable(lambda: chain.from_iterable(map(self._training_texts, shards)))
+            tokenizer = train_tokenizer(settings, texts)
         with tempfile.TemporaryDirectory() as temporary:
             save_tokenizer(tokenizer, Path(temporary))
             files = {path.name: path.read_bytes() for path in sorted(Path(temporary).iterdir())}
@@ -243,11 +239,9 @@ class TextPreparation:
         from_other = task >= len(self.plan["shards"])
         entries = {}
         with tempfile.TemporaryDirectory(prefix="textdae-shard-") as temporary:
-            part = self._part(task)
-            share = self.plan["share"]
-            infos = write_sides(
-                Path(temporary), self._packer, part, lambda text: from_other or is_held_out(text, share)
-            )
+            part, share = self._part(task), self.plan["share"]
+            documents = ((from_other or is_held_out(text, share), text) for text in part)
+            infos = write_sides(Path(temporary), self._packer, documents)
             for side in SIDES:
                 if infos[side].documents:
                     file = f"{side}/{task:05d}.safetensors"
@@ -284,17 +278,6 @@ class TextPreparation:
         }
         self.store.remove_halves()
         self.store.write(INDEX, json.dumps(index, indent=1).encode())
-
-
-class _Texts:
-    """The texts of all shards in their order; can be iterated repeatedly."""
-
-    def __init__(self, tasks: int, of_task: Any) -> None:
-        self._tasks, self._of_task = tasks, of_task
-
-    def __iter__(self) -> Any:
-        for task in range(self._tasks):
-            yield from self._of_task(task)
 
 
 def _in_files(source: Source, name: str) -> Source:

@@ -19,8 +19,6 @@ from textdae.text.packing import Blocks, StreamInfo, total
 from textdae.text.shard_cache import ShardCache
 from textdae.text.words import WORD_TYPES, StreamWords, word_file
 
-SIDES = ("train", "held_out")
-
 
 class ShardEntry(NamedTuple):
     """A shard as the index names it."""

@@ -20,7 +20,7 @@ from textdae.text.bottleneck import BottleneckDenoiser, with_decoder
 from textdae.text.bound import Bound, diffusion_noise
 from textdae.text.building import build_text_denoiser
 from textdae.text.card import text_card
-from textdae.text.corpus import TextCorpus, prepare_text
+from textdae.text.corpus import prepare_text
 from textdae.text.decoder_noise import DecoderNoise
 from textdae.text.embedding_init import neighbour_embedding
 from textdae.text.loading import load_text
@@ -30,6 +30,7 @@ from textdae.text.model_settings import TokenizerSettings
 from textdae.text.noise import ChosenNoise, Vocabulary
 from textdae.text.noises import TextNoise
 from textdae.text.noises.masking import MaskingNoise
+from textdae.text.packed_corpus import TextCorpus
 from textdae.text.packing import Blocks
 from textdae.text.questions import WordQuestions
 from textdae.text.returned import returned, returned_lines, short_documents
