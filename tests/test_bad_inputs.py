@@ -21,7 +21,7 @@ from PIL import Image
 from textdae.cli.app import main
 from textdae.core import cache, lock, source_files
 from textdae.hub import push
-from textdae.text import reading as files
+from textdae.text import decoding
 from textdae.training import checkpoint
 
 TINY = [
@@ -210,7 +210,7 @@ def check(found: tuple[int, str, str], status: int | None, says: str) -> None:
 @pytest.mark.parametrize("case", TEXTS)
 def test_text(case, tmp_path, monkeypatch, capsys):
     name, content, overrides, status, says = TEXTS[case]
-    monkeypatch.setattr(files, "_TRUSTED", 1_000_000)
+    monkeypatch.setattr(decoding, "_TRUSTED", 1_000_000)
     (tmp_path / name).write_bytes(content)
     where = [
         f"data.source={tmp_path / name}",

@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textdae.core.errors import SettingsError
-from textdae.text import reading as files
+from textdae.text import decoding
 from textdae.text.data_settings import TextDataSettings
-from textdae.text.reading import Columns, read_rows
+from textdae.text.reading import read_rows
+from textdae.text.tables import Columns
 
 CHUNKS = st.sampled_from([1, 2, 3, 7, 1 << 20])
 
@@ -33,7 +34,7 @@ def read(
 ) -> list[str]:
     if content is not None:
         path.write_bytes(content)
-    with mock.patch.object(files, "_CHUNK", chunk):
+    with mock.patch.object(decoding, "_CHUNK", chunk):
         return [
             text
             for (text,) in read_rows(

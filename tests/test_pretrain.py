@@ -205,7 +205,7 @@ def test_a_second_run_finds_everything_prepared(run, corpus, monkeypatch):
     from textdae.text import corpus as text
 
     monkeypatch.setattr(text, "train_tokenizer", None)
-    monkeypatch.setattr(text, "StreamWriter", None)
+    monkeypatch.setattr(text, "write_sides", None)
     settings = tiny(corpus, corpus.parent / "again")
     prepared = text.prepare_text(settings.data, settings.tokenizer)
     assert prepared.summary == run[1][: len(prepared.summary)]

@@ -7,8 +7,8 @@ from textdae.core.split import check_apart, named_as, other_source
 from textdae.downstream.labelled import SIDES, Entry, LabelledCorpus, divide, labelled_corpus
 from textdae.downstream.labels import named
 from textdae.text.data_settings import LabelledTextSettings
-from textdae.text.reading import Columns
 from textdae.text.sources import open_source
+from textdae.text.tables import Columns
 
 
 def labelled_texts(data: LabelledTextSettings) -> LabelledCorpus:

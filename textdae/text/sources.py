@@ -11,18 +11,11 @@ from textdae.core.errors import SettingsError
 from textdae.core.source_files import Kinds, SourceFiles, digests_of, find_files, size_of
 from textdae.core.source_hub import HubRows
 from textdae.text.data_settings import TextReadingSettings
+from textdae.text.decoding import has_lone_surrogate
 from textdae.text.docstrings import DEFAULT_MAX_BYTES, docstrings_parquet
-from textdae.text.reading import (
-    SUFFIXES,
-    Columns,
-    Row,
-    SourceFile,
-    as_row,
-    check_columns,
-    has_lone_surrogate,
-    read_rows,
-)
+from textdae.text.reading import SUFFIXES, read_rows
 from textdae.text.spans import Span
+from textdae.text.tables import Columns, Row, SourceFile, as_row, check_columns
 from textdae.text.tokenizer import pieces
 
 TEXT_FILES = Kinds("text file", (SUFFIXES,), True, "text", from_url=True)

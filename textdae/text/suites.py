@@ -17,9 +17,10 @@ from textdae.core.names import public
 from textdae.core.source_files import digests_of, find_files
 from textdae.hub.download import fetch_dataset
 from textdae.text.data_settings import TextReadingSettings
-from textdae.text.reading import Columns, Row, read_rows
+from textdae.text.reading import read_rows
 from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.sources import TEXT_FILES
+from textdae.text.tables import Columns, Row
 
 
 class _OnHub(NamedTuple):
