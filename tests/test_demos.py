@@ -8,7 +8,7 @@ import torch
 from records import heard
 from scipy.linalg import subspace_angles
 
-from textdae.cli.pretraining import DEMOS
+from textdae.cli.demos import DEMOS
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.demos import bottleneck, chain, linear, noise_matrix, score, target
