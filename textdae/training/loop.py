@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -25,10 +24,11 @@ from textdae.training.batches import Batches, BatchSpec, load
 from textdae.training.checkpoint import Cursor
 from textdae.training.hardware import autocast_dtype, join_processes
 from textdae.training.log import Log
+from textdae.training.meter import Meter
 from textdae.training.milestones import check_milestones, reached
 from textdae.training.optimizers import set_learning_rate
 from textdae.training.processes import IN_TRAINING, PATIENCE, set_patience, together
-from textdae.training.schedule import Every, Schedule
+from textdae.training.schedule import EvaluationSchedule, Every, Schedule
 from textdae.training.setup import prepare
 from textdae.training.step import OptimizerStep, StepResult
 from textdae.training.step_plan import StepPlan
@@ -127,7 +127,7 @@ class Trainer:
         self.take_step = OptimizerStep(
             self.model, self.optimizers, self.accelerator, settings, self._autocast
         )
-        self.last_saved, self._skipped_in_a_row, self._eval_cost = resume_from, 0, 0.0
+        self.last_saved, self._skipped_in_a_row = resume_from, 0
         self._began = time.monotonic()
 
     def fit(self) -> FitResult:
@@ -148,16 +148,15 @@ class Trainer:
         cursor, settings = self.start, self.settings
         self._began = time.monotonic()
         progress = self._progress(cursor)
-        evaluation = Every(settings.eval_steps, cursor.step, progress)
+        evaluation = EvaluationSchedule(settings, cursor, progress)
         saving = Every(settings.save_steps, cursor.step, progress)
         on_gpu, workers = self.device.type == "cuda", settings.dataloader_num_workers
         # On the CPU, workers would take cores from the training itself.
         workers = (2 if on_gpu else 0) if workers is None else workers
         batches = load(self.batches, self._batch_specs(), workers, on_gpu)
-        speeds: list[float] = []
-        totals, since, since_examples = self._zeros(2), time.monotonic(), cursor.examples
+        meter = Meter(cursor.examples, self.accelerator)
         figures: dict[str, float] = {}
-        left_out, milestone = 0, None
+        milestone = None
         is_main = self.accelerator.is_main_process
         with (
             Log(self.output_dir, cursor.step, progress, is_main, self.report) as log,
@@ -171,8 +170,7 @@ class Trainer:
                 learning_rate = set_learning_rate(self.optimizers, factor)
                 micro_batches = [next(batches) for _ in range(self.plan.passes)]
                 result = self._step(cursor.step, micro_batches)
-                if result.is_finite:
-                    totals += torch.stack([result.loss_sum, result.count])
+                meter.add(result)
                 skipped, before = cursor.skipped + (not result.is_finite), cursor
                 cursor = cursor._replace(
                     step=cursor.step + 1,
@@ -183,53 +181,49 @@ class Trainer:
                 # All processes agree here; every decision below follows from it.
                 progress, stopped_by = self._agree(self._progress(cursor), stop())
 
+                pause = time.monotonic()
                 if cursor.step % settings.logging_steps == 0:
-                    loss, total = self._mean(totals)
-                    speeds.append((cursor.examples - since_examples) / (time.monotonic() - since))
+                    reading = meter.read(cursor.examples)
                     entry = {
                         "step": cursor.step,
                         "epoch": round(cursor.examples / self.batches.order.size, 4),
-                        **({"loss": loss} if total else {}),
-                        "scored": int(total),
+                        **({"loss": reading.loss} if reading.scored else {}),
+                        "scored": reading.scored,
                         "learning_rate": learning_rate,
                         **({"grad_norm": result.grad_norm} if result.is_finite else {}),
-                        "examples_per_second": round(speeds[-1], 2),
+                        "examples_per_second": round(reading.examples_per_second, 2),
                         "seconds": round(cursor.seconds, 2),
                     }
                     log.write(entry | ({"skipped": skipped} if skipped else {}))
-                    figures = {**figures, "loss": float(f"{loss:.4g}"), "examples/s": round(speeds[-1])}
-                    totals, since, since_examples = self._zeros(2), time.monotonic(), cursor.examples
+                    figures["loss"] = float(f"{reading.loss:.4g}")
+                    figures["examples/s"] = round(reading.examples_per_second)
                 log.progress(progress, cursor.step, self.schedule.max_steps, **figures)
 
-                pause = time.monotonic()
-                last = progress >= 1 and settings.eval_steps > 0
-                if evaluation.due(cursor.step, progress) or last:
-                    if last or self._can_afford_evaluation(cursor, progress):
-                        figures |= self._evaluate(log, cursor)
-                        self._eval_cost, _ = self._agree(time.monotonic() - pause, 0)
-                        cursor = cursor._replace(eval_seconds=cursor.eval_seconds + self._eval_cost)
-                        progress, _ = self._agree(1.0 if self.should_stop() else progress, 0)
-                    else:
-                        left_out += 1
+                if evaluation.due(cursor, progress):
+                    began = time.monotonic()
+                    figures |= self._evaluate(log, cursor)
+                    evaluation.seconds, _ = self._agree(time.monotonic() - began)
+                    cursor = cursor._replace(eval_seconds=cursor.eval_seconds + evaluation.seconds)
+                    progress, _ = self._agree(1.0 if self.should_stop() else progress)
                 milestone = reached(settings.milestones, before, cursor, self._units)
                 due = saving.due(cursor.step, progress) or milestone
                 if due and progress < 1 and not stopped_by:
                     self._save(cursor, milestone)
-                since += time.monotonic() - pause
+                meter.pause(time.monotonic() - pause)
             if cursor.step > self.start.step:
                 self._save(cursor, milestone)
             if stopped_by:
                 logger.info(
                     f"stopped by {signal.Signals(stopped_by).name} at step {cursor.step}; saved {self.last_saved}"
                 )
-            if left_out:
+            if evaluation.left_out:
                 logger.warning(
-                    f"evaluations left out: {left_out}; those made took {cursor.eval_seconds:.0f} s of "
+                    f"evaluations left out: {evaluation.left_out}; those made took {cursor.eval_seconds:.0f} s of "
                     f"{settings.time_budget:.0f} s (train.eval_share={settings.eval_share:g})"
                 )
             if cursor.skipped:
                 logger.warning(f"steps left out, their loss or gradient not being finite: {cursor.skipped:,}")
-        return FitResult(cursor, stopped_by or None, statistics.median(speeds) if speeds else 0.0)
+        return FitResult(cursor, stopped_by or None, meter.examples_per_second())
 
     def _step(self, step: int, micro_batches: list[Corrupted]) -> StepResult:
         """Take one optimizer step, or raise where the loss is not finite and that is not allowed."""
@@ -262,13 +256,6 @@ class Trainer:
     def _progress(self, cursor: Cursor) -> float:
         return self.schedule.progress(cursor.step, cursor.examples, cursor.seconds)
 
-    def _can_afford_evaluation(self, cursor: Cursor, progress: float) -> bool:
-        """Return whether another evaluation as long as the last keeps to `eval_share` of the time so far."""
-        share, budget = self.settings.eval_share, self.settings.time_budget
-        if share is None or budget is None:
-            return True
-        return cursor.eval_seconds + self._eval_cost <= share * budget * progress
-
     def _evaluate(self, log: Log, cursor: Cursor) -> dict[str, float]:
         if self.evaluate is None:
             return {}
@@ -298,20 +285,13 @@ class Trainer:
     def _seconds(self) -> float:
         return self.start.seconds + time.monotonic() - self._began
 
-    def _agree(self, progress: float, stop: int) -> tuple[float, int]:
+    def _agree(self, progress: float, stop: int = 0) -> tuple[float, int]:
         """Return the largest progress and stop signal of all processes, so that they decide alike though their clocks differ."""
         if self.world == 1:
             return progress, stop
         mine = torch.tensor([[progress, stop]], dtype=torch.float64, device=self.device)
         theirs = self.accelerator.gather(mine).amax(0).tolist()
         return theirs[0], int(theirs[1])
-
-    def _mean(self, totals: torch.Tensor) -> tuple[float, float]:
-        loss_sum, scored = (self.accelerator.reduce(totals, "sum") if self.world > 1 else totals).tolist()
-        return loss_sum / max(scored, 1), scored
-
-    def _zeros(self, shape: Any) -> torch.Tensor:
-        return torch.zeros(shape, device=self.device)
 
     def _autocast(self) -> Any:
         return torch.autocast(self.device.type, self.dtype) if self.dtype else nullcontext()

@@ -1,8 +1,9 @@
-"""Progress of a run, its end, and the learning rate schedule."""
+"""Progress of a run and its end, the learning rate, and when evaluations and checkpoints are due."""
 
 import math
 
 from textdae.core.settings.base import TrainSettings
+from textdae.training.checkpoint import Cursor
 
 
 class Schedule:
@@ -75,4 +76,28 @@ class Every:
         """Return whether a further point has been reached since this last returned True."""
         count = self._count(step, progress)
         due, self._last = count > self._last, max(count, self._last)
+        return due
+
+
+class EvaluationSchedule:
+    """Tell when an evaluation is due: every `eval_steps`, within `eval_share` of the time, and at the end.
+
+    Attributes:
+        seconds: that the last evaluation took, set by the caller.
+        left_out: how many were due, and would have taken too long.
+    """
+
+    def __init__(self, settings: TrainSettings, cursor: Cursor, progress: float) -> None:
+        self.settings, self.seconds, self.left_out = settings, 0.0, 0
+        self._every = Every(settings.eval_steps, cursor.step, progress)
+
+    def due(self, cursor: Cursor, progress: float) -> bool:
+        """Return whether to evaluate now; an evaluation is taken to last as long as the one before."""
+        due = self._every.due(cursor.step, progress)
+        if progress >= 1 and self.settings.eval_steps > 0:
+            return True
+        share, budget = self.settings.eval_share, self.settings.time_budget
+        if due and share and budget and cursor.eval_seconds + self.seconds > share * budget * progress:
+            self.left_out += 1
+            return False
         return due
