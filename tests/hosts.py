@@ -39,9 +39,11 @@ from textdae.core.sharding import gather_weights
 from textdae.core.untrusted import sha256
 from textdae.image.settings import ImageFinetuneSettings
 from textdae.text.settings import TextPretrainSettings
-from textdae.training import checkpoint, hardware
+from textdae.training import checkpoint, hardware, setup
+from textdae.training.average import WeightAverage
 from textdae.training.hardware import join_processes
 from textdae.training.loop import Trainer
+from textdae.training.state import state_tensors
 
 _SECONDS = 240
 """After which a sitting hangs."""
@@ -108,7 +110,7 @@ def train(**how: Any) -> None:
     run.begin()
     if how.get("spoil"):  # as memory or a disk might
         torch.nn.init.ones_(next(denoiser.parameters()))
-        checkpoint.restore = lambda *_: None
+        setup.restore = lambda *_: None
     trainer = Trainer(
         denoiser, examples, noise, run.settings.train, run.folder, accelerator=run.accelerator, resume_from=start, fingerprint=run.fingerprint
     )  # fmt: skip
@@ -140,9 +142,11 @@ def gather(**how: Any) -> None:
     for parameter in denoiser.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
+    average = WeightAverage(denoiser, 0.9)
+    average.update(1)
     writes = accelerator.is_main_process
     weights = gather_weights(denoiser.model, writes)
-    tensors = checkpoint._tensors(denoiser, [optimizer], writes)
+    tensors = state_tensors(denoiser, [optimizer], average, writes)
     same = weights is not None and all(torch.equal(weights[name], whole[name]) for name in whole)
     print("gathered", json.dumps([same, len(weights or {}), len(tensors)]), flush=True)
 

@@ -19,6 +19,7 @@ from textdae.text.model import TextDenoiser
 from textdae.training import checkpoint
 from textdae.training.checkpoint import Cursor
 from textdae.training.optimizers import build_optimizers, set_learning_rate
+from textdae.training.state import restore
 
 
 def stepped(seed: int = 0):
@@ -42,7 +43,7 @@ def save(folder: Path, step: int, limit: int = 9, seed: int = 0) -> Path:
 def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
     path = save(tmp_path, 5)
     denoiser, optimizers = stepped(seed=1)
-    checkpoint.restore(path, denoiser, optimizers)
+    restore(path, denoiser, optimizers)
     wanted, wanted_optimizers = stepped(seed=0)
     assert all(torch.equal(a, b) for a, b in zip(denoiser.parameters(), wanted.parameters(), strict=True))
     for mine, theirs in zip(optimizers, wanted_optimizers, strict=True):

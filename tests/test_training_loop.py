@@ -271,12 +271,12 @@ def test_a_batch_with_nothing_scored_contributes_nothing(tmp_path):
 TWO_PROCESSES = """
 import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])
 from test_training_loop import train
-train(Path(sys.argv[2]), per_device_train_batch_size=2, gradient_accumulation_steps=4)
+train(Path(sys.argv[2]), per_device_train_batch_size=2, gradient_accumulation_steps=4, ema=0.9)
 """
 
 
 def test_two_processes_are_one(tmp_path):
-    one, _ = train(tmp_path / "one", per_device_train_batch_size=16)
+    train(tmp_path / "one", per_device_train_batch_size=16, ema=0.9)
     script = tmp_path / "train.py"
     script.write_text(TWO_PROCESSES)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--rdzv-backend=c10d",
@@ -284,9 +284,13 @@ def test_two_processes_are_one(tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    two = SignalDenoiser()
-    two.load_pretrained(tmp_path / "two/checkpoints/step-00000012")
-    torch.testing.assert_close(weights(one), weights(two), rtol=0, atol=1e-5)
+    last = [tmp_path / name / "checkpoints/step-00000012" for name in ("one", "two")]
+    one, two = (load_file(path / "model.safetensors") for path in last)
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-5)
+    one, two = (load_file(path / "training_state.safetensors") for path in last)
+    averages = [{name: each for name, each in kept.items() if "average" in name} for kept in (one, two)]
+    assert averages[0]
+    torch.testing.assert_close(*averages, rtol=0, atol=1e-5)
     logs = [[e["loss"] for e in read_log(tmp_path / n / "log.jsonl")] for n in ("one", "two")]
     torch.testing.assert_close(*map(torch.tensor, logs), rtol=0, atol=1e-5)
 

@@ -2,7 +2,7 @@
 
     checkpoints/step-00000500/
         config.json, model.safetensors, tokenizer ...   what any Hugging Face program loads
-        training_state.safetensors                      the optimizers' tensors
+        training_state.safetensors                      the optimizers' tensors, and the average of the weights (train.ema)
         training_state.json                             where the run is
         manifest.json                                   size and SHA-256 of every other file
 
@@ -19,16 +19,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
 from torch.optim import Optimizer
 
 from textdae.core.denoiser import Denoiser
 from textdae.core.errors import TextdaeError, first_line, reason
 from textdae.core.layout import MANIFEST, follow_umask
 from textdae.core.milestones import milestone_of
-from textdae.core.sharding import gather_full, gather_weights, shard_like
+from textdae.core.sharding import gather_weights
 from textdae.core.untrusted import sha256
+from textdae.training.average import WeightAverage
+from textdae.training.state import state_tensors
 
 
 class Cursor(NamedTuple):
@@ -183,6 +184,7 @@ def save(
     limit: int,
     is_main: bool = True,
     milestone: str | None = None,
+    average: WeightAverage | None = None,
 ) -> Path:
     """Write a checkpoint into `folder` and verify it; then keep it and the newest others, `limit` in all.
 
@@ -190,9 +192,11 @@ def save(
 
     Args:
         milestone: that the run has reached with it; then it is kept for good.
+        average: of the weights; the folder's model has the weights themselves.
     """
 
-    weights, tensors = gather_weights(denoiser.model, is_main), _tensors(denoiser, optimizers, is_main)
+    weights = gather_weights(denoiser.model, is_main)
+    tensors = state_tensors(denoiser, optimizers, average, is_main)
 
     def write(temporary: Path) -> None:
         denoiser.save_pretrained(temporary, weights)
@@ -256,38 +260,3 @@ def read_state(path: Path) -> tuple[Cursor, dict[str, Any]]:
         return cursor, dict(state["facts"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise TextdaeError(f"{path}: training_state.json cannot be used: {first_line(error)}") from None
-
-
-def restore(path: Path, denoiser: Denoiser, optimizers: list[Optimizer]) -> None:
-    """Load the weights and the optimizer state of a checkpoint.
-
-    Raises:
-        TextdaeError: they do not fit this model.
-    """
-    denoiser.load_pretrained(path)
-    names = dict(denoiser.named_parameters())
-    for key, tensor in load_file(path / "training_state.safetensors").items():
-        number, name, entry = [*key.split("/"), "", ""][:3]
-        parameter = names.get(name)
-        fits = parameter is not None and (not tensor.ndim or tensor.shape == parameter.shape)
-        if parameter is None or not fits or not number.isdecimal() or int(number) >= len(optimizers):
-            raise TextdaeError(
-                f"{path}: training state of {name}, which this model or optimizer does not have"
-            )
-        optimizer = optimizers[int(number)]
-        # A plain AdamW counts its steps on the CPU, a fused one on the device of the weights.
-        on_device = tensor.ndim > 0 or optimizer.param_groups[0].get("fused")
-        placed = shard_like(tensor, parameter) if tensor.ndim else tensor.to(parameter.device)
-        optimizer.state[parameter][entry] = placed if on_device else tensor
-
-
-def _tensors(denoiser: Denoiser, optimizers: list[Optimizer], keep: bool) -> dict[str, Tensor]:
-    """Gather the full tensors of the optimizers for the process that keeps them. A collective."""
-    names = {id(parameter): name for name, parameter in denoiser.named_parameters()}
-    tensors = {
-        f"{number}/{names[id(parameter)]}/{entry}": gather_full(value, keep)
-        for number, optimizer in enumerate(optimizers)
-        for parameter, state in optimizer.state.items()
-        for entry, value in state.items()
-    }
-    return {name: tensor for name, tensor in tensors.items() if tensor is not None}

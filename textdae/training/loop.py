@@ -54,7 +54,7 @@ class Trainer:
     """Train a denoiser to reconstruct clean examples from corrupted ones.
 
     Args:
-        denoiser: trained in place.
+        denoiser: trained in place; with train.ema it has the averaged weights in the end.
         resume_from: a checkpoint of this run; training continues from it exactly.
         fingerprint: stored in each checkpoint; a resume compares it.
         evaluate: called on every process when an evaluation is due; its metrics go to the log.
@@ -113,7 +113,7 @@ class Trainer:
         self.schedule = Schedule(settings, len(examples), self.plan.global_batch, self.batches.order.end)
 
         self.dtype = autocast_dtype(settings.precision, self.device)
-        self.model, self.optimizers = prepare(
+        self.model, self.optimizers, self.average = prepare(
             denoiser,
             examples,
             noise,
@@ -178,6 +178,8 @@ class Trainer:
                     seconds=self._seconds(),
                     skipped=skipped,
                 )
+                if self.average and result.is_finite:
+                    self.average.update(cursor.step)
                 # All processes agree here; every decision below follows from it.
                 progress, stopped_by = self._agree(self._progress(cursor), stop())
 
@@ -212,6 +214,8 @@ class Trainer:
                 meter.pause(time.monotonic() - pause)
             if cursor.step > self.start.step:
                 self._save(cursor, milestone)
+            if self.average and not stopped_by:
+                self.average.swap()  # what is reported and exported
             if stopped_by:
                 logger.info(
                     f"stopped by {signal.Signals(stopped_by).name} at step {cursor.step}; saved {self.last_saved}"
@@ -260,7 +264,7 @@ class Trainer:
         if self.evaluate is None:
             return {}
         self.denoiser.eval()
-        with self._autocast():
+        with self._autocast(), self.average.applied() if self.average else nullcontext():
             figures = self.evaluate()
         self.denoiser.train()
         log.write(
@@ -276,7 +280,7 @@ class Trainer:
         )
         limit = self.settings.save_total_limit
         self.last_saved = together(
-            lambda: save(self.fingerprint, self.save_assets, limit, is_main, milestone)
+            lambda: save(self.fingerprint, self.save_assets, limit, is_main, milestone, self.average)
         )
         logger.debug(f"saved {self.last_saved}")
         if is_main and self.last_saved:

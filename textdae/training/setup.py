@@ -12,7 +12,7 @@ from textdae.core.examples import Examples
 from textdae.core.noise import Noise
 from textdae.core.settings.base import TrainSettings
 from textdae.core.sharding import digest
-from textdae.training import checkpoint
+from textdae.training.average import WeightAverage
 from textdae.training.hardware import keep_freed_memory, should_compile
 from textdae.training.memory import (
     activation_bytes,
@@ -23,6 +23,7 @@ from textdae.training.memory import (
 )
 from textdae.training.optimizers import build_optimizers
 from textdae.training.processes import check_same, spread_weights, together
+from textdae.training.state import restore
 
 
 class Prepared(NamedTuple):
@@ -31,6 +32,8 @@ class Prepared(NamedTuple):
     model: Any
     """The denoiser, wrapped where there are several processes."""
     optimizers: list[Any]
+    average: WeightAverage | None
+    """Of the weights, with train.ema."""
 
 
 def prepare(
@@ -68,10 +71,11 @@ def prepare(
     model, *optimizers = accelerator.prepare(denoiser, *build_optimizers(denoiser, settings, dtype))
     if device.type == "cpu":
         keep_freed_memory()
+    average = WeightAverage(denoiser, settings.ema) if settings.ema else None
     if resume_from:
-        checkpoint.restore(resume_from, denoiser, optimizers)
-    _check_same_start(denoiser, optimizers, first_step, accelerator.num_processes)
-    return Prepared(model, optimizers)
+        restore(resume_from, denoiser, optimizers, average)
+    _check_same_start(denoiser, optimizers, average, first_step, accelerator.num_processes)
+    return Prepared(model, optimizers, average)
 
 
 def _fit_into_memory(
@@ -98,9 +102,12 @@ def _fit_into_memory(
     )
 
 
-def _check_same_start(denoiser: Denoiser, optimizers: list[Any], first_step: int, world: int) -> None:
+def _check_same_start(
+    denoiser: Denoiser, optimizers: list[Any], average: WeightAverage | None, first_step: int, world: int
+) -> None:
     states = [state for optimizer in optimizers for state in optimizer.state.values()]
     tensors = [tensor for state in states for tensor in state.values() if isinstance(tensor, torch.Tensor)]
+    tensors += average.weights.values() if average else ()
     weights = digest([*denoiser.parameters(), *denoiser.buffers(), *tensors]) if world > 1 else ""
     start = {"the weights before the first step": weights, "the first step": first_step}
     check_same(start, "the disk, the memory or the versions of a host are at fault")

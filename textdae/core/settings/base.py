@@ -136,6 +136,8 @@ class TrainSettings(Settings):
     """none: every hidden position counts the same; elbo: times 1 / (the hidden share of its example), which makes the loss a bound on the likelihood (text; masked diffusion)."""
     loss_weight_exponent: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Of loss_weight=elbo: below 1 examples of which little is hidden weigh less, which bounds nothing and may learn faster."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of a moving average of the weights, e.g. 0.999, which evaluations, the best and the export use; default: none."""
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are scaled down to this norm; 0: never."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
