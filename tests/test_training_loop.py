@@ -93,7 +93,7 @@ def test_the_loss_of_a_step_is_the_global_sum_over_the_global_count(tmp_path):
         **{**SETTINGS, "per_device_train_batch_size": 3, "gradient_accumulation_steps": 4, "max_steps": 1}
     )
     trainer = Trainer(denoiser, Sines(50), GaussianNoise(0.3, scored=0.3), settings, tmp_path)
-    batch_specs = trainer._batch_specs()
+    batch_specs = trainer.plan.batch_specs(lambda: 0.0)
     batches = [trainer.batches[next(batch_specs)] for _ in range(4)]
     with torch.no_grad():
         parts = [(float(out.loss_sum), int(out.count)) for out in map(denoiser, batches)]

@@ -29,6 +29,7 @@ from textdae.report.scores import is_in_decibels, score_table
 from textdae.training.evaluation import evaluate, evaluate_together
 from textdae.training.log import read_log
 from textdae.training.memory import model_check
+from textdae.training.phases import phases_fingerprint
 from textdae.training.processes import together
 
 _LARGE, _FEW = 100_000_000, 1000
@@ -112,6 +113,7 @@ class _Pretraining(TrainingTask):
             "train.seed": settings.train.seed,
             "train.optimizer": settings.train.optimizer,
             "train.target": settings.train.target,
+            "train.phases": phases_fingerprint(settings.train),
             "train.loss_weight": [settings.train.loss_weight, settings.train.loss_weight_exponent],
         }
 

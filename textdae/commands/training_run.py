@@ -187,7 +187,7 @@ def train(run: Run, task: TrainingTask) -> TrainingResult:
         fit = trainer.fit()
         if fit.stopped_by:
             return TrainingResult(run.folder, fit, {}, None, run.end(stopped=True), task.load)
-        report = _report(run, task, fit, trainer.plan.global_batch)
+        report = _report(run, task, fit, trainer.plan.step_plan(fit.cursor.step - 1).global_batch)
         trackers.finish(
             report.metrics, [run.folder / name for name in report_files() if name.endswith(".png")]
         )

@@ -103,6 +103,15 @@ class TextPretrainSettings(PretrainSettings):
         return self
 
     @model_validator(mode="after")
+    def _sources_of_phases(self) -> "TextPretrainSettings":
+        names = [source.label for source in self.data.sources or ()]
+        for phase in self.train.phases or ():
+            if unknown := next((name for name in phase.weights or () if name not in names), None):
+                known = f"the sources are {', '.join(names)}" if names else "data.source is one source"
+                raise ValueError(f"train.phases: weights: no source {unknown}; {known}")
+        return self
+
+    @model_validator(mode="after")
     def _positions(self) -> "TextPretrainSettings":
         if self.model.from_pretrained is None and self.data.block_size > self.model.max_position_embeddings:
             raise ValueError(

@@ -7,7 +7,9 @@ B batch, ... the shape of one example.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import torch
@@ -40,6 +42,8 @@ class Batches(Dataset[Corrupted]):
         examples: what their `view(indices, draw)` gives is trained on where they have one, for instance random crops;
             else their `batch(indices)`.
         global_batch: examples of a step; those with `lengths` are grouped by it.
+        weights: from which position of the stream on several sources have other weights, by their names.
+        noises: from which position on another noise holds.
         weight_exponent: weigh each example by 1 over its hidden share, to this power, and spread that share evenly over the
             stream; None: all positions count 1.
     """
@@ -52,16 +56,21 @@ class Batches(Dataset[Corrupted]):
         target: str = "clean",
         global_batch: int = 1,
         weight_exponent: float | None = None,
+        weights: Sequence[tuple[int, Mapping[str, float] | None]] = (),
+        noises: Sequence[tuple[int, Noise]] = (),
     ) -> None:
         if target == "noisy" and not noise.aligned:
             raise SettingsError(
                 f"train.target: {noise} changes the length, so the noisy input is no target; use clean"
             )
         self.examples, self.noise, self.seed, self.target = examples, noise, seed, target
-        self.weight_exponent = weight_exponent
+        self.weight_exponent, self.noises = weight_exponent, noises or [(0, noise)]
         self.order = EpochSampler(seed, len(examples))
         if isinstance(examples, Concatenated):
-            self.order = MixtureSampler(seed, [len(part) for part in examples.parts], examples.shares)
+            sizes = [len(part) for part in examples.parts]
+            self.order = MixtureSampler(seed, sizes, examples.shares, weights)
+        elif weights:
+            raise SettingsError("train.phases: weights are of several sources, and data.source is one")
         elif (lengths := getattr(examples, "lengths", None)) is not None:
             self.order = GroupedSampler(seed, lengths, global_batch)
 
@@ -71,7 +80,7 @@ class Batches(Dataset[Corrupted]):
         draw = Draw(self.seed, epochs, examples, stream)
         view = getattr(self.examples, "view", None)
         clean = view(examples, draw.child("view")) if view else self.examples.batch(examples)
-        corrupted = self.noise(clean, draw, spec.progress)
+        corrupted = self.noise_at(spec)(clean, draw, spec.progress)
         if self.weight_exponent is not None:
             corrupted = with_elbo_weights(corrupted, self.noise.candidates(clean), self.weight_exponent)
         if self.target == "noisy":  # the wrong target: what the encoder sees
@@ -81,6 +90,11 @@ class Batches(Dataset[Corrupted]):
             loss_mask[max(0, spec.end - spec.start) :] = False
             corrupted = corrupted._replace(loss_mask=loss_mask)
         return corrupted
+
+    def noise_at(self, spec: BatchSpec) -> Noise:
+        """Return the noise of the step that a batch belongs to."""
+        start = spec.start if spec.end is None else min(spec.start, spec.end - 1)
+        return self.noises[max(0, bisect_right(self.noises, start, key=itemgetter(0)) - 1)][1]
 
 
 def with_elbo_weights(corrupted: Corrupted, candidates: Tensor, exponent: float = 1.0) -> Corrupted:

@@ -3,10 +3,9 @@
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +13,13 @@ import torch
 from accelerate import Accelerator
 
 from textdae.core.denoiser import Denoiser
-from textdae.core.errors import SettingsError, TextdaeError, memory_refused
+from textdae.core.errors import TextdaeError, memory_refused
 from textdae.core.examples import Examples
 from textdae.core.interrupts import remember_signals
 from textdae.core.noise import Corrupted, Noise
 from textdae.core.settings.base import TrainSettings
 from textdae.training import checkpoint
-from textdae.training.batches import Batches, BatchSpec, load
+from textdae.training.batches import load
 from textdae.training.checkpoint import Cursor
 from textdae.training.hardware import autocast_dtype, join_processes
 from textdae.training.log import Log
@@ -28,10 +27,10 @@ from textdae.training.meter import Meter
 from textdae.training.milestones import check_milestones, reached
 from textdae.training.optimizers import set_learning_rate
 from textdae.training.processes import IN_TRAINING, PATIENCE, set_patience, together
-from textdae.training.schedule import EvaluationSchedule, Every, Schedule
+from textdae.training.run_plan import RunPlan
+from textdae.training.schedule import EvaluationSchedule, Every
 from textdae.training.setup import prepare
 from textdae.training.step import OptimizerStep, StepResult
-from textdae.training.step_plan import StepPlan
 
 logger = logging.getLogger(__name__)
 
@@ -98,19 +97,10 @@ class Trainer:
         self._units = {"examples": 1, unit: units_per_example}
         check_milestones(settings.milestones, self._units)
         cursor = checkpoint.read_state(resume_from)[0] if resume_from else Cursor()
-        self.plan = StepPlan.of(settings, self.world, cursor)
-        self._plan_note = self.plan.note(settings, cursor)
-        self.start = cursor._replace(global_batch=self.plan.global_batch, first_batch=self.plan.first_batch)
-        is_weighted = settings.loss_weight == "elbo"
-        if is_weighted and not denoiser.weighs:
-            raise SettingsError(
-                f"train.loss_weight: {type(denoiser).__name__} does not weigh its losses; use none"
-            )
-        exponent = settings.loss_weight_exponent if is_weighted else None
-        self.batches = Batches(
-            examples, noise, settings.seed, settings.target, self.plan.first_batch, exponent
-        )
-        self.schedule = Schedule(settings, len(examples), self.plan.global_batch, self.batches.order.end)
+        process, weighs = self.accelerator.process_index, denoiser.weighs
+        self.plan = RunPlan(examples, noise, settings, self.world, process, cursor, weighs)
+        self._before = cursor
+        self.start, self.batches, self.schedule = self.plan.start, self.plan.batches, self.plan.schedule
 
         self.dtype = autocast_dtype(settings.precision, self.device)
         self.model, self.optimizers, self.average = prepare(
@@ -147,13 +137,13 @@ class Trainer:
     def _fit(self) -> FitResult:
         cursor, settings = self.start, self.settings
         self._began = time.monotonic()
-        progress = self._progress(cursor)
+        progress = self.plan.progress(cursor)
         evaluation = EvaluationSchedule(settings, cursor, progress)
         saving = Every(settings.save_steps, cursor.step, progress)
         on_gpu, workers = self.device.type == "cuda", settings.dataloader_num_workers
         # On the CPU, workers would take cores from the training itself.
         workers = (2 if on_gpu else 0) if workers is None else workers
-        batches = load(self.batches, self._batch_specs(), workers, on_gpu)
+        batches = load(self.batches, self.plan.batch_specs(self._seconds), workers, on_gpu)
         meter = Meter(cursor.examples, self.accelerator)
         figures: dict[str, float] = {}
         milestone = None
@@ -162,26 +152,26 @@ class Trainer:
             Log(self.output_dir, cursor.step, progress, is_main, self.report) as log,
             remember_signals() as stop,
         ):
-            if self._plan_note:
-                logger.info(self._plan_note)
             progress, stopped_by = self._agree(1.0 if self.should_stop() else progress, stop())
             while progress < 1 and not stopped_by:
                 factor = self.schedule.factor(cursor.step, progress)
                 learning_rate = set_learning_rate(self.optimizers, factor)
-                micro_batches = [next(batches) for _ in range(self.plan.passes)]
+                if note := self.plan.note(cursor.step, self._before):
+                    logger.info(note)
+                micro_batches = [next(batches) for _ in range(self.plan.step_plan(cursor.step).passes)]
                 result = self._step(cursor.step, micro_batches)
                 meter.add(result)
                 skipped, before = cursor.skipped + (not result.is_finite), cursor
                 cursor = cursor._replace(
                     step=cursor.step + 1,
-                    examples=self._examples(cursor.step + 1),
+                    examples=self.plan.examples(cursor.step + 1),
                     seconds=self._seconds(),
                     skipped=skipped,
                 )
                 if self.average and result.is_finite:
                     self.average.update(cursor.step)
                 # All processes agree here; every decision below follows from it.
-                progress, stopped_by = self._agree(self._progress(cursor), stop())
+                progress, stopped_by = self._agree(self.plan.progress(cursor), stop())
 
                 pause = time.monotonic()
                 if cursor.step % settings.logging_steps == 0:
@@ -193,6 +183,7 @@ class Trainer:
                         "scored": reading.scored,
                         "learning_rate": learning_rate,
                         **({"grad_norm": result.grad_norm} if result.is_finite else {}),
+                        **self.plan.phases.log(cursor.step - 1),
                         "examples_per_second": round(reading.examples_per_second, 2),
                         "seconds": round(cursor.seconds, 2),
                     }
@@ -243,22 +234,6 @@ class Trainer:
                 "and train.muon_learning_rate, more train.warmup_steps, or train.precision=fp32"
             )
         return result
-
-    def _batch_specs(self) -> Iterator[BatchSpec]:
-        """Yield the batches that this process trains on, step after step, without end."""
-        for step in count(self.start.step):
-            first = self._examples(step)
-            progress = min(1.0, self.schedule.progress(step, first, self._seconds()))
-            rank, end = self.accelerator.process_index, self.schedule.last_example
-            yield from self.plan.batch_specs(first, rank, end, progress)
-
-    def _examples(self, step: int) -> int:
-        """Return the position in the stream where step `step` begins."""
-        examples = self.start.examples + (step - self.start.step) * self.plan.global_batch
-        return examples if self.schedule.last_example is None else min(examples, self.schedule.last_example)
-
-    def _progress(self, cursor: Cursor) -> float:
-        return self.schedule.progress(cursor.step, cursor.examples, cursor.seconds)
 
     def _evaluate(self, log: Log, cursor: Cursor) -> dict[str, float]:
         if self.evaluate is None:

@@ -8,7 +8,7 @@ K sources.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from heapq import heappop, heappush
 from typing import NamedTuple
@@ -47,24 +47,32 @@ class MixtureSampler(EpochSampler):
         sizes: examples of each source; they are numbered through, one source after the other.
         shares: weight of each source, and how often at most it is gone through. Where one is used up, the others share
             its weight.
+        changes: from which position of the stream on the sources have other weights, by their names; one that is not named
+            is not drawn from. None: those of `shares`.
 
     Attributes:
         size: examples of all sources together, which `train.num_train_epochs` counts as one epoch.
         end: the position at which all sources are used up; None where one of them may be repeated for ever.
 
     Raises:
-        SettingsError: the weights have too many digits.
+        SettingsError: the weights have too many digits, name a source that is not there, or leave nothing to draw.
 
     Example:
         >>> MixtureSampler(0, [100, 50], [Share("a", 0.75), Share("b", 0.25)]).sources(0, 8).tolist()
         [0, 0, 1, 0, 0, 0, 1, 0]
     """
 
-    def __init__(self, seed: int, sizes: Sequence[int], shares: Sequence[Share]) -> None:
+    def __init__(
+        self,
+        seed: int,
+        sizes: Sequence[int],
+        shares: Sequence[Share],
+        changes: Sequence[tuple[int, Mapping[str, float] | None]] = (),
+    ) -> None:
         super().__init__(seed, sum(sizes))
         self._first = np.cumsum([0, *sizes])
         self._inner = [EpochSampler(seed, size) for size in sizes]
-        self._stages = _stages(sizes, shares)
+        self._stages = _stages(sizes, shares, changes)
         self.end = self._stages[-1].end
 
     def sources(self, start: int, count: int) -> np.ndarray:
@@ -93,14 +101,29 @@ class MixtureSampler(EpochSampler):
         return source, rank
 
 
-def _stages(sizes: Sequence[int], shares: Sequence[Share]) -> list[_Stage]:
+def _stages(
+    sizes: Sequence[int],
+    shares: Sequence[Share],
+    changes: Sequence[tuple[int, Mapping[str, float] | None]] = (),
+) -> list[_Stage]:
     weights = [Fraction(str(share.weight)) for share in shares]
+    coming = [(position, _by_name(given, shares)) for position, given in changes]
     most = [math.floor(share.max_epochs * size) if share.max_epochs else None for share, size in zip(shares, sizes, strict=True)]  # fmt: skip
     drawn, start = np.zeros(len(sizes), np.int64), 0
     stages: list[_Stage] = []
     while True:
-        left = [most is None or most > before for most, before in zip(most, drawn.tolist(), strict=True)]
+        while coming and coming[0][0] <= start:
+            weights = coming.pop(0)[1]
+        left = [
+            weight > 0 and (most is None or most > before)
+            for weight, most, before in zip(weights, most, drawn.tolist(), strict=True)
+        ]
         if not any(left):
+            if coming:
+                raise SettingsError(
+                    f"train.phases: the sources of a phase are used up at example {start:,}, and the next phase begins at "
+                    f"{coming[0][0]:,}; raise max_epochs, or draw from another source"
+                )
             stages[-1] = stages[-1]._replace(end=start)
             return stages
         counts = _whole([weight if more else Fraction(0) for weight, more in zip(weights, left, strict=True)])
@@ -116,12 +139,27 @@ def _stages(sizes: Sequence[int], shares: Sequence[Share]) -> list[_Stage]:
             if limit is not None and left[number]:
                 cycles, inside = divmod(limit - int(drawn[number]) - 1, counts[number])
                 ends.append(cycles * len(source) + int(np.flatnonzero(source == number)[inside]) + 1)
+        if coming:
+            ends.append(coming[0][0] - start)
         if not ends:
             return stages
         length = min(ends)
         cycles, inside = divmod(length, len(source))
         drawn += cycles * per_period + np.bincount(source[:inside], minlength=len(sizes))
         start += length
+
+
+def _by_name(given: Mapping[str, float] | None, shares: Sequence[Share]) -> list[Fraction]:
+    """The weights of a phase in the order of the sources."""
+    if given is None:
+        return [Fraction(str(share.weight)) for share in shares]
+    names = [share.name for share in shares]
+    if unknown := next((name for name in given if name not in names), None):
+        raise SettingsError(f"train.phases: weights: no source {unknown}; the sources are {', '.join(names)}")
+    weights = [Fraction(str(given.get(name, 0))) for name in names]
+    if not any(weights):
+        raise SettingsError("train.phases: weights: one source at least needs a weight above 0")
+    return weights
 
 
 def _whole(weights: Sequence[Fraction]) -> list[int]:

@@ -4,6 +4,7 @@ import math
 
 from textdae.core.settings.base import TrainSettings
 from textdae.training.checkpoint import Cursor
+from textdae.training.phases import Phases
 
 
 class Schedule:
@@ -14,6 +15,7 @@ class Schedule:
         examples: in one epoch.
         global_batch: examples in one optimizer step, over all processes.
         end: position in the stream where the examples are used up, if ever; a run ends there at the latest.
+        phases: of the run.
 
     Attributes:
         last_example: position in the stream where `num_train_epochs` ends, or the examples do.
@@ -21,15 +23,20 @@ class Schedule:
     """
 
     def __init__(
-        self, settings: TrainSettings, examples: int, global_batch: int, end: int | None = None
+        self,
+        settings: TrainSettings,
+        examples: int,
+        global_batch: int,
+        end: int | None = None,
+        phases: Phases | None = None,
     ) -> None:
-        self.settings = settings
+        self.settings, self.phases = settings, phases if phases and phases.several else None
         self.last_example = end
         limits = [settings.max_steps] if settings.max_steps else []
         if settings.num_train_epochs:
             asked = math.ceil(settings.num_train_epochs * examples)
             self.last_example = asked if end is None else min(asked, end)
-        if self.last_example is not None:
+        if self.last_example is not None and not self.phases:
             limits.append(math.ceil(self.last_example / global_batch))
         self.max_steps: int | None = min(limits, default=None)
 
@@ -42,22 +49,40 @@ class Schedule:
 
     def factor(self, step: int, progress: float) -> float:
         """Return the factor of the peak learning rate in step `step` (from 0)."""
-        warmup = self.settings.warmup_steps
-        warm = 1.0
-        if warmup >= 1:
-            warm = min(1.0, (step + 1) / warmup)
-        elif warmup > 0:
-            warm = min(1.0, max(progress, 1e-3) / warmup)
-        left = max(0.0, 1.0 - progress)
-        match self.settings.lr_scheduler_type:
-            case "constant":
-                return warm
-            case "linear":
-                return warm * left
-            case "cosine":
-                return warm * (1 + math.cos(math.pi * (1 - left))) / 2
-            case _:
-                return warm * min(1.0, left / self.settings.decay_share)
+        settings = self.settings
+        warm = warmup_factor(settings.warmup_steps, step, progress)
+        if self.phases is None:
+            return warm * shape_factor(settings.lr_scheduler_type, settings.decay_share, progress)
+        phase, inside, share = self.phases.within(step)
+        if phase.warmup_steps is not None:
+            warm = warmup_factor(phase.warmup_steps, inside, share)
+        shape, done = (
+            (settings.lr_scheduler_type, progress)
+            if phase.lr_scheduler_type is None
+            else (phase.lr_scheduler_type, share)
+        )
+        return phase.learning_rate_scale * warm * shape_factor(shape, settings.decay_share, done)
+
+
+def warmup_factor(warmup: float, step: int, progress: float) -> float:
+    """Return the factor of a linear warm-up of so many steps, or such a share of the run if below 1."""
+    if warmup >= 1:
+        return min(1.0, (step + 1) / warmup)
+    return min(1.0, max(progress, 1e-3) / warmup) if warmup > 0 else 1.0
+
+
+def shape_factor(kind: str, decay_share: float, progress: float) -> float:
+    """Return the factor of a learning rate of this shape, without its warm-up, at `progress` (0..1)."""
+    left = max(0.0, 1.0 - progress)
+    match kind:
+        case "constant":
+            return 1.0
+        case "linear":
+            return left
+        case "cosine":
+            return (1 + math.cos(math.pi * (1 - left))) / 2
+        case _:
+            return min(1.0, left / decay_share)
 
 
 class Every:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from textdae.core.errors import SettingsError
 from textdae.core.milestones import Milestone
 from textdae.core.names import parse
+from textdae.core.settings.phases import SCHEDULERS, PhaseSettings, starts_of
 
 
 class Settings(BaseModel):
@@ -110,6 +111,8 @@ class TrainSettings(Settings):
     """Stop after this many passes over the training examples."""
     time_budget: Seconds | None = None
     """Stop after this much training time, e.g. 10m; the schedule follows the clock. With none of the three: 215s."""
+    phases: tuple[PhaseSettings, ...] | None = None
+    """One run in phases, of steps or shares of train.max_steps: train.phases=[{share: 0.9}, {weights: {a: 1}, learning_rate_scale: 0.3}]."""
     per_device_train_batch_size: Annotated[int, Field(ge=1)] = 16
     """Examples per process per forward pass."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
@@ -142,7 +145,7 @@ class TrainSettings(Settings):
     """Gradients are scaled down to this norm; 0: never."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
     """A step whose loss or gradient is not finite: stop before it does harm, or leave it out and count it."""
-    lr_scheduler_type: Literal["wsd", "linear", "cosine", "constant"] = "linear"
+    lr_scheduler_type: SCHEDULERS = "linear"
     """wsd: warm-up, plateau, linear decay to zero over the last `decay_share`; the others after warm-up as named."""
     warmup_steps: StepsOrShare = 20
     """Linear warm-up: steps, or a share of the run if below 1."""
@@ -190,6 +193,23 @@ class TrainSettings(Settings):
         if cls._unlimited and isinstance(values, dict) and all(values.get(limit) is None for limit in limits):
             return {**values, "time_budget": cls._unlimited}
         return values
+
+    @model_validator(mode="after")
+    def _phases_in_steps(self) -> "TrainSettings":
+        if self.phases is None:
+            return self
+        if not self.phases:
+            raise ValueError("phases: an empty list; leave it out")
+        if not self.max_steps or self.num_train_epochs or self.time_budget:
+            raise ValueError(
+                "phases: they are counted in steps, so give train.max_steps, and neither num_train_epochs nor time_budget"
+            )
+        if self.loss_weight == "elbo" and any(phase.noise_level is not None for phase in self.phases):
+            raise ValueError(
+                "phases: train.loss_weight=elbo needs one noise throughout; leave noise_level out"
+            )
+        starts_of(self.phases, self.max_steps)
+        return self
 
 
 class HubSettings(Settings):

@@ -64,6 +64,8 @@ class FinetuneTrainSettings(TrainSettings):
     def _clean(self) -> "FinetuneTrainSettings":
         if self.target != "clean":
             raise ValueError("target: with labels the target is the label; leave it out")
+        if self.phases:
+            raise ValueError("phases: they are for pretraining; leave them out")
         return self
 
 
