@@ -2,11 +2,15 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+import textdae
 from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
+
+PACKAGE = Path(textdae.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -17,14 +21,20 @@ def checkpoint(tmp_path_factory):
 
 
 # What is imported first decides which module of transformers is half loaded when its tables come.
-@pytest.mark.parametrize("first", ["PreTrainedModel"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from textdae.image.unet import UNet",
+        pytest.param("from transformers import PreTrainedModel", marks=pytest.mark.slow),
+    ],
+)
 def test_auto_model_knows_our_classes(first, checkpoint):
     code = (
-        f"import textdae, sys; assert 'torch' not in sys.modules; from transformers import {first}; "
+        f"import textdae, sys; assert 'torch' not in sys.modules; {first}; "
         f"from transformers import AutoModel; print(type(AutoModel.from_pretrained({str(checkpoint)!r})).__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "Autoencoder", done.stderr[-500:]
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.stdout.strip() == "Autoencoder", process.stderr[-500:]
 
 
 def test_the_other_order_too(checkpoint):
@@ -32,15 +42,15 @@ def test_the_other_order_too(checkpoint):
         "from transformers import AutoModel; import textdae; "
         f"print(type(AutoModel.from_pretrained({str(checkpoint)!r})).__name__)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "Autoencoder", done.stderr[-500:]
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.stdout.strip() == "Autoencoder", process.stderr[-500:]
 
 
 def test_without_textdae_it_is_unknown(checkpoint):
     code = f"from transformers import AutoModel; AutoModel.from_pretrained({str(checkpoint)!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode
-    assert "textdae_autoencoder" in done.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode
+    assert "textdae_autoencoder" in process.stderr
 
 
 def test_what_is_loaded_is_what_was_saved(checkpoint):
@@ -51,3 +61,32 @@ def test_what_is_loaded_is_what_was_saved(checkpoint):
     assert output.pooler_output.shape == (3, 2)
     again = Autoencoder.from_pretrained(checkpoint)(pixels)
     assert torch.equal(output.reconstruction, again.reconstruction)
+
+
+MODULES = sorted(
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+    if path.stem != "__main__"
+)
+
+IMPORT_EACH_FIRST = """
+import importlib, os, sys
+import torch, transformers.configuration_utils  # not the tables of models: they are what our classes wait for
+for name in sys.argv[1:]:
+    if not os.fork():
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            print(f"{name}: {error!r}", flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.mark.slow
+def test_every_module_can_be_the_first_import_of_a_process():
+    """Each in a fork of one process, which saves the time to load torch."""
+    process = subprocess.run(
+        [sys.executable, "-c", IMPORT_EACH_FIRST, *MODULES], capture_output=True, text=True, check=True
+    )
+    assert process.stdout == ""

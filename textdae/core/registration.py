@@ -18,8 +18,10 @@ _TABLES = ("transformers.models.auto.configuration_auto", "transformers.models.a
 
 
 class _Watch(MetaPathFinder):
-    """Watches transformers load; once a table of models is there and no module is half loaded, registers our classes and
-    goes."""
+    """Watches transformers and textdae load; once a table of models is there, registers our classes and goes.
+
+    It waits until no module of either is half loaded: our models cannot be imported while a module that they need is.
+    """
 
     def __init__(self) -> None:
         self._half_loaded = 0
@@ -27,7 +29,7 @@ class _Watch(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if not fullname.startswith("transformers."):
+        if not fullname.startswith(("transformers.", "textdae.")):
             return None
         spec = PathFinder.find_spec(fullname, path, target)
         if spec and spec.loader:
