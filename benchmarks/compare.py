@@ -203,7 +203,7 @@ def timed(work: Callable[[], float]) -> Callable[[], float]:
 
 
 def ask(script: str, *words: str) -> list[dict]:
-    """The lines of JSON that `python SCRIPT one WORDS... FOLDER` prints, in a process and an empty folder of its own."""
+    """Return the lines of JSON that `python SCRIPT one WORDS... FOLDER` prints, in a process and an empty folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, script, "one", *words, folder]
         began = {**os.environ, _BEGAN: str(time.time())}
@@ -219,12 +219,12 @@ def age() -> float:
 
 
 def corpus_name(file: str) -> str:
-    """The last two parts of a path, which name a corpus in a figure: `sotu/train.parquet`."""
+    """Return the last two parts of a path, which name a corpus in a figure: `sotu/train.parquet`."""
     return "/".join(Path(file).parts[-2:])
 
 
 def commit() -> tuple[str | None, bool | None]:
-    """The commit that is checked out, and whether anything but results differs from it; None without git."""
+    """Return the commit that is checked out, and whether anything but results differs from it; None without git."""
 
     def git(*words: str) -> str:
         return subprocess.run(
@@ -241,7 +241,7 @@ def commit() -> tuple[str | None, bool | None]:
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that speed depends on."""
+    """Return the versions of Python and of the packages that speed depends on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

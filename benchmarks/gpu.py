@@ -19,7 +19,7 @@ SMALL = Size(4, 128, 2, 256, 1000, 256, 8, 16, 2, 1)
 
 
 def gradients(device: str, dtype: torch.dtype | None, compile: bool) -> dict[str, torch.Tensor]:
-    """The loss, and the gradient of every weight, of the same corrupted batch."""
+    """Return the loss, and the gradient of every weight, of the same corrupted batch."""
     denoiser = TextDenoiser(utilization.model(SMALL)).to(device).train()
     if device != "cpu":
         denoiser.optimize_for(torch.device(device), compile)
@@ -36,7 +36,7 @@ def gradients(device: str, dtype: torch.dtype | None, compile: bool) -> dict[str
 
 
 def check(run: Run) -> bool:
-    """Whether every form of it is the plain one on the CPU, to rounding."""
+    """Return whether every form of it is the plain one on the CPU, to rounding."""
     plain = gradients("cpu", None, False)
     # What bf16 alone changes is measured on the CPU; flash attention may not change much more.
     rounding = difference(plain, gradients("cpu", torch.bfloat16, False))
@@ -55,12 +55,12 @@ def check(run: Run) -> bool:
 
 
 def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-    """The largest, over the loss and the gradients, of the differences relative to the norm."""
+    """Return the largest, over the loss and the gradients, of the differences relative to the norm."""
     return max(float((one[name] - other[name]).norm() / one[name].norm().clamp(min=1e-6)) for name in one)
 
 
 def main(run: Run) -> bool:
-    """Whether every check was right."""
+    """Return whether every check was right."""
     if not torch.cuda.is_available():
         raise SystemExit("no GPU is at hand; on the CPU: python benchmarks/utilization.py mini small")
     packed = packed_attention.is_supported(utilization.model(SIZES["17m"]).config, torch.device("cuda"))

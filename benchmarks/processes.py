@@ -19,7 +19,7 @@ STEPS, BLOCKS, BLOCK = 60, 32, 128
 
 
 def speed(file: str, processes: int) -> float:
-    """Tokens a second."""
+    """Return tokens a second."""
     with tempfile.TemporaryDirectory() as folder:
         command = [
             sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "-m", "textdae", "pretrain",

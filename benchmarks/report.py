@@ -106,7 +106,7 @@ def goal(name: str, unit: str, goals: dict, current: dict[str, Row]) -> tuple[st
 
 
 def cells(row: Row, machines: list[str], goals: dict, current: dict[str, Row]) -> tuple[str, ...]:
-    """The cells of a figure's row."""
+    """Return the cells of a figure's row."""
     figure, entry = row
     what = [figure.name] + ([figure.note] if figure.note else [])
     if (letter := machines.index(machine(entry))) > 0:
@@ -127,7 +127,7 @@ def cells(row: Row, machines: list[str], goals: dict, current: dict[str, Row]) -
 
 
 def machine(entry: Entry) -> str:
-    """The machine of an entry in one line, without what a run sets itself (threads)."""
+    """Return the machine of an entry in one line, without what a run sets itself (threads)."""
     parts = entry.machine
     memory = f", {parts['memory_gb']} GB" if parts["memory_gb"] else ""
     return f"{parts['cores']} cores, {parts['cpu']}{memory}" + (f", {parts['gpu']}" if parts["gpu"] else "")
@@ -139,7 +139,7 @@ def table(lines: list[tuple[str, ...]]) -> str:
 
 
 def results(rows: list[Row], goals: dict) -> str:
-    """The text of RESULTS.md."""
+    """Return the text of RESULTS.md."""
     current = newest(rows)
     machines = list(dict.fromkeys(machine(row.entry) for row in reversed(rows)))
     parts = [
@@ -185,7 +185,7 @@ def say_bound(bound: dict) -> str:
 
 
 def short_table(template: str, rows: list[Row]) -> str:
-    """The table of the documentation: each `{NAME}` of the template is the figure of that name, without its unit."""
+    """Return the table of the documentation: each `{NAME}` of the template is the figure of that name, without its unit."""
     current = newest(rows)
     asked: dict[str, None] = {}
 

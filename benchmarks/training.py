@@ -129,7 +129,7 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
 
 
 def held_out_loss(model, folder: str, corpus) -> float:
-    """What the evaluation of ours says of a stock model, saved and loaded: `Trainer` leaves a changed `forward` on it."""
+    """Return what the evaluation of ours says of a stock model, saved and loaded: `Trainer` leaves a changed `forward` on it."""
     from textdae.text.masked_lm import load_masked_lm
     from textdae.text.model import TextDenoiser
     from textdae.text.settings import TextEvaluateSettings
@@ -179,7 +179,7 @@ def loss(run: Run, file: str, rival: str, budget: str, more: str) -> None:
 
 
 def step_seconds(steps: list[dict]) -> float:
-    """The median, from the end of one step to the end of the next: the making of its batch is part of it."""
+    """Return the median, from the end of one step to the end of the next: the making of its batch is part of it."""
     return statistics.median(after["age"] - before["age"] for before, after in pairwise(steps))
 
 

@@ -91,7 +91,7 @@ class Random:
 
 
 def seen(document: torch.Tensor, window: int | None) -> float:
-    """How many positions each one sees, on average."""
+    """Return how many positions each one sees, on average."""
     positions = torch.arange(document.shape[1])
     together = document[:, :, None] == document[:, None]
     if window is not None:

@@ -156,7 +156,7 @@ def test_a_suite_comes_from_the_hub_by_its_name(hub, checkpoint):
             "a,b\n1,2\n",
             r"t\.csv has the columns a, b; a suite has sentence_good, sentence_bad; or text/sentence1",
         ),
-        ("text,text_pair,label\na,b,much\n", r"how alike two sentences are is a number, got 'much'"),
+        ("text,text_pair,label\na,b,much\n", r"the similarity of two sentences is a number, got 'much'"),
         ("sentence_good,sentence_bad\n", r"t\.csv has no rows"),
         ("text,text_pair,label\na,b,1\na,c,1\n", r"2 rows that are all alike correlate with nothing"),
     ],

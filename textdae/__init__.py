@@ -127,7 +127,7 @@ register_models()
 
 
 def _noises() -> dict[str, Any]:
-    """Every kind of noise that is installed, by the name of its class."""
+    """Return every kind of noise that is installed, by the name of its class."""
     from textdae.core.registry import noise_classes
 
     return noise_classes()

@@ -72,7 +72,7 @@ def open_run(
 
 
 def checkpoints(folder: Path) -> dict[int, Path]:
-    """The checkpoints of a run, by step."""
+    """Return the checkpoints of a run, by step."""
     found = {}
     for path in folder.glob("checkpoints/step-*"):
         match = re.fullmatch(r"step-(\d+)", path.name)
@@ -82,13 +82,13 @@ def checkpoints(folder: Path) -> dict[int, Path]:
 
 
 def checkpoint_at(run: Run, step: str) -> Path | None:
-    """The checkpoint of a step, if it is there."""
+    """Return the checkpoint of a step, if it is there."""
     steps = checkpoints(run.folder) if run.folder else {}
     return next((path for number, path in steps.items() if str(number) == step), None)
 
 
 def training(run: Run) -> Json:
-    """The log of the run, its baselines, and the steps of its checkpoints."""
+    """Return the log of the run, its baselines, and the steps of its checkpoints."""
     if run.folder is None:
         return {"log": [], "baselines": {}, "checkpoints": [], "running": False}
     entries = [thinned(entry) for entry in read_log(run.folder / "log.jsonl") if "step" in entry]
@@ -105,7 +105,7 @@ def training(run: Run) -> Json:
 
 
 def thinned(entry: dict[str, Any]) -> dict[str, Any]:
-    """The finite numbers of an entry."""
+    """Return the finite numbers of an entry."""
     return {
         name: value
         for name, value in entry.items()
@@ -114,7 +114,7 @@ def thinned(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def label_curve(run: Run) -> Json:
-    """The points of a label curve of this run, if one was measured."""
+    """Return the points of a label curve of this run, if one was measured."""
     for folder in _label_folders(run):
         found = _json(folder / "curve.json")
         if found and (run.labels == folder or _is_of(_json(folder / "question.json"), run)):
@@ -127,7 +127,7 @@ def label_curve(run: Run) -> Json:
 
 
 def _points(folder: Path) -> list[Json]:
-    """The first measure of the curve: its lines, with their intervals."""
+    """Return the first measure of the curve: its lines, with their intervals."""
     try:
         with open(folder / "curve.csv", newline="", encoding="utf-8") as stream:
             rows = list(csv.DictReader(stream))
@@ -146,7 +146,7 @@ def _points(folder: Path) -> list[Json]:
 
 
 def labels_command(run: Run) -> str:
-    """The command that measures a label curve of a run."""
+    """Return the command that measures a label curve of a run."""
     return f"textdae label-curve {run.shown} data.source={run.settings.data.source} output_dir={run.shown}/label-curve"
 
 
@@ -156,13 +156,13 @@ def _label_folders(run: Run) -> list[Path]:
 
 
 def _is_of(question: dict[str, Any], run: Run) -> bool:
-    """Whether a curve was measured on the very weights of a run."""
+    """Return whether a curve was measured on the very weights of a run."""
     checkpoint = question.get("checkpoint")
     return isinstance(checkpoint, list) and json.loads(json.dumps(run.fingerprint)) in checkpoint
 
 
 def target_demo(folder: Path | None) -> dict[str, Run] | None:
-    """The two runs of `textdae demo target`, if it was run."""
+    """Return the two runs of `textdae demo target`, if it was run."""
     sides = {side: folder / f"target-{side}" for side in ("clean", "noisy")} if folder else {}
     if not sides or not all((side / "metrics.json").is_file() for side in sides.values()):
         return None

@@ -84,7 +84,7 @@ def _places(feed: Feed) -> dict[str, str]:
 
 
 def _offered(about: Json) -> Json:
-    """The part of the dials that an exported page has: fewer kinds and levels, one seed."""
+    """Return the part of the dials that an exported page has: fewer kinds and levels, one seed."""
     dials = [{**dial, "levels": _levels(Dial(**dial))} for dial in about["dials"][:_KINDS]]
     levels = sorted({level for dial in dials for level in dial["levels"]})
     return {"dials": dials, "most_seed": 0, "steps_levels": levels}

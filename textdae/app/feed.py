@@ -55,7 +55,7 @@ class Feed:
         self._folders = [_folder(run) for run in runs]
 
     def explorer(self, index: int) -> Explorer:
-        """The explorer of a run, opened when it is first asked for."""
+        """Return the explorer of a run, opened when it is first asked for."""
         if index in self._explorers:  # without the lock, which a baseline at work may hold
             return self._explorers[index]
         with self._locks[index]:
@@ -67,7 +67,7 @@ class Feed:
             return self._explorers[index]
 
     def get(self, path: str) -> bytes:
-        """The answer to a path, as JSON.
+        """Return the answer to a path, as JSON.
 
         Raises:
             Unknown: there is no such path.
@@ -223,7 +223,7 @@ class Feed:
 
 
 def _folder(run: Run) -> Path:
-    """Where answers of a run are kept: another checkpoint, setting or version has another place."""
+    """Return where answers of a run are kept: another checkpoint, setting or version has another place."""
     settings = run.settings.model_dump(mode="json")
     key = digest(_FORMAT, version("textdae"), run.fingerprint, settings, run.shown, run.overrides)
     return cache_root(run.settings.data.cache_dir) / "page" / key

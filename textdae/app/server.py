@@ -41,7 +41,7 @@ def require_app_extra() -> None:
 
 
 def application(feed: Feed, port: int, seconds: float = SECONDS, poll: float = _POLL) -> Any:
-    """The ASGI application.
+    """Return the ASGI application.
 
     Args:
         port: that it is served at, which the names of the host that it answers to end in.

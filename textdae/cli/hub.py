@@ -89,7 +89,7 @@ def _echo(pushed: Any, before: str = "") -> None:
 
 
 def _page_of(path: Path) -> Path:
-    """The exported page that lies at a path, or the one that is made of the run there, in its folder `page`."""
+    """Return the exported page that lies at a path, or the one that is made of the run there, in its folder `page`."""
     from textdae.core.layout import PAGE
 
     if (path / PAGE).is_file():

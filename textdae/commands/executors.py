@@ -140,14 +140,14 @@ def _need_datatrove(*more: str) -> None:
 
 
 def _logs(settings: PrepareSettings) -> Path:
-    """Where the jobs write their logs: beside the output, or in this folder where that is remote."""
+    """Return where the jobs write their logs: beside the output, or in this folder where that is remote."""
     if is_remote(settings.output_dir):
         return Path("textdae-jobs").absolute()
     return Path(settings.output_dir).expanduser().absolute() / "jobs"
 
 
 def _default_partition() -> str:
-    """The partition that Slurm marks as the default."""
+    """Return the partition that Slurm marks as the default."""
     import subprocess
 
     answer = subprocess.run(

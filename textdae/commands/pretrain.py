@@ -160,7 +160,7 @@ class _Pretraining(TrainingTask):
         return Report(metrics, samples, lines, "", f"curve: {run.folder} (loss.png, README.md)")
 
     def _by_source(self) -> dict[str, Any]:
-        """The table of each source, where there are several."""
+        """Return the table of each source, where there are several."""
         parts = self.evaluation.by_source(self.questions)
         rows = [
             self.evaluation.score(part, self.batch_size, self.run.accelerator)[0] for part in parts.values()

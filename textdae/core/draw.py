@@ -73,7 +73,7 @@ class Draw:
         return self._spread is not None
 
     def level(self) -> Tensor:
-        """A uniform number for each example: one by itself, or spread evenly over the stream. *Shape:* (B, 1), float32."""
+        """Return a uniform number for each example: one by itself, or spread evenly over the stream. *Shape:* (B, 1), float32."""
         import torch
 
         if self._spread is None:

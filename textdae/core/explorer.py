@@ -90,10 +90,10 @@ class Explorer(ABC):
 
     @abstractmethod
     def at(self, checkpoint: str) -> Explorer:
-        """The same examples, with the model of another checkpoint of the run."""
+        """Return the same examples, with the model of another checkpoint of the run."""
 
     def dial(self, kind: str) -> Dial:
-        """The dial of a kind of noise.
+        """Return the dial of a kind of noise.
 
         Raises:
             SettingsError: the page has no such kind.
@@ -105,7 +105,7 @@ class Explorer(ABC):
 
 
 def scored(settings: Any) -> tuple[int, str]:
-    """How many examples a point of the curve is scored on, and the option of `textdae evaluate` that says so."""
+    """Return how many examples a point of the curve is scored on, and the option of `textdae evaluate` that says so."""
     most: int = min(settings.evaluate.max_examples, MOST_SCORED)
     return most, "" if most == settings.evaluate.max_examples else f"evaluate.max_examples={most}"
 
@@ -116,22 +116,22 @@ def options(*parts: str) -> str:
 
 
 def in_a_sentence(noise: type) -> str:
-    """What a noise does: the first line of the documentation of its class."""
+    """Return what a noise does: the first line of the documentation of its class."""
     return (noise.__doc__ or "").strip().split("\n")[0].replace("`", "")
 
 
 def shares() -> list[float]:
-    """Levels of a noise whose level is a share: 5% to 95%."""
+    """Return levels of a noise whose level is a share: 5% to 95%."""
     return [round(0.05 * (number + 1), 2) for number in range(LEVELS)]
 
 
 def strengths(usual: float) -> list[float]:
-    """Levels of a noise that has a strength, a fifth of the usual one apart."""
+    """Return levels of a noise that has a strength, a fifth of the usual one apart."""
     return [round(usual * (number + 1) / 5, 3) for number in range(LEVELS)]
 
 
 def nearest(levels: list[float], level: float) -> float:
-    """The level of the dial next to one."""
+    """Return the level of the dial next to one."""
     return min(levels, key=lambda each: abs(each - level))
 
 
@@ -145,7 +145,7 @@ class Redrawn:
         return len(self.examples)
 
     def number(self, indices: Tensor, seed: int) -> Tensor:
-        """The numbers of these examples under a seed. (n,) -> (n,)."""
+        """Return the numbers of these examples under a seed. (n,) -> (n,)."""
         return indices + seed * len(self)
 
     def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:

@@ -47,7 +47,7 @@ def parse(name: str, what: str = "the Hub") -> HubName:
 
 
 def is_remote(name: str) -> bool:
-    """Whether a name is a URL: `s3://...`, `https://...`, `hf://datasets/...`."""
+    """Return whether a name is a URL: `s3://...`, `https://...`, `hf://datasets/...`."""
     return re.match(r"[a-z][a-z0-9+.-]*://", name) is not None
 
 

@@ -104,7 +104,7 @@ class Noise(ABC):
         """Return new inputs and the loss mask; `level` has *shape* (B, 1)."""
 
     def candidates(self, clean: Example) -> Tensor:
-        """Where it may hide something. *Shape:* that of the loss mask, bool.
+        """Return where it may hide something. *Shape:* that of the loss mask, bool.
 
         Raises:
             SettingsError: it hides nothing, so that there is no share that is hidden.

@@ -137,7 +137,7 @@ class NoiseKind(Settings):
 
     @classmethod
     def contents(cls, examples: Example) -> list[bytes]:
-        """What tells one example from another, for the default number of each."""
+        """Return what tells one example from another, for the default number of each."""
         return [row.contiguous().numpy().tobytes() for row in examples[cls.field].cpu()]
 
     def build(self, *context: Any) -> Noise:

@@ -188,12 +188,12 @@ def modality_of_config(config: Mapping[str, Any]) -> Modality:
 
 
 def modality_of_features(features: Mapping[str, Any]) -> Modality:
-    """What the rows of a `datasets.Dataset` with these features are examples of."""
+    """Return what the rows of a `datasets.Dataset` with these features are examples of."""
     return _first(lambda each: each.recognizes_features(features))
 
 
 def noise_classes() -> dict[str, Any]:
-    """The class of every kind of noise, by its name; where two modalities have one of a name, that of the first."""
+    """Return the class of every kind of noise, by its name; where two modalities have one of a name, that of the first."""
     bases = [each.part("noises") for each in modalities().values() if each.noises]
     return {kind.__name__: kind for base in reversed(bases) for kind in base.kinds.values()}
 

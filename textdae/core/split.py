@@ -27,7 +27,7 @@ def split_point(content: str | bytes) -> int:
 
 
 def share_for_both_sides(contents: Iterable[str | bytes], share: float) -> float:
-    """The share, or the nearest one that leaves an example on either side, where there are two that differ.
+    """Return the share, or the nearest one that leaves an example on either side, where there are two that differ.
 
     Args:
         contents: read until both sides have one, which takes some 1 / share.

@@ -62,7 +62,7 @@ def spiral(count: int, generator: torch.Generator) -> torch.Tensor:
 
 
 def exact_score(points: torch.Tensor, clean: torch.Tensor, sigma: float) -> torch.Tensor:
-    """The slope of the log density of clean points plus normal noise, which is a mixture of normal densities. (n, 2)."""
+    """Return the slope of the log density of clean points plus normal noise, which is a mixture of normal densities. (n, 2)."""
     weight = (-torch.cdist(points, clean).square() / (2 * sigma**2)).softmax(1)
     return (weight @ clean - points) / sigma**2
 

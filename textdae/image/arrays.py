@@ -8,7 +8,7 @@ from textdae.core.errors import SettingsError
 
 
 def as_planes(pixels: np.ndarray, channels: int, size: int | None) -> Tensor:
-    """A picture (H, W) or (H, W, C) of floating-point numbers as a tensor (C, H, W), float32.
+    """Return a picture (H, W) or (H, W, C) of floating-point numbers as a tensor (C, H, W), float32.
 
     Args:
         channels: that a model takes; one that takes 1 takes the channels of any picture one by one.

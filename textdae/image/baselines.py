@@ -223,14 +223,14 @@ def _affine(weight: np.ndarray, mean_in: np.ndarray, mean_out: np.ndarray) -> Re
 
 
 def _linear_gaussian(train: Examples, indices: Tensor, sigma: float) -> Rebuild:
-    """The best linear denoiser of Gaussian noise, C (C + sigma^2 I)^-1 around the mean (Wiener 1949), clipped."""
+    """Return the best linear denoiser of Gaussian noise, C (C + sigma^2 I)^-1 around the mean (Wiener 1949), clipped."""
     mean, covariance = _moments(train, indices)
     noisy = covariance + sigma**2 * np.eye(len(mean))
     return _affine(np.linalg.solve(noisy, covariance), mean, mean)
 
 
 def _least_squares(train: Examples, noise: Noise, indices: Tensor) -> Rebuild:
-    """The best affine map from noisy to clean training images, for noises without a closed form; clipped."""
+    """Return the best affine map from noisy to clean training images, for noises without a closed form; clipped."""
 
     def pairs() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for part in indices.split(_AT_ONCE):
@@ -253,7 +253,7 @@ def _least_squares(train: Examples, noise: Noise, indices: Tensor) -> Rebuild:
 
 
 def _conditional(train: Examples, indices: Tensor) -> Rebuild:
-    """Hidden pixels as the mean of a Gaussian with the training images' moments, given those that are seen; clipped."""
+    """Return hidden pixels as the mean of a Gaussian with the training images' moments, given those that are seen; clipped."""
     mean, covariance = _moments(train, indices)
     covariance += 1e-4 * np.eye(len(mean))  # pixels that never change
 
@@ -272,7 +272,7 @@ def _conditional(train: Examples, indices: Tensor) -> Rebuild:
 
 
 def _pca(train: Examples, indices: Tensor, size: int) -> Rebuild:
-    """The noisy image on the K directions in which the training images vary most: the best linear autoencoder."""
+    """Return the noisy image on the K directions in which the training images vary most: the best linear autoencoder."""
     mean, covariance = _moments(train, indices)
     directions = np.linalg.eigh(covariance)[1][:, -size:]
     return _affine(directions @ directions.T, mean, mean)

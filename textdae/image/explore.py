@@ -80,7 +80,7 @@ class ImageExplorer(Explorer):
         )
 
     def about(self) -> Json:
-        """The pictures, clean, and their classes."""
+        """Return the pictures, clean, and their classes."""
         images = self._own.corpus.held_out
         labels = images.labels[self._shown].tolist()
         return {
@@ -107,13 +107,13 @@ class ImageExplorer(Explorer):
         }
 
     def rival(self, kind: str, level: float, seed: int) -> Json:
-        """The same by the baseline of the highest PSNR on the held-out pictures."""
+        """Return the same by the baseline of the highest PSNR on the held-out pictures."""
         name, rebuild = self._best_baseline(kind, level)
         corrupted = corrupt_for_evaluation(*self._questions(kind, level, seed))
         return {"name": name, **self._rebuilt(corrupted, rebuild(corrupted))}
 
     def _best_baseline(self, kind: str, level: float) -> tuple[str, Rebuild]:
-        """The one of the highest PSNR on some held-out pictures; it is fitted once."""
+        """Return the one of the highest PSNR on some held-out pictures; it is fitted once."""
         if (kind, level) not in self._best:
             evaluation = self._evaluations[kind]
             questions = evaluation.questions(256, level)
@@ -153,7 +153,7 @@ class ImageExplorer(Explorer):
 
     @torch.no_grad()
     def map(self) -> Json:
-        """The codes, or the mean features, of held-out pictures; a code of two numbers is decoded over its plane."""
+        """Return the codes, or the mean features, of held-out pictures; a code of two numbers is decoded over its plane."""
         images, denoiser = self._own.corpus.held_out, self._own.denoiser
         indices = subsample(len(images), MOST_ON_THE_MAP)
         embedding = denoiser.encode(images.batch(indices)).float()
@@ -229,7 +229,7 @@ class _One:
 
 
 def _usual(kind: str) -> Any:
-    """A noise as it is unless told otherwise."""
+    """Return a noise as it is unless told otherwise."""
     make: Any = ImageNoise.kinds[kind]
     return make()
 
@@ -260,7 +260,7 @@ def _figures(corrupted: Corrupted, rebuilt: np.ndarray) -> list[dict[str, float]
 
 
 def packed(pixels: np.ndarray) -> str:
-    """Pixels in [0, 1], or uint8, as base64 of uint8."""
+    """Return pixels in [0, 1], or uint8, as base64 of uint8."""
     if pixels.dtype != np.uint8:
         pixels = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
     return base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode()
@@ -277,5 +277,5 @@ def _unpacked(text: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def rounded(values: np.ndarray) -> list[float]:
-    """Numbers for drawing."""
+    """Return numbers for drawing."""
     return [float(f"{value:.5g}") for value in values]

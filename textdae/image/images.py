@@ -37,7 +37,7 @@ class Images:
         )
 
     def _shape(self) -> tuple[int, ...]:
-        """Of `pixels`."""
+        """Return the shape of `pixels`."""
         return len(self.labels), self._planes, self.image_size, self.image_size
 
     def __len__(self) -> int:

@@ -27,7 +27,7 @@ def estimate_level(pixel_values: Tensor) -> Tensor:
 
 
 def as_map(level: Tensor, pixel_values: Tensor) -> Tensor:
-    """Levels (B,), (B, 1) or (B, 1, H, W) as a map beside pictures (B, C, H, W). (B, 1, H, W)."""
+    """Return levels (B,), (B, 1) or (B, 1, H, W) as a map beside pictures (B, C, H, W). (B, 1, H, W)."""
     if level.ndim < 4:
         level = level.reshape(-1, 1, 1, 1)
     return level.to(pixel_values).expand(len(pixel_values), 1, *pixel_values.shape[2:])

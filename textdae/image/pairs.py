@@ -15,7 +15,7 @@ Opener = Callable[[Any], Any]
 
 
 def noisy_partners(source: ImageSource) -> dict[str, Opener]:
-    """What opens each noisy picture, by the name that it shares with the clean one.
+    """Return what opens each noisy picture, by the name that it shares with the clean one.
 
     Raises:
         SettingsError: two of them share a name.
@@ -36,7 +36,7 @@ def shared_name(name: str) -> str:
 
 
 def noisy_partner(name: str, partners: Mapping[str, Opener]) -> Opener:
-    """What opens the noisy partner of a clean picture.
+    """Return what opens the noisy partner of a clean picture.
 
     Raises:
         UnusablePicture: it has none.

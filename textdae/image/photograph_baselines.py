@@ -39,7 +39,7 @@ def photograph_baselines(train: Images, noise: Noise) -> dict[str, Rebuild]:
 
 
 def missing_packages() -> list[str]:
-    """The baselines that are left out as their packages are not installed, in words."""
+    """Return the baselines that are left out as their packages are not installed, in words."""
     absent = [
         name for name, package in (("wavelets", "pywt"), ("BM3D", "bm3d")) if not _is_installed(package)
     ]

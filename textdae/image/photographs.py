@@ -50,7 +50,7 @@ class Photographs(Images):
         )
 
     def whole(self) -> "Photographs":
-        """The same pictures, uncut."""
+        """Return the same pictures, uncut."""
         return Photographs(self.folder, None)
 
     def picture(self, index: int) -> np.ndarray:
@@ -59,14 +59,14 @@ class Photographs(Images):
         return self.pixels[end - shape.prod() : end].reshape(shape)
 
     def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
-        """The middles of these pictures, S x S, or whole ones: `pixel_values` in [0, 1]. *Shape:* (B, C, S, S), float32."""
+        """Return the middles of these pictures, S x S, or whole ones: `pixel_values` in [0, 1]. *Shape:* (B, C, S, S), float32."""
         pictures = [self.picture(int(index)) for index in indices]
         if self._crop:
             pictures = [_middle(each, self._crop) for each in pictures]
         return as_example(np.stack(pictures), self.channels)
 
     def view(self, indices: Tensor, draw: Draw) -> dict[str, Tensor]:
-        """A crop of each of these pictures: where it lies, and its orientation, are a pure function of the draw.
+        """Return a crop of each of these pictures: where it lies, and its orientation, are a pure function of the draw.
 
         Every place of a picture is equally likely, and so is every one of the eight orientations.
 

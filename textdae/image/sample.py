@@ -113,7 +113,7 @@ def _read(file: Path, channels: int) -> Tensor:
 
 
 def mosaic(pictures: Tensor) -> Tensor:
-    """Pictures (B, C, H, W) as one, in rows, with white between them. (C, height, width)."""
+    """Return pictures (B, C, H, W) as one, in rows, with white between them. (C, height, width)."""
     count, channels, height, width = pictures.shape
     columns = math.ceil(count**0.5)
     rows = -(-count // columns)

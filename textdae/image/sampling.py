@@ -73,7 +73,7 @@ def chain(
 
 
 def run_chain(*given: Any, **named: Any) -> Tensor:
-    """What a `chain` ends in. (B, C, H, W), unclipped."""
+    """Return what a `chain` ends in. (B, C, H, W), unclipped."""
     for pictures in chain(*given, **named):  # noqa: B007  # the last one counts
         pass
     return pictures

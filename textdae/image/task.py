@@ -162,7 +162,7 @@ class ImageEvaluation(Evaluation):
         return rebuilt.numpy()
 
     def fitted_baselines(self, noise: Noise) -> dict[str, Rebuild]:
-        """Each baseline, by its name, fitted to this noise; those of the last noise are kept."""
+        """Return each baseline, by its name, fitted to this noise; those of the last noise are kept."""
         if self._fitted_baselines is None or self._fitted_baselines[0] is not noise:
             kinds = [each.kind for each in self.noises]
             code_size = getattr(self.denoiser.model.config, "code_size", None)

@@ -185,7 +185,7 @@ def _pairs(left: np.ndarray, right: np.ndarray, size: int) -> np.ndarray:
 
 
 def _parts(train: Blocks | MixedBlocks) -> list[tuple[Blocks, float]]:
-    """The streams of a corpus, and the share of the run that comes from each."""
+    """Return the streams of a corpus, and the share of the run that comes from each."""
     if not isinstance(train, MixedBlocks):
         return [(train, 1.0)]
     total = sum(share.weight for share in train.shares)

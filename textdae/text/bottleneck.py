@@ -1,8 +1,8 @@
-"""Text -> K numbers -> text: a masked language model whose pooled vector a weak decoder must give the text back from.
+"""Text -> K numbers -> text: a masked language model with a weak decoder that rebuilds the text from one pooled vector.
 
 The encoder's mean over the tokens of a document, through one linear layer, is its code. The decoder is one Transformer layer:
 at each position it has the code of its own document, and the tokens that a second, heavier noise leaves visible (RetroMAE,
-Xiao et al. 2022). As it knows little else, what the text says must be in the code.
+Xiao et al. 2022). The decoder knows little else, so the code must hold what the text is about.
 
 B batch, L positions, D width, K `code_size`.
 """
@@ -34,16 +34,16 @@ _PREFIX = "code_decoder."
 
 
 class BottleneckDenoiser(TextDenoiser):
-    """A masked language model with a code, and a decoder that gives a document back from it.
+    """A masked language model with a code, and a decoder that rebuilds a document from it.
 
     The decoder is a part of the stock model in memory, so that it goes where the weights go (processes, shards); on disk it
     has a file of its own beside the stock checkpoint, `decoder.safetensors`.
 
     Args:
         model: any `AutoModelForMaskedLM`.
-        decoder: for its width.
-        masked_weight: what a token that the encoder must guess counts, beside one of the decoder's.
-        contrast_weight: what a document counts that must be told from the others of its block, see `contrast`.
+        decoder: of the width of the model.
+        masked_weight: weight of the loss of a token that the encoder must guess; one of the decoder counts 1.
+        contrast_weight: weight of `contrast`, the loss of telling a document from the others of its block.
     """
 
     fresh_decoder = False
@@ -70,21 +70,21 @@ class BottleneckDenoiser(TextDenoiser):
         return decoder
 
     def pool(
-        self, embedding: Tensor, input_ids: Tensor, document: Tensor, asked: Tensor | None = None
+        self, embedding: Tensor, input_ids: Tensor, document: Tensor, at: Tensor | None = None
     ) -> Tensor:
-        """The codes of the documents, each at all positions of its document.
+        """Return the codes of the documents, each at all positions of its document.
 
         Args:
             embedding: of the encoder. *Shape:* (B, L, D).
-            input_ids: what it saw. *Shape:* (B, L).
+            input_ids: the inputs of the encoder. *Shape:* (B, L).
             document: the number of the document at each position, -1 on padding. *Shape:* (B, L).
-            asked: the same of the positions where the codes are wanted; default: these. *Shape:* (B, L').
+            at: the number of the document at each position of the result; default: `document`. *Shape:* (B, L').
 
         Returns:
             *Shape:* (B, L', K).
         """
-        asked = document if asked is None else asked
-        weight = (asked[:, :, None] == document[:, None, :]) * self.decoder.token_weights[input_ids][:, None]
+        at = document if at is None else at
+        weight = (at[:, :, None] == document[:, None, :]) * self.decoder.token_weights[input_ids][:, None]
         weight = weight / weight.sum(-1, keepdim=True).clamp(min=1e-9)
         mean = weight.to(embedding.dtype) @ embedding
         code: Tensor = self.decoder.to_code(mean)
@@ -96,9 +96,16 @@ class BottleneckDenoiser(TextDenoiser):
         return decoded
 
     def _reconstruct(
-        self, embedding: Tensor, input_ids: Tensor, document: Tensor, visible: Tensor, asked: Tensor
+        self,
+        embedding: Tensor,
+        input_ids: Tensor,
+        document: Tensor,
+        visible: Tensor,
+        decoder_document: Tensor,
     ) -> Tensor:
-        return self.decode_code(self.pool(embedding, input_ids, document, asked), visible, asked)
+        return self.decode_code(
+            self.pool(embedding, input_ids, document, decoder_document), visible, decoder_document
+        )
 
     @torch.no_grad()
     def whiten(self, codes: Tensor, in_decoder: bool = True) -> None:
@@ -108,8 +115,8 @@ class BottleneckDenoiser(TextDenoiser):
         "Whitening sentence representations").
 
         Args:
-            codes: of clean documents. *Shape:* (n, K); for n of at most 2 K nothing is done.
-            in_decoder: let the decoder take it back exactly, so that what comes out stays; a fresh decoder has nothing to lose.
+            codes: of clean documents. *Shape:* (n, K); at most 2 K of them are too few, and nothing is done.
+            in_decoder: invert the change in the decoder, so that its output stays the same; a fresh decoder needs no such care.
         """
         if len(codes) <= 2 * codes.shape[1]:
             logger.warning("the code stays as it is: %d documents are too few to whiten it", len(codes))
@@ -131,7 +138,7 @@ class BottleneckDenoiser(TextDenoiser):
         from_code.weight.copy_(weight @ back)
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
-        """Give the documents back through their codes; a batch without inputs for the decoder is a masked language model's."""
+        """Rebuild the documents from their codes; without inputs for the decoder, predict as a masked language model."""
         inputs = corrupted.inputs
         if "decoder_input_ids" not in inputs:
             return super().forward(corrupted)
@@ -139,8 +146,8 @@ class BottleneckDenoiser(TextDenoiser):
         encode, score = compiled or (self.encode, self.score)
         reconstruct = self._compiled_decoder if compiled and self._compiled_decoder else self._reconstruct
         embedding = encode(self.arguments(inputs))
-        visible, asked = inputs["decoder_input_ids"], inputs["decoder_document"]
-        decoded = reconstruct(embedding, inputs["input_ids"], inputs["document"], visible, asked)
+        visible, document = inputs["decoder_input_ids"], inputs["decoder_document"]
+        decoded = reconstruct(embedding, inputs["input_ids"], inputs["document"], visible, document)
         loss_sum, reconstruction = score(*self.select(decoded, corrupted))
         encoder_mask = inputs.get("encoder_loss_mask")
         if encoder_mask is not None and self.masked_weight:
@@ -149,7 +156,7 @@ class BottleneckDenoiser(TextDenoiser):
             masked_sum, _ = score(*self.select(embedding, corrupted._replace(loss_mask=encoder_mask)))
             loss_sum = loss_sum + self.masked_weight * masked_sum
         if self.contrast_weight:
-            clean = {"input_ids": corrupted.target, "document": asked}
+            clean = {"input_ids": corrupted.target, "document": document}
             forms = (inputs, embedding), (clean, encode(self.arguments(clean)))
             loss_sum = loss_sum + self.contrast_weight * self.contrast(*forms, corrupted.loss_mask.any(1))
         return DenoiserOutput(loss_sum, corrupted.loss_mask.sum(), embedding, reconstruction)
@@ -157,10 +164,10 @@ class BottleneckDenoiser(TextDenoiser):
     def contrast(
         self, noisy: tuple[dict[str, Tensor], Tensor], clean: tuple[dict[str, Tensor], Tensor], scored: Tensor
     ) -> Tensor:
-        """Cross entropy of finding a document, among the clean ones of its block, by the code of its corrupted form.
+        """Return the cross entropy of finding a document, among the clean ones of its block, by the code of its corrupted form.
 
-        Two forms of one text are a pair (SimCSE, Gao et al. 2021); the others of the block, and not of the batch, are what it
-        is told from, so that the loss is a sum over blocks whatever the batch.
+        Two forms of one text are a pair (SimCSE, Gao et al. 2021). It is told from the others of its block, not of the batch,
+        so that the loss is a sum over blocks that does not depend on the batch.
 
         Args:
             noisy, clean: inputs with `input_ids` and `document` (B, L), and their embedding (B, L, D).
@@ -181,29 +188,29 @@ class BottleneckDenoiser(TextDenoiser):
         return nn.functional.cross_entropy(likeness[counted], numbers[counted], reduction="sum")
 
     def optimize_for(self, device: torch.device, compile: bool, fast: bool = True) -> None:
-        """As the base class does; the mean needs all positions of the last layer, so it computes them all."""
+        """Prepare as the base class does, but compute all positions of the last layer, which the mean needs."""
         super().optimize_for(device, compile, fast)
         if compile:
             self._compiled_decoder = torch.compile(self._reconstruct, dynamic=False)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
-        """The matrices of the Transformer layers, the decoder's among them."""
+        """Return the matrices of the Transformer layers, the decoder's among them."""
         return super().hidden_matrices() + self.decoder.matrices()
 
     def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write the stock checkpoint, and the decoder beside it."""
-        whole = self.model.state_dict() if weights is None else weights
-        stock = {name: value for name, value in whole.items() if not name.startswith(_PREFIX)}
+        state = self.model.state_dict() if weights is None else weights
+        stock = {name: value for name, value in state.items() if not name.startswith(_PREFIX)}
         super().save_pretrained(folder, stock)
         decoder = {
             name.removeprefix(_PREFIX): value.contiguous()
-            for name, value in whole.items()
+            for name, value in state.items()
             if name.startswith(_PREFIX)
         }
         save_file(decoder, folder / DECODER, {"heads": str(self.decoder.heads)})
 
     def load_pretrained(self, folder: Path) -> None:
-        """Take the weights of a checkpoint that `save_pretrained` wrote."""
+        """Load the weights of a checkpoint that `save_pretrained` wrote."""
         decoder = {f"{_PREFIX}{name}": value for name, value in load_file(folder / DECODER).items()}
         load_full_state(self.model, {**load_masked_lm(str(folder))[0].state_dict(), **decoder})
 
@@ -242,8 +249,8 @@ def with_decoder(
         sizes = (width, settings.code_size, positions, inner)
         heads = config.num_attention_heads
         decoder = build_seeded(lambda: CodeDecoder(sizes, heads, token_weights), seed, check)
-    found = BottleneckDenoiser(
+    bottleneck = BottleneckDenoiser(
         denoiser.model, decoder.train(), settings.masked_weight, settings.contrast_weight
     )
-    found.fresh, found.fresh_decoder = denoiser.fresh, fresh
-    return found
+    bottleneck.fresh, bottleneck.fresh_decoder = denoiser.fresh, fresh
+    return bottleneck

@@ -1,9 +1,9 @@
-"""A bound on the likelihood of held-out text, in bits per byte: the loss of masked diffusion, every number of tokens hidden.
+"""A bound on the likelihood of held-out text, in bits per byte: the loss of masked diffusion, with any number of tokens hidden.
 
 Each block is corrupted several times, each time with another number of hidden tokens; the losses, weighed by 1 over the hidden
 share, bound the negative log likelihood from above in expectation (MDLM, Sahoo et al. 2024). An autoregressive model, such as
-the Kneser-Ney 5-gram beside it, gives its likelihood itself. The special tokens, which say where documents begin and end, are
-given to both, and so is where the tokenizer knows no token.
+the Kneser-Ney 5-gram beside it, gives its likelihood itself. Special tokens, which mark where documents begin and end,
+and unknown tokens cost neither of them anything.
 
 n blocks, R draws.
 """
@@ -38,7 +38,7 @@ ORDER = 5
 
 
 def diffusion_noise(vocabulary: Vocabulary) -> Noise:
-    """Any number of the ordinary tokens of a block behind masks, each number as probable."""
+    """Return the noise that hides any number of the ordinary tokens of a block, each number as probable."""
     return TokenNoise(rate=1, schedule="uniform", mask_share=1, random_share=0).build(vocabulary)
 
 
@@ -77,7 +77,7 @@ def bound_draws(
 
 
 class Bound:
-    """What of the held-out text is asked: blocks, how many ordinary tokens they hold, and the bytes these stand for."""
+    """The bound on held-out text: its blocks, their ordinary tokens, and the bytes that these stand for."""
 
     def __init__(
         self,
@@ -88,33 +88,33 @@ class Bound:
     ) -> None:
         self.train, self.held_out, self.tokenizer, self.vocabulary = train, held_out, tokenizer, vocabulary
 
-    def asked(self, indices: Tensor) -> np.ndarray:
-        """Which positions of the stream are asked for: the ordinary tokens of these blocks. *Shape:* (N,), bool."""
+    def is_scored(self, indices: Tensor) -> np.ndarray:
+        """Return which positions of the stream are scored: the ordinary tokens of these blocks. *Shape:* (N,), bool."""
         block = np.arange(self.held_out.info.tokens) // self.held_out.block_size
         return np.isin(block, indices.numpy()) & self.vocabulary.is_ordinary[self.held_out.ids]
 
     def bytes(self, indices: Tensor) -> float:
-        """UTF-8 bytes of the text in these blocks; of a part of them, their share by tokens."""
+        """Count the UTF-8 bytes of the text in these blocks; of a part of them, their share by tokens."""
         ordinary = self.vocabulary.is_ordinary[self.held_out.ids].sum()
-        return self.held_out.info.bytes * int(self.asked(indices).sum()) / max(1, int(ordinary))
+        return self.held_out.info.bytes * int(self.is_scored(indices).sum()) / max(1, int(ordinary))
 
     def row(self, nats: float, indices: Tensor) -> dict[str, float]:
-        """Nats a token, and bits a byte."""
-        tokens = int(self.asked(indices).sum())
+        """Return the nats of a token and the bits of a byte."""
+        tokens = int(self.is_scored(indices).sum())
         return {"loss": nats / tokens, "bits_per_byte": nats / math.log(2) / self.bytes(indices)}
 
     def model_row(
         self, denoiser: TextDenoiser, questions: Questions, draws: int, batch_size: int
     ) -> dict[str, float]:
-        """The mean of the draws, and its standard error."""
+        """Return the mean of the draws, and its standard error."""
         totals = bound_draws(denoiser, *questions, draws, batch_size)
         error = totals.std(ddof=1) / math.sqrt(draws)
         bits = self.row(float(error), questions.indices)["bits_per_byte"]
         return {**self.row(float(totals.mean()), questions.indices), "standard_error": bits}
 
     def baselines(self, indices: Tensor) -> dict[str, dict[str, float]]:
-        """Unigrams and the 5-gram on the same tokens; and what compressors make of the whole held-out text."""
-        begins, asked = self.held_out.document_starts, self.asked(indices)
+        """Score unigrams and the 5-gram on the same tokens, and compressors on the whole held-out text."""
+        begins, scored = self.held_out.document_starts, self.is_scored(indices)
         rows = {}
         for name, order in (("unigram", 1), (f"{ORDER}-gram, Kneser-Ney", ORDER)):
             logger.info(f"baseline: {name}")
@@ -122,7 +122,7 @@ class Bound:
                 np.asarray(self.train.ids), self.train.document_starts, self.vocabulary.size, order
             )
             nats = -model.log_probabilities(np.asarray(self.held_out.ids), begins)
-            rows[name] = self.row(float(nats[asked].sum()), indices)
+            rows[name] = self.row(float(nats[scored].sum()), indices)
         text = self._text().encode()
         packed = {
             "gzip -9, whole text": gzip.compress(text, 9),
@@ -132,7 +132,7 @@ class Bound:
         return rows | {name: {"bits_per_byte": bits} for name, bits in sizes.items()}
 
     def _text(self) -> str:
-        """The held-out text as the tokenizer gives it back, a document a line."""
+        """Return the held-out text as the tokenizer gives it back, a document a line."""
         starts = np.flatnonzero(self.held_out.document_starts)
         documents = np.split(np.asarray(self.held_out.ids).astype(np.int64), starts[1:])
         return "\n".join(
@@ -140,9 +140,9 @@ class Bound:
         )
 
     def describe(self, questions: Questions, draws: int) -> dict[str, Any]:
-        """How much is asked."""
+        """Describe the scored tokens."""
         indices = questions.indices
-        part = self.asked(indices)
+        part = self.is_scored(indices)
         unknown = int((np.asarray(self.held_out.ids) == self.tokenizer.unk_token_id).sum())
         lossy = (
             ""

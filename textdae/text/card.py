@@ -64,7 +64,7 @@ that its corpus does not say.""",
 
 
 def _of_sources(metrics: Mapping[str, Any]) -> str:
-    """The table of each source, where there are several."""
+    """Return the table of each source, where there are several."""
     tables = metrics.get("by_source", {})
     return "".join(
         f"\n\nOf {for_markdown(name)}:\n\n{markdown_table(table)}" for name, table in tables.items()
@@ -72,7 +72,7 @@ def _of_sources(metrics: Mapping[str, Any]) -> str:
 
 
 def _code(metrics: Mapping[str, Any]) -> list[str]:
-    """What the card says of a code."""
+    """Return what the card says of a code."""
     if "through_code" not in metrics:
         return []
     return [

@@ -1,4 +1,4 @@
-"""The decoder of a text's code: one Transformer layer that is told, at each position, the code of its document.
+"""The decoder of a text's code: one Transformer layer that reads, at each position, the code of its document.
 
 B batch, L positions, D width, K code width, V vocabulary.
 """
@@ -20,7 +20,7 @@ class CodeDecoder(nn.Module):
     Args:
         sizes: D, K, the number of positions, and the width of the feed-forward layer.
         heads: of the attention.
-        token_weights: what each token counts in the mean. *Shape:* (V,).
+        token_weights: weight of each token in the mean. *Shape:* (V,).
     """
 
     token_weights: Tensor
@@ -82,7 +82,7 @@ class CodeDecoder(nn.Module):
         return decoded
 
     def matrices(self) -> list[nn.Parameter]:
-        """The hidden matrices of its layer."""
+        """Return the hidden matrices of its layer."""
         return [layer.weight for layer in (self.qkv, self.out, self.up, self.down)]
 
 
@@ -90,7 +90,7 @@ def load_decoder(file: Path) -> CodeDecoder:
     """Load the decoder that lies beside a checkpoint; its sizes are those of the tensors in the file.
 
     Raises:
-        SettingsError: it is none.
+        SettingsError: the file holds no decoder.
     """
     try:
         with safe_open(file, "pt") as opened:

@@ -145,7 +145,7 @@ class MaskingCollator(TrainerCallback):
         return BatchEncoding({**packed, **self._denoiser.arguments(inputs)})
 
     def _columns(self, examples: Sequence[Any]) -> dict[str, list[Any]]:
-        """What every example has of each name that is read here."""
+        """Return what every example has of each name that is read here."""
         if not len(examples):
             raise SettingsError("MaskingCollator: an empty batch")
         if not isinstance(examples[0], Mapping):
@@ -181,7 +181,7 @@ class MaskingCollator(TrainerCallback):
         return padded, inside
 
     def _starts(self, columns: dict[str, list[Any]], ids: np.ndarray) -> np.ndarray:
-        """Whether a word begins at each position. *Shape:* (B, L), bool."""
+        """Return whether a word begins at each position. *Shape:* (B, L), bool."""
         if "word_start" in columns:
             return self._pad(columns["word_start"])[0] == 1
         if "word_ids" in columns:

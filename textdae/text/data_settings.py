@@ -104,7 +104,7 @@ class TextDataSettings(TextReadingSettings):
         return self
 
     def parts(self) -> "list[TextDataSettings]":
-        """The settings of each source by itself; these where there is one only."""
+        """Return the settings of each source by itself; these where there is one only."""
         if not self.sources:
             return [self]
         keys = ("source", "text_column", "document", "subset", "split", "revision")

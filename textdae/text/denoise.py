@@ -166,7 +166,7 @@ def allowed(logits: Tensor, tokenizer: Any) -> Tensor:
 
 
 def as_candidates(tokenizer: Any, best: Any) -> list[list[Candidate]]:
-    """Tokens and probabilities of what `topk` gives. (n, k) -> n lists."""
+    """Return tokens and probabilities of what `topk` gives. (n, k) -> n lists."""
     return [
         [Candidate(_text(tokenizer, i), p) for i, p in zip(row_ids, row, strict=True)]
         for row_ids, row in zip(best.indices.tolist(), best.values.tolist(), strict=True)

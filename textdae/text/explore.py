@@ -72,7 +72,7 @@ class TextExplorer(Explorer):
         ]
 
     def about(self) -> Json:
-        """The passages, in pieces."""
+        """Return the passages, in pieces."""
         return {
             "architecture": type(self._own.denoiser.model).__name__,
             "parameters": sum(each.numel() for each in self._own.denoiser.parameters()),
@@ -91,7 +91,7 @@ class TextExplorer(Explorer):
         return Questions(examples, TextNoise.kinds[kind](rate=level).build(vocabulary), numbers)
 
     def shot(self, kind: str, level: float, seed: int) -> Json:
-        """Hidden places, guesses and figures of each passage."""
+        """Return hidden places, guesses and figures of each passage."""
         return {"examples": self._guessed(self._questions(kind, level, seed))}
 
     @torch.no_grad()
@@ -141,7 +141,7 @@ class TextExplorer(Explorer):
         return found
 
     def rival(self, kind: str, level: float, seed: int) -> Json:
-        """The same by the baseline of the lowest loss on these passages."""
+        """Return the same by the baseline of the lowest loss on these passages."""
         key = (kind, 0 if kind == "words" else seed)
         if key not in self._baselines:
             if kind == "words":
@@ -152,7 +152,7 @@ class TextExplorer(Explorer):
         return self._rival(self._baselines[key], self._questions(kind, level, seed))
 
     def _visible(self, passages: list[Passage]) -> Questions:
-        """Every place with its neighbours in view: what a baseline may be asked for, whatever is hidden."""
+        """Return every place with its neighbours in view: what a baseline may be asked for, whatever is hidden."""
         examples = Passages(passages, self._own.vocabulary, None)
         return Questions(examples, ChosenNoise(self._own.vocabulary, 1.0), torch.arange(len(passages)))
 
@@ -217,7 +217,7 @@ class TextExplorer(Explorer):
 
     @torch.no_grad()
     def map(self) -> Json:
-        """The mean embedding of held-out passages."""
+        """Return the mean embedding of held-out passages."""
         passages = self._reader.held_out(self._own.corpus.held_out, MOST_ON_THE_MAP, 64, 8)
         examples = Passages(passages, self._own.vocabulary, None)
         device = next(self._own.denoiser.parameters()).device
@@ -275,7 +275,7 @@ def _piece(tokenizer: Any, token: int) -> str:
 
 
 def _figures(right: np.ndarray, losses: np.ndarray, size: float) -> dict[str, Any]:
-    """How many of the hidden places are right, and the bits for each of their bytes."""
+    """Return how many of the hidden places are right, and the bits for each of their bytes."""
     bits = float(losses.sum()) / math.log(2)
     return {
         "right": int(right.sum()),
@@ -289,7 +289,7 @@ def _silent() -> Json:
 
 
 def _kinds() -> dict[str, str]:
-    """The kinds of noise that the page offers, and what each does: words, and what `evaluate.kind` takes besides."""
+    """Return the kinds of noise that the page offers, and what each does: words, and what `evaluate.kind` takes besides."""
     own = {
         "words": "Hide whole words, chosen by the text: the same for every tokenizer.",
         "tokens": "Choose single tokens: 80% are masked, 10% replaced by a random one, 10% left alone.",

@@ -1,4 +1,4 @@
-"""Write text with a denoiser: start from masks alone, fill in some of them, and ask again, until none is left.
+"""Write text with a denoiser: start from masks alone, fill in some of them, and predict again, until none is left.
 
 The sampler of masked diffusion (MDLM, Sahoo et al. 2024): the number of masks falls evenly over the steps. What is filled in
 first is chosen by confidence or entropy, or at random as the bound on the likelihood assumes; `remask` takes some tokens back
@@ -77,10 +77,10 @@ def generate_text(
     assert isinstance(mask_id, int)
     device = next(denoiser.parameters()).device
     before, after = frame(tokenizer)
-    asked = tokenizer(prompt.replace("[MASK]", str(tokenizer.mask_token)), add_special_tokens=False)[
+    prompt_ids = tokenizer(prompt.replace("[MASK]", str(tokenizer.mask_token)), add_special_tokens=False)[
         "input_ids"
     ]
-    row = torch.tensor([*before, *asked, *[mask_id] * length, *after])
+    row = torch.tensor([*before, *prompt_ids, *[mask_id] * length, *after])
     if len(row) > denoiser.longest:
         raise SettingsError(
             f"generate: {len(row)} tokens with the prompt, the model takes {denoiser.longest}; set a smaller --length"
@@ -141,7 +141,7 @@ def sample(log_p: Tensor, temperature: float, chance: torch.Generator) -> Tensor
 
 
 def _truncated(logits: Tensor, temperature: float, top_p: float) -> Tensor:
-    """Log probabilities at a temperature, of the fewest tokens that have the share `top_p`. (m, V)"""
+    """Return log probabilities at a temperature, of the fewest tokens that have the share `top_p`. (m, V)"""
     log_p = (logits / (temperature or 1.0)).log_softmax(-1)
     if top_p >= 1:
         return log_p

@@ -1,4 +1,4 @@
-"""`textdae generate`: print texts as they fill in, write the film, and say how they compare with held-out text.
+"""`textdae generate`: print texts as they fill in, write the film, and compare them with held-out text.
 
 n texts or stretches of L tokens, N tokens of a stream.
 """
@@ -92,21 +92,21 @@ class Pieces:
         return self._known[token]
 
     def text(self, ids: np.ndarray) -> str:
-        """A text with its masks, in one line. (L,)"""
+        """Return a text with its masks, in one line. (L,)"""
         return " ".join("".join(self[token] for token in ids.tolist()).split())
 
 
 def entropy(texts: np.ndarray) -> float:
-    """Mean entropy of the tokens of a text, in nats: low where it repeats itself. (n, L)"""
-    found = []
+    """Return the mean entropy of the tokens of a text, in nats: low where it repeats itself. (n, L)"""
+    entropies = []
     for text in texts:
         p = np.unique(text, return_counts=True)[1] / len(text)
-        found.append(-float((p * np.log(p)).sum()))
-    return float(np.mean(found))
+        entropies.append(-float((p * np.log(p)).sum()))
+    return float(np.mean(entropies))
 
 
 def repeated(texts: np.ndarray, n: int = REPEATED) -> float:
-    """Share of the n-grams of a text that stand in it before, the mean over the texts. (n, L)"""
+    """Return the share of the n-grams of a text that stand in it before, the mean over the texts. (n, L)"""
     if texts.shape[1] < n:
         return 0.0
     grams = [_grams(text, n) for text in texts]
@@ -114,30 +114,30 @@ def repeated(texts: np.ndarray, n: int = REPEATED) -> float:
 
 
 def copied(texts: np.ndarray, train: np.ndarray, n: int = COPIED) -> float:
-    """Share of the n-grams of the texts (n, L) that the training stream (N,) holds too."""
+    """Return the share of the n-grams of the texts (n, L) that the training stream (N,) holds too."""
     if texts.shape[1] < n:
         return 0.0
-    asked = np.concatenate([_grams(text, n) for text in texts])
-    different = np.unique(asked)
+    grams = np.concatenate([_grams(text, n) for text in texts])
+    different = np.unique(grams)
     is_there = np.zeros(len(different), bool)
     for begin in range(0, len(train), _CHUNK):
         there = _grams(train[begin : begin + _CHUNK + n - 1], n)
         place = np.searchsorted(different, there).clip(max=len(different) - 1)
         is_there[place[different[place] == there]] = True
-    return float(is_there[np.searchsorted(different, asked)].mean())
+    return float(is_there[np.searchsorted(different, grams)].mean())
 
 
 def _grams(ids: np.ndarray, n: int) -> np.ndarray:
-    """A 64-bit hash of each n-gram. (L,) -> (L - n + 1,)"""
+    """Return a 64-bit hash of each n-gram. (L,) -> (L - n + 1,)"""
     count = max(len(ids) - n + 1, 0)
-    found = np.zeros(count, np.uint64)
+    hashes = np.zeros(count, np.uint64)
     for place in range(n):
-        found = mix(found + ids[place : place + count].astype(np.uint64))
-    return found
+        hashes = mix(hashes + ids[place : place + count].astype(np.uint64))
+    return hashes
 
 
 def stretches(held_out: Blocks | MixedBlocks, length: int, special_ids: list[int]) -> np.ndarray:
-    """Stretches of held-out documents, of as many ordinary tokens as a text that was written. (n, L)"""
+    """Return stretches of held-out documents, of as many ordinary tokens as a text that was written. (n, L)"""
     document = held_out.document_starts.cumsum()
     ordinary = ~np.isin(held_out.ids, special_ids)
     ids, document = np.asarray(held_out.ids)[ordinary].astype(np.int64), document[ordinary]
@@ -174,7 +174,7 @@ def compare(
 
 
 def film(result: Generated, pieces: Pieces) -> str:
-    """A page that plays how the first text filled in; it needs nothing else."""
+    """Return a page that plays how the first text filled in; it needs nothing else."""
     mask = pieces.tokenizer.mask_token_id
     frames = [
         [None if token == mask else pieces[token] for token in frame]

@@ -44,9 +44,9 @@ class Joined:
         return (parts[0] if len(parts) == 1 else np.concatenate(parts))[::step]
 
     def _take(self, positions: np.ndarray) -> np.ndarray:
-        found = np.empty(positions.shape, self.dtype)
+        values = np.empty(positions.shape, self.dtype)
         part = np.searchsorted(self.starts, positions, "right") - 1
         for number in np.unique(part):
             here = part == number
-            found[here] = self._open(int(number))[positions[here] - self.starts[number]]
-        return found
+            values[here] = self._open(int(number))[positions[here] - self.starts[number]]
+        return values

@@ -1,7 +1,7 @@
 """Pseudo-log-likelihood of texts under a masked language model: each token is predicted from all the others.
 
 Salazar et al. 2020, "Masked language model scoring"; within a word the tokens to the right are hidden too (Kauf and Ivanova
-2023, "A better way to do masked language model scoring"), or a word of many pieces would tell itself.
+2023, "A better way to do masked language model scoring"), or the rest of a word would give it away.
 
 T texts, N tokens of all texts with their special tokens, n masked copies, B copies of a batch, L tokens of a copy.
 """

@@ -48,14 +48,14 @@ def score_pairs(
             logger.info(f"baseline: {name}, counted on the training text of {settings.data.source}")
             right[f"{name}"] = _prefers(_counted(train, loaded, order, good + bad))
     else:
-        logger.info("no n-gram baselines: the training text is not known here; name one with data.source=...")
+        logger.info("no n-gram baselines: the training text is not known; name it with data.source=...")
     for other in beside:
         right[row_name(other, right)] = _prefers(_likelihoods(load_text(other), good + bad))
     return _result(suite, rows, right)
 
 
 def _first_of_each(suite: Suite, most: int) -> list[tuple[str, ...]]:
-    """The first pairs of each paradigm."""
+    """Return the first pairs of each paradigm."""
     seen: dict[tuple[str, ...], int] = {}
     kept = []
     for row in suite.rows:
@@ -72,7 +72,7 @@ def _likelihoods(loaded: LoadedText, texts: list[str]) -> np.ndarray:
 
 
 def _counted(train: Blocks | MixedBlocks, loaded: LoadedText, order: int, texts: list[str]) -> np.ndarray:
-    """Log probabilities of whole texts under an n-gram model, from the special token before them to the one behind. (T,)"""
+    """Return log probabilities of whole texts under an n-gram model, from the special token before them to the one behind. (T,)"""
     model = NGramModel(np.asarray(train.ids), train.document_starts, len(loaded.tokenizer), order)
     ids, _, lengths = framed_tokens(loaded.tokenizer, texts)
     begins = np.zeros(len(ids), bool)
@@ -82,14 +82,14 @@ def _counted(train: Blocks | MixedBlocks, loaded: LoadedText, order: int, texts:
 
 
 def _prefers(likelihoods: np.ndarray) -> np.ndarray:
-    """1 where the first half's text is the more probable one, 0 where the second half's is, 1/2 where neither. (2P,) -> (P,)"""
+    """Return 1 where the first half's text is the more probable one, 0 where the second half's is, 1/2 where neither. (2P,) -> (P,)"""
     good, bad = np.split(likelihoods, 2)
     tie = np.isclose(good, bad, rtol=0, atol=1e-9)
     return np.where(tie, 0.5, good > bad)
 
 
 def wilson(right: float, n: int) -> tuple[float, float]:
-    """The 95% interval of a share `right` of n trials (Wilson 1927)."""
+    """Return the 95% interval of a share `right` of n trials (Wilson 1927)."""
     centre = (right + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * math.sqrt(right * (1 - right) / n + _Z**2 / (4 * n * n))
     return centre - half, centre + half
@@ -127,17 +127,17 @@ def _result(suite: Suite, rows: Sequence[tuple[str, ...]], right: dict[str, np.n
 
 
 def _by(group: Sequence[str], right: dict[str, np.ndarray]) -> dict[str, dict]:
-    """Accuracy and interval of each contestant in each group, in the order of the names."""
-    found: dict[str, dict] = {}
+    """Return the accuracy and its interval of each contestant in each group, in the order of the names."""
+    figures: dict[str, dict] = {}
     groups = np.array(group)
     for name in sorted(set(group)):
         inside = groups == name
         n = int(inside.sum())
-        found[name] = {"pairs": n}
+        figures[name] = {"pairs": n}
         for contestant, hits in right.items():
             share = float(hits[inside].mean())
-            found[name][contestant] = {"accuracy": share, "interval": wilson(share, n)}
-    return found
+            figures[name][contestant] = {"accuracy": share, "interval": wilson(share, n)}
+    return figures
 
 
 def _cell(entry: dict) -> str:

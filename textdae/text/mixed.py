@@ -56,7 +56,7 @@ class MixedQuestions(Concatenated[WordQuestions]):
 def word_examples(
     held_out: Blocks | MixedBlocks, rate: float, most: int, special_ids: Sequence[int]
 ) -> WordQuestions | MixedQuestions:
-    """Choose the words that are asked for, of several sources in each by its share of `most` stretches."""
+    """Choose the words that are scored, of several sources in each by its share of `most` stretches."""
     if not isinstance(held_out, MixedBlocks):
         return WordQuestions(held_out, rate, most, special_ids)
     total = sum(share.weight for share in held_out.shares)

@@ -193,7 +193,7 @@ class TextDenoiser(Denoiser):
         return logits.reshape(*embedding.shape[:-1], logits.shape[-1])
 
     def loss(self, reconstruction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Cross entropy, in nats, summed; each scored position times its weight (M,) if there are weights."""
+        """Return the cross entropy, in nats, summed; each scored position times its weight (M,) if there are weights."""
         if weight is None:
             return F.cross_entropy(reconstruction.float(), target, reduction="sum")
         return (F.cross_entropy(reconstruction.float(), target, reduction="none") * weight).sum()
@@ -249,7 +249,7 @@ class TextDenoiser(Denoiser):
         super().optimize_for(device, compile)
 
     def hidden_matrices(self) -> list[nn.Parameter]:
-        """The matrices of the Transformer layers."""
+        """Return the matrices of the Transformer layers."""
         tables = {id(module.weight) for module in self.model.modules() if isinstance(module, nn.Embedding)}
         return [p for p in self.encoder.parameters() if p.ndim == 2 and id(p) not in tables]
 

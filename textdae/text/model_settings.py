@@ -41,7 +41,7 @@ COUNTED_FROM_PAD = (
 
 
 def positions_of(config: Any) -> int:
-    """How many tokens a model of this config takes."""
+    """Return how many tokens a model of this config takes."""
     positions: int = getattr(config, "max_position_embeddings", None) or 2**30
     return positions - ((config.pad_token_id or 0) + 1 if config.model_type in COUNTED_FROM_PAD else 0)
 

@@ -65,7 +65,7 @@ class NGramModel:
             self.orders.append(_smoothed(keys, counts, keys // size, contexts))
 
     def log_probabilities(self, ids: np.ndarray, begins: np.ndarray) -> np.ndarray:
-        """Log probability of each token after those before it in its document, in nats. (N,) each -> (N,)."""
+        """Return the log probability of each token after those before it in its document, in nats. (N,) each -> (N,)."""
         ids, before = ids.astype(np.int64), _tokens_before(begins)
         p = np.full(len(ids), 1 / self.size)
         context = np.zeros(len(ids), np.int64)
@@ -89,7 +89,7 @@ class NGramModel:
 
 
 def _tokens_before(begins: np.ndarray) -> np.ndarray:
-    """How many tokens of its document stand before each token. (N,)"""
+    """Return how many tokens of its document stand before each token. (N,)"""
     positions = np.arange(len(begins))
     return positions - np.maximum.accumulate(np.where(begins, positions, 0))
 

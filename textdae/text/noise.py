@@ -75,7 +75,7 @@ class Block(NamedTuple):
         return cls(ids, maskable, document, inputs["word_start"].numpy())
 
     def words(self) -> np.ndarray:
-        """The number of the word at each position, from 0 along the block. *Shape:* (B, L), int64.
+        """Return the number of the word at each position, from 0 along the block. *Shape:* (B, L), int64.
 
         An unknown piece within a word belongs to it; special tokens between words belong to the word before, without effect.
         """

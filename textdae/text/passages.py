@@ -1,4 +1,4 @@
-"""Short passages of text as examples: what the page hides words of.
+"""Short passages of text as examples, of which the page hides words.
 
 L positions of a passage, framed by the special tokens of the tokenizer; W words; B batch.
 """
@@ -42,7 +42,7 @@ class Passage(NamedTuple):
 
 
 class Passages:
-    """Passages as examples: word w of passage p is hidden where its hash lies below the rate, or where `chosen` says so.
+    """Passages as examples: word w of passage p is hidden where its hash lies below the rate, or where `chosen` is True.
 
     Args:
         rate: share of the words that is hidden; None: nothing is, and every ordinary token is scored.
@@ -87,7 +87,7 @@ class Passages:
         }
 
     def is_hidden(self, passage: Passage, seed: int) -> np.ndarray:
-        """Which words of a passage are hidden under a seed. *Shape:* (W,), bool."""
+        """Return which words of a passage are hidden under a seed. *Shape:* (W,), bool."""
         assert self.rate is not None
         hashes = mix(passage.hash + np.uint64(seed)) if seed else passage.hash
         return is_below(hashes, self.rate)
@@ -116,7 +116,7 @@ class PassageReader:
     def held_out(
         self, blocks: Blocks | MixedBlocks, count: int, longest: int, shortest: int
     ) -> list[Passage]:
-        """At most so many passages of held-out documents, spread evenly over the blocks; of several sources, by their weights.
+        """Return at most so many passages of held-out documents, spread evenly over the blocks; of several sources, by their weights.
 
         Args:
             longest, shortest: tokens of a passage.
@@ -126,21 +126,21 @@ class PassageReader:
         """
         if isinstance(blocks, MixedBlocks):
             total = sum(share.weight for share in blocks.shares)
-            found = []
+            passages = []
             for part, share in zip(blocks.parts, blocks.shares, strict=True):
                 some = max(1, round(count * share.weight / total))
-                passages = self._of_blocks(part, some, longest, shortest)
-                found += [passage._replace(source=share.name) for passage in passages]
+                of_part = self._of_blocks(part, some, longest, shortest)
+                passages += [passage._replace(source=share.name) for passage in of_part]
         else:
-            found = self._of_blocks(blocks, count, longest, shortest)
-        if not found:
+            passages = self._of_blocks(blocks, count, longest, shortest)
+        if not passages:
             raise SettingsError(
                 f"the held-out text has no document of {shortest} tokens or more; give longer texts, or a larger data.held_out"
             )
-        return [found[index] for index in subsample(len(found), count).tolist()]
+        return [passages[index] for index in subsample(len(passages), count).tolist()]
 
     def _of_blocks(self, blocks: Blocks, count: int, longest: int, shortest: int) -> list[Passage]:
-        found, words = [], blocks.words
+        passages, words = [], blocks.words
         for number in subsample(len(blocks), 8 * count).tolist():
             block = {name: value[0].numpy() for name, value in blocks.batch([number]).items()}
             ordinary = self.vocabulary.is_ordinary[block["input_ids"]] & (block["document"] >= 0)
@@ -154,29 +154,29 @@ class PassageReader:
                     starts = np.flatnonzero(block["word_start"][where[: longest + 1]])
                     where = where[: starts[-1] or longest]
                 first = int(number * blocks.block_size + where[0])
-                found.append(
+                passages.append(
                     self._of_stream(block["input_ids"][where], block["word_start"][where], words, first)
                 )
                 break
-        return [found[index] for index in subsample(len(found), count).tolist()]
+        return [passages[index] for index in subsample(len(passages), count).tolist()]
 
     def _of_stream(self, ids: np.ndarray, word_start: np.ndarray, words: StreamWords, first: int) -> Passage:
-        """A passage that begins at position `first` of a stream; words that it does not hold whole are left out."""
+        """Return a passage that begins at position `first` of a stream; words that it does not hold whole are left out."""
         begin, end = np.searchsorted(words.begin, [first, first + len(ids)]).tolist()
         whole = np.arange(begin, end)
         whole = whole[words.end[begin:end] <= first + len(ids)]
         shift = self.offset - first
-        places = (words.begin[whole] + shift, words.end[whole] + shift)
-        return self._framed(ids, word_start, *places, words.bytes[whole], words.hash[whole])
+        borders = (words.begin[whole] + shift, words.end[whole] + shift)
+        return self._framed(ids, word_start, *borders, words.bytes[whole], words.hash[whole])
 
     def typed(self, text: Any) -> Passage:
-        """What a person typed.
+        """Return what a person typed as a passage.
 
         Raises:
             SettingsError: it is no text, or too long.
         """
         if not isinstance(text, str) or not text.strip():
-            raise SettingsError("text: a sentence is wanted")
+            raise SettingsError("text: type a sentence")
         if len(text) > MOST_CHARACTERS:
             raise SettingsError(f"text: {len(text):,} characters; the page takes {MOST_CHARACTERS}")
         tokens, offsets = self._tokenize.with_offsets([text])
@@ -185,10 +185,10 @@ class PassageReader:
             raise SettingsError(f"text: {size} tokens, the model takes {self.longest}; shorten it")
         if not len(tokens.ids):
             raise SettingsError("text: the tokenizer finds nothing in it")
-        found = find_words([text], tokens, offsets, np.arange(len(tokens.ids)) + self.offset)
-        keys = np.full(len(found.begin), document_key(text), np.uint64)
+        words = find_words([text], tokens, offsets, np.arange(len(tokens.ids)) + self.offset)
+        keys = np.full(len(words.begin), document_key(text), np.uint64)
         hashes = word_hash(keys, np.arange(len(keys)))
-        return self._framed(tokens.ids, tokens.word_start, found.begin, found.end, found.bytes, hashes)
+        return self._framed(tokens.ids, tokens.word_start, words.begin, words.end, words.bytes, hashes)
 
     def _framed(self, ids: np.ndarray, word_start: np.ndarray, *words: np.ndarray) -> Passage:
         before, after = np.array(self._prefix, np.int64), np.array(self._suffix, np.int64)
@@ -197,11 +197,11 @@ class PassageReader:
         return Passage(np.concatenate([before, ids, after]), starts, begin, end, size, hashes)
 
     def inside(self, passage: Passage) -> list[int]:
-        """The tokens between the special ones that frame a passage."""
+        """Return the tokens between the special ones that frame a passage."""
         return [int(i) for i in passage.ids[self.offset : len(passage.ids) - len(self._suffix)]]
 
     def pieces(self, passage: Passage) -> dict[str, Any]:
-        """The text of each token, with the white space before it, and the number of its word."""
+        """Return the text of each token, with the white space before it, and the number of its word."""
         inside, texts, before = self.inside(passage), [], ""
         for end in range(len(inside)):
             text = str(self.tokenizer.decode(inside[: end + 1], clean_up_tokenization_spaces=False))
@@ -214,7 +214,7 @@ class PassageReader:
 
 
 def sources(passages: list[Passage]) -> dict[str, Any]:
-    """The source of each passage as a class, where there are several."""
+    """Return the source of each passage as a class, where there are several."""
     names = list(dict.fromkeys(each.source for each in passages))
     if len(names) == 1:
         return {}

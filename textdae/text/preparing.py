@@ -125,7 +125,7 @@ class TextPreparation:
         return json.loads(content)
 
     def _files(self) -> list[list[Any]]:
-        """Name and size of every file of the source."""
+        """Return the name and size of every file of the source."""
         files = [*self.source.files, *(self.other.files if self.other else [])]
         return [[file.name, size_of(file)] for file in files]
 

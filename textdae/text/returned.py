@@ -19,12 +19,12 @@ from textdae.training.evaluation import subsample
 
 BASELINE = "baseline: bag of words and PCA"
 LONGEST = 32
-"""Tokens of the documents that are asked for, special ones among them."""
+"""Tokens of the longest document that is scored, special ones included."""
 _FITTED, _BATCH, _ROUNDS, _MORE = 20_000, 64, 4, 16
 
 
 def short_documents(blocks: Blocks | MixedBlocks, most: int, longest: int = LONGEST) -> list[Tensor]:
-    """At most so many whole documents of at most `longest` tokens, spread evenly. (L,) each, of its own length."""
+    """Return at most so many whole documents of at most `longest` tokens, spread evenly. (L,) each, of its own length."""
     starts = np.flatnonzero(np.asarray(blocks.flags) & DOCUMENT_START)
     lengths = np.diff(np.append(starts, len(blocks.flags)))
     short = np.flatnonzero(lengths <= longest)
@@ -40,7 +40,7 @@ def returned(
     documents: Sequence[Tensor],
     vocabulary: Vocabulary,
 ) -> dict[str, Any]:
-    """What comes back of held-out documents, for the metrics: shares of their tokens; empty where there is no document."""
+    """Return the shares of the tokens of held-out documents that come back, for the metrics; empty without documents."""
     if not documents:
         return {}
     code_size = denoiser.decoder.code_size
@@ -54,7 +54,7 @@ def returned(
 
 
 def returned_lines(shares: dict[str, Any]) -> list[str]:
-    """The same for people."""
+    """Return these shares as lines to print."""
     if not shares:
         return []
     baseline = (
@@ -71,7 +71,7 @@ def returned_lines(shares: dict[str, Any]) -> list[str]:
 def returned_by_code(
     denoiser: BottleneckDenoiser, documents: Sequence[Tensor], vocabulary: Vocabulary
 ) -> float:
-    """The share of the ordinary tokens that come back at their very position when the decoder sees nothing but the code."""
+    """Return the share of the ordinary tokens that come back at their very position when the decoder sees nothing but the code."""
     ordinary = torch.from_numpy(vocabulary.is_ordinary)
     special = (~ordinary).nonzero().squeeze(1)
     right = total = 0
@@ -79,8 +79,8 @@ def returned_by_code(
         batch = documents[begin : begin + _BATCH]
         shown = [torch.where(ordinary[ids], vocabulary.mask_id, ids) for ids in batch]
         codes = encode_texts(denoiser, batch)
-        found = decode_codes(denoiser, codes, shown, vocabulary.mask_id, special)
-        for guess, ids in zip(found, batch, strict=True):
+        rebuilt = decode_codes(denoiser, codes, shown, vocabulary.mask_id, special)
+        for guess, ids in zip(rebuilt, batch, strict=True):
             right += int((guess == ids)[ordinary[ids]].sum())
             total += int(ordinary[ids].sum())
     return right / max(total, 1)
@@ -89,10 +89,10 @@ def returned_by_code(
 def returned_by_pca(
     train: Blocks | MixedBlocks, documents: Sequence[Tensor], vocabulary: Vocabulary, code_size: int
 ) -> float | None:
-    """The share of the ordinary tokens that a bag of words through PCA to K gives back, in whatever order.
+    """Return the share of the ordinary tokens that a bag of words through PCA to K gives back, in any order.
 
     The baseline of a code: counts of the words, the K directions of the largest variance among training documents, and back;
-    given are as many words as the document has, those of the largest counts. None where K directions cannot be found.
+    it gives as many words as the document has, those of the largest counts. None where K directions cannot be found.
     """
     bags = _bags(short_documents(train, _FITTED), vocabulary)
     mean = torch.sparse.sum(bags, 0).to_dense() / max(bags.shape[0], 1)
@@ -100,11 +100,10 @@ def returned_by_pca(
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        rank = min(code_size + _MORE, *bags.shape)  # a few more, or the last of those wanted would be rough
+        rank = min(code_size + _MORE, *bags.shape)  # a few more, or the last of the K would be rough
         basis = torch.svd_lowrank(bags, rank, _ROUNDS, mean[None])[2][:, :code_size]
-    asked = _bags(documents, vocabulary).to_dense()
-    right = total = 0.0
-    for bag in asked:
+        right = total = 0.0
+    for bag in _bags(documents, vocabulary).to_dense():
         count = int(bag.sum())
         rebuilt = mean + (bag - mean) @ basis @ basis.mT
         # A word that is given again counts as one less likely by one.
@@ -116,7 +115,7 @@ def returned_by_pca(
 
 
 def _bags(documents: Sequence[Tensor], vocabulary: Vocabulary) -> Tensor:
-    """How often each ordinary token occurs in each document. *Shape:* (n, V), sparse, float32."""
+    """Return how often each ordinary token occurs in each document. *Shape:* (n, V), sparse, float32."""
     rows = torch.cat([torch.full((len(ids),), row) for row, ids in enumerate(documents)])
     columns = torch.cat(list(documents))
     ordinary = torch.from_numpy(vocabulary.is_ordinary)[columns]

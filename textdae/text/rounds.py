@@ -1,4 +1,4 @@
-"""The masks of one text filled in rounds, with the places that each round fills: what the page plays step by step."""
+"""The masks of one text filled in rounds, with the positions that each round fills; the page plays them step by step."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

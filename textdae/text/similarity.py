@@ -1,6 +1,6 @@
-"""How alike two sentences are: Spearman's correlation of the cosine of their vectors with what people said.
+"""Similarity of sentences: Spearman's correlation of the cosine of their vectors with human judgements.
 
-Beside it stand what needs no encoder: TF-IDF, and the mean of the word embeddings that the encoder begins with.
+Beside it stand baselines that need no encoder: TF-IDF, and the mean of the word embeddings that the encoder begins with.
 
 P pairs, D width of the vectors.
 """
@@ -59,7 +59,7 @@ def score_similarity(
     ]
     lines = [
         f"{suite.name}: {len(rows):,} pairs of sentences",
-        "Spearman's correlation of the cosine with how alike people found them, and its 95% interval; "
+        "Spearman's correlation of the cosine with human judgements, and its 95% interval; "
         "TF-IDF takes its weights from these sentences",
         print_rows(["Spearman", "95%"], cells),
     ]
@@ -76,7 +76,7 @@ def score_similarity(
 
 
 def cosine(vectors: Any) -> np.ndarray:
-    """Cosine of each vector of the first half with its fellow of the second, 0 where one is zero. (2P, D) -> (P,)"""
+    """Return the cosine of each vector of the first half with its fellow of the second, 0 where one is zero. (2P, D) -> (P,)"""
     from scipy import sparse
 
     pairs = len(range(vectors.shape[0])) // 2
@@ -92,14 +92,14 @@ def cosine(vectors: Any) -> np.ndarray:
 
 
 def interval(r: float, n: int) -> tuple[float, float]:
-    """The 95% interval of Spearman's correlation of n pairs (Bonett and Wright 2000)."""
+    """Return the 95% interval of Spearman's correlation of n pairs (Bonett and Wright 2000)."""
     half = 1.959964 * math.sqrt((1 + r * r / 2) / (n - 3))
     z = math.atanh(max(-0.999999, min(0.999999, r)))
     return math.tanh(z - half), math.tanh(z + half)
 
 
 def input_embeddings(encoder: TextEncoder, texts: list[str]) -> np.ndarray:
-    """Mean of the rows of the embedding table for the ordinary tokens of each text; zeros where there is none. (T, D)"""
+    """Return the mean of the rows of the embedding table for the ordinary tokens of each text; zeros where there is none. (T, D)"""
     table = encoder.model.get_input_embeddings().weight.detach().float().cpu().numpy()
     special = encoder.tokenizer.all_special_ids
     ids, _ = tokenize(encoder.tokenizer, texts, encoder.limit)

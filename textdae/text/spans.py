@@ -73,7 +73,7 @@ def _boundary(name: str, settings: TextReadingSettings) -> re.Pattern[bytes] | N
 
 
 def _next(stream: Any, begin: int, size: int, pattern: re.Pattern[bytes]) -> int | None:
-    """The first boundary from a byte on; None where there is none before the end of the file."""
+    """Return the first boundary from a byte on; None where there is none before the end of the file."""
     stream.seek(begin)
     window = b""
     while chunk := stream.read(_WINDOW):

@@ -1,6 +1,6 @@
-"""Public questions: minimal pairs of sentences, and sentences with how alike they are; from the Hub or from files.
+"""Public evaluation suites: minimal pairs of sentences, and pairs with a similarity score; from the Hub or from files.
 
-`textdae evaluate CHECKPOINT --suite blimp|sts|PATH` asks them. The columns of the table say of which kind a suite is.
+`textdae evaluate CHECKPOINT --suite blimp|sts|PATH` runs them. The columns of the table tell the kind of a suite.
 """
 
 import csv
@@ -33,7 +33,7 @@ SUITES = {
     "blimp": _OnHub("nyu-mll/blimp", "*.parquet", "Warstadt et al. 2020"),
     "sts": _OnHub("sentence-transformers/stsb", "*test*.parquet", "STS benchmark, Cer et al. 2017"),
 }
-"""What is asked for by its name alone."""
+"""Suites that have a name of their own."""
 
 _KINDS: dict[str, list[tuple[str, ...]]] = {
     "pairs": [("sentence_good",), ("sentence_bad",)],
@@ -44,22 +44,22 @@ _GROUPS = (("phenomenon", "linguistics_term"), ("paradigm", "UID"))
 
 
 class SuiteResult(NamedTuple):
-    """What a suite says of a checkpoint and of those beside it."""
+    """The result of a suite: a checkpoint, those beside it, and the baselines."""
 
     lines: list[str]
-    """For people."""
+    """To print."""
     results: dict[str, Any]
     """All figures."""
 
 
 class Suite(NamedTuple):
-    """Questions."""
+    """The rows of a suite."""
 
     name: str
     kind: str
     """`pairs` or `similarity`."""
     rows: list[Row]
-    """Two sentences, and then the phenomenon and the paradigm, or how alike they are."""
+    """Two sentences, and then the phenomenon and the paradigm, or their similarity."""
     fingerprint: str
 
 
@@ -70,9 +70,9 @@ def evaluate_suite(
     beside: Sequence[str] = (),
     most: int | None = None,
 ) -> SuiteResult:
-    """Ask a checkpoint, and others beside it, the questions of a suite.
+    """Score a checkpoint, and others beside it, on a suite.
 
-    The n-gram baselines learn from `settings.data` where that names a source: the text that the checkpoint was trained on.
+    If `settings.data` names a source, the text that the checkpoint was trained on, the n-gram baselines count it.
 
     Args:
         name: `blimp`, `sts`, or a file, folder or glob of tables.
@@ -80,7 +80,7 @@ def evaluate_suite(
         most: at most so many pairs of each paradigm, or rows of a similarity suite: the first ones.
 
     Raises:
-        SettingsError: there is no such suite, or a checkpoint cannot be asked.
+        SettingsError: there is no such suite, or a checkpoint cannot be scored on it.
     """
     suite = open_suite(name, settings)
     if suite.kind == "pairs":
@@ -93,13 +93,13 @@ def evaluate_suite(
 
 
 def row_name(checkpoint: str, taken: Container[str]) -> str:
-    """What a checkpoint beside the model is called in the table."""
+    """Return a name for a checkpoint beside the model, one that the table does not have yet."""
     name = f"beside: {public(checkpoint)}"
     return next(each for each in chain([name], (f"{name} ({n})" for n in count(2))) if each not in taken)
 
 
 def open_suite(name: str, settings: TextEvaluateRunSettings) -> Suite:
-    """Find and read the questions of a suite.
+    """Find and read the rows of a suite.
 
     Raises:
         SettingsError: there are none, or a table has other columns.
@@ -129,28 +129,28 @@ def open_suite(name: str, settings: TextEvaluateRunSettings) -> Suite:
 
 def _files(name: str, settings: TextEvaluateRunSettings) -> tuple[list[Path], str]:
     if name in SUITES and not Path(name).exists():
-        known = SUITES[name]
-        folder = fetch_dataset(known.name, known.files)
-        files = sorted(file for file in folder.rglob("*.parquet") if file.match(known.files))
+        suite = SUITES[name]
+        folder = fetch_dataset(suite.name, suite.files)
+        files = sorted(file for file in folder.rglob("*.parquet") if file.match(suite.files))
         if not files:
-            raise SettingsError(f"--suite: {known.name} on the Hub has no {known.files}")
-        return files, f"{name} ({known.source})"
+            raise SettingsError(f"--suite: {suite.name} on the Hub has no {suite.files}")
+        return files, f"{name} ({suite.source})"
     try:
-        found = find_files(name, TEXT_FILES)
+        source = find_files(name, TEXT_FILES)
     except SettingsError as error:
         raise SettingsError(str(error).replace("data.source", "--suite")) from None
-    if found is None:
+    if source is None:
         raise SettingsError(
             f"--suite: {' or '.join(SUITES)}, or a file, folder or glob of tables; got {name!r}"
         )
-    tables = [file for file in found.files if not file.name.lower().endswith((".txt", ".txt.gz"))]
+    tables = [file for file in source.files if not file.name.lower().endswith((".txt", ".txt.gz"))]
     if not tables:
         raise SettingsError(f"--suite: {name} has no table (.parquet .csv .jsonl)")
     return tables, name
 
 
 def _columns(file: Path) -> tuple[str, Columns]:
-    """Which kind of suite a table is, and the columns to read of it."""
+    """Return the kind of suite that a table is, and the columns to read."""
     there = _column_names(file)
     for kind, groups in _KINDS.items():
         chosen = [next((name for name in names if name in there), None) for names in groups]
@@ -184,5 +184,5 @@ def _number(value: Any, name: str) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise SettingsError(
-            f"--suite: {name}: how alike two sentences are is a number, got {value!r}"
+            f"--suite: {name}: the similarity of two sentences is a number, got {value!r}"
         ) from None

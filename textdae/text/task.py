@@ -155,7 +155,7 @@ class TextEvaluation(Evaluation):
         )
 
     def describe(self, questions: Questions) -> dict[str, Any]:
-        """How many words are asked for, and their bytes."""
+        """Describe the words that are scored: how many, and their bytes."""
         if self.evaluation.kind == "bound":
             return self.bound.describe(questions, self.evaluation.draws)
         examples, rate = questions.examples, questions.noise.level.start
@@ -182,7 +182,7 @@ class TextEvaluation(Evaluation):
         """Loss in nats, accuracy and bits per byte."""
         if self.evaluation.kind == "bound":
             row = self.bound.model_row(self.denoiser, questions, self.evaluation.draws, batch_size)
-            return row, int(self.bound.asked(questions.indices).sum())
+            return row, int(self.bound.is_scored(questions.indices).sum())
         scores = evaluate(self.denoiser, *questions, batch_size, accelerator)
         scored = int(scores["scored"])
         return self.row(questions, scores["loss"], scores["accuracy"], scored), scored
@@ -200,7 +200,7 @@ class TextEvaluation(Evaluation):
         return by_source(questions)
 
     def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
-        """Unigrams, and the neighbours to the left and right."""
+        """Return unigrams, and the neighbours to the left and right."""
         if self.evaluation.kind == "bound":
             return [self.bound.baselines(each.indices) for each in questions]
         baselines = TextBaselines(self.corpus.train, self.vocabulary, questions)
@@ -216,7 +216,7 @@ class TextEvaluation(Evaluation):
     def report(
         self, folder: Path, settings: TextPretrainSettings, metrics: Mapping[str, Any], samples: list[str]
     ) -> list[str]:
-        """The model card, and the passages."""
+        """Return the model card, and the passages."""
         passage = passage_with_mask(self.corpus.held_out, self.corpus.tokenizer)
         card = text_card(settings, metrics, self.corpus.summary, samples, self.corpus.tokenizer, passage)
         (folder / "README.md").write_text(card, encoding="utf-8")

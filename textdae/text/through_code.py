@@ -21,7 +21,7 @@ POINTS = 7
 
 
 def load_bottleneck(checkpoint: str) -> LoadedText:
-    """Load a checkpoint that has a code, on the device that is there.
+    """Load a checkpoint with a code, onto the GPU if there is one.
 
     Raises:
         SettingsError: it has none.
@@ -37,7 +37,7 @@ def load_bottleneck(checkpoint: str) -> LoadedText:
 
 @torch.no_grad()
 def encode_texts(denoiser: BottleneckDenoiser, ids: Sequence[Tensor]) -> Tensor:
-    """The codes of tokenized texts, each (L,) of its own length. *Shape:* (n, K)."""
+    """Return the codes of tokenized texts, each (L,) of its own length. *Shape:* (n, K)."""
     device = next(denoiser.parameters()).device
     tokens = torch.nn.utils.rnn.pad_sequence(list(ids), batch_first=True).to(device)
     document = _documents([len(one) for one in ids], device)
@@ -47,9 +47,9 @@ def encode_texts(denoiser: BottleneckDenoiser, ids: Sequence[Tensor]) -> Tensor:
 
 @torch.no_grad()
 def block_codes(denoiser: BottleneckDenoiser, blocks: Blocks, most: int = _BLOCKS) -> Tensor:
-    """The codes of all documents in at most so many blocks, spread evenly; a part of a document is one. *Shape:* (n, K)."""
+    """Return the codes of all documents in at most so many blocks, spread evenly; a part of a document is one. *Shape:* (n, K)."""
     device = next(denoiser.parameters()).device
-    found = []
+    codes = []
     for indices in subsample(len(blocks), most).split(_BATCH):
         batch = blocks.batch(indices)
         document = batch["document"].to(device)
@@ -57,8 +57,8 @@ def block_codes(denoiser: BottleneckDenoiser, blocks: Blocks, most: int = _BLOCK
         embedding = denoiser.encode({"input_ids": tokens, "document": document})
         first = document >= 0
         first[:, 1:] &= document[:, 1:] != document[:, :-1]
-        found.append(denoiser.pool(embedding, tokens, document)[first])
-    return torch.cat(found)
+        codes.append(denoiser.pool(embedding, tokens, document)[first])
+    return torch.cat(codes)
 
 
 @torch.no_grad()
@@ -70,22 +70,22 @@ def decode_codes(
     forbidden: Tensor,
     steps: int = 1,
 ) -> list[Tensor]:
-    """Fill the masks of what is shown from the codes; in several steps the surest tokens of each step stay, and are seen next.
+    """Fill masks from the codes; with several steps the surest tokens of a step stay, and the next step sees them.
 
     Args:
         code: *Shape:* (n, K).
-        shown: of each text the ids, (L,) of its own length, `mask_id` where the decoder is asked.
-        forbidden: ids that are never given. *Shape:* (f,).
+        shown: the ids of each text, with `mask_id` where the decoder fills one in. (L,) each, of its own length.
+        forbidden: ids that are never filled in. *Shape:* (f,).
         steps: rounds; a decoder of `model.decoder_rate` 1 has learnt to see nothing, and needs one.
     """
     device = next(denoiser.parameters()).device
     tokens = torch.nn.utils.rnn.pad_sequence(list(shown), batch_first=True).to(device)
     document = _documents([len(one) for one in shown], device)
-    asked = (tokens == mask_id) & (document >= 0)
-    total = asked.sum(1)
+    masked = (tokens == mask_id) & (document >= 0)
+    total = masked.sum(1)
     at = code[:, None].expand(-1, tokens.shape[1], -1)
     for step in range(steps):
-        left = (tokens == mask_id) & asked
+        left = (tokens == mask_id) & masked
         if not left.any():
             break
         decoded = denoiser.decode_code(at, tokens, document)
@@ -110,7 +110,7 @@ def _documents(lengths: list[int], device: torch.device) -> Tensor:
 
 @panics_refused("the tokenizer")
 def code_lines(checkpoint: str, text: str, steps: int = 1) -> Iterator[str]:
-    """The lines of `textdae denoise --through-code`: what comes back, and how much of it is right.
+    """Yield the lines of `textdae denoise --through-code`: the rebuilt text, and how many of its tokens are right.
 
     Raises:
         SettingsError: the checkpoint has no code, or the text is longer than the decoder goes.
@@ -120,7 +120,7 @@ def code_lines(checkpoint: str, text: str, steps: int = 1) -> Iterator[str]:
     ids = _tokenized(loaded, text)
     special = torch.tensor(sorted(tokenizer.all_special_ids))
     ordinary = ~torch.isin(ids, special)
-    (found,) = decode_codes(
+    (rebuilt,) = decode_codes(
         denoiser,
         encode_texts(denoiser, [ids]),
         [_masked(loaded, ids)],
@@ -128,14 +128,14 @@ def code_lines(checkpoint: str, text: str, steps: int = 1) -> Iterator[str]:
         special,
         steps,
     )
-    right = int((found == ids)[ordinary].sum())
-    yield str(tokenizer.decode(found, skip_special_tokens=True))
-    yield f"{right} of {int(ordinary.sum())} tokens are the text's, through {denoiser.decoder.code_size} numbers; the number of tokens is given"
+    right = int((rebuilt == ids)[ordinary].sum())
+    yield str(tokenizer.decode(rebuilt, skip_special_tokens=True))
+    yield f"{right} of {int(ordinary.sum())} tokens come back through {denoiser.decoder.code_size} numbers; the decoder is told how many tokens there are"
 
 
 @panics_refused("the tokenizer")
 def between_lines(checkpoint: str, start: str, end: str, steps: int = 1) -> Iterator[str]:
-    """The lines of `textdae denoise --between`: texts decoded at points on the line between two codes; lengths go along.
+    """Yield the lines of `textdae denoise --between`: texts decoded at points on the line between two codes, with lengths between theirs.
 
     Raises:
         SettingsError: the checkpoint has no code, or a text is longer than the decoder goes.
@@ -150,15 +150,15 @@ def between_lines(checkpoint: str, start: str, end: str, steps: int = 1) -> Iter
     shown = []
     for part in share.flatten().tolist():
         frame = first if part < 0.5 else last
-        asked = frame == tokenizer.mask_token_id
-        begin, stop = int(asked.nonzero()[0]), int(asked.nonzero()[-1]) + 1
+        masked = frame == tokenizer.mask_token_id
+        begin, stop = int(masked.nonzero()[0]), int(masked.nonzero()[-1]) + 1
         counts = [int((one == tokenizer.mask_token_id).sum()) for one in (first, last)]
         count = round(counts[0] + part * (counts[1] - counts[0]))
         masks = torch.full((count,), int(tokenizer.mask_token_id))
         shown.append(torch.cat([frame[:begin], masks, frame[stop:]]))
     line = codes[:1] + share * (codes[1:] - codes[:1])
-    found = decode_codes(denoiser, line, shown, tokenizer.mask_token_id, special, steps)
-    for part, ids in zip(share.flatten().tolist(), found, strict=True):
+    texts = decode_codes(denoiser, line, shown, tokenizer.mask_token_id, special, steps)
+    for part, ids in zip(share.flatten().tolist(), texts, strict=True):
         yield f"{part:4.0%}  {tokenizer.decode(ids, skip_special_tokens=True)}"
 
 
@@ -177,7 +177,7 @@ def _tokenized(loaded: LoadedText, text: str) -> Tensor:
 
 
 def _masked(loaded: LoadedText, ids: Tensor) -> Tensor:
-    """The ids with a mask for each ordinary token."""
+    """Return the ids with a mask for each ordinary token."""
     tokenizer = loaded.tokenizer
     special = torch.tensor(tokenizer.all_special_ids)
     return torch.where(torch.isin(ids, special), ids, tokenizer.mask_token_id)

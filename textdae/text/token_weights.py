@@ -21,7 +21,7 @@ _CHUNK = 1 << 22
 def token_weights(
     train: Blocks | MixedBlocks, rows: int, vocabulary: Vocabulary, kind: Literal["sif", "even"]
 ) -> Tensor:
-    """The weight of each token.
+    """Return the weight of each token.
 
     `sif`: a / (a + p), p the share of the token among those of the training stream (Arora, Liang and Ma 2017, "A simple but
     tough-to-beat baseline for sentence embeddings"); the mask, which stands for any token, has their mean. `even`: 1.

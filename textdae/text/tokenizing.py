@@ -84,7 +84,7 @@ class TextTokenizer:
         return rows
 
     def _tokenize_parts(self, parts: Sequence[str]) -> Iterable[tuple[str, bytes]]:
-        """Each part and its tokens; with a special token after each they are tokenized many in a text, which is faster."""
+        """Return each part and its tokens; with a special token after each they are tokenized many in a text, which is faster."""
         if self._separator is None:
             return zip(parts, self._tokenize(parts), strict=True)
         text, number = self._separator
@@ -105,7 +105,7 @@ class TextTokenizer:
         return _cut(*self._encode(texts))
 
     def _encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens of all texts, and how many each text has."""
+        """Return the tokens of all texts, and how many each text has."""
         return _joined(self._encodings(texts))
 
     def _encodings(self, texts: Sequence[str]) -> list[Encoding]:
@@ -115,7 +115,7 @@ class TextTokenizer:
 
 
 def _joined(encodings: Sequence[Encoding]) -> tuple[np.ndarray, np.ndarray]:
-    """The tokens of all texts, 32 bits each, and how many each text has."""
+    """Return the tokens of all texts, 32 bits each, and how many each text has."""
     lengths = np.fromiter(map(len, encodings), np.int64, len(encodings))
     total = int(lengths.sum())
     ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.uint32, total)
@@ -127,7 +127,7 @@ def _joined(encodings: Sequence[Encoding]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cut(both: np.ndarray, lengths: np.ndarray) -> list[bytes]:
-    """The tokens of each text, in the first of which a word begins."""
+    """Return the tokens of each text, in the first of which a word begins."""
     ends = _begin_words(both, lengths)
     data = both.tobytes()
     return [data[begin:end] for begin, end in pairwise([0, *(ends * both.itemsize).tolist()])]
@@ -141,7 +141,7 @@ def _begin_words(both: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 
 
 def _separator(backend: Tokenizer) -> tuple[str, int] | None:
-    """A token, and its id, that parts a text into texts of their own: found as it is written, taking nothing from beside it.
+    """Return a token, and its id, that parts a text into texts of their own: found as it is written, taking nothing from beside it.
 
     Its end is not its beginning, or it could be found some letters early; and it does not stand for unknown words.
     """

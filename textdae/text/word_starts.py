@@ -61,7 +61,7 @@ class WordStarts:
             )
 
     def __call__(self, ids: np.ndarray) -> np.ndarray:
-        """Whether a word begins at each of these tokens; special tokens are words of their own. (B, L) -> (B, L), bool."""
+        """Return whether a word begins at each of these tokens; special tokens are words of their own. (B, L) -> (B, L), bool."""
         always = self._always[ids]
         begins = always | (self._begins[ids] if self._bytes is None else self._of_bytes(ids, always))
         begins[:, 1:] |= always[:, :-1]
@@ -98,7 +98,7 @@ codecs.register_error(_ERRORS, lambda error: ("a" * (error.end - error.start), e
 
 
 def _byte_characters() -> dict[int, str]:
-    """The character that stands for each byte in byte-level BPE (Radford et al. 2019)."""
+    """Return the character that stands for each byte in byte-level BPE (Radford et al. 2019)."""
     shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in shown]
     characters = {byte: chr(byte) for byte in shown} | {byte: chr(256 + n) for n, byte in enumerate(hidden)}
@@ -115,7 +115,7 @@ def _steps(pre_tokenizer: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
 
 
 def starts_of_words(words: Sequence[int | None]) -> list[bool]:
-    """Where words begin, of what `encoding.word_ids()` gives: special tokens, which have none, are words of their own."""
+    """Return where words begin, of what `encoding.word_ids()` gives: special tokens, which have none, are words of their own."""
     return [number == 0 or word is None or word != words[number - 1] for number, word in enumerate(words)]
 
 
@@ -125,7 +125,7 @@ def _word_starts(tokenizer: PreTrainedTokenizerFast, size: int) -> WordStarts:
 
 
 def word_starts(tokenizer: PreTrainedTokenizerFast) -> WordStarts:
-    """The `WordStarts` of a tokenizer; it is made once, unless the vocabulary has grown."""
+    """Return the `WordStarts` of a tokenizer; it is made once, unless the vocabulary has grown."""
     return _word_starts(tokenizer, len(tokenizer))
 
 

@@ -150,7 +150,7 @@ def _stages(
 
 
 def _by_name(given: Mapping[str, float] | None, shares: Sequence[Share]) -> list[Fraction]:
-    """The weights of a phase in the order of the sources."""
+    """Return the weights of a phase in the order of the sources."""
     if given is None:
         return [Fraction(str(share.weight)) for share in shares]
     names = [share.name for share in shares]

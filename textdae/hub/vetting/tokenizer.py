@@ -95,7 +95,7 @@ def check_pipeline(tokenizer: dict[str, Any], name: str) -> None:
 
 
 def _steps(part: Any) -> Iterator[dict[str, Any]]:
-    """Each step of a part, in order, those of sequences within sequences too."""
+    """Yield each step of a part, in order, those of sequences within sequences too."""
     if not isinstance(part, dict):
         return
     inner = [part[key] for key in _LISTS if isinstance(part.get(key), list)]
@@ -132,13 +132,13 @@ def _growth(step: dict[str, Any], name: str) -> float:
 
 
 def _unfolded(content: str) -> float:
-    """The length of what is put in, also if it is put into compatibility forms afterwards, which make 18 of one."""
+    """Return the length of what is put in, also if it is put into compatibility forms afterwards, which make 18 of one."""
     forms = [unicodedata.normalize("NFKD", form) for form in (content, content.lower())]
     return float(max(len(content), *map(len, forms)))
 
 
 def _longest_mapped(content: bytes) -> float:
-    """The length of the longest entry of a table of SentencePiece: the size of a trie, the trie, entries with zeros between."""
+    """Return the length of the longest entry of a table of SentencePiece: the size of a trie, the trie, entries with zeros between."""
     if len(content) < 4:
         return 1.0
     entries = content[4 + struct.unpack("<I", content[:4])[0] :].split(b"\0")
@@ -212,7 +212,7 @@ def _check_pieces(path: Path) -> None:
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and value of the fields of a message, in order."""
+    """Yield number and value of the fields of a message, in order."""
     place = 0
 
     def number() -> int:

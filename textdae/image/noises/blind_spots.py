@@ -57,6 +57,6 @@ class BlindSpotNoise(RateNoise):
 
 
 def _mirrored(positions: Tensor, length: int) -> Tensor:
-    """Positions beyond either edge, brought back inside."""
+    """Return positions beyond either edge, brought back inside."""
     inside = positions.abs()
     return (length - 1 - (length - 1 - inside).abs()).clamp(min=0)

@@ -21,7 +21,7 @@ class FastLayers(NamedTuple):
     """Whether the encoder takes `selected`, see `select_positions`."""
 
     def boundaries(self, document: Tensor) -> dict[str, Any] | None:
-        """The masks of all kinds of layers for flash attention; None where it is not used, as outside autocast.
+        """Return the masks of all kinds of layers for flash attention; None where it is not used, as outside autocast.
 
         Args:
             document: the number of the document at each position. *Shape:* (B, L).
@@ -34,7 +34,7 @@ class FastLayers(NamedTuple):
         return dict.fromkeys(kinds, packed_attention.boundaries(document))
 
     def window_mask(self, document: Tensor) -> Tensor | None:
-        """The mask of the local layers in chunks, see `local_attention.window_mask`; None where it is not used."""
+        """Return the mask of the local layers in chunks, see `local_attention.window_mask`; None where it is not used."""
         if self.config._attn_implementation != local_attention.NAME:
             return None
         return local_attention.window_mask(document, self.config.sliding_window)

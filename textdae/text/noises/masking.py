@@ -75,7 +75,7 @@ class MaskingNoise(ReplacingNoise):
         return corrupted, loss_mask
 
     def candidates(self, clean: Example, vocabulary: Vocabulary) -> Tensor:
-        """The ordinary tokens. *Shape:* (B, L), bool."""
+        """Return the ordinary tokens. *Shape:* (B, L), bool."""
         import torch
 
         return torch.from_numpy(Block.of(clean, vocabulary).maskable)
