@@ -384,12 +384,15 @@ def test_what_can_be_expected_of_gaussian_noise():
 def test_the_settings_name_the_kinds_that_the_baselines_know():
     for kind in ImageNoise.kinds.keys() - {"pairs"}:  # whose pictures there are none of here
         settings = load(ImagePretrainSettings, None, [f"noise.kind={kind}", "data.source=digits"])
-        if kind in ("patches", "blocks"):
-            settings = settings.noise[0].model_copy(update={"patch_size": 1})
+        if hasattr(settings.noise[0], "patch_size"):
+            few = {"patch_size": 1} | ({"components": 1} if kind == "patch_pca" else {})
+            settings = settings.noise[0].model_copy(update=few)
         else:
             settings = settings.noise[0]
-        baselines = image_baselines(TRAIN, build_noise([settings]), [settings.kind], 4)
-        rows, _ = measure(baselines, HELD_OUT, build_noise([settings]), torch.arange(8))
+        baselines = image_baselines(
+            TRAIN, build_noise([settings], TRAIN), [settings.kind], None if kind == "neighbours" else 4
+        )
+        rows, _ = measure(baselines, HELD_OUT, build_noise([settings], TRAIN), torch.arange(8))
         assert all(np.isfinite(value) for row in rows.values() for value in row.values())
 
 

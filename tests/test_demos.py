@@ -11,7 +11,18 @@ from scipy.linalg import subspace_angles
 from textdae.cli.demos import DEMOS
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
-from textdae.demos import bottleneck, chain, linear, noise_matrix, score, target
+from textdae.demos import (
+    bottleneck,
+    chain,
+    clean_or_noise,
+    cycle,
+    linear,
+    no_clean,
+    noise_matrix,
+    outside,
+    score,
+    target,
+)
 from textdae.image.settings import ImagePretrainSettings
 
 QUIET = ["train.compile=never", "train.precision=fp32", "train.eval_steps=0", "train.save_steps=0"]
@@ -28,7 +39,9 @@ def run(demo, tmp_path, *overrides):
 
 
 def test_every_demo_is_listed():
-    assert set(DEMOS) == {"bottleneck", "target", "noise-matrix", "linear", "score", "chain"}
+    assert set(DEMOS) == {
+        "bottleneck", "target", "noise-matrix", "linear", "score", "chain", "clean-or-noise", "no-clean", "outside", "cycle",
+    }  # fmt: skip
 
 
 @pytest.mark.slow
@@ -121,3 +134,53 @@ def test_the_chain_ends_in_pictures_like_those_of_the_data(tmp_path):
     lines, _ = run(chain, tmp_path, "train.max_steps=30", "train.time_budget=null", "model.hidden_size=8", "model.num_hidden_layers=1", "evaluate.max_examples=20")  # fmt: skip
     assert "10 samples in 40 steps from noise of level 1" in lines[0]
     assert (tmp_path / "demo/chain.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_in_many_dimensions_the_clean_can_be_predicted_and_the_noise_cannot(tmp_path):
+    given = [f"output_dir={tmp_path}", "max_steps=600", "hidden_size=64", "dimensions=[2,256]"]
+    lines = clean_or_noise.run(load(clean_or_noise.CleanOrNoiseSettings, None, given))
+    clean, noise = ([float(number) for number in line.split()[3:]] for line in lines[1:3])
+    assert clean[1] < 2 * clean[0]
+    assert noise[1] > 5 * clean[1]
+    assert (tmp_path / "clean-or-noise.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_clean_pictures_are_learnt_from_noisy_ones(tmp_path):
+    small = [
+        "train.time_budget=null",
+        "train.max_steps=60",
+        "model.hidden_size=8",
+        "model.num_hidden_layers=1",
+    ]
+    lines, _ = run(no_clean, tmp_path, *small, "evaluate.max_examples=1")
+    names = ["noisy", "clean target", "another noisy one", "blind spots"]
+    scores = {line.split(": ")[0]: float(line.split(": ")[1].split()[0]) for line in lines[:4]}
+    assert list(scores) == names
+    assert min(scores[name] for name in names[1:]) > scores["noisy"] + 2
+    assert (tmp_path / "demo/no-clean.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_without_biases_levels_never_seen_are_denoised_better(tmp_path):
+    small = [
+        "train.time_budget=null",
+        "train.max_steps=60",
+        "model.hidden_size=8",
+        "model.num_hidden_layers=1",
+    ]
+    lines, _ = run(outside, tmp_path, *small, "evaluate.max_examples=1")
+    noisy, biases, none = ([float(number) for number in line[20:].split()] for line in lines[1:4])
+    inside = outside.LEVELS.index(0.08)
+    assert none[inside] > noisy[inside] + 1
+    assert none[-1] > biases[-1]
+    assert (tmp_path / "demo/outside.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_codes_come_back_where_data_lie(tmp_path):
+    lines, _ = run(cycle, tmp_path, "train.max_steps=500", "model.hidden_size=64")
+    at_data, *away = (float(line.split(": ")[-1].split("within ")[-1].split()[0]) for line in lines[:-1])
+    assert at_data < 0.5 * min(away)
+    assert (tmp_path / "demo/cycle.png").stat().st_size > 10_000

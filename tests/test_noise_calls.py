@@ -40,6 +40,11 @@ def test_the_dial_is_set_by_its_position():
         (lambda: textdae.NoNoise(1.0), "NoNoise: has no level, got 1.0"),
         (lambda: textdae.GaussianNoise(0.1)((PIXELS * 255).byte()), "divided by 255"),
         (lambda: textdae.GaussianNoise(0.1)(PIXELS, tokenizer=1), "takes no tokenizer"),
+        (lambda: textdae.PatchPcaNoise(0.1)(PIXELS), "call it with fitted_on=pixels"),
+        (
+            lambda: textdae.PatchPcaNoise(0.1, components=17)(PIXELS, fitted_on=PIXELS),
+            "patches of 4 x 4 have 16 values; keep fewer than 17",
+        ),
         (lambda: textdae.GaussianNoise(0.1)(PIXELS, index=[1, 2]), "index: one whole number for each of 6"),
         (lambda: textdae.GaussianNoise(0.1)(PIXELS, epoch=0.5), "epoch: one whole number"),
         (lambda: textdae.WordNoise(0.3)({"input_ids": PIXELS}), "needs the tokenizer of the batch"),
@@ -58,11 +63,13 @@ def test_a_call_is_the_noise_of_a_run_with_these_numbers(kind):
     clean = {"pixel_values": PIXELS}
     if kind.__name__ == "PairsNoise":
         clean["noisy_values"] = PIXELS / 2
-    noisy = kind()(clean, seed=7, epoch=2, index=numbers)
-    expected = kind().build()(clean, Draw(7, epochs, numbers))
+    fitted_on = {"fitted_on": PIXELS} if kind.__name__ == "PatchPcaNoise" else {}
+    noisy = kind()(clean, seed=7, epoch=2, index=numbers, **fitted_on)
+    expected = kind().build(*fitted_on.values())(clean, Draw(7, epochs, numbers))
     assert torch.equal(noisy.inputs["pixel_values"], expected.inputs["pixel_values"])
     assert torch.equal(noisy.loss_mask, expected.loss_mask)
-    assert torch.equal(noisy.target, PIXELS)
+    assert torch.equal(noisy.target, expected.target)
+    assert torch.equal(noisy.target, PIXELS) or kind.__name__ == "NeighbourNoise"  # whose target is noisy too
 
 
 def test_without_numbers_a_picture_has_its_own_noise_in_any_batch_and_alone():

@@ -1,11 +1,16 @@
 """Photographs: random crops of pictures of any size, whole ones in the evaluation, arrays in and out."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from textdae.commands.evaluate import evaluate
 from textdae.commands.pretrain import pretrain
@@ -245,3 +250,84 @@ def test_what_photographs_are_trained_with_unless_told_otherwise():
     assert (told.model.type, told.train.per_device_train_batch_size) == ("vit", 3)
     assert settings().model.type == "autoencoder"
     assert load(PretrainSettings, base=crops.model_dump(mode="json")) == crops
+
+
+CROPS = ["data.crop=16", "data.held_out=0.4", "model.hidden_size=8", "model.num_hidden_layers=1", "noise.sigma=0.1",
+         "noise.schedule=uniform", "train.compile=never", "train.precision=fp32", "train.warmup_steps=0",
+         "train.lr_scheduler_type=constant", "evaluate.max_examples=1"]  # fmt: skip
+
+
+def of_crops(folder: Path, output: Path, *given: str) -> list[str]:
+    return [
+        *CROPS,
+        f"data.source={folder}",
+        f"data.cache_dir={folder.parent / 'cache'}",
+        f"output_dir={output}",
+        *given,
+    ]
+
+
+def weights(output: Path) -> dict[str, torch.Tensor]:
+    return load_file(output / "model.safetensors")
+
+
+@pytest.mark.parametrize("folder", [3], ids=["colour"], indirect=True)
+def test_a_resumed_run_sees_the_crops_that_it_would_have_seen(tmp_path, folder):
+    batch = "train.per_device_train_batch_size=3"  # which does not divide an epoch
+
+    def run(output: str, steps: int, **how: bool) -> None:
+        given = of_crops(folder, tmp_path / output, batch, f"train.max_steps={steps}")
+        pretrain(load(PretrainSettings, None, given), **how)
+
+    run("whole", 5)
+    run("parts", 2)
+    run("parts", 5, resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", [3], ids=["colour"], indirect=True)
+def test_two_processes_see_the_crops_of_one(tmp_path, folder):
+    steps = "train.max_steps=4"
+    pretrain(
+        load(
+            PretrainSettings,
+            None,
+            of_crops(folder, tmp_path / "one", steps, "train.per_device_train_batch_size=4"),
+        )
+    )
+    words = of_crops(folder, tmp_path / "two", steps, "train.per_device_train_batch_size=2")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
+               "--rdzv-endpoint=localhost:0", "-m", "textdae", "pretrain", *words]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for key, tensor in one.items():
+        torch.testing.assert_close(two[key], tensor, rtol=0, atol=1e-5, msg=key)
+    found, expected = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("two", "one"))
+    assert found["held_out"]["model"]["mse"] == pytest.approx(expected["held_out"]["model"]["mse"], rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [(45, 31), (7, 64)])
+@pytest.mark.parametrize(("model_channels", "channels"), [(1, 1), (1, 3), (3, 3)])
+@pytest.mark.parametrize(("condition", "strength"), [(None, None), ("level", None), ("level", 0.2)])
+def test_array_and_command_agree(tmp_path, monkeypatch, size, model_channels, channels, condition, strength):
+    monkeypatch.setattr("textdae.image.tiles.TILE", 16)
+    torch.manual_seed(0)
+    model = UNet(UNetConfig(16, model_channels, 8, 1, condition=condition)).eval()
+    torch.nn.init.normal_(model.head.weight, std=0.02)
+    pixels = scene(2, size, channels).squeeze()
+    Image.fromarray(pixels).save(tmp_path / "in.png")
+    denoise_pictures(as_denoiser(model), tmp_path / "in.png", tmp_path / "out.png", strength)
+    with Image.open(tmp_path / "out.png") as picture:
+        written = np.asarray(picture).astype(int)
+    restored = as_denoiser(model).denoise(pixels / 255, strength)  # float64
+    assert restored.shape == pixels.shape
+    assert (
+        np.abs((restored.clip(0, 1) * 255).round() - written).max() <= 1
+    )  # a half may be rounded either way
+    assert np.abs(restored - pixels / 255).max() > 0.01
+    strided = np.asfortranarray(pixels.astype(np.float32) / 255)
+    np.testing.assert_allclose(as_denoiser(model).denoise(strided, strength), restored, atol=1e-5)

@@ -15,6 +15,10 @@ DEMOS = {
     "linear": "the linear autoencoder is PCA",
     "score": "a denoiser points up the density",
     "chain": "from noise down a chain of levels to digits",
+    "clean-or-noise": "in many dimensions predict the clean, not the noise",
+    "no-clean": "learnt from noisy pictures alone",
+    "outside": "levels of noise never seen",
+    "cycle": "a code comes back where data lie",
 }
 
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +18,7 @@ from textdae.commands.training_run import (
     size_line,
     train,
 )
+from textdae.core.errors import SettingsError
 from textdae.core.logs import Caution
 from textdae.core.registry import modality
 from textdae.core.settings.runs import PretrainSettings
@@ -31,6 +32,9 @@ from textdae.training.log import read_log
 from textdae.training.memory import model_check
 from textdae.training.phases import phases_fingerprint
 from textdae.training.processes import together
+
+if TYPE_CHECKING:
+    from textdae.commands.training_probe import TrainingProbe
 
 _LARGE, _FEW = 100_000_000, 1000
 """A model with more parameters and fewer training examples than these causes a warning."""
@@ -120,15 +124,28 @@ class _Pretraining(TrainingTask):
     def resume(self, start: Path | None) -> None:
         """Choose the questions of the final evaluation, and a part of them for evaluations during training."""
         settings = self.run_settings.evaluate
+        self.probe = self._open_probe(probed) if (probed := getattr(settings, "probe", None)) else None
         self.questions = self.evaluation.questions(settings.max_examples)
         self.in_training = self.evaluation.questions_in_training(settings.max_examples_in_training)
         self.batch_size = settings.batch_size
 
+    def _open_probe(self, data: dict[str, Any]) -> "TrainingProbe":
+        try:
+            from textdae.commands.training_probe import TrainingProbe
+        except ModuleNotFoundError:
+            raise SettingsError(
+                "evaluate.probe: needs more libraries; run: pip install 'textdae[downstream]'"
+            ) from None
+        name = self.run_settings.modality
+        return TrainingProbe(name, data, self.denoiser, self.save_assets, self.run.is_main)
+
     def evaluate(self) -> dict[str, float]:
-        """Score the denoiser on a part of the questions, and on those of each source where there are several."""
+        """Score the denoiser on a part of the questions, and on those of each source where there are several; probe it."""
         if parts := self.evaluation.by_source(self.in_training):
-            return evaluate_together(self.denoiser, parts, self.batch_size, self.run.accelerator)
-        return evaluate(self.denoiser, *self.in_training, self.batch_size, self.run.accelerator)
+            figures = evaluate_together(self.denoiser, parts, self.batch_size, self.run.accelerator)
+        else:
+            figures = evaluate(self.denoiser, *self.in_training, self.batch_size, self.run.accelerator)
+        return figures | (self.probe.score() if self.probe else {})
 
     def save_assets(self, folder: Path) -> None:
         """Write a tokenizer or an image processor."""
@@ -144,19 +161,27 @@ class _Pretraining(TrainingTask):
         evaluation.finish()
         row, scored = evaluation.score(self.questions, self.batch_size, run.accelerator)
         # The picture compares losses on the questions of the evaluations during training.
-        losses = {"model": self.evaluate()["loss"]}
+        figures = self.evaluate()
+        losses, probed = (
+            {"model": figures["loss"]},
+            {k: v for k, v in figures.items() if k.startswith("probe_")},
+        )
         baselines, drawn = evaluation.baselines(self.questions, self.in_training) if run.is_main else ({}, {})
         losses |= {name: baseline["loss"] for name, baseline in drawn.items()}
         metrics = {
             "held_out": score_table(row, baselines),
             **self._by_source(),
             "scored": scored,
+            **probed,
             **evaluation.describe(self.questions),
             **common,
         }
         samples = evaluation.samples(self.questions)
         weights = gather_weights(self.denoiser.model, run.is_main)
         lines = together(lambda: self._export(weights, metrics, losses, samples), run.is_main) or []
+        lines += [
+            f"linear probe: {name.removeprefix('probe_')} {value:.3f}" for name, value in probed.items()
+        ]
         return Report(metrics, samples, lines, "", f"curve: {run.folder} (loss.png, README.md)")
 
     def _by_source(self) -> dict[str, Any]:
@@ -184,7 +209,12 @@ class _Pretraining(TrainingTask):
             self.save_assets(folder)
             (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
             final, decibels = (metrics["steps"], losses.pop("model")), is_in_decibels(metrics["held_out"])
-            loss_curve(read_log(folder / "log.jsonl"), final, losses, folder / "loss.png", decibels=decibels)
+            entries = read_log(folder / "log.jsonl")
+            probed = [k for k in metrics if k.startswith("probe_")]
+            entries += (
+                [{"step": metrics["steps"], **{f"eval_{k}": metrics[k] for k in probed}}] if probed else []
+            )
+            loss_curve(entries, final, losses, folder / "loss.png", decibels=decibels)
             lines = self.evaluation.report(folder, self.run_settings, metrics, samples)
             has_page = modality(self.run_settings.modality).explore is not None
             return [*lines, f"see it: textdae app {folder}"] if has_page else lines

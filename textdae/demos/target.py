@@ -29,7 +29,7 @@ BASE: dict[str, Any] = {
 def run(settings: ImagePretrainSettings) -> list[str]:
     """Train both, draw `target.png`, and return what it shows in words."""
     corpus = prepare_images(settings.data)
-    eval_noise = build_noise(settings.evaluate.noise or at_final_level(settings.noise))
+    eval_noise = build_noise(settings.evaluate.noise or at_final_level(settings.noise), corpus.train)
     corrupted = corrupt_for_evaluation(corpus.held_out, eval_noise, subsample(len(corpus.held_out), 10))
     rows = {"clean": corrupted.target.numpy(), "noisy": corrupted.inputs["pixel_values"].numpy().clip(0, 1)}
     lines = []

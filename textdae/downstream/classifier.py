@@ -165,6 +165,7 @@ class Classifier(Denoiser):
         }
         try:
             config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False, **labels)
+            config = cls.adapt_config(config)
             if hasattr(config, "classifier_pooling"):
                 # Pretraining trains every position, and the first has not learned to represent the whole.
                 config.classifier_pooling = "mean"
@@ -195,6 +196,11 @@ class Classifier(Denoiser):
             raise SettingsError(
                 f"{checkpoint}: no classifier could be made of it: {first_line(error)}"
             ) from None
+
+    @classmethod
+    def adapt_config(cls, config: Any) -> Any:
+        """Return the config of the family that has a classifier for these weights."""
+        return config
 
     @classmethod
     def adapt(cls, model: Any) -> None:

@@ -32,13 +32,16 @@ class Scaled:
 
     The moments come from unlabelled examples, as ten labelled ones are too few for a deviation. Sparse vectors stay
     unscaled.
+
+    Args:
+        views: default: all that the encoder has.
     """
 
-    def __init__(self, encoder: Encoder, unlabelled: Labelled) -> None:
+    def __init__(self, encoder: Encoder, unlabelled: Labelled, views: Sequence[View] | None = None) -> None:
         self.encoder = encoder
         sample = unlabelled.take(subsample(len(unlabelled), _MOST).numpy()).examples
         self._moments: dict[View, tuple[np.ndarray, np.ndarray] | None] = {}
-        for view, vectors in encoder.embed(sample, encoder.views()).items():
+        for view, vectors in encoder.embed(sample, views or encoder.views()).items():
             moments = None if sparse.issparse(vectors) else (vectors.mean(0), vectors.std(0))
             self._moments[view] = moments
 

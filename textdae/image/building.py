@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, ViTConfig, ViTForMaskedImageModeling
+from transformers import PreTrainedModel, ViTConfig, ViTForMaskedImageModeling, ViTMAEConfig
 
 from textdae.core.building import build_seeded
 from textdae.core.errors import SettingsError
 from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
-from textdae.image.model import ImageDenoiser, as_denoiser, load_image_model
+from textdae.image.mae import build_mae
+from textdae.image.model import ImageDenoiser, as_denoiser
+from textdae.image.starting import load_start
 from textdae.image.unet import UNet, UNetConfig
 
 
@@ -26,9 +28,11 @@ def build_image_denoiser(
         SettingsError: no such checkpoint, or sizes that do not fit the images or each other.
     """
     if settings.from_pretrained:
-        model = load_image_model(settings.from_pretrained)
+        model, summary = load_start(settings.from_pretrained, seed)
         check_fits(model, image_size, channels, f"model.from_pretrained: {settings.from_pretrained}")
-        return as_denoiser(model)
+        denoiser = as_denoiser(model)
+        denoiser.summary = tuple(summary)
+        return denoiser
     if settings.type == "autoencoder":
         settings = settings.for_images(image_size)
     sizes = {
@@ -50,38 +54,51 @@ def _fresh_model(settings: Any, sizes: dict[str, Any]) -> PreTrainedModel:
         return Autoencoder(AutoencoderConfig(**sizes, **own))
     if settings.type == "unet":
         return UNet(UNetConfig(**sizes, condition=settings.condition, bias=settings.bias))
-    return ViTForMaskedImageModeling(_vit_config(settings, sizes))
+    if settings.type == "vit_mae":
+        decoder = {
+            "decoder_hidden_size": settings.decoder_hidden_size,
+            "decoder_num_hidden_layers": settings.decoder_num_hidden_layers,
+            "decoder_num_attention_heads": settings.num_attention_heads,
+            "decoder_intermediate_size": 4 * settings.decoder_hidden_size,
+        }
+        return build_mae(_vit_config(ViTMAEConfig, settings, {**sizes, **decoder}))
+    stride = {"encoder_stride": settings.patch_size}
+    return ViTForMaskedImageModeling(_vit_config(ViTConfig, settings, {**sizes, **stride}))
 
 
-def _vit_config(settings: Any, sizes: dict[str, int]) -> ViTConfig:
+def _vit_config(config_class: Any, settings: Any, sizes: dict[str, int]) -> Any:
+    name = config_class.__name__
     if sizes["image_size"] % settings.patch_size:
         raise SettingsError(
             f"model.patch_size: patches of {settings.patch_size} pixels do not cover images of "
             f"{sizes['image_size']} x {sizes['image_size']}; give a divisor of it"
         )
-    stock = ViTConfig()
+    stock = config_class()
     for key in settings.config:
         if not hasattr(stock, key):
             near = difflib.get_close_matches(key, list(stock.to_dict()), n=1)
             hint = f"; did you mean `{near[0]}`?" if near else ""
-            raise SettingsError(f"model.config.{key}: ViTConfig has no such key{hint}")
+            raise SettingsError(f"model.config.{key}: {name} has no such key{hint}")
         if key in ("image_size", "num_channels", "patch_size", "encoder_stride"):
             raise SettingsError(
                 f"model.config.{key}: follows from the images and from model.patch_size; leave it out"
+            )
+        if key == "norm_pix_loss" and settings.config[key]:
+            raise SettingsError(
+                "model.config.norm_pix_loss: the target is the picture itself, so that it can be given back; leave it out"
             )
     own = {
         "num_attention_heads": settings.num_attention_heads,
         "intermediate_size": settings.intermediate_size,
         "patch_size": settings.patch_size,
-        "encoder_stride": settings.patch_size,
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
     }
     try:
-        return ViTConfig(**{**sizes, **own, **settings.config})
+        return config_class(**{**sizes, **own, **settings.config})
     except Exception as error:  # the config class checks in its own way
         why = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
-        raise SettingsError(f"model: vit refuses these values: {why}") from None
+        raise SettingsError(f"model: {settings.type} refuses these values: {why}") from None
 
 
 def check_fits(model: PreTrainedModel, image_size: int, channels: int, what: str) -> None:

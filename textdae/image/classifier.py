@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForImageClassification, PreTrainedModel
+from transformers import AutoModelForImageClassification, PreTrainedModel, ViTConfig
 
 from textdae.downstream.classifier import Classifier
 from textdae.image.own_classifiers import LUMINANCE, OwnImageClassifier
@@ -41,6 +41,15 @@ class ImageClassifier(Classifier):
         exported = super().exported(folder)
         exported.pixel_mean, exported.pixel_deviation = self.pixel_mean, self.pixel_deviation
         return exported
+
+    @classmethod
+    def adapt_config(cls, config: Any) -> Any:
+        """Take the encoder of a `ViTMAEForPreTraining` for the `ViTModel` that it is."""
+        if config.model_type != "vit_mae":
+            return config
+        own = {"model_type", "transformers_version", "mask_ratio", "norm_pix_loss", "architectures"}
+        kept = {k: v for k, v in config.to_dict().items() if k not in own and not k.startswith("decoder_")}
+        return ViTConfig(**kept)
 
     @classmethod
     def adapt(cls, model: Any) -> None:

@@ -135,8 +135,17 @@ class ImageEncoder(StockEncoder):
             if hasattr(self.model, "features"):
                 layers: list[Tensor] = self.model.features(pixels)
                 return layers
-            output = self.model(pixels, output_hidden_states=True)
+            output = self.model(pixels, output_hidden_states=True, **self._whole(len(pixels)))
             return [*output.hidden_states[:-1], output.last_hidden_state]
+
+    def _whole(self, count: int) -> dict[str, Tensor]:
+        """Keep a `ViTMAEModel` from hiding patches and from shuffling them; others need nothing."""
+        config = self.model.config
+        if config.model_type != "vit_mae":
+            return {}
+        config.mask_ratio = 0.0
+        patches = self.model.embeddings.patch_embeddings.num_patches
+        return {"noise": torch.arange(patches, device=self.device).expand(count, -1)}
 
 
 def load_processor(checkpoint: str) -> Any:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from textdae.core.noise import Noise
+from textdae.core.noise_kind import build_noise
 from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.task import LabelledTask, config_of
 from textdae.image.building import save_image_processor
@@ -63,7 +64,7 @@ class LabelledImageTask(LabelledTask):
     def noise(self, settings: Any) -> Noise | None:
         """Return the noise of the pixels, or None."""
         check_patches(settings or (), self.image_size)
-        return super().noise(settings)
+        return build_noise(settings, self.batches(self.corpus.train)) if settings else None
 
     def save_assets(self, folder: Path) -> None:
         """Write the image processor of the checkpoint, or one for its image size."""

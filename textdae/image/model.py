@@ -1,4 +1,5 @@
-"""An image model as a denoiser: our own autoencoder and U-Net, or the stock `ViTForMaskedImageModeling`.
+"""An image model as a denoiser: our own autoencoder and U-Net, or the stock `ViTForMaskedImageModeling` and
+`ViTMAEForPreTraining`.
 
 The loss is the squared error against the clean image; the stock ViT would compare with its own noisy input.
 
@@ -12,25 +13,36 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, ViTForMaskedImageModeling
+from transformers import (
+    AutoConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ViTForMaskedImageModeling,
+    ViTMAEForPreTraining,
+)
 
 from textdae.core.building import build_seeded
+from textdae.core.denoiser import DenoiserOutput
 from textdae.core.encoder_decoder import EncoderDecoderDenoiser
 from textdae.core.errors import SettingsError, first_line
+from textdae.core.noise import Corrupted
 from textdae.hub.locate import load_pretrained, locate
 from textdae.image.arrays import as_planes
 from textdae.image.autoencoder import Autoencoder
 from textdae.image.level import as_map, estimate_level
+from textdae.image.mae import build_mae, decode_patches, encode_visible
+from textdae.image.noises.neighbours import corrected_target
 from textdae.image.spec import MODEL_TYPES
 from textdae.image.tiles import in_tiles
 from textdae.image.unet import UNet
 
-_LOADERS = {
+LOADERS: dict[str, Any] = {
     "textdae_autoencoder": Autoencoder,
     "textdae_unet": UNet,
     "vit": ViTForMaskedImageModeling,
+    "vit_mae": ViTMAEForPreTraining,
 }
-assert tuple(_LOADERS) == MODEL_TYPES
+assert tuple(LOADERS) == MODEL_TYPES
 
 
 class ImageDenoiser(EncoderDecoderDenoiser):
@@ -49,10 +61,13 @@ class ImageDenoiser(EncoderDecoderDenoiser):
     """
 
     example_size = "data.image_size"
+    summary: tuple[str, ...] = ()
+    """Lines on how it was made: what was added to the checkpoint that it starts from."""
 
     @classmethod
     def from_pretrained(cls, checkpoint: str | Path) -> "ImageDenoiser":
-        """Load one of our models, or any `ViTForMaskedImageModeling`, from a folder or the Hub, in evaluation mode.
+        """Load one of our models, or any `ViTForMaskedImageModeling` or `ViTMAEForPreTraining`, from a folder or the Hub, in
+        evaluation mode.
 
         Raises:
             SettingsError: there is none.
@@ -67,14 +82,24 @@ class ImageDenoiser(EncoderDecoderDenoiser):
             SettingsError: the config is of another family, or of sizes that do not fit each other.
         """
         family = getattr(config, "model_type", type(config).__name__)
-        if family not in _LOADERS:
-            raise SettingsError(f"model_type {family!r} is none of {', '.join(_LOADERS)}")
+        if family not in LOADERS:
+            raise SettingsError(f"model_type {family!r} is none of {', '.join(LOADERS)}")
         try:
-            return as_denoiser(build_seeded(lambda: _LOADERS[family](config), seed))
+            build: Any = build_mae if family == "vit_mae" else LOADERS[family]
+            return as_denoiser(build_seeded(lambda: build(config), seed))
         except (ValueError, TypeError, RuntimeError, KeyError) as error:
             raise SettingsError(
                 f"{type(config).__name__}: no model can be built of it: {first_line(error)}"
             ) from None
+
+    def forward(self, corrupted: Corrupted) -> DenoiserOutput:
+        """As any denoiser; in training on `neighbours` towards a target that the guess for the whole picture corrects."""
+        if self.training and "whole" in corrupted.inputs:
+            with torch.no_grad():
+                whole = self.decode(self.encode({"pixel_values": corrupted.inputs["whole"]})).float()
+            height, width = corrupted.inputs["whole"].shape[-2:]
+            corrupted = corrected_target(corrupted, whole[..., :height, :width])
+        return super().forward(corrupted)
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
         """`pixel_values` (B, C, H, W) -> embedding: the code (B, K), or features (B, D, H', W').
@@ -191,13 +216,15 @@ class PatchDenoiser(ImageDenoiser):
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
         """`pixel_values`, and where a noise hides whole patches `hidden` (B, 1, H, W) -> embedding (B, N + 1, D)."""
-        masked = None
-        if "hidden" in inputs:
-            size = self.model.config.patch_size
-            # A partly visible patch is shown unchanged.
-            masked = F.avg_pool2d(inputs["hidden"].float(), size).flatten(1) == 1
+        masked = self._hidden_patches(inputs)
         embedding: Tensor = self.model.vit(inputs["pixel_values"], bool_masked_pos=masked).last_hidden_state
         return embedding
+
+    def _hidden_patches(self, inputs: dict[str, Tensor]) -> Tensor | None:
+        """The patches that are hidden whole, (B, N); a partly visible one is shown unchanged."""
+        if "hidden" not in inputs:
+            return None
+        return F.avg_pool2d(inputs["hidden"].float(), self.model.config.patch_size).flatten(1) == 1
 
     def decode(self, embedding: Tensor) -> Tensor:
         """Embedding (B, N + 1, D) -> pixels (B, C, H, W); the first position stands for the whole image."""
@@ -217,8 +244,27 @@ class PatchDenoiser(ImageDenoiser):
         return [p for p in self.model.vit.layers.parameters() if p.ndim == 2]
 
 
+class MaskedAutoencoder(PatchDenoiser):
+    """A Vision Transformer that reads the visible patches only, and a small one that gives back the others; see `mae.py`."""
+
+    def encode(self, inputs: dict[str, Tensor]) -> Tensor:
+        """As a `PatchDenoiser`; the embedding (B, N + 1, D) of a hidden patch is zero."""
+        return encode_visible(self.model, inputs["pixel_values"], self._hidden_patches(inputs))
+
+    def decode(self, embedding: Tensor) -> Tensor:
+        """Embedding (B, N + 1, D) -> pixels (B, C, H, W)."""
+        return decode_patches(self.model, embedding)
+
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """Return the matrices of the Transformer layers, also of the decoder's."""
+        layers = self.model.decoder.decoder_layers
+        return [*super().hidden_matrices(), *(p for p in layers.parameters() if p.ndim == 2)]
+
+
 def as_denoiser(model: PreTrainedModel) -> ImageDenoiser:
     """Wrap an image model in its denoiser."""
+    if isinstance(model, ViTMAEForPreTraining):
+        return MaskedAutoencoder(model)
     return PatchDenoiser(model) if isinstance(model, ViTForMaskedImageModeling) else ImageDenoiser(model)
 
 
@@ -231,9 +277,9 @@ def load_image_model(name: str) -> PreTrainedModel:
     name = locate(name)
     try:
         family = AutoConfig.from_pretrained(name, trust_remote_code=False).model_type
-        if family not in _LOADERS:
-            raise ValueError(f"model_type {family!r} is none of {', '.join(_LOADERS)}")
+        if family not in LOADERS:
+            raise ValueError(f"model_type {family!r} is none of {', '.join(LOADERS)}")
     except Exception as error:  # OSError, ValueError, KeyError ...: one line each
         raise SettingsError(f"no image model could be loaded from {name!r}: {first_line(error)}") from None
-    model: PreTrainedModel = load_pretrained(_LOADERS[family], name, "image model")
+    model: PreTrainedModel = load_pretrained(LOADERS[family], name, "image model")
     return model

@@ -1,4 +1,4 @@
-"""Settings of the image models: autoencoder, U-Net and Vision Transformer."""
+"""Settings of the models of images."""
 
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ class AutoencoderSettings(_ImageModel):
     """Image -> `code_size` numbers -> image."""
 
     type: Literal["autoencoder"] = "autoencoder"
-    """autoencoder (a bottleneck), unet (skips, for restoring), or vit (patches, the twin of BERT)."""
+    """autoencoder (a bottleneck), unet (skips, for restoring), vit (patches, the twin of BERT), or vit_mae (its encoder sees the visible patches only)."""
     encoder: Literal["auto", "mlp", "conv"] = "auto"
     """mlp: any image size; conv: sizes that halve evenly twice; auto: conv from 16 x 16 on, unless `hidden_size` is given."""
     code_size: Annotated[int, Field(ge=1, le=65536)] | None = None
@@ -57,7 +57,7 @@ class UNetSettings(_ImageModel):
     """A convolutional denoiser with skips and no bottleneck."""
 
     type: Literal["unet"] = "unet"
-    """autoencoder (a bottleneck), unet (skips, for restoring), or vit (patches, the twin of BERT)."""
+    """autoencoder (a bottleneck), unet (skips, for restoring), vit (patches, the twin of BERT), or vit_mae (its encoder sees the visible patches only)."""
     condition: Literal["level"] | None = None
     """level: the strength of a Gaussian noise is an input too, so that one model is for all (noise.schedule=uniform)."""
     bias: bool = True
@@ -74,7 +74,7 @@ class ViTSettings(_ImageModel):
     """A stock Vision Transformer with a linear decoder."""
 
     type: Literal["vit"] = "vit"
-    """autoencoder (a bottleneck), unet (skips, for restoring), or vit (patches, the twin of BERT)."""
+    """autoencoder (a bottleneck), unet (skips, for restoring), vit (patches, the twin of BERT), or vit_mae (its encoder sees the visible patches only)."""
     hidden_size: Annotated[int, Field(ge=1, le=65536)] = 128
     """Channels of the convolutions at half size, width of the MLP, or width of the ViT."""
     num_hidden_layers: Annotated[int, Field(ge=1, le=1024)] = 4
@@ -97,13 +97,39 @@ class ViTSettings(_ImageModel):
         return self
 
 
+class ViTMAESettings(ViTSettings):
+    """A masked autoencoder: its encoder sees the visible patches only, a small Transformer gives back the others (He et al. 2022)."""
+
+    type: Literal["vit_mae"] = "vit_mae"  # type: ignore[assignment]
+    """autoencoder (a bottleneck), unet (skips, for restoring), vit (patches, the twin of BERT), or vit_mae (its encoder sees the visible patches only)."""
+    decoder_hidden_size: Annotated[int, Field(ge=4, multiple_of=4)] = 64
+    """Width of the decoder."""
+    decoder_num_hidden_layers: Annotated[int, Field(ge=1, le=1024)] = 2
+    """Transformer layers of the decoder."""
+    config: dict[str, Any] = {}
+    """Further keys of `ViTMAEConfig`, e.g. `model.config.decoder_num_attention_heads=4`."""
+
+    @model_validator(mode="after")
+    def _sizes(self) -> "ViTMAESettings":
+        if self.hidden_size % 4:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of 4, which its sines and cosines of rows and columns need"
+            )
+        if self.decoder_hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"decoder_hidden_size {self.decoder_hidden_size} is not a multiple of num_attention_heads "
+                f"{self.num_attention_heads}"
+            )
+        return self
+
+
 def _with_type(value: Any) -> Any:
     """Make a model without `type` an autoencoder."""
     return {"type": "autoencoder", **value} if isinstance(value, dict) else value
 
 
 ImageModelSettings = Annotated[
-    AutoencoderSettings | UNetSettings | ViTSettings,
+    AutoencoderSettings | UNetSettings | ViTSettings | ViTMAESettings,
     Field(discriminator="type"),
     BeforeValidator(_with_type),
 ]

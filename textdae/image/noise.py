@@ -17,8 +17,8 @@ from pydantic import Field
 from textdae.core.changing import Changing, SigmaDial
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError, listed
-from textdae.core.noise import Example
-from textdae.core.noise_kind import NoiseKind
+from textdae.core.noise import Example, Noise
+from textdae.core.noise_kind import BuiltNoise, NoiseKind
 from textdae.core.settings.base import Share
 
 if TYPE_CHECKING:
@@ -33,6 +33,18 @@ class ImageNoise(NoiseKind):
     """
 
     field: ClassVar[str] = "pixel_values"
+
+    def build(self, *context: Any) -> Noise:
+        """Build the noise that corrupts batches.
+
+        Args:
+            context: the training pictures, for a kind that is fitted on them.
+        """
+        return BuiltNoise(self, *self.fit(*context))
+
+    def fit(self, *training: Any) -> tuple[Any, ...]:
+        """Return what this noise has to know of the training pictures, for `corrupt`. Default: nothing."""
+        return ()
 
     @classmethod
     def read_examples(cls, clean: Any, **context: Any) -> tuple[Example, tuple[Any, ...], bool]:

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from textdae.core.errors import SettingsError
 from textdae.core.noise_kind import noise_list
-from textdae.core.settings.base import EvaluateSettings, Seconds, TrainSettings
+from textdae.core.settings.base import EvaluateSettings, PretrainEvaluateSettings, Seconds, TrainSettings
 from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings, ProbeSettings
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings
 from textdae.image.data_settings import ImageCorpusSettings, ImageDataSettings, LabelledImageSettings
@@ -55,6 +55,10 @@ def at_final_level(noises: Sequence[ImageNoise]) -> tuple[ImageNoise, ...]:
     return ends
 
 
+class ImagePretrainEvaluateSettings(ImageEvaluateSettings, PretrainEvaluateSettings):
+    """How an image denoiser is scored by `textdae pretrain`."""
+
+
 class ImagePretrainSettings(PretrainSettings):
     """`textdae pretrain`, of images"""
 
@@ -67,12 +71,13 @@ class ImagePretrainSettings(PretrainSettings):
     """One noise, or a list of noises applied one after the other."""
     model: ImageModelSettings = AutoencoderSettings()
     train: ImageTrainSettings = ImageTrainSettings()
-    evaluate: ImageEvaluateSettings = ImageEvaluateSettings()
+    evaluate: ImagePretrainEvaluateSettings = ImagePretrainEvaluateSettings()
 
     @model_validator(mode="before")
     @classmethod
     def _follow_from_data(cls, given: Any) -> Any:
-        """The noise of pairs is what lies between them; photographs take a U-Net, and as many crops as make a quick step."""
+        """The noise of pairs is what lies between them, that of a masked autoencoder hides patches; photographs and smaller pictures
+        take a U-Net, and photographs as many crops as make a quick step."""
         data = given.get("data") if isinstance(given, dict) else None
         noisy, crop = (
             data.get(key) if isinstance(data, dict) else getattr(data, key, None)
@@ -80,12 +85,19 @@ class ImagePretrainSettings(PretrainSettings):
         )
         if noisy and given.get("noise") is None:
             given = {**given, "noise": {"kind": "pairs"}}
-        if isinstance(crop, int) and crop > 0:
-            model, train = given.get("model") or {}, given.get("train") or {}
+        noise, model = (given.get(key) if isinstance(given, dict) else None for key in ("noise", "model"))
+        if isinstance(model, dict) and model.get("type") == "vit_mae" and noise is None:
+            size = {"patch_size": model["patch_size"]} if "patch_size" in model else {}
+            given = {**given, "noise": {"kind": "patches", **size}}
+        side = crop if isinstance(crop, int) and crop > 0 else None
+        if side or (isinstance(noise, dict) and noise.get("kind") == "neighbours"):
+            model = model or {}
             if isinstance(model, dict) and not {"type", "from_pretrained"} & model.keys():
                 given = {**given, "model": {"type": "unet", **model}}
+        if side:
+            train = given.get("train") or {}
             if isinstance(train, dict):
-                batch = {"per_device_train_batch_size": max(1, _PIXELS_PER_STEP // crop**2)}
+                batch = {"per_device_train_batch_size": max(1, _PIXELS_PER_STEP // side**2)}
                 given = {**given, "train": {**batch, **train}}
         return given
 
@@ -96,6 +108,19 @@ class ImagePretrainSettings(PretrainSettings):
             raise ValueError(
                 f"model.condition=level: for one noise of kind gaussian, whose level can be told; got {', '.join(kinds)}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _halves(self) -> "ImagePretrainSettings":
+        for noises, key in ((self.noise, "noise"), (self.evaluate.noise or (), "evaluate.noise")):
+            if any(noise.kind == "neighbours" for noise in noises):
+                if len(noises) > 1:
+                    raise ValueError(f"{key}: neighbours has a target of its own; leave the other noises out")
+                if self.model.type != "unet" and not self.model.from_pretrained:
+                    raise ValueError(
+                        f"{key}: neighbours halves the pictures, and only a unet takes another size than its own; "
+                        "set model.type=unet"
+                    )
         return self
 
     def evaluation(self) -> dict[str, Any]:

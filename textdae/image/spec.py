@@ -11,9 +11,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Tables of labels that may lie beside picture files, as `datasets` reads them."""
 EMBEDDED_SOURCES = ("digits", "patterns")
-MODELS = ("autoencoder", "unet", "vit")
+MODELS = ("autoencoder", "unet", "vit", "vit_mae")
 OWN_MODEL_TYPES = ("textdae_autoencoder", "textdae_unet")
-MODEL_TYPES = (*OWN_MODEL_TYPES, "vit")
+MODEL_TYPES = (*OWN_MODEL_TYPES, "vit", "vit_mae")
 """`model_type` of the families of denoisers, as their `config.json` has it."""
 
 

@@ -32,8 +32,8 @@ from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 _PICTURES = 10
 """Pictures in the grid of samples."""
-_BLIND = (
-    "blind_spots: the pictures are taken as noisy, and the figures are against them; it works where the noise of a pixel says "
+_ONLY_NOISY = (
+    "{kind}: the pictures are taken as noisy, and the figures are against them; it works where the noise of a pixel says "
     "nothing of its neighbours' noise, not after JPEG, blur or resizing"
 )
 
@@ -58,21 +58,22 @@ def prepare_pretraining(
             if noisy
             else "data.noisy_source: its noise is learnt by noise.kind=pairs; leave noise out, or set it so"
         )
-    if any(noise.kind == "blind_spots" for noise in settings.noise):
-        corpus = corpus._replace(summary=[*corpus.summary, _BLIND])
+    for kind in {noise.kind for noise in settings.noise} & {"blind_spots", "neighbours"}:
+        corpus = corpus._replace(summary=[*corpus.summary, _ONLY_NOISY.format(kind=kind)])
     model = settings.model
     if isinstance(model, AutoencoderSettings):
         model = model.for_images(image_size, any(noise.kind != "none" for noise in settings.noise))
     if isinstance(corpus.train, Photographs):
         corpus = corpus._replace(summary=[*corpus.summary, *missing_packages()])
     denoiser = build_image_denoiser(model, image_size, channels, settings.train.seed, check)
+    corpus = corpus._replace(summary=[*corpus.summary, *denoiser.summary])
 
     def save_assets(folder: Path) -> None:
         config = denoiser.model.config
         save_image_processor(folder, config.image_size, config.num_channels)
 
     evaluation = ImageEvaluation(corpus, denoiser, eval_noises)
-    return Pretraining(evaluation, build_noise(settings.noise), model, save_assets)
+    return Pretraining(evaluation, build_noise(settings.noise, corpus.train), model, save_assets)
 
 
 def open_evaluation(checkpoint: str, settings: ImageEvaluateRunSettings) -> "ImageEvaluation":
@@ -105,7 +106,7 @@ class ImageEvaluation(Evaluation):
         self.corpus: ImageCorpus = corpus
         self.denoiser: ImageDenoiser = denoiser
         self.noises = tuple(noises)
-        self.eval_noise = build_noise(noises)
+        self.eval_noise = build_noise(noises, corpus.train)
         self._fitted_baselines: tuple[Noise, dict[str, Rebuild]] | None = None
 
     def questions(self, most: int, level: float | None = None) -> Questions:
@@ -128,7 +129,7 @@ class ImageEvaluation(Evaluation):
     def _at_level(self, level: float) -> Noise:
         """Build the noise of the evaluation, with its first part at `level`."""
         first, *others = self.noises
-        return build_noise((first.at_level(level, "--levels"), *others))
+        return build_noise((first.at_level(level, "--levels"), *others), self.corpus.train)
 
     def score(
         self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None

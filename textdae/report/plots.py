@@ -29,6 +29,20 @@ def _figure(width: float = 7.0, height: float = 4.2) -> tuple[Figure, Any]:
     return figure, axes
 
 
+def _probe_figure(probed: Sequence[tuple[int, str, float]]) -> tuple[Figure, Any]:
+    """Return a figure with the scores of a probe, each (step, measure, score), below axes for something else."""
+    figure = new_figure(7.0, 6.2)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    for each in (axes, below):
+        each.spines[["top", "right"]].set_visible(False)
+        each.grid(alpha=0.25)
+    steps, (measure, *_), scores = zip(*sorted(probed), strict=True)
+    label = f"linear probe, at the end {scores[-1]:.3f}"
+    below.plot(steps, scores, color=_BASELINES[1], marker="o", markersize=4, label=label)
+    below.set_ylabel(f"{measure}, held out")
+    return figure, axes
+
+
 def loss_curve(
     entries: Sequence[Mapping[str, Any]],
     final: tuple[int, float],
@@ -37,17 +51,23 @@ def loss_curve(
     final_name: str = "held out",
     decibels: bool = False,
 ) -> None:
-    """Draw training and held-out loss against the step, with the baselines as lines.
+    """Draw training and held-out loss against the step, with the baselines as lines; and below, where there is one, the probe.
 
     Args:
-        entries: of the log, with its evaluations.
+        entries: of the log, with its evaluations; `eval_probe_MEASURE` is the score of a probe.
         final: step and loss of the evaluation at the end, on the examples that the baselines are measured on.
         baselines: name -> loss.
         final_name: the examples of the evaluation at the end.
         decibels: the losses are squared errors of pixels in [0, 1], and shown as PSNR.
     """
     shown = _psnr if decibels else float
-    figure, axes = _figure()
+    probed = [
+        (entry["step"], name.removeprefix("eval_probe_"), value)
+        for entry in entries
+        for name, value in entry.items()
+        if name.startswith("eval_probe_")
+    ]
+    figure, axes = _probe_figure(probed) if probed else _figure()
     training = [(entry["step"], shown(entry["loss"])) for entry in entries if "loss" in entry]
     held_out = [(entry["step"], shown(entry["eval_loss"])) for entry in entries if "eval_loss" in entry]
     if training:
@@ -73,7 +93,7 @@ def loss_curve(
     for (color, style), (name, loss) in zip(_looks(len(baselines)), baselines.items(), strict=True):
         label = f"baseline: {name} ({_said(shown(loss), decibels)})"
         axes.axhline(shown(loss), color=color, linestyle=style, linewidth=1.2, label=label)
-    axes.set_xlabel("optimizer step")
+    figure.axes[-1].set_xlabel("optimizer step")
     _finish(figure, axes, decibels, path)
 
 

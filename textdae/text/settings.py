@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from textdae.core.noise_kind import noise_list
-from textdae.core.settings.base import Bytes, EvaluateSettings, Share
+from textdae.core.settings.base import Bytes, EvaluateSettings, PretrainEvaluateSettings, Share
 from textdae.core.settings.downstream import (
     FinetuneSettings,
     FinetuneTrainSettings,
@@ -50,6 +50,10 @@ _DIFFUSION = {"rate": 1.0, "schedule": "uniform", "mask_share": 1.0, "random_sha
 """The noise of masked diffusion: any number of tokens behind masks."""
 
 
+class TextPretrainEvaluateSettings(TextEvaluateSettings, PretrainEvaluateSettings):
+    """How a masked language model is scored by `textdae pretrain`."""
+
+
 class TextPretrainSettings(PretrainSettings):
     """`textdae pretrain`, of text"""
 
@@ -60,7 +64,7 @@ class TextPretrainSettings(PretrainSettings):
     noise: TextNoises = (TokenNoise(),)
     """One noise, or a list of noises applied one after the other."""
     model: TextModelSettings = TextModelSettings()
-    evaluate: TextEvaluateSettings = TextEvaluateSettings()
+    evaluate: TextPretrainEvaluateSettings = TextPretrainEvaluateSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -246,3 +246,15 @@ class EvaluateSettings(Settings):
     """The same for the evaluations during training, which should not hold it up."""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Examples per forward pass."""
+
+
+def _labelled(value: Any) -> Any:
+    """Read the name of a source as the settings of a source."""
+    return {"source": value} if isinstance(value, str) else value
+
+
+class PretrainEvaluateSettings(EvaluateSettings):
+    """How the denoiser is scored by `textdae pretrain`."""
+
+    probe: Annotated[dict[str, Any] | None, BeforeValidator(_labelled)] = None
+    """At every evaluation also fit a linear probe on labels: a labelled source, or keys of `data` of `textdae probe`, e.g. `evaluate.probe.label_column=kind`; default: none."""

@@ -50,7 +50,11 @@ class PretrainSettings(RunSettings):
     def evaluation(self) -> dict[str, Any]:
         """Return the defaults of `textdae evaluate` for this run: its data and its evaluation."""
         values = {"data": self.data, "evaluate": self.evaluate}
-        return {key: value.model_dump(mode="json", exclude_none=True) for key, value in values.items()}
+        training_only = {"probe"}
+        return {
+            key: value.model_dump(mode="json", exclude_none=True, exclude=training_only)
+            for key, value in values.items()
+        }
 
 
 class EvaluateRunSettings(RunSettings):
