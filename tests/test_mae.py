@@ -124,6 +124,7 @@ def run(tmp_path_factory):
     return folder, given, result
 
 
+@pytest.mark.slow
 def test_a_run_hides_patches_by_itself_and_what_comes_out_is_stock(run):
     folder, _, result = run
     assert result.metrics["architecture"] == "ViTMAEForPreTraining"
@@ -157,6 +158,7 @@ def test_a_run_goes_on_exactly_where_it_was(run):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_the_encoder_sees_every_patch_in_its_place(run):
     folder, _, _ = run
     examples = (pixels(3, 1, 8, 8) * 255).byte().numpy()
@@ -271,6 +273,7 @@ def test_a_decoder_of_its_own_gives_pixels_as_they_are(family, tmp_path):
     torch.testing.assert_close(found, expected * deviation + mean, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_with_an_encoder_says_so(tmp_path):
     torch.manual_seed(0)
     name = published(tmp_path / "encoder", ViTModel(ViTConfig(**SIZES)))

@@ -271,6 +271,7 @@ def weights(output: Path) -> dict[str, torch.Tensor]:
     return load_file(output / "model.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [3], ids=["colour"], indirect=True)
 def test_a_resumed_run_sees_the_crops_that_it_would_have_seen(tmp_path, folder):
     batch = "train.per_device_train_batch_size=3"  # which does not divide an epoch
