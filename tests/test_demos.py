@@ -21,6 +21,7 @@ from textdae.demos import (
     noise_matrix,
     outside,
     score,
+    sentence_bottleneck,
     target,
 )
 from textdae.image.settings import ImagePretrainSettings
@@ -41,6 +42,7 @@ def run(demo, tmp_path, *overrides):
 def test_every_demo_is_listed():
     assert set(DEMOS) == {
         "bottleneck", "target", "noise-matrix", "linear", "score", "chain", "clean-or-noise", "no-clean", "outside", "cycle",
+        "sentence-bottleneck",
     }  # fmt: skip
 
 
@@ -184,3 +186,38 @@ def test_codes_come_back_where_data_lie(tmp_path):
     at_data, *away = (float(line.split(": ")[-1].split("within ")[-1].split()[0]) for line in lines[:-1])
     assert at_data < 0.5 * min(away)
     assert (tmp_path / "demo/cycle.png").stat().st_size > 10_000
+
+
+def sentences(tmp_path, corpus_texts, *overrides):
+    (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in corpus_texts))
+    small = [
+        "tokenizer.vocab_size=400",
+        "model.hidden_size=32",
+        "model.intermediate_size=32",
+        "train.time_budget=null",
+    ]
+    data = [f"data.source={tmp_path}/texts.jsonl", "data.held_out=0.3", "train.max_steps=3", *small]
+    words = [f"output_dir={tmp_path}/demo", *QUIET, *data, *overrides]
+    return load(sentence_bottleneck.SETTINGS, None, words, sentence_bottleneck.BASE)
+
+
+@pytest.mark.slow
+def test_more_numbers_hold_more_of_a_sentence(tmp_path, corpus_texts, monkeypatch):
+    monkeypatch.setattr(sentence_bottleneck, "TRAINED", (8,))
+    monkeypatch.setattr(sentence_bottleneck, "WIDTHS", (8, 32, 100_000))
+    lines = sentence_bottleneck.run(sentences(tmp_path, corpus_texts))
+    assert (tmp_path / "demo/sentence-bottleneck.png").stat().st_size > 10_000
+    metrics = json.loads((tmp_path / "demo/code-8/metrics.json").read_text())["through_code"]
+    assert lines[1].split()[-1] == f"{metrics['model']:.1%}"
+    few, many = lines[2].removeprefix("bag of words and PCA, in any order").split()  # none for 100,000
+    few, many = (float(share.rstrip("%")) / 100 for share in (few, many))
+    assert few == pytest.approx(metrics["baseline: bag of words and PCA"], abs=0.01)
+    assert few < many <= 1
+    with heard() as said:
+        assert sentence_bottleneck.run(sentences(tmp_path, corpus_texts)) == lines
+    assert all(line.endswith("already there") for line in said if "code-" in line)
+
+
+def test_the_width_of_the_code_is_the_subject(tmp_path, corpus_texts):
+    with pytest.raises(SettingsError, match=r"leave model\.code_size"):
+        sentence_bottleneck.run(sentences(tmp_path, corpus_texts, "model.code_size=4"))

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "image": _BELOW,
     "commands": _BELOW,
     "checks": {*_BELOW, "commands", "text"},
-    "demos": {*_BELOW, "commands", "image"},
+    "demos": {*_BELOW, "commands", "text", "image"},
     "app": {*_BELOW, "commands"},
     "cli": {*_BELOW, "commands", "checks", "demos", "app"},
 }

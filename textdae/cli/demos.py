@@ -19,6 +19,7 @@ DEMOS = {
     "no-clean": "learnt from noisy pictures alone",
     "outside": "levels of noise never seen",
     "cycle": "a code comes back where data lie",
+    "sentence-bottleneck": "how many numbers hold a sentence",
 }
 
 

@@ -9,13 +9,13 @@ from textdae.commands.pretrain import pretrain
 from textdae.core.errors import Interrupted
 from textdae.core.logs import only_warnings
 from textdae.core.settings.reader import load, over
+from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.yaml_text import dump
-from textdae.image.settings import ImagePretrainSettings
 
 logger = logging.getLogger(__name__)
 
 
-def run_once(settings: ImagePretrainSettings, name: str, changes: dict[str, Any]) -> tuple[Path, Any]:
+def run_once(settings: PretrainSettings, name: str, changes: dict[str, Any]) -> tuple[Path, Any]:
     """Pretrain with `changes` to the settings, in the subfolder `name`; return it, and the run's metrics.
 
     A run that is there already, with the same settings, is not done again; one that was stopped goes on.
@@ -28,7 +28,7 @@ def run_once(settings: ImagePretrainSettings, name: str, changes: dict[str, Any]
         values[section] = over(values[section], change)
     folder = settings.output_dir / name
     values["output_dir"] = str(folder)
-    own = load(ImagePretrainSettings, base=values)
+    own = load(type(settings), base=values)
     metrics = folder / "metrics.json"
     same = (folder / "settings.yaml").is_file() and (folder / "settings.yaml").read_text() == dump(own)
     if same and metrics.is_file():

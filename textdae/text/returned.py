@@ -89,29 +89,45 @@ def returned_by_code(
 def returned_by_pca(
     train: Blocks | MixedBlocks, documents: Sequence[Tensor], vocabulary: Vocabulary, code_size: int
 ) -> float | None:
-    """Return the share of the ordinary tokens that a bag of words through PCA to K gives back, in any order.
+    """Return the baseline of a code, see `WordPCA`; None where K directions cannot be found."""
+    return WordPCA(train, vocabulary, code_size).returned(documents, code_size)
 
-    The baseline of a code: counts of the words, the K directions of the largest variance among training documents, and back;
-    it gives as many words as the document has, those of the largest counts. None where K directions cannot be found.
+
+class WordPCA:
+    """A bag of words as K numbers: its place along the directions in which the bags of short training documents vary most.
+
+    Args:
+        most: the largest K that will be asked for.
     """
-    bags = _bags(short_documents(train, _FITTED), vocabulary)
-    mean = torch.sparse.sum(bags, 0).to_dense() / max(bags.shape[0], 1)
-    if code_size > min(bags.shape):
-        return None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        rank = min(code_size + _MORE, *bags.shape)  # a few more, or the last of the K would be rough
-        basis = torch.svd_lowrank(bags, rank, _ROUNDS, mean[None])[2][:, :code_size]
+
+    def __init__(self, train: Blocks | MixedBlocks, vocabulary: Vocabulary, most: int) -> None:
+        self.vocabulary = vocabulary
+        bags = _bags(short_documents(train, _FITTED), vocabulary)
+        self.mean = torch.sparse.sum(bags, 0).to_dense() / max(bags.shape[0], 1)
+        self.most = min(most, *bags.shape)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            rank = min(most + _MORE, *bags.shape)  # a few more, or the last of the K would be rough
+            self.basis = torch.svd_lowrank(bags, rank, _ROUNDS, self.mean[None])[2]
+
+    def returned(self, documents: Sequence[Tensor], code_size: int) -> float | None:
+        """Return the share of the ordinary tokens that K numbers give back, in any order; None where there are fewer directions.
+
+        It gives as many words as the document has, those of the largest counts.
+        """
+        if code_size > self.most:
+            return None
+        basis, mean = self.basis[:, :code_size], self.mean
         right = total = 0.0
-    for bag in _bags(documents, vocabulary).to_dense():
-        count = int(bag.sum())
-        rebuilt = mean + (bag - mean) @ basis @ basis.mT
-        # A word that is given again counts as one less likely by one.
-        again = torch.stack([rebuilt - times for times in range(4)])
-        best = again.flatten().topk(count).indices % len(mean)
-        right += float(torch.minimum(torch.bincount(best, minlength=len(mean)), bag).sum())
-        total += count
-    return right / max(total, 1.0)
+        for bag in _bags(documents, self.vocabulary).to_dense():
+            count = int(bag.sum())
+            rebuilt = mean + (bag - mean) @ basis @ basis.mT
+            # A word that is given again counts as one less likely by one.
+            again = torch.stack([rebuilt - times for times in range(4)])
+            best = again.flatten().topk(count).indices % len(mean)
+            right += float(torch.minimum(torch.bincount(best, minlength=len(mean)), bag).sum())
+            total += count
+        return right / max(total, 1.0)
 
 
 def _bags(documents: Sequence[Tensor], vocabulary: Vocabulary) -> Tensor:
