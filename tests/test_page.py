@@ -12,7 +12,7 @@ import torch
 from labelled import image_checkpoint, text_checkpoint
 
 from textdae.app.artifacts import open_run
-from textdae.app.export import _places, export
+from textdae.app.export import _public_paths, export
 from textdae.app.feed import Feed, Unknown
 from textdae.commands.evaluate import evaluate
 from textdae.commands.keywords import for_checkpoint
@@ -66,7 +66,7 @@ def ask(feed, path):
 
 
 @pytest.mark.parametrize(
-    ("feed", "run", "path", "asked", "level"),
+    ("feed", "run", "path", "overrides", "level"),
     [
         ("text_feed", "text_run", "words/0.3", [], 0.3),
         ("text_feed", "text_run", "tokens/0.15", ["evaluate.kind=tokens"], 0.15),
@@ -76,14 +76,14 @@ def ask(feed, path):
         ("image_feed", "image_run", "pixels/0.25", ["evaluate.noise.kind=pixels"], 0.25),
     ],
 )
-def test_the_figures_are_those_of_evaluate(request, feed, run, path, asked, level):
+def test_the_figures_are_those_of_evaluate(request, feed, run, path, overrides, level):
     checkpoint, settings = request.getfixturevalue(run)
     answer = ask(request.getfixturevalue(feed), f"run/0/curve/{path}")
     settings = for_checkpoint(
         EvaluateRunSettings,
         checkpoint,
         None,
-        [*[s for s in settings if not asked or "noise" not in s], *asked],
+        [*[s for s in settings if not overrides or "noise" not in s], *overrides],
     )
     result = evaluate(checkpoint, settings, [level]).levels[f"{level:g}"]
     assert answer["scored"] == result["scored"]
@@ -152,15 +152,15 @@ def test_more_noise_hides_more_words_and_shows_none_again(text_feed):
 
 def test_a_passage_is_whole_and_its_figures_are_those_of_its_guesses(text_feed):
     about, shot = ask(text_feed, "run/0/about"), ask(text_feed, "run/0/shot/words/0.5/0")
-    rival = ask(text_feed, "run/0/rival/words/0.5/0")
-    for passage, example, other in zip(about["clean"], shot["examples"], rival["examples"], strict=True):
+    baseline = ask(text_feed, "run/0/baseline/words/0.5/0")
+    for passage, example, other in zip(about["clean"], shot["examples"], baseline["examples"], strict=True):
         assert len(passage["pieces"]) == len(passage["words"])
         for place, guesses, right in zip(
             example["hidden"], example["guesses"], example["right"], strict=True
         ):
             assert right == (guesses[0][0] == passage["pieces"][place].strip().removeprefix("##"))
         assert example["figures"]["right"] == sum(example["right"])
-        assert other["figures"]["asked"] == example["figures"]["asked"] == len(other["guesses"])
+        assert other["figures"]["scored"] == example["figures"]["scored"] == len(other["guesses"])
 
 
 def test_pictures_are_those_of_the_noise_and_their_figures_follow(image_feed):
@@ -181,16 +181,16 @@ def test_a_sentence_and_a_picture_of_ones_own(text_feed, image_feed, corpus_text
     assert "hidden" not in pieces
     answer = text_feed.own(0, {"text": text, "hidden": [1]})
     assert answer["hidden"] == [place for place, word in enumerate(pieces["words"]) if word == 1]
-    assert len(answer["rival"]["guesses"]) == len(answer["hidden"])
+    assert len(answer["baseline"]["guesses"]) == len(answer["hidden"])
     pixels = base64.b64encode(bytes(range(64))).decode()
     own = image_feed.own(0, {"pixels": pixels, "kind": "gaussian", "level": 0.25, "seed": 0})
     assert own["clean"] == pixels
-    assert own["rival"]["name"]
+    assert own["baseline"]["name"]
 
 
 def test_steps_end_where_everything_is_filled(text_feed, image_feed):
     steps = ask(text_feed, "run/0/steps/words/0.5/0/1")
-    assert sorted(place for each in steps["rounds"] for place in each["places"]) == steps["hidden"]
+    assert sorted(place for each in steps["rounds"] for place in each["positions"]) == steps["hidden"]
     chain = ask(image_feed, "run/0/steps/gaussian/0.25/0/1")
     assert len(base64.b64decode(chain["frames"])) == 64 * len(chain["figures"])
 
@@ -199,9 +199,9 @@ def test_a_map_is_the_plane_of_largest_variance(text_feed):
     from textdae.core.explorer import in_the_plane
 
     vectors = torch.randn(50, 5, generator=torch.Generator().manual_seed(0)).numpy() * [9, 1, 4, 1, 1]
-    places, shares = in_the_plane(vectors)
+    plane, shares = in_the_plane(vectors)
     values = np.sort(np.linalg.eigvalsh(np.cov(vectors.T)))[::-1]
-    assert np.var(places, axis=0, ddof=1) == pytest.approx(values[:2])
+    assert np.var(plane, axis=0, ddof=1) == pytest.approx(values[:2])
     assert shares == pytest.approx((values / values.sum())[:2])
     assert len(ask(text_feed, "run/0/map")["texts"]) > 5
 
@@ -366,5 +366,5 @@ def test_an_exported_page_has_no_path_of_this_machine(tmp_path):
     hub = SimpleNamespace(
         settings=SimpleNamespace(data=SimpleNamespace(source="docstrings")), folder=None, shown="OWNER/NAME"
     )
-    found = _places(SimpleNamespace(runs=[run, hub]))
+    found = _public_paths(SimpleNamespace(runs=[run, hub]))
     assert found == {f"{tmp_path}/corpus/texts": "texts", f"{tmp_path}/runs/mine": "mine"}

@@ -69,9 +69,9 @@ export class Chart {
       const y = this.y(value);
       axes.append(s('line', { x1: LEFT, x2: W - RIGHT, y1: y, y2: y }), s('text', { x: LEFT - 8, y: y + 4, 'text-anchor': 'end' }, options.yTick(value)));
     }
-    const places = options.logX ? [...new Set(all.map((p) => p[0]))] : ticks(xs[0]!, xs[1]!, 6);
+    const positions = options.logX ? [...new Set(all.map((p) => p[0]))] : ticks(xs[0]!, xs[1]!, 6);
     let before = -Infinity;
-    for (const value of places.sort((a, b) => a - b)) {
+    for (const value of positions.sort((a, b) => a - b)) {
       const x = this.x(value);
       if (x - before < 44) continue;
       before = x;

@@ -15,9 +15,9 @@ export const measureName = (name: string): string =>
 export const rowName = (name: string): string => name.replace(/^baseline: /, '');
 
 export function textFigures(figures: TextFigures): string {
-  if (!figures.asked) return 'nothing is hidden';
+  if (!figures.scored) return 'nothing is hidden';
   const bits = figures.bits_per_byte === null ? '' : ` · ${figures.bits_per_byte.toFixed(2)} bits per byte`;
-  return `${figures.right} of ${figures.asked} right${bits}`;
+  return `${figures.right} of ${figures.scored} right${bits}`;
 }
 
 export function imageFigures(figures: ImageFigures): string {

@@ -47,7 +47,7 @@ export interface ImageRun extends RunBase {
 
 export interface TextFigures {
   right: number;
-  asked: number;
+  scored: number;
   bits_per_byte: number | null;
 }
 export interface TextExample {
@@ -60,14 +60,14 @@ export interface TextExample {
 export interface TextShot {
   examples: TextExample[];
 }
-export interface TextRivalExample {
+export interface TextBaselineExample {
   guesses: string[];
   right: boolean[];
   figures: TextFigures;
 }
-export interface TextRival {
+export interface TextBaseline {
   name: string;
-  examples: TextRivalExample[];
+  examples: TextBaselineExample[];
 }
 
 export interface ImageFigures {
@@ -82,7 +82,7 @@ export interface ImageShot extends Rebuilt {
   corrupted: string;
   corrupted_figures: ImageFigures[];
 }
-export interface ImageRival extends Rebuilt {
+export interface ImageBaseline extends Rebuilt {
   name: string;
 }
 
@@ -95,7 +95,7 @@ export interface CurvePoint {
 
 export interface TextSteps {
   hidden: number[];
-  rounds: { places: number[]; tokens: string[]; right: boolean[] }[];
+  rounds: { positions: number[]; tokens: string[]; right: boolean[] }[];
 }
 export interface ImageSteps {
   frames: string;

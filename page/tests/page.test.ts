@@ -47,7 +47,7 @@ describe('a chart', () => {
     expect(ticks(3.1, 9.7, 5)).toEqual([4, 6, 8]);
     expect(ticks(2, 2, 5).length).toBeGreaterThan(0);
   });
-  it('interpolates, in the logarithm where asked, and not beyond its ends', () => {
+  it('interpolates, in the logarithm where it is told to, and not beyond its ends', () => {
     expect(between([[0, 0], [10, 1]], 5)).toBe(0.5);
     expect(between([[1, 0], [100, 1]], 10, true)).toBeCloseTo(0.5);
     expect(between([[0, 0], [10, 1]], 11)).toBeNull();
@@ -63,8 +63,8 @@ describe('figures', () => {
     expect([measure('accuracy', 0.19497), measure('bits_per_byte', 1.93777), measure('psnr', 16.8841), measure('ssim', 0.87251)]).toEqual(['19.5%', '1.938', '16.88 dB', '0.873']);
   });
   it('say what there is to say', () => {
-    expect(textFigures({ right: 0, asked: 0, bits_per_byte: null })).toBe('nothing is hidden');
-    expect(textFigures({ right: 2, asked: 3, bits_per_byte: 1.5 })).toBe('2 of 3 right · 1.50 bits per byte');
+    expect(textFigures({ right: 0, scored: 0, bits_per_byte: null })).toBe('nothing is hidden');
+    expect(textFigures({ right: 2, scored: 3, bits_per_byte: 1.5 })).toBe('2 of 3 right · 1.50 bits per byte');
     expect(imageFigures({ psnr: 12.34 })).toBe('12.3 dB');
     expect(levelText('rate', 0.15)).toBe('15%');
   });

@@ -1,4 +1,4 @@
-"""What a run left on disk that the page shows: its log, its checkpoints, a label curve, the target demo."""
+"""Read what the page shows of a run on disk: its log, its checkpoints, a label curve, the target demo."""
 
 import csv
 import json
@@ -60,7 +60,7 @@ def open_run(
     if folder and not (folder / "config.json").is_file() and (inside := checkpoints(folder)):
         checkpoint = str(inside[max(inside)])
     beside = run_settings(checkpoint) if folder and (folder / "config.json").is_file() else None
-    if beside:  # they say what it is of; to read its config takes torch, and a second or two
+    if beside:  # they name its modality; reading its config instead takes torch, and a second or two
         base = {"modality": beside.modality, **beside.evaluation()}
         settings = read_settings(EvaluateRunSettings, None, overrides, base)
     else:
@@ -73,12 +73,12 @@ def open_run(
 
 def checkpoints(folder: Path) -> dict[int, Path]:
     """Return the checkpoints of a run, by step."""
-    found = {}
+    by_step = {}
     for path in folder.glob("checkpoints/step-*"):
         match = re.fullmatch(r"step-(\d+)", path.name)
         if match and (path / "config.json").is_file() and any(path.glob("*.safetensors")):
-            found[int(match[1])] = path
-    return dict(sorted(found.items()))
+            by_step[int(match[1])] = path
+    return dict(sorted(by_step.items()))
 
 
 def checkpoint_at(run: Run, step: str) -> Path | None:
@@ -116,10 +116,10 @@ def thinned(entry: dict[str, Any]) -> dict[str, Any]:
 def label_curve(run: Run) -> Json:
     """Return the points of a label curve of this run, if one was measured."""
     for folder in _label_folders(run):
-        found = _json(folder / "curve.json")
-        if found and (run.labels == folder or _is_of(_json(folder / "question.json"), run)):
+        curve = _json(folder / "curve.json")
+        if curve and (run.labels == folder or _is_of(_json(folder / "question.json"), run)):
             return {
-                "sentence": found.get("sentence"),
+                "sentence": curve.get("sentence"),
                 "points": _points(folder),
                 "command": labels_command(run),
             }
@@ -171,7 +171,7 @@ def target_demo(folder: Path | None) -> dict[str, Run] | None:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}

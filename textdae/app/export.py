@@ -1,4 +1,4 @@
-"""The page as a folder of files: everything that it would ask a server for is computed before."""
+"""The page as a folder of files: every answer of the server is computed before."""
 
 import json
 import logging
@@ -18,11 +18,11 @@ logger = logging.getLogger(__name__)
 
 _KINDS = 3
 _EVERY = 2
-"""Of the levels of the dial, each so-many-th is computed; the one it starts at is among them."""
+"""Of the levels of the dial, every second is computed, the one it starts at among them."""
 
 
 def export(feed: Feed, folder: Path) -> list[str]:
-    """Write the page with everything that it shows; return what to tell people.
+    """Write the page with everything that it shows; return lines to print.
 
     Raises:
         SettingsError: the folder holds something else, or a run cannot be used.
@@ -42,15 +42,15 @@ def _export(feed: Feed, folder: Path) -> list[str]:
     with Progress("computing the page", len(paths)) as bar:
         for path in paths:
             try:
-                found = json.loads(feed.get(path))
+                answer = json.loads(feed.get(path))
             except SettingsError as error:
                 logger.info(f"{path}: left out: {first_line(error)}")
             else:
                 if path.endswith("/about") and path.startswith("run/"):
-                    found |= _offered(found)
+                    answer |= _offered(answer)
                 elif path.endswith("/training"):
-                    found["running"] = False
-                files.setdefault("-".join(path.split("/")[:4]), {})[path] = found
+                    answer["running"] = False
+                files.setdefault("-".join(path.split("/")[:4]), {})[path] = answer
             bar.update(1)
     if folder.exists():
         shutil.rmtree(folder)
@@ -63,11 +63,11 @@ def _export(feed: Feed, folder: Path) -> list[str]:
     (folder / "static.js").write_text("window.textdaeStatic = true;\n")
     (folder / PAGE).write_text(json.dumps({"runs": [run.name for run in feed.runs]}))
     (folder / "data").mkdir()
-    places = _places(feed)
+    public_paths = _public_paths(feed)
     for name, answers in files.items():
         content = json.dumps(answers, separators=(",", ":"), ensure_ascii=True)
-        for place, shown in places.items():
-            content = content.replace(place, shown)
+        for path, shown in public_paths.items():
+            content = content.replace(path, shown)
         (folder / "data" / f"{name}.js").write_text(f"textdaeData({content});\n")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return [
@@ -76,8 +76,8 @@ def _export(feed: Feed, folder: Path) -> list[str]:
     ]
 
 
-def _places(feed: Feed) -> dict[str, str]:
-    """Paths of this machine, as they stand in JSON, and what an exported page has instead; the longest first."""
+def _public_paths(feed: Feed) -> dict[str, str]:
+    """Map paths of this machine, as they stand in JSON, to what an exported page has instead; the longest first."""
     names = {str(name) for run in feed.runs for name in (run.settings.data.source, run.folder, run.shown)}
     local = sorted((name for name in names if public(name) != name and "/" in name), key=len, reverse=True)
     return {json.dumps(name)[1:-1]: json.dumps(public(name))[1:-1] for name in local}
@@ -96,7 +96,7 @@ def _levels(dial: Dial) -> list[float]:
 
 
 def _paths(feed: Feed) -> Iterator[str]:
-    """Everything that the page may ask for."""
+    """Yield the paths of all that the page requests."""
     yield "about"
     for index in range(len(feed.runs)):
         explorer = feed.explorer(index)
@@ -106,7 +106,7 @@ def _paths(feed: Feed) -> Iterator[str]:
             for level in _levels(dial):
                 at = f"{dial.kind}/{level:g}"
                 yield f"{run}/shot/{at}/0"
-                yield f"{run}/rival/{at}/0"
+                yield f"{run}/baseline/{at}/0"
                 yield f"{run}/curve/{at}"
                 for example in range(explorer.count):
                     yield f"{run}/steps/{at}/0/{example}"

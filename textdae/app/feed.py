@@ -1,4 +1,4 @@
-"""What the page may ask for, by path: `about`, `run/0/shot/gaussian/0.25/0`, ... The live server and the export share it."""
+"""The answers to the requests of the page, by path: `about`, `run/0/shot/gaussian/0.25/0`, ... The live server and the export share them."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ from textdae.core.registry import modality
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the answers that are kept between two starts."""
 MOST_SEED = 99
 _MOST_KEPT = 512
@@ -35,7 +35,7 @@ class Unknown(SettingsError):
 
 
 class Feed:
-    """Answers paths; what was answered once is kept, in memory and, without a seed, on disk.
+    """Answer paths; keep each answer in memory and, for seed 0, on disk.
 
     Args:
         runs: one or two of them.
@@ -55,7 +55,7 @@ class Feed:
         self._folders = [_folder(run) for run in runs]
 
     def explorer(self, index: int) -> Explorer:
-        """Return the explorer of a run, opened when it is first asked for."""
+        """Return the explorer of a run, opened on first use."""
         if index in self._explorers:  # without the lock, which a baseline at work may hold
             return self._explorers[index]
         with self._locks[index]:
@@ -83,10 +83,10 @@ class Feed:
         if len(parts) < 3 or parts[0] != "run" or parts[1] not in map(str, range(len(self.runs))):
             raise Unknown(f"no such path: {path[:80]}")
         index, what, rest = int(parts[1]), parts[2], parts[3:]
-        known: dict[str, tuple[int, Callable[..., Json], bool]] = {
+        answers: dict[str, tuple[int, Callable[..., Json], bool]] = {
             "about": (0, self._about_run, True),
             "shot": (3, self._shot, True),
-            "rival": (3, self._rival, True),
+            "baseline": (3, self._baseline, True),
             "curve": (2, self._curve, True),
             "steps": (4, self._steps, False),
             "map": (0, self._map, True),
@@ -94,29 +94,29 @@ class Feed:
             "training": (0, self._training, False),
             "replay": (1, self._replay, False),
         }
-        if what not in known or len(rest) != known[what][0]:
+        if what not in answers or len(rest) != answers[what][0]:
             raise Unknown(f"no such path: {path[:80]}")
-        _, answer, on_disk = known[what]
-        if what in ("labels", "training"):  # these change while one looks
+        _, answer, on_disk = answers[what]
+        if what in ("labels", "training"):  # these change while the page is open
             return json.dumps(answer(index, *rest)).encode()
-        seeded = what in ("shot", "rival") and rest[-1] != "0"
+        seeded = what in ("shot", "baseline") and rest[-1] != "0"
         folder = self._folders[index] if on_disk and not seeded else None
         return self._keep(path, folder, lambda: answer(index, *rest))
 
     def _keep(self, path: str, folder: Path | None, answer: Callable[[], Json]) -> bytes:
         file = folder / f"{path.replace('/', '-')}.json" if folder else None
         if file and file.is_file():
-            found = file.read_bytes()
+            content = file.read_bytes()
         else:
-            found = json.dumps(answer(), separators=(",", ":")).encode()
+            content = json.dumps(answer(), separators=(",", ":")).encode()
             if file:
-                _write(file, found)
+                _write(file, content)
         if len(self._kept) >= _MOST_KEPT:
             self._kept.pop(next(iter(self._kept)))
-        self._kept[path] = found
-        return found
+        self._kept[path] = content
+        return content
 
-    def own(self, index: int, given: Json) -> Json:
+    def own(self, index: int, request: Json) -> Json:
         """Corrupt and rebuild what a person brought.
 
         Raises:
@@ -125,12 +125,12 @@ class Feed:
         if not 0 <= index < len(self.runs):
             raise Unknown(f"no run {index}")
         explorer = self.explorer(index)
-        if "kind" in given or explorer.modality != "text":
+        if "kind" in request or explorer.modality != "text":
             dial, level, seed = self._noise(
-                index, given.get("kind"), given.get("level"), given.get("seed", 0)
+                index, request.get("kind"), request.get("level"), request.get("seed", 0)
             )
-            given = {**given, "kind": dial.kind, "level": level, "seed": seed}
-        return explorer.own(given)
+            request = {**request, "kind": dial.kind, "level": level, "seed": seed}
+        return explorer.own(request)
 
     def _about(self) -> Json:
         return {
@@ -160,21 +160,21 @@ class Feed:
     def _noise(self, index: int, kind: Any, level: Any, seed: Any) -> tuple[Dial, float, int]:
         """Read a kind, a level and a seed; only what the page offers is computed."""
         dial = next((each for each in self.explorer(index).dials if each.kind == kind), None)
-        found = [] if dial is None else [each for each in dial.levels if f"{each:g}" == str(level)]
-        if dial is None or not found:
+        levels = [] if dial is None else [each for each in dial.levels if f"{each:g}" == str(level)]
+        if dial is None or not levels:
             raise Unknown(f"no such noise here: {str(kind)[:40]} at {str(level)[:20]}")
         if str(seed) not in map(str, range(MOST_SEED + 1)):
             raise Unknown(f"seed: 0 to {MOST_SEED}, got {str(seed)[:20]}")
-        return dial, found[0], int(seed)
+        return dial, levels[0], int(seed)
 
     def _shot(self, index: int, kind: str, level: str, seed: str) -> Json:
         dial, at, number = self._noise(index, kind, level, seed)
         return self.explorer(index).shot(dial.kind, at, number)
 
-    def _rival(self, index: int, kind: str, level: str, seed: str) -> Json:
+    def _baseline(self, index: int, kind: str, level: str, seed: str) -> Json:
         dial, at, number = self._noise(index, kind, level, seed)
         with self._locks[index]:
-            return self._explorers[index].rival(dial.kind, at, number)
+            return self._explorers[index].baseline(dial.kind, at, number)
 
     def _curve(self, index: int, kind: str, level: str) -> Json:
         dial, at, _ = self._noise(index, kind, level, 0)
@@ -208,29 +208,29 @@ class Feed:
         demo = target_demo(self.target)
         if demo is None:
             return {}
-        found: Json = {"command": "textdae demo target", "sides": {}}
+        comparison: Json = {"command": "textdae demo target", "sides": {}}
         for side, run in demo.items():
             explorer = modality(run.settings.modality).part("explore")(run.checkpoint, run.settings)
             dial = explorer.dials[0]
             shot, about = explorer.shot(dial.kind, dial.start, 0), explorer.about()
-            found |= {"clean": about["clean"], "shape": about["shape"], "corrupted": shot["corrupted"]}
-            found["sides"][side] = {
+            comparison |= {"clean": about["clean"], "shape": about["shape"], "corrupted": shot["corrupted"]}
+            comparison["sides"][side] = {
                 "rebuilt": shot["rebuilt"],
                 "psnr": run.metrics["held_out"]["model"]["psnr"],
             }
-            found["noisy_psnr"] = run.metrics["held_out"].get("baseline: noisy", {}).get("psnr")
-        return found
+            comparison["noisy_psnr"] = run.metrics["held_out"].get("baseline: noisy", {}).get("psnr")
+        return comparison
 
 
 def _folder(run: Run) -> Path:
-    """Return where answers of a run are kept: another checkpoint, setting or version has another place."""
+    """Return the folder of the kept answers of a run: another checkpoint, setting or version has another folder."""
     settings = run.settings.model_dump(mode="json")
     key = digest(_FORMAT, version("textdae"), run.fingerprint, settings, run.shown, run.overrides)
     return cache_root(run.settings.data.cache_dir) / "page" / key
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Keep an answer, whole or not at all; a cache that cannot be written costs time alone."""
+    """Keep an answer, whole or not at all; a cache that cannot be written costs only time."""
     temporary = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

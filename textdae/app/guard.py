@@ -1,4 +1,4 @@
-"""Who may ask the live page, and what its answers allow: loopback names only, its own origin only, small requests only."""
+"""Guard of the live page: it answers loopback names, its own origin and small requests only."""
 
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -24,8 +24,8 @@ _LONGEST_PATH = 512
 class Guard:
     """An ASGI application around another one.
 
-    A page on the web that had its name point to 127.0.0.1 (DNS rebinding) comes with its own name as the host, one that sends
-    a form or a script comes with its own origin: neither gets through.
+    It refuses two attacks of a page on the web: one that lets its own name point to 127.0.0.1 (DNS rebinding) sends that name
+    as the host, and one that sends a form or a script sends its own origin.
     """
 
     def __init__(self, app: Any, port: int, most_body: int) -> None:
@@ -66,14 +66,14 @@ class Guard:
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = [(name, value) for name, value in message["headers"] if name.lower() not in _HEADERS]
-                message = {**message, "headers": [*own, *_HEADERS.items()]}
+                others = [(name, value) for name, value in message["headers"] if name.lower() not in _HEADERS]
+                message = {**message, "headers": [*others, *_HEADERS.items()]}
             await send(message)
 
         await self.app(scope, read, answer)
 
     def refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and reason, where a request is none of this page's own."""
+        """Return status and reason if a request does not come from this page, else None."""
         headers: dict[bytes, list[str]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.lower(), []).append(value.decode("latin-1"))
@@ -81,9 +81,9 @@ class Guard:
             return 421, "this page answers to 127.0.0.1 and localhost alone"
         host = headers[b"host"][0]
         if any(origin != f"http://{host}" for origin in headers.get(b"origin", [])):
-            return 403, "another page may not ask this one"
+            return 403, "another page may not use this one"
         if any(site not in ("same-origin", "none") for site in headers.get(b"sec-fetch-site", [])):
-            return 403, "another page may not ask this one"
+            return 403, "another page may not use this one"
         if scope["method"] not in ("GET", "HEAD", "POST"):
             return 405, "GET or POST"
         if len(scope["raw_path"] if "raw_path" in scope else scope["path"]) > _LONGEST_PATH:

@@ -1,4 +1,4 @@
-"""The live page: a small server on loopback that computes with the run's own model, and with nothing from outside."""
+"""The live page: a small server on loopback that computes with the run's own model, and loads nothing from outside."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ def application(feed: Feed, port: int, seconds: float = SECONDS, poll: float = _
     """Return the ASGI application.
 
     Args:
-        port: that it is served at, which the names of the host that it answers to end in.
+        port: of the server; requests to another port are refused.
         seconds: until an answer is given up.
         poll: seconds between two looks at a log.
     """
@@ -80,12 +80,12 @@ def application(feed: Feed, port: int, seconds: float = SECONDS, poll: float = _
         if request.headers.get("content-type", "").split(";")[0] != "application/json":
             return refused(415, "send application/json")
         try:
-            given = json.loads(await request.body())
+            body = json.loads(await request.body())
         except (ValueError, RecursionError):
             return refused(400, "the body is no JSON")
-        if not isinstance(given, dict):
-            return refused(400, "a JSON object is wanted")
-        return await answered(lambda: json.dumps(feed.own(request.path_params["index"], given)).encode())
+        if not isinstance(body, dict):
+            return refused(400, "send a JSON object")
+        return await answered(lambda: json.dumps(feed.own(request.path_params["index"], body)).encode())
 
     async def log(request: Request) -> Response:
         index = request.path_params["index"]
@@ -99,10 +99,10 @@ def application(feed: Feed, port: int, seconds: float = SECONDS, poll: float = _
             before = b""
             try:
                 while not await request.is_disconnected():
-                    found = await asyncio.to_thread(feed.get, f"run/{index}/training")
-                    if found != before:
-                        yield f"data: {found.decode()}\n\n"
-                        before = found
+                    training = await asyncio.to_thread(feed.get, f"run/{index}/training")
+                    if training != before:
+                        yield f"data: {training.decode()}\n\n"
+                        before = training
                     await asyncio.sleep(poll)
             finally:
                 streams[0] -= 1
@@ -128,7 +128,7 @@ def serve(feed: Feed, port: int, announce: Callable[[str], None]) -> None:
 
     Args:
         port: to listen at; 0: any that is free.
-        announce: is told the address as soon as the page can be opened.
+        announce: called with the address as soon as the page can be opened.
 
     Raises:
         SettingsError: the port is taken.
@@ -159,11 +159,11 @@ def serve(feed: Feed, port: int, announce: Callable[[str], None]) -> None:
     except (KeyboardInterrupt, Interrupted):
         pass
     finally:
-        os._exit(0)  # a computation that is under way would be waited for
+        os._exit(0)  # do not wait for a computation that is under way
 
 
 def _warm(feed: Feed, index: int) -> None:
     try:
         feed.explorer(index)
-    except Exception as error:  # the page is told the same when it asks
+    except Exception as error:  # the page gets the same error with its first request
         logger.warning(f"{feed.runs[index].shown}: {first_line(error)}")

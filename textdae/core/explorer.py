@@ -1,4 +1,4 @@
-"""What the page asks of a modality: held-out examples, corrupted and rebuilt, as JSON that a browser can draw."""
+"""What a modality computes for the page: held-out examples, corrupted and rebuilt, as JSON that a browser can draw."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 8
 """Held-out examples on the page."""
 MOST_ON_THE_MAP = 400
 MOST_SCORED = 128
-"""Held-out examples behind a point of the curve; `textdae evaluate` takes more unless it is told so."""
+"""Held-out examples behind a point of the curve; `textdae evaluate` takes more by default."""
 LEVELS = 19
 """Positions of the dial."""
 
@@ -48,7 +48,7 @@ class Explorer(ABC):
         modality: its name.
         dials: the kinds of noise, that of the run first.
         count: how many examples it shows.
-        row_keys: what a row of `curve` is drawn by, the first one first: (name, unit, whether more is better).
+        row_keys: the figures of a row of `curve` that are drawn, the main one first: (name, unit, whether more is better).
     """
 
     modality: str
@@ -65,7 +65,7 @@ class Explorer(ABC):
         """Corrupt the examples and rebuild them with the model."""
 
     @abstractmethod
-    def rival(self, kind: str, level: float, seed: int) -> Json:
+    def baseline(self, kind: str, level: float, seed: int) -> Json:
         """Rebuild the same with the best baseline."""
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Explorer(ABC):
         """Place held-out examples in the plane by their embeddings."""
 
     @abstractmethod
-    def own(self, given: Json) -> Json:
+    def own(self, request: Json) -> Json:
         """Corrupt and rebuild an example that a person brought.
 
         Raises:
@@ -105,13 +105,13 @@ class Explorer(ABC):
 
 
 def scored(settings: Any) -> tuple[int, str]:
-    """Return how many examples a point of the curve is scored on, and the option of `textdae evaluate` that says so."""
+    """Return how many examples a point of the curve is scored on, and the option that `textdae evaluate` needs for it."""
     most: int = min(settings.evaluate.max_examples, MOST_SCORED)
     return most, "" if most == settings.evaluate.max_examples else f"evaluate.max_examples={most}"
 
 
 def options(*parts: str) -> str:
-    """Options of a command in one line; empty ones are left out."""
+    """Join options of a command into one line, without the empty ones."""
     return " ".join(filter(None, parts))
 
 
@@ -121,12 +121,12 @@ def in_a_sentence(noise: type) -> str:
 
 
 def shares() -> list[float]:
-    """Return levels of a noise whose level is a share: 5% to 95%."""
+    """Return the levels of a noise whose level is a share: 5% to 95%."""
     return [round(0.05 * (number + 1), 2) for number in range(LEVELS)]
 
 
 def strengths(usual: float) -> list[float]:
-    """Return levels of a noise that has a strength, a fifth of the usual one apart."""
+    """Return the levels of a noise that has a strength, a fifth of the usual one apart."""
     return [round(usual * (number + 1) / 5, 3) for number in range(LEVELS)]
 
 

@@ -106,14 +106,14 @@ class ImageExplorer(Explorer):
             **self._rebuilt(corrupted, self._own.rebuild(corrupted)),
         }
 
-    def rival(self, kind: str, level: float, seed: int) -> Json:
-        """Return the same by the baseline of the highest PSNR on the held-out pictures."""
+    def baseline(self, kind: str, level: float, seed: int) -> Json:
+        """Rebuild the same pictures with the baseline of the highest PSNR on the held-out ones."""
         name, rebuild = self._best_baseline(kind, level)
         corrupted = corrupt_for_evaluation(*self._questions(kind, level, seed))
         return {"name": name, **self._rebuilt(corrupted, rebuild(corrupted))}
 
     def _best_baseline(self, kind: str, level: float) -> tuple[str, Rebuild]:
-        """Return the one of the highest PSNR on some held-out pictures; it is fitted once."""
+        """Return the baseline of the highest PSNR on some held-out pictures; it is fitted once."""
         if (kind, level) not in self._best:
             evaluation = self._evaluations[kind]
             questions = evaluation.questions(256, level)
@@ -138,7 +138,7 @@ class ImageExplorer(Explorer):
         return {"level": level, "scored": count, "held_out": score_table(row, baselines)}
 
     def steps(self, kind: str, level: float, seed: int, example: int) -> Json:
-        """A chain: the model is handed what it made of the picture, again and again."""
+        """Run a chain: the model is handed what it made of the picture, again and again."""
         questions = self._questions(kind, level, seed)
         corrupted = corrupt_for_evaluation(*questions._replace(indices=questions.indices[[example]]))
         frames = [corrupted.inputs["pixel_values"].numpy().clip(0, 1)]
@@ -163,38 +163,38 @@ class ImageExplorer(Explorer):
             embedding = embedding.mean(1)
         vectors = embedding.cpu().numpy()
         is_code = vectors.shape[1] == 2
-        places, variance = (vectors, [1.0, 1.0]) if is_code else in_the_plane(vectors)
+        plane, variance = (vectors, [1.0, 1.0]) if is_code else in_the_plane(vectors)
         labels = images.labels[indices].tolist()
-        found: Json = {
+        points: Json = {
             "kind": "code" if is_code else "pca",
             "width": vectors.shape[1],
             "variance": variance,
-            "x": rounded(places[:, 0]),
-            "y": rounded(places[:, 1]),
+            "x": rounded(plane[:, 0]),
+            "y": rounded(plane[:, 1]),
             "labels": labels,
             "classes": images.classes,
             "pixels": packed(images.pixels[indices.numpy()]),
         }
         if is_code:
-            low, high = places.min(0), places.max(0)
+            low, high = plane.min(0), plane.max(0)
             axes = [np.linspace(low[axis], high[axis], _GRID) for axis in (0, 1)]
             codes = np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
-            found["grid"] = {
+            points["grid"] = {
                 "side": _GRID,
                 "low": rounded(low),
                 "high": rounded(high),
                 "pixels": packed(denoiser.decoded(codes)),
             }
-        return found
+        return points
 
-    def own(self, given: Json) -> Json:
-        """A picture of the model's size: `pixels` are uint8, (C, H, W); noise of `kind` and `level` with `seed`."""
+    def own(self, request: Json) -> Json:
+        """Corrupt and rebuild a picture of the model's size: `pixels`, (C, H, W) uint8, under noise of `kind`, `level` and `seed`."""
         shape = (self._own.corpus.held_out.channels, *2 * (self._own.corpus.held_out.image_size,))
-        clean = torch.from_numpy(_unpacked(given.get("pixels"), shape)).float()[None] / 255
-        kind, level = given["kind"], given["level"]
+        clean = torch.from_numpy(_unpacked(request.get("pixels"), shape)).float()[None] / 255
+        kind, level = request["kind"], request["level"]
         noise = self._evaluations[kind].questions(1, level).noise
         corrupted = corrupt_for_evaluation(
-            _One(clean), noise, torch.tensor([given["seed"] * len(self._redrawn)])
+            _One(clean), noise, torch.tensor([request["seed"] * len(self._redrawn)])
         )
         seen = corrupted.inputs["pixel_values"].numpy()
         name, rebuild = self._best_baseline(kind, level)
@@ -203,11 +203,11 @@ class ImageExplorer(Explorer):
             "corrupted": packed(seen),
             "corrupted_figures": _figures(corrupted, seen.clip(0, 1)),
             **self._rebuilt(corrupted, self._own.rebuild(corrupted)),
-            "rival": {"name": name, **self._rebuilt(corrupted, rebuild(corrupted))},
+            "baseline": {"name": name, **self._rebuilt(corrupted, rebuild(corrupted))},
         }
 
     def at(self, checkpoint: str) -> "ImageExplorer":
-        """The same pictures, another model."""
+        """Return the same pictures with another model."""
         other = copy.copy(self)
         denoiser = ImageDenoiser.from_pretrained(checkpoint)
         other._own = copy.copy(self._own)
@@ -272,7 +272,7 @@ def _unpacked(text: Any, shape: tuple[int, ...]) -> np.ndarray:
         return np.frombuffer(content, np.uint8).reshape(shape).copy()
     except (TypeError, ValueError, binascii.Error):
         raise SettingsError(
-            f"pixels: base64 of {' x '.join(map(str, shape))} numbers of 0 to 255 is wanted"
+            f"pixels: base64 of {' x '.join(map(str, shape))} numbers from 0 to 255 needed"
         ) from None
 
 

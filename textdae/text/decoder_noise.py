@@ -12,9 +12,9 @@ from textdae.text.noises.masking import TokenNoise
 
 
 class DecoderNoise(Noise):
-    """Corrupt a batch twice, independently: for the encoder, and for the decoder, which is what the loss is scored on.
+    """Corrupt a batch twice, independently: once for the encoder, and once for the decoder, whose masked positions the loss scores.
 
-    Beside the encoder's inputs it gives `decoder_input_ids` and `decoder_document` (B, L), which lie over the target, and
+    The inputs also hold `decoder_input_ids` and `decoder_document` (B, L), shaped like the target, and
     `encoder_loss_mask` (B, L) where the encoder's noise is `aligned`.
 
     Args:
@@ -27,7 +27,7 @@ class DecoderNoise(Noise):
         self._second = TokenNoise(rate=rate, mask_share=1.0, random_share=0.0).build(vocabulary)
 
     def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
-        """The encoder's corrupted batch with the decoder's inputs; the decoder is scored at what it does not see."""
+        """Corrupt a batch for the encoder and for the decoder; the decoder is scored where it sees a mask."""
         inputs, target, loss_mask = self.noise(clean, draw, progress)
         hidden = self._second(clean, draw.child("decoder"), progress)
         inputs |= {"decoder_input_ids": hidden.inputs["input_ids"], "decoder_document": clean["document"]}
@@ -36,7 +36,7 @@ class DecoderNoise(Noise):
         return Corrupted(inputs, target, hidden.loss_mask)
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
-        """Two noises have no level in common."""
+        """Refuse: the two noises have no level in common."""
         raise TypeError("a pair of noises is called; its parts corrupt")
 
     def __str__(self) -> str:

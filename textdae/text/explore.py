@@ -91,7 +91,7 @@ class TextExplorer(Explorer):
         return Questions(examples, TextNoise.kinds[kind](rate=level).build(vocabulary), numbers)
 
     def shot(self, kind: str, level: float, seed: int) -> Json:
-        """Return hidden places, guesses and figures of each passage."""
+        """Return the hidden positions, guesses and figures of each passage."""
         return {"examples": self._guessed(self._questions(kind, level, seed))}
 
     @torch.no_grad()
@@ -107,11 +107,11 @@ class TextExplorer(Explorer):
         candidates = as_candidates(tokenizer, best)
         mask_id, shown = self._own.vocabulary.mask_id, corrupted.inputs["input_ids"][corrupted.loss_mask]
         texts = [None if i == mask_id else _piece(tokenizer, i) for i in shown.tolist()]
-        found = []
-        for part, places, size in self._parts(questions, corrupted.loss_mask):
-            found.append(
+        examples = []
+        for part, hidden, size in self._parts(questions, corrupted.loss_mask):
+            examples.append(
                 {
-                    "hidden": places,
+                    "hidden": hidden,
                     "shown": texts[part],
                     "guesses": [
                         [[c.token, round(c.probability, 4)] for c in row] for row in candidates[part]
@@ -120,28 +120,28 @@ class TextExplorer(Explorer):
                     "figures": _figures(right[part], losses[part].numpy(), size),
                 }
             )
-        return found
+        return examples
 
     def _parts(self, questions: Questions, loss_mask: torch.Tensor) -> list[tuple[slice, list[int], float]]:
-        """For each passage: where its scored positions lie among all, which pieces they are, and their bytes."""
-        examples, found, begin = questions.examples, [], 0
+        """Return for each passage: the slice of its scored positions among all, which pieces they are, and their bytes."""
+        examples, parts, begin = questions.examples, [], 0
         assert isinstance(examples, Passages)
         for number, row in zip(questions.indices.tolist(), loss_mask.numpy(), strict=True):
             seed, index = divmod(number, len(examples))
             passage = examples.passages[index]
-            places = np.flatnonzero(row)
+            positions = np.flatnonzero(row)
             if isinstance(questions.noise, ChosenNoise) and examples.chosen is None:
                 known = row[np.minimum(passage.begin, len(row) - 1)] & examples.is_hidden(passage, seed)
                 size = float(passage.bytes[known].sum())
             else:
-                size = len(places) * self._own.corpus.held_out.bytes_per_token
-            part = slice(begin, begin + len(places))
-            found.append((part, (places - self._reader.offset).tolist(), size))
-            begin += len(places)
-        return found
+                size = len(positions) * self._own.corpus.held_out.bytes_per_token
+            part = slice(begin, begin + len(positions))
+            parts.append((part, (positions - self._reader.offset).tolist(), size))
+            begin += len(positions)
+        return parts
 
-    def rival(self, kind: str, level: float, seed: int) -> Json:
-        """Return the same by the baseline of the lowest loss on these passages."""
+    def baseline(self, kind: str, level: float, seed: int) -> Json:
+        """Guess the same words with the baseline of the lowest loss on these passages."""
         key = (kind, 0 if kind == "words" else seed)
         if key not in self._baselines:
             if kind == "words":
@@ -149,30 +149,30 @@ class TextExplorer(Explorer):
             else:
                 sets = [self._questions(kind, each, seed) for each in self.dial(kind).levels]
             self._baselines[key] = TextBaselines(self._own.corpus.train, self._own.vocabulary, sets)
-        return self._rival(self._baselines[key], self._questions(kind, level, seed))
+        return self._baseline(self._baselines[key], self._questions(kind, level, seed))
 
     def _visible(self, passages: list[Passage]) -> Questions:
-        """Return every place with its neighbours in view: what a baseline may be asked for, whatever is hidden."""
+        """Return every position with its neighbours visible, for a baseline that is counted before the words are chosen."""
         examples = Passages(passages, self._own.vocabulary, None)
         return Questions(examples, ChosenNoise(self._own.vocabulary, 1.0), torch.arange(len(passages)))
 
-    def _rival(self, baselines: TextBaselines, questions: Questions) -> Json:
+    def _baseline(self, baselines: TextBaselines, questions: Questions) -> Json:
         loss_mask = corrupt_for_evaluation(*questions).loss_mask
         if not bool(loss_mask.any()):
             return {"name": "neighbours", "examples": [_silent() for _ in range(len(questions.indices))]}
         guesses = baselines.guesses(questions)
         name = min(guesses, key=lambda each: float(guesses[each].losses.sum()))
         best: Guesses = guesses[name]
-        tokenizer, found = self._own.corpus.tokenizer, []
+        tokenizer, examples = self._own.corpus.tokenizer, []
         for part, _, size in self._parts(questions, loss_mask):
-            found.append(
+            examples.append(
                 {
                     "guesses": [_piece(tokenizer, i).strip() for i in best.guess[part].tolist()],
                     "right": best.right[part].tolist(),
                     "figures": _figures(best.right[part], best.losses[part], size),
                 }
             )
-        return {"name": name, "examples": found}
+        return {"name": name, "examples": examples}
 
     def curve(self, kind: str, level: float) -> Json:
         """Score as `textdae evaluate --levels` does."""
@@ -195,7 +195,7 @@ class TextExplorer(Explorer):
         }
 
     def steps(self, kind: str, level: float, seed: int, example: int) -> Json:
-        """The masks of a passage filled in rounds, the surest first."""
+        """Fill the masks of a passage in rounds, the surest first."""
         questions = self._questions(kind, level, seed)
         corrupted = corrupt_for_evaluation(*questions._replace(indices=questions.indices[[example]]))
         passage = self._passages[example]
@@ -208,7 +208,7 @@ class TextExplorer(Explorer):
             tokens = filled.ids[filled.positions]
             rounds.append(
                 {
-                    "places": (filled.positions - first).tolist(),
+                    "positions": (filled.positions - first).tolist(),
                     "tokens": [_piece(tokenizer, i).strip() for i in tokens.tolist()],
                     "right": (tokens == corrupted.target[0, filled.positions]).tolist(),
                 }
@@ -229,26 +229,26 @@ class TextExplorer(Explorer):
             embedding = self._own.denoiser.encode(inputs).float()
             parts.append(((embedding * ordinary).sum(1) / ordinary.sum(1).clamp(min=1)).cpu().numpy())
         vectors = np.concatenate(parts)
-        places, variance = in_the_plane(vectors)
+        plane, variance = in_the_plane(vectors)
         tokenizer = self._own.corpus.tokenizer
         return {
             "kind": "pca",
             "width": vectors.shape[1],
             "variance": variance,
-            "x": [float(f"{value:.4g}") for value in places[:, 0]],
-            "y": [float(f"{value:.4g}") for value in places[:, 1]],
+            "x": [float(f"{value:.4g}") for value in plane[:, 0]],
+            "y": [float(f"{value:.4g}") for value in plane[:, 1]],
             "texts": [str(tokenizer.decode(self._reader.inside(each)[:24])) for each in passages],
             **sources(passages),
         }
 
     @panics_refused("the tokenizer")
-    def own(self, given: Json) -> Json:
-        """A sentence: `text`, and the numbers of its words that are `hidden`."""
-        passage = self._reader.typed(given.get("text"))
+    def own(self, request: Json) -> Json:
+        """Hide words of a typed sentence and guess them: `text`, and the numbers of its words that are `hidden`."""
+        passage = self._reader.typed(request.get("text"))
         pieces = self._reader.pieces(passage)
-        hidden = given.get("hidden", [])
+        hidden = request.get("hidden", [])
         if not isinstance(hidden, list) or not all(isinstance(word, int) for word in hidden):
-            raise SettingsError("hidden: a list of numbers of words is wanted")
+            raise SettingsError("hidden: give a list of the numbers of words")
         chosen = np.zeros((1, len(passage.ids)), bool)
         inside = np.isin(pieces["words"], hidden)
         chosen[0, self._reader.offset :][: len(inside)] = inside
@@ -259,11 +259,11 @@ class TextExplorer(Explorer):
         questions = Questions(examples, ChosenNoise(self._own.vocabulary, 1.0), torch.arange(1))
         baselines = TextBaselines(self._own.corpus.train, self._own.vocabulary, [questions])
         (shot,) = self._guessed(questions)
-        rival = self._rival(baselines, questions)
-        return {**pieces, **shot, "rival": {"name": rival["name"], **rival["examples"][0]}}
+        baseline = self._baseline(baselines, questions)
+        return {**pieces, **shot, "baseline": {"name": baseline["name"], **baseline["examples"][0]}}
 
     def at(self, checkpoint: str) -> "TextExplorer":
-        """The same passages, another model."""
+        """Return the same passages with another model."""
         other = copy.copy(self)
         other._own = copy.copy(self._own)
         other._own.denoiser = load_text(checkpoint).denoiser
@@ -275,17 +275,17 @@ def _piece(tokenizer: Any, token: int) -> str:
 
 
 def _figures(right: np.ndarray, losses: np.ndarray, size: float) -> dict[str, Any]:
-    """Return how many of the hidden places are right, and the bits for each of their bytes."""
+    """Return how many of the hidden tokens are right, and the bits for each of their bytes."""
     bits = float(losses.sum()) / math.log(2)
     return {
         "right": int(right.sum()),
-        "asked": len(right),
+        "scored": len(right),
         "bits_per_byte": round(bits / size, 4) if size else None,
     }
 
 
 def _silent() -> Json:
-    return {"guesses": [], "right": [], "figures": {"right": 0, "asked": 0, "bits_per_byte": None}}
+    return {"guesses": [], "right": [], "figures": {"right": 0, "scored": 0, "bits_per_byte": None}}
 
 
 def _kinds() -> dict[str, str]:

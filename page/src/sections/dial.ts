@@ -124,9 +124,9 @@ export class DialSection {
         this.status.textContent = '';
         performance.measure('redraw', { start: began, end: performance.now(), detail: path });
         // Asked for behind the model, which would share the processor with it; for a dial that has moved on, never.
-        const timer = setTimeout(() => isNewest() && this.columns.showRival(null, shot, state.example), 400);
-        const rival = await this.feed.get(`run/${this.index}/rival/${path}`).finally(() => clearTimeout(timer));
-        if (isNewest()) this.columns.showRival(rival, shot, state.example);
+        const timer = setTimeout(() => isNewest() && this.columns.showBaseline(null, shot, state.example), 400);
+        const baseline = await this.feed.get(`run/${this.index}/baseline/${path}`).finally(() => clearTimeout(timer));
+        if (isNewest()) this.columns.showBaseline(baseline, shot, state.example);
       } catch (error) {
         if (isNewest()) this.status.textContent = reason(error);
       }

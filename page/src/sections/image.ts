@@ -2,12 +2,12 @@
 import { h } from '../dom';
 import { imageFigures } from '../format';
 import { canvas, difference, draw, picture, rgba, unpack } from '../pixels';
-import type { ImageRival, ImageRun, ImageShot } from '../types';
+import type { ImageBaseline, ImageRun, ImageShot } from '../types';
 import type { Columns } from './columns';
 
 const NAMES = ['Clean', 'Corrupted', 'Rebuilt', 'Best baseline'];
 
-export class ImageColumns implements Columns<ImageShot, ImageRival> {
+export class ImageColumns implements Columns<ImageShot, ImageBaseline> {
   readonly element: HTMLElement;
   pick?: (example: number) => void;
   private clean: Uint8Array;
@@ -76,15 +76,15 @@ export class ImageColumns implements Columns<ImageShot, ImageRival> {
     this.draw();
   }
 
-  showRival(rival: ImageRival | null, _shot: ImageShot, example: number): void {
+  showBaseline(baseline: ImageBaseline | null, _shot: ImageShot, example: number): void {
     const last = this.parts[3]!;
-    if (!rival) {
+    if (!baseline) {
       last.figure.textContent = 'fitting …';
       return;
     }
-    last.title.textContent = `Best baseline: ${rival.name}`;
-    last.figure.textContent = imageFigures(rival.rebuilt_figures[example]!);
-    this.shown[3] = picture(unpack(rival.rebuilt), this.run.shape, example);
+    last.title.textContent = `Best baseline: ${baseline.name}`;
+    last.figure.textContent = imageFigures(baseline.rebuilt_figures[example]!);
+    this.shown[3] = picture(unpack(baseline.rebuilt), this.run.shape, example);
     this.draw();
   }
 }

@@ -3,12 +3,12 @@ import { command, h, newest, reason, status, unique } from '../dom';
 import type { Feed } from '../feed';
 import { imageFigures, textFigures } from '../format';
 import { canvas, draw, pack, rgba, unpack } from '../pixels';
-import type { ImageFigures, ImageRun, Passage, TextExample, TextRivalExample, TextRun } from '../types';
+import type { ImageFigures, ImageRun, Passage, TextExample, TextBaselineExample, TextRun } from '../types';
 import type { DialSection } from './dial';
 import { guessBars, passage, pieceText, type Marked } from './passage';
-import { rivalMarks } from './text';
+import { baselineMarks } from './text';
 
-type Typed = Passage & Partial<TextExample> & { rival?: TextRivalExample & { name: string } };
+type Typed = Passage & Partial<TextExample> & { baseline?: TextBaselineExample & { name: string } };
 
 const SENTENCE = 'The state of being free from work, and the place where one goes to rest.';
 
@@ -50,7 +50,7 @@ export async function drawSentence(feed: Feed, index: number, run: TextRun, dial
       );
     }
     if (focused !== undefined) words.querySelector<HTMLElement>(`[data-word="${focused}"]`)?.focus();
-    if (!found.hidden || !found.guesses || !found.rival) {
+    if (!found.hidden || !found.guesses || !found.baseline) {
       answer.replaceChildren();
       bars.replaceChildren(h('p', { class: 'explain' }, 'Nothing is hidden yet.'));
       made.replaceChildren();
@@ -61,7 +61,7 @@ export async function drawSentence(feed: Feed, index: number, run: TextRun, dial
     const marks = new Map<number, Marked>(found.hidden.map((place, i) => [place, { text: found.guesses![i]![0]![0], mark: found.right![i] ? 'right' : 'wrong' }]));
     answer.replaceChildren(
       h('div', { class: 'column' }, h('h4', {}, 'Rebuilt'), h('p', { class: 'figure' }, textFigures(found.figures!)), passage(found, marks)),
-      h('div', { class: 'column' }, h('h4', {}, `Best baseline: ${found.rival.name}`), h('p', { class: 'figure' }, textFigures(found.rival.figures)), passage(found, rivalMarks(found.hidden, found.rival))),
+      h('div', { class: 'column' }, h('h4', {}, `Best baseline: ${found.baseline.name}`), h('p', { class: 'figure' }, textFigures(found.baseline.figures)), passage(found, baselineMarks(found.hidden, found.baseline))),
     );
     bars.replaceChildren(...found.hidden.slice(0, 4).map((place, i) => h('div', { class: 'column' }, h('p', { class: 'figure' }, `for “${pieceText(found, place)}”`), guessBars(found.guesses![i]!, pieceText(found, place)))));
   };
@@ -75,7 +75,7 @@ interface Drawn {
   corrupted_figures: ImageFigures[];
   rebuilt: string;
   rebuilt_figures: ImageFigures[];
-  rival: { name: string; rebuilt: string; rebuilt_figures: ImageFigures[] };
+  baseline: { name: string; rebuilt: string; rebuilt_figures: ImageFigures[] };
 }
 
 const SIDE = 224;
@@ -126,13 +126,13 @@ export async function drawPicture(feed: Feed, index: number, run: ImageRun, dial
         const found = await feed.post<Drawn>(`run/${index}/own`, { pixels: pack(small()), kind, level, seed });
         if (!isNewest()) return;
         line.textContent = '';
-        const shown = [found.clean, found.corrupted, found.rebuilt, found.rival.rebuilt];
-        const figures = [null, found.corrupted_figures, found.rebuilt_figures, found.rival.rebuilt_figures];
+        const shown = [found.clean, found.corrupted, found.rebuilt, found.baseline.rebuilt];
+        const figures = [null, found.corrupted_figures, found.rebuilt_figures, found.baseline.rebuilt_figures];
         views.forEach(({ view, figure }, i) => {
           draw(view, rgba(unpack(shown[i]!), run.shape));
           figure.textContent = figures[i] ? imageFigures(figures[i][0]!) : `${width} × ${height}`;
         });
-        views[3]!.title.textContent = `Best baseline: ${found.rival.name}`;
+        views[3]!.title.textContent = `Best baseline: ${found.baseline.name}`;
       } catch (error) {
         if (isNewest()) line.textContent = reason(error);
       }

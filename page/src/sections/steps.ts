@@ -50,7 +50,7 @@ export async function textSteps(feed: Feed, index: number, run: TextRun, dial: D
     const marks = new Map<number, Marked>(steps.hidden.map((place) => [place, { text: '▇▇▇', mark: 'hidden', title: 'hidden' }]));
     let right = 0, filled = 0;
     steps.rounds.slice(0, frame).forEach((round) =>
-      round.places.forEach((place, i) => {
+      round.positions.forEach((place, i) => {
         filled++;
         if (round.right[i]) right++;
         marks.set(place, { text: round.tokens[i]!, mark: round.right[i] ? 'right' : 'wrong' });

@@ -1,11 +1,11 @@
 // The four columns of text: clean, corrupted, rebuilt, the best baseline; below, the guesses for one place.
 import { h } from '../dom';
 import { textFigures } from '../format';
-import type { TextExample, TextRival, TextRivalExample, TextRun, TextShot } from '../types';
+import type { TextExample, TextBaseline, TextBaselineExample, TextRun, TextShot } from '../types';
 import { guessBars, passage, pieceText, type Marked } from './passage';
 import type { Columns } from './columns';
 
-export class TextColumns implements Columns<TextShot, TextRival> {
+export class TextColumns implements Columns<TextShot, TextBaseline> {
   readonly element: HTMLElement;
   private bodies = ['Clean', 'Corrupted', 'Rebuilt', 'Best baseline'].map((name) => {
     const title = h('h4', {}, name), figure = h('p', { class: 'figure' }, '\u00a0'), body = h('div', { class: 'body' });
@@ -27,8 +27,8 @@ export class TextColumns implements Columns<TextShot, TextRival> {
   show(shot: TextShot, example: number): void {
     this.example = example;
     this.shot = shot.examples[example]!;
-    const places = this.shot.hidden;
-    if (this.place === null || !places.includes(this.place)) this.place = places.find((_, i) => !this.shot!.right[i]) ?? places[0] ?? null;
+    const positions = this.shot.hidden;
+    if (this.place === null || !positions.includes(this.place)) this.place = positions.find((_, i) => !this.shot!.right[i]) ?? positions[0] ?? null;
     this.draw();
   }
 
@@ -45,7 +45,7 @@ export class TextColumns implements Columns<TextShot, TextRival> {
     shot.hidden.forEach((place, i) => {
       const seen = shot.shown[i] ?? null;
       const truth = pieceText(clean, place);
-      hidden.set(place, seen === null ? { text: '▇'.repeat(Math.min(8, Math.max(2, truth.length))), mark: 'hidden', title: 'hidden' } : { text: seen, mark: 'swapped', title: `asked for, shown as ${seen.trim()}` });
+      hidden.set(place, seen === null ? { text: '▇'.repeat(Math.min(8, Math.max(2, truth.length))), mark: 'hidden', title: 'hidden' } : { text: seen, mark: 'swapped', title: `scored, shown as ${seen.trim()}` });
       const guess = shot.guesses[i]![0]![0];
       rebuilt.set(place, {
         text: guess,
@@ -59,9 +59,9 @@ export class TextColumns implements Columns<TextShot, TextRival> {
         },
       });
     });
-    const asked = shot.hidden.length;
+    const scored = shot.hidden.length;
     const masked = shot.shown.filter((each) => each === null).length;
-    second!.figure.textContent = `${asked} of ${clean.pieces.length} tokens ${masked === asked ? 'hidden' : masked ? `asked for, ${masked} masked` : 'changed'}`;
+    second!.figure.textContent = `${scored} of ${clean.pieces.length} tokens ${masked === scored ? 'hidden' : masked ? `scored, ${masked} masked` : 'changed'}`;
     second!.body.replaceChildren(passage(clean, hidden));
     third!.figure.textContent = textFigures(shot.figures);
     third!.body.replaceChildren(passage(clean, rebuilt));
@@ -74,20 +74,20 @@ export class TextColumns implements Columns<TextShot, TextRival> {
     this.detail.replaceChildren(h('p', {}, 'Five guesses for ', h('strong', {}, truth), '. Press a word in “Rebuilt” for another.'), guessBars(shot.guesses[at]!, truth));
   }
 
-  showRival(rival: TextRival | null, shot: TextShot, example: number): void {
+  showBaseline(baseline: TextBaseline | null, shot: TextShot, example: number): void {
     const last = this.bodies[3]!;
-    if (!rival) {
+    if (!baseline) {
       last.figure.textContent = 'counting …';
       return;
     }
-    last.title.textContent = `Best baseline: ${rival.name}`;
-    const mine: TextRivalExample = rival.examples[example]!;
+    last.title.textContent = `Best baseline: ${baseline.name}`;
+    const mine: TextBaselineExample = baseline.examples[example]!;
     last.figure.textContent = textFigures(mine.figures);
-    last.body.replaceChildren(passage(this.run.clean[example]!, rivalMarks(shot.examples[example]!.hidden, mine)));
+    last.body.replaceChildren(passage(this.run.clean[example]!, baselineMarks(shot.examples[example]!.hidden, mine)));
   }
 }
 
 /** The guesses of a baseline, where something is hidden. */
-export function rivalMarks(hidden: number[], rival: TextRivalExample): Map<number, Marked> {
-  return new Map(hidden.map((place, i) => [place, { text: rival.guesses[i]!, mark: rival.right[i] ? 'right' : 'wrong' }]));
+export function baselineMarks(hidden: number[], baseline: TextBaselineExample): Map<number, Marked> {
+  return new Map(hidden.map((place, i) => [place, { text: baseline.guesses[i]!, mark: baseline.right[i] ? 'right' : 'wrong' }]));
 }

@@ -64,7 +64,7 @@ export async function drawTraining(feed: Feed, index: number, run: TextRun | Ima
       if (checkpoints.length) play.load(checkpoints.length, checkpoints.length - 1);
     }
   };
-  columns.element.classList.add('without-rival');
+  columns.element.classList.add('without-baseline');
   replay.hidden = true;
   replay.append(h('h4', {}, 'The same eight examples, checkpoint by checkpoint'), play.element, line, columns.element);
   section.append(state, chart.element, command(first.command), replay);
