@@ -132,7 +132,7 @@ def test_a_branch_has_its_own_state(hub, run):
 def test_public_only_when_it_is_said(hub, run):
     push(run, HubName("tester/open"), public=True)
     assert not hub.repositories["models", "tester/open"].private
-    with pytest.raises(SettingsError, match="tester/open is there and public; say so"):
+    with pytest.raises(SettingsError, match="tester/open exists and is public"):
         push(run, HubName("tester/open"))
 
 

@@ -241,7 +241,7 @@ def test_what_waits_too_long_is_given_up_and_said(hub, tmp_path):
             while pushes._done < pushes._requested:
                 threading.Event().wait(0.01)
     assert [line for line in said if "will not" in line] == [
-        f"step-0000000{step} will not be pushed: 2 others are waiting since" for step in (1, 2)
+        f"step-0000000{step} will not be pushed: 2 newer ones are waiting" for step in (1, 2)
     ]
     assert pushes.finish(30) == [
         "not pushed: step-00000003, step-00000004; --resume, or textdae push, sends what is there"

@@ -1,4 +1,4 @@
-"""Executors of the stages of `textdae prepare`: processes here, and through datatrove a Slurm queue or a Ray cluster."""
+"""Executors of the stages of `textdae prepare`: local processes or, through datatrove, a Slurm queue or a Ray cluster."""
 
 import logging
 import multiprocessing
@@ -24,7 +24,7 @@ class LocalExecutor:
     """Processes of this machine.
 
     Args:
-        workers: how many; default: one a core, at most 16.
+        workers: their number; default: one a core, at most 16.
     """
 
     def __init__(self, workers: int | None = None) -> None:
@@ -32,10 +32,10 @@ class LocalExecutor:
         self.workers = workers or min(_MOST, cores)
 
     def run(self, stage: Stage, share: Callable[[int, int], int]) -> int:
-        """Do what is left of a stage; return how many tasks that was.
+        """Do the tasks of a stage that are left; return their number.
 
         Raises:
-            TextdaeError: a process died; what is done is kept.
+            TextdaeError: a process died; finished tasks are kept.
         """
         left = stage.left()
         workers = min(self.workers, left)
@@ -50,16 +50,15 @@ class LocalExecutor:
                 return sum(each.result() for each in shares)
             except BrokenProcessPool:
                 raise TextdaeError(
-                    f"{stage.name}: a worker died, of the memory it was given perhaps; what is done is kept, run it again to "
-                    "go on"
+                    f"{stage.name}: a worker died, perhaps for lack of memory; finished tasks are kept, run it again to go on"
                 ) from None
 
 
 def submit_to_slurm(settings: PrepareSettings, stages: list[Stage], workers: int) -> list[str]:
-    """Submit a job array for each stage, which begins when the one before has ended well.
+    """Submit a job array for each stage; it begins when the one before has succeeded.
 
     Raises:
-        SettingsError: datatrove or Slurm is not there, or the output cannot be reached from the nodes.
+        SettingsError: datatrove or Slurm is not installed, or the output cannot be reached from the nodes.
     """
     _need_datatrove()
     import shutil
@@ -86,7 +85,7 @@ def submit_to_slurm(settings: PrepareSettings, stages: list[Stage], workers: int
             env_command=f"export PATH={bin_folder}:$PATH\n{slurm.setup}",
             sbatch_args=dict(slurm.options),
             logging_dir=str(logs / stage.name),
-            skip_completed=False,  # what is done is known by the shards themselves
+            skip_completed=False,  # the shards themselves show which tasks are done
             depends=last,
             mail_user=None,
         )
@@ -101,7 +100,7 @@ def run_on_ray(settings: PrepareSettings, stages: list[Stage], workers: int) -> 
     """Do the stages on a Ray cluster: that of `RAY_ADDRESS`, else one on this machine.
 
     Raises:
-        SettingsError: datatrove or ray is not there.
+        SettingsError: datatrove or ray is not installed.
         TextdaeError: tasks are left undone at the end of a stage.
     """
     _need_datatrove("ray")
@@ -140,7 +139,7 @@ def _need_datatrove(*more: str) -> None:
 
 
 def _logs(settings: PrepareSettings) -> Path:
-    """Return where the jobs write their logs: beside the output, or in this folder where that is remote."""
+    """Return the folder of the logs of jobs: beside the output, or here if that is remote."""
     if is_remote(settings.output_dir):
         return Path("textdae-jobs").absolute()
     return Path(settings.output_dir).expanduser().absolute() / "jobs"
@@ -150,10 +149,10 @@ def _default_partition() -> str:
     """Return the partition that Slurm marks as the default."""
     import subprocess
 
-    answer = subprocess.run(
+    partitions = subprocess.run(
         ["sinfo", "-h", "-o", "%P"], capture_output=True, text=True, check=False
     ).stdout.split()
-    marked = [name.rstrip("*") for name in answer if name.endswith("*")]
+    marked = [name.rstrip("*") for name in partitions if name.endswith("*")]
     if not marked:
         raise SettingsError("slurm.partition: this cluster has no default; set slurm.partition")
     return marked[0]

@@ -17,19 +17,19 @@ EXECUTORS = ("local", "slurm", "ray")
 
 
 def prepare(settings: PrepareSettings, executor: str = "local", workers: int | None = None) -> list[str]:
-    """Prepare a corpus; what is done already is not done again.
+    """Prepare a corpus; tasks that were done before are skipped.
 
     Args:
         executor: `local` (processes of this machine), `slurm` or `ray` (through datatrove).
-        workers: how many work at a time; what is written does not depend on it. Default: one a core, at most 16; of a
+        workers: number of parallel workers, on which the result does not depend. Default: one a core, at most 16; on a
             cluster 16.
 
     Returns:
-        Lines for people.
+        Lines to print.
 
     Raises:
         SettingsError: the settings or the source cannot be used.
-        TextdaeError: a worker failed; what is done is kept.
+        TextdaeError: a worker failed; finished tasks are kept.
     """
     if executor not in EXECUTORS:
         raise SettingsError(f"--executor: {', '.join(EXECUTORS)}, got {executor!r}")
@@ -42,25 +42,24 @@ def prepare(settings: PrepareSettings, executor: str = "local", workers: int | N
     if executor == "ray":
         run_on_ray(settings, stages, workers or 16)
         return _finished(settings, sum(stage.tasks for stage in stages))
-    done, local = 0, LocalExecutor(workers)
-    for stage in stages:
-        done += local.run(stage, work(settings, stage.name))
-    return _finished(settings, done)
+    local = LocalExecutor(workers)
+    tasks = sum(local.run(stage, share_of(settings, stage)) for stage in stages)
+    return _finished(settings, tasks)
 
 
-def _finished(settings: PrepareSettings, done: int) -> list[str]:
-    what = f"{done:,} tasks done" if done else "all was done already"
+def _finished(settings: PrepareSettings, tasks: int) -> list[str]:
+    what = f"{tasks:,} tasks done" if tasks else "all tasks were done before"
     return [
         f"{settings.output_dir}: {what}; train from it: textdae pretrain data.source={settings.output_dir}"
     ]
 
 
 class Work:
-    """A worker's share of a stage, which any process can do that gets the settings.
+    """A worker's share of a stage; it can be sent to another process.
 
     Args:
         settings: as YAML.
-        stage: by its name.
+        stage: its name.
     """
 
     def __init__(self, settings: str, stage: str) -> None:
@@ -80,10 +79,10 @@ class Work:
         settings = load(PrepareSettings, base=yaml.safe_load(self.settings))
         preparation = modality(settings.modality).part("prepare")(settings).as_worker()
         (stage,) = (each for each in preparation.stages() if each.name == self.stage)
-        done: int = stage.share(rank, world)
-        return done
+        tasks: int = stage.share(rank, world)
+        return tasks
 
 
-def work(settings: PrepareSettings, stage: str) -> Callable[[int, int], int]:
-    """Return what does a worker's share of a stage."""
-    return Work(to_yaml(settings.model_dump(mode="json", exclude_none=True)), stage).share
+def share_of(settings: PrepareSettings, stage: Stage) -> Callable[[int, int], int]:
+    """Return a function of (rank, world) that does a worker's share of a stage."""
+    return Work(to_yaml(settings.model_dump(mode="json", exclude_none=True)), stage.name).share

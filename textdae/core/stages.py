@@ -1,14 +1,14 @@
-"""Work in stages, each of which is cut into tasks that any process may do, in any order, and again."""
+"""Work in stages of tasks that any process may do, in any order, and repeat."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
 class Stage(NamedTuple):
-    """A stage: it may begin when all tasks of the one before are done.
+    """A stage; it may begin when all tasks of the one before are done.
 
-    A task leaves one file behind, written whole or not at all, and the same whoever does it; so a task that was
-    interrupted is simply done again, and one that is done is left out.
+    A task writes one file, whole or not at all, whose content does not depend on the process. So an interrupted task is done
+    again, and a finished one is skipped.
     """
 
     name: str
@@ -16,12 +16,12 @@ class Stage(NamedTuple):
     do: Callable[[int], None]
     """Does the task of this number."""
     done: Callable[[], set[int]]
-    """Looks which tasks are done; one look at a folder, however many there are."""
+    """Returns the numbers of the finished tasks, from one listing of a folder."""
 
     def share(self, rank: int, world: int) -> int:
-        """Do every task that falls to one of several workers, and is not done; return how many those were."""
-        done = self.done()
-        mine = [task for task in range(rank, self.tasks, world) if task not in done]
+        """Do the unfinished tasks of worker `rank` of `world`; return their number."""
+        finished = self.done()
+        mine = [task for task in range(rank, self.tasks, world) if task not in finished]
         for task in mine:
             self.do(task)
         return len(mine)

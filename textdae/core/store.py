@@ -15,10 +15,10 @@ class Store:
 
     Args:
         place: a path, or a URL (`s3://bucket/folder`).
-        setting: that names it, for errors.
+        setting: names the folder in errors.
 
     Raises:
-        SettingsError: no such store is known here.
+        SettingsError: there is no client for such a store.
     """
 
     def __init__(self, place: str, setting: str = "output_dir") -> None:
@@ -33,7 +33,7 @@ class Store:
         return self.place
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file: another process sees all of it, or the one before.
+        """Write a file; other processes see all of it, or the one before.
 
         Raises:
             TextdaeError: it could not be written.
@@ -58,12 +58,12 @@ class Store:
                 half.unlink(missing_ok=True)
 
     def remove_halves(self) -> None:
-        """Remove what writers left half written that were killed; called when nobody writes any more."""
+        """Remove half-written files of killed writers; call it when no process writes any more."""
         for path in () if self.is_remote else self.folder.glob(f".*.{'[0-9a-f]' * 12}"):
             path.unlink(missing_ok=True)
 
     def _put(self, name: str, content: bytes) -> None:
-        if not hasattr(self._fs, "_pipe_file"):  # a store of folders makes them first
+        if not hasattr(self._fs, "_pipe_file"):  # a store with folders must make them first
             self._fs.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
         self._fs.pipe_file(f"{self._root}/{name}", content)
 
@@ -103,15 +103,15 @@ class Store:
         def ask() -> set[str]:
             self._fs.invalidate_cache()
             try:
-                found = self._fs.ls(f"{self._root}/{folder}".rstrip("/"), detail=False)
+                paths = self._fs.ls(f"{self._root}/{folder}".rstrip("/"), detail=False)
             except FileNotFoundError:
                 return set()
-            return {name.rstrip("/").rpartition("/")[2] for name in found}
+            return {name.rstrip("/").rpartition("/")[2] for name in paths}
 
         return tried(ask, f"{self}/{folder}: cannot be read")
 
     def file(self, name: str, size: int) -> Path | RemoteFile:
-        """Return a file that is known to be there, to be opened."""
+        """Return a file that exists, to be opened."""
         if self.is_remote:
             return RemoteFile(self._fs, f"{self._root}/{name}", {"size": size})
         return self.folder / name

@@ -39,7 +39,7 @@ class Pushes:
         self._place = folder / "checkpoints" / ".to-push"
         self._settings, self._limit = settings, limit
         self._lock = threading.Condition()
-        self._requested = self._done = 0  # rounds through what waits
+        self._requested = self._done = 0  # rounds through the queue
         self._end, self._sending = False, ""
         self._begun = time.monotonic()
         self.away = ""
@@ -48,7 +48,7 @@ class Pushes:
             shutil.rmtree(left, ignore_errors=True)
         self._thread = threading.Thread(target=self._work, daemon=True, name=THREAD)
         self._thread.start()
-        self._ask()  # for what an earlier sitting left
+        self._ask()  # sends what an earlier sitting left
 
     def add(self, checkpoint: Path) -> None:
         """Add a checkpoint to the queue; returns at once."""
@@ -64,7 +64,7 @@ class Pushes:
                 waiting = [name for name in self.waiting() if not milestone_of(self._place / name)]
                 for old in waiting[: -self._limit]:
                     if old != self._sending:
-                        logger.warning(f"{old} will not be pushed: {self._limit} others are waiting since")
+                        logger.warning(f"{old} will not be pushed: {self._limit} newer ones are waiting")
                         self._remove(old)
         except OSError as error:
             logger.warning(f"{checkpoint.name} will not be pushed: {error.strerror}")

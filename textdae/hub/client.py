@@ -27,7 +27,7 @@ NO_TOKEN = "no token; run `hf auth login`, or set HF_TOKEN"
 
 
 @cache
-def _never_wait_for_ever() -> None:
+def _set_timeouts() -> None:
     from huggingface_hub import set_client_factory
     from huggingface_hub.utils._http import default_client_factory
 
@@ -88,7 +88,7 @@ def retry(ask: Callable[[], T], patience: float = math.inf) -> T:
         ask: safe to repeat.
         patience: seconds to wait for a Hub that cannot be reached; a busy one gets all attempts.
     """
-    _never_wait_for_ever()
+    _set_timeouts()
     waited = 0
     for wait in WAITS:
         try:
@@ -108,11 +108,11 @@ def why(error: Exception) -> str:
 
     status = _status(error)
     if isinstance(error, errors.OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set, so the Hub is not asked; unset it"
+        return "HF_HUB_OFFLINE is set, so nothing is sent to the Hub; unset it"
     if isinstance(error, errors.LocalTokenNotFoundError):
         return NO_TOKEN
     if isinstance(error, errors.GatedRepoError):
-        return "access has to be asked for on its page"
+        return "its page asks you to request access"
     if isinstance(error, errors.RevisionNotFoundError):
         return "no such revision"
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -138,8 +138,8 @@ def why(error: Exception) -> str:
 
 def _said(error: BaseException) -> str:
     """Return the message of the Hub itself, if there is one."""
-    said = next((text for one in _chain(error) if (text := getattr(one, "server_message", None))), "")
-    return f": {' '.join(said.split())}" if said else ""
+    message = next((text for one in _chain(error) if (text := getattr(one, "server_message", None))), "")
+    return f": {' '.join(message.split())}" if message else ""
 
 
 @contextmanager

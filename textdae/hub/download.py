@@ -71,7 +71,7 @@ def fetch(name: HubName, training_state: bool = False) -> Path:
 
 
 def fetch_dataset(name: str, files: str) -> Path:
-    """Download the files of a dataset whose names match a pattern; return their folder. The cache does where the Hub is away.
+    """Download the files of a dataset whose names match a pattern; return their folder. Without the Hub the cache serves.
 
     Raises:
         SettingsError: there is no such dataset.

@@ -49,14 +49,14 @@ def prepare(
     force: bool = False,
     patience: float = math.inf,
 ) -> None:
-    """Make a repository, or the branch that `name` asks for, where they are not there; private unless told otherwise.
+    """Make the repository, or the branch of `name`, if it does not exist; private by default.
 
     Args:
-        path: what is to be pushed there.
+        path: the folder or file to push.
         patience: seconds to wait for a Hub that cannot be reached.
 
     Raises:
-        SettingsError: there is no token, no right; it is public already while nobody said so; or it is somebody else's.
+        SettingsError: there is no token or no right; the repository is public and `public` is not set; or it is somebody else's.
         TextdaeError: the Hub could not be reached.
     """
     from huggingface_hub import HfApi, get_token
@@ -79,7 +79,7 @@ def prepare(
             api.create_repo(name.id, repo_type=kind, private=not public, exist_ok=True, space_sdk=sdk)
         elif not info.private and not public:
             raise SettingsError(
-                f"{name.id} is there and public; say so (--public, hub.public=true), or take another name"
+                f"{name.id} exists and is public; confirm that (--public, hub.public=true), or take another name"
             )
         elif info.private and public:
             logger.warning(f"{name.id} is private and stays so; the settings on its page change that")
@@ -113,9 +113,9 @@ def push(
         path: the folder or file.
         name: where: OWNER/NAME, or OWNER/NAME@BRANCH.
         revision: the branch, where `name` has none; default: main.
-        public: make it so if it has to be made; needed where it is public already.
-        force: also where the repository holds somebody else's files, or has moved since the last push from here.
-        training_state: send along what a resume needs.
+        public: make a new repository public; needed for one that is public already.
+        force: push also if the repository holds somebody else's files, or has moved since the last push from here.
+        training_state: send what a resume needs too.
         patience: seconds to wait for a Hub that cannot be reached.
 
     Raises:
@@ -147,10 +147,10 @@ def push(
 
 
 def existing(path: Path | str) -> Path:
-    """What is to be pushed.
+    """Return the path of what to push.
 
     Raises:
-        SettingsError: it is not there.
+        SettingsError: there is no such file or folder.
     """
     folder = Path(path).expanduser()
     if not folder.exists():
@@ -159,7 +159,7 @@ def existing(path: Path | str) -> Path:
 
 
 def destination(name: HubName | str, revision: str | None = None) -> HubName:
-    """Where it is pushed to.
+    """Return the repository and branch to push to.
 
     Raises:
         SettingsError: it is no OWNER/NAME, or names two branches.
@@ -168,7 +168,7 @@ def destination(name: HubName | str, revision: str | None = None) -> HubName:
     if "/" not in parsed.id:
         raise SettingsError(f"push: write OWNER/NAME, got {name!r}")
     if parsed.revision and revision:
-        raise SettingsError(f"push: say --revision or {name}, not both")
+        raise SettingsError(f"push: give --revision or {name}, not both")
     return HubName(parsed.id, revision or parsed.revision)
 
 
@@ -240,7 +240,7 @@ def _is_same(addition: Any, there: Any) -> bool:
 
 
 def _refuse_to_overwrite(name: HubName, head: str, there: list[str], known: str | None) -> None:
-    """A repository that this folder was pushed to must stand where it was left; any other must hold no model.
+    """Refuse a repository that has moved since the last push from this folder, or that holds a model of others.
 
     Args:
         known: the commit that the last push from here made.

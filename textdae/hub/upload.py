@@ -71,7 +71,7 @@ def _vectors(path: Path, name: HubName) -> Upload:
 
 
 def _page(path: Path) -> Upload:
-    """An exported page, as a static Space."""
+    """Return an exported page as a static Space."""
     files: Files = {
         file.relative_to(path).as_posix(): file
         for pattern in PAGE_FILES
@@ -79,14 +79,14 @@ def _page(path: Path) -> Upload:
         if file.is_file() and not file.is_symlink()
     }
     runs = json.loads((path / PAGE).read_text(encoding="utf-8"))["runs"]
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "title": f"{' and '.join(runs)}: corrupted, rebuilt"[:80],
         "sdk": "static",
         "app_file": "index.html",
     }
-    facts |= {"tags": ["textdae", "denoising"]}
+    metadata |= {"tags": ["textdae", "denoising"]}
     files[CARD] = (
-        f"---\n{to_yaml(facts)}---\n\nTurn the noise, and watch a model give back the original. Made by `textdae app`.\n".encode()
+        f"---\n{to_yaml(metadata)}---\n\nTurn the noise, and watch a model give back the original. Made by `textdae app`.\n".encode()
     )
     here = {file.name for file in path.iterdir()} - {PUSHED}
     return Upload("space", files, sorted(here - {file.split("/")[0] for file in files}))
@@ -126,9 +126,7 @@ def _check_state(path: Path, files: Files) -> None:
         raise SettingsError(f"{path}: no training_state.json; the training state lies in checkpoints/step-*")
     lacking = sorted(json.loads((path / MANIFEST).read_text(encoding="utf-8")).keys() - files.keys())
     if lacking:
-        raise SettingsError(
-            f"{path}: {lacking[0]} belongs to the checkpoint, but is nothing that may be sent"
-        )
+        raise SettingsError(f"{path}: {lacking[0]} belongs to the checkpoint, but may not be sent")
 
 
 def _as_written(name: HubName) -> str:

@@ -22,7 +22,7 @@ def labels_from_tables(
         The labels, None for a picture without one, or None if no table has the label column; and counts of irregularities.
 
     Raises:
-        SettingsError: a table cannot be read, names no pictures, or names some that are not there.
+        SettingsError: a table cannot be read, names no pictures, or names some that do not exist.
     """
     tables = sorted(path for path in folder.rglob("*") if path.name.lower() in METADATA_FILES)
     labels: dict[Path, Any] = {}

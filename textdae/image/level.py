@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _LAPLACIANS = ((1.0, -2.0, 1.0), (-2.0, 4.0, -2.0), (1.0, -2.0, 1.0))
-"""The difference of two Laplacians (Immerkaer 1996): what is smooth in either direction vanishes."""
+"""The difference of two Laplacians (Immerkaer 1996): it is 0 where the picture is smooth in either direction."""
 _NORM = 6.0
 _MEDIAN = 0.6744897501960817  # of the absolute value of a standard normal number
 
@@ -15,8 +15,7 @@ _MEDIAN = 0.6744897501960817  # of the absolute value of a standard normal numbe
 def estimate_level(pixel_values: Tensor) -> Tensor:
     """Estimate the standard deviation of white Gaussian noise in pictures (B, C, H, W) from the pictures themselves.
 
-    The median of what is left of a picture after a filter that removes whatever is smooth, over the median for noise of
-    deviation 1. Texture makes it too high: on BSD68 it is off by 1.0 (root mean square) of 25, and by 3.3 of 0, in steps of
+    It divides the median of the picture, filtered by the difference of two Laplacians, by that of noise of deviation 1. Texture makes it too high: on BSD68 it is off by 1.0 (root mean square) of 25, and by 3.3 of 0, in steps of
     255. *Shape:* (B, 1), float32.
     """
     batch, channels, height, width = pixel_values.shape
@@ -27,7 +26,7 @@ def estimate_level(pixel_values: Tensor) -> Tensor:
 
 
 def as_map(level: Tensor, pixel_values: Tensor) -> Tensor:
-    """Return levels (B,), (B, 1) or (B, 1, H, W) as a map beside pictures (B, C, H, W). (B, 1, H, W)."""
+    """Return the levels (B,), (B, 1) or (B, 1, H, W) as a map beside pictures (B, C, H, W). (B, 1, H, W)."""
     if level.ndim < 4:
         level = level.reshape(-1, 1, 1, 1)
     return level.to(pixel_values).expand(len(pixel_values), 1, *pixel_values.shape[2:])

@@ -11,11 +11,11 @@ from textdae.image.pictures import UnusablePicture
 from textdae.image.sources import ImageSource
 
 Opener = Callable[[Any], Any]
-"""Opens a picture, given the `Counter` of what is changed on the way."""
+"""Opens a picture; it is called with the `Counter` of changes."""
 
 
 def noisy_partners(source: ImageSource) -> dict[str, Opener]:
-    """Return what opens each noisy picture, by the name that it shares with the clean one.
+    """Return the opener of each noisy picture, by the name that it shares with the clean one.
 
     Raises:
         SettingsError: two of them share a name.
@@ -30,13 +30,13 @@ def noisy_partners(source: ImageSource) -> dict[str, Opener]:
 
 
 def shared_name(name: str) -> str:
-    """Of a file its name without folder and ending, of a table the number of the row."""
+    """Return the name of a file without folder and ending, or the row of a table."""
     _, comma, row = name.rpartition(", row ")
     return f"row {row}" if comma else Path(name).stem
 
 
 def noisy_partner(name: str, partners: Mapping[str, Opener]) -> Opener:
-    """Return what opens the noisy partner of a clean picture.
+    """Return the opener of the noisy partner of a clean picture.
 
     Raises:
         UnusablePicture: it has none.
@@ -47,7 +47,7 @@ def noisy_partner(name: str, partners: Mapping[str, Opener]) -> Opener:
 
 
 def joined(clean: np.ndarray, noisy: np.ndarray, name: str) -> np.ndarray:
-    """Both as one, the noisy channels behind the clean ones. (C, H, W) twice -> (2 C, H, W).
+    """Join both into one, the noisy channels behind the clean ones. (C, H, W) twice -> (2 C, H, W).
 
     Raises:
         UnusablePicture: they differ in size.

@@ -1,4 +1,4 @@
-"""Classical denoisers of photographs: what a picture tells of itself, without training.
+"""Classical denoisers of photographs, which use the picture itself and need no training.
 
 H, W pixels, C channels.
 """
@@ -14,18 +14,18 @@ from textdae.image.images import Images
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 Denoise = Callable[[np.ndarray, float], np.ndarray]
-"""A noisy picture (H, W, C) and a strength -> what is left of it. (H, W, C)."""
+"""A noisy picture (H, W, C) and a strength -> the denoised picture (H, W, C)."""
 
 _FACTORS = (0.5, 0.75, 1.0, 1.5)
-"""Of the deviation of the noise; the best one on a few training crops is taken as the strength."""
+"""Strengths to try, as multiples of the deviation of the noise; the best one on a few training crops is used."""
 _CROPS = 16
 
 
 def photograph_baselines(train: Images, noise: Noise) -> dict[str, Rebuild]:
-    """Non-local means, total variation, and where their packages are installed wavelets and BM3D.
+    """Fit non-local means and total variation, and wavelets and BM3D where their packages are installed.
 
     Args:
-        train: some of its crops set the strength of each.
+        train: its first crops choose the strength of each.
     """
     corrupted = corrupt_for_evaluation(train, noise, subsample(len(train), _CROPS))
     error = corrupted.inputs["pixel_values"] - corrupted.target
@@ -39,7 +39,7 @@ def photograph_baselines(train: Images, noise: Noise) -> dict[str, Rebuild]:
 
 
 def missing_packages() -> list[str]:
-    """Return the baselines that are left out as their packages are not installed, in words."""
+    """Return a line that names the baselines whose packages are not installed, or nothing."""
     absent = [
         name for name, package in (("wavelets", "pywt"), ("BM3D", "bm3d")) if not _is_installed(package)
     ]

@@ -1,4 +1,4 @@
-"""Pictures of any sizes, of which training sees random crops and evaluation the whole.
+"""Pictures of any sizes: training sees random crops, evaluation whole pictures.
 
 N pictures, B batch, C channels, H, W pixels of a picture, S side of a crop.
 """
@@ -18,7 +18,7 @@ class Photographs(Images):
 
     Args:
         folder: one side of a prepared corpus; its pixels are memory-mapped, not read.
-        crop: S, the side of what `batch` and `view` give; None: whole pictures, which only share a batch if they share a size.
+        crop: S, the side of the examples; None: whole pictures, which share a batch only if they share a size.
         flips: whether `view` mirrors crops and turns them by quarter turns.
 
     Attributes:
@@ -38,7 +38,7 @@ class Photographs(Images):
 
     @property
     def ragged(self) -> bool:
-        """Whether examples may differ in size, so that they come one in a batch."""
+        """Whether examples may differ in size, so that a batch holds one."""
         return self._crop is None
 
     @property
@@ -54,21 +54,21 @@ class Photographs(Images):
         return Photographs(self.folder, None)
 
     def picture(self, index: int) -> np.ndarray:
-        """One whole picture, of pairs with the noisy one behind it. *Shape:* (C or 2 C, H, W), uint8."""
+        """Return one whole picture, of pairs with the channels of the noisy one behind its own. *Shape:* (C or 2 C, H, W), uint8."""
         end, shape = self._ends[index], self._shapes[index]
         return self.pixels[end - shape.prod() : end].reshape(shape)
 
     def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
-        """Return the middles of these pictures, S x S, or whole ones: `pixel_values` in [0, 1]. *Shape:* (B, C, S, S), float32."""
+        """Return the middle of each picture, S x S, or whole ones: `pixel_values` in [0, 1]. *Shape:* (B, C, S, S), float32."""
         pictures = [self.picture(int(index)) for index in indices]
         if self._crop:
             pictures = [_middle(each, self._crop) for each in pictures]
         return as_example(np.stack(pictures), self.channels)
 
     def view(self, indices: Tensor, draw: Draw) -> dict[str, Tensor]:
-        """Return a crop of each of these pictures: where it lies, and its orientation, are a pure function of the draw.
+        """Return a crop of each of these pictures; its position and orientation are a pure function of the draw.
 
-        Every place of a picture is equally likely, and so is every one of the eight orientations.
+        Every position in a picture is equally likely, and so is each of the eight orientations.
 
         Returns:
             `pixel_values` in [0, 1]. *Shape:* (B, C, S, S), float32.

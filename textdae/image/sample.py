@@ -1,4 +1,4 @@
-"""`textdae sample` and `textdae denoise --mask`: files of pictures that a chain of levels draws."""
+"""`textdae sample` and `textdae denoise --mask`: write the pictures that a chain of levels draws."""
 
 import math
 from collections import Counter
@@ -33,7 +33,7 @@ def sample_lines(
     """Write one picture of `count` samples.
 
     Args:
-        highest: level that the chain starts from; None where nobody knows the levels of the training.
+        highest: level that the chain starts from; None: the levels of the training are not known.
 
     Raises:
         SettingsError: see `run_chain`; or the picture cannot be written.
@@ -96,13 +96,13 @@ def inpaint_lines(
 def _highest(checkpoint: str, highest: float | None) -> float:
     if highest is None:
         raise SettingsError(
-            f"{checkpoint}: no settings.yaml says what levels it was trained on; set the highest with --strength"
+            f"{checkpoint}: there is no settings.yaml with the levels of its training; set the highest with --strength"
         )
     return highest
 
 
 def _read(file: Path, channels: int) -> Tensor:
-    """(C, H, W) in [0, 1]."""
+    """Read a picture. (C, H, W) in [0, 1]."""
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -128,7 +128,7 @@ def check_output(output: Path) -> None:
     """Refuse a name that no picture can have, before there is one.
 
     Raises:
-        SettingsError: names an ending that would do.
+        SettingsError: names an ending that works.
     """
     if output.suffix.lower() not in Image.registered_extensions():
         raise SettingsError(f"-o {output} names no picture; end it in .png")

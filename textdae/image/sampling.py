@@ -1,4 +1,4 @@
-"""A denoiser knows the distribution: from pure noise down a chain of levels to pictures, and from a picture with holes to whole ones.
+"""Sampling from a denoiser: from pure noise down a chain of levels to pictures, or from a picture with a hole to whole ones.
 
 B pictures, C channels, H, W pixels, T levels.
 """
@@ -20,7 +20,7 @@ _LOWEST, _RHO = 0.005, 7.0
 
 
 def karras_levels(highest: float, steps: int) -> list[float]:
-    """T = `steps` levels from the highest down, and a zero: dense where they are low (Karras et al. 2022, equation 5)."""
+    """Return T = `steps` levels from the highest down, denser towards the end, and a zero (Karras et al. 2022, equation 5)."""
     ends = highest ** (1 / _RHO), min(_LOWEST, highest / 2) ** (1 / _RHO)
     return [float(level) ** _RHO for level in np.linspace(*ends, steps)] + [0.0]
 
@@ -37,14 +37,15 @@ def chain(
 ) -> Iterator[Tensor]:
     """Draw pictures from a model of `model.condition=level`, and yield them at each level, noise first.
 
-    In each step the clean picture is guessed, and noise of the next level is put on the guess, part of it what was there and
-    part of it new (ancestral sampling). Where pixels are known, what is known stands in for the guess.
+    Each step guesses the clean picture and puts noise of the next level on the guess: partly the noise that was there, partly
+    new (ancestral sampling). Known pixels replace the guess.
 
     Args:
         shape: (B, C, H, W).
         highest: level of the first step; the chain starts from noise of it around mid-grey.
         seed: picture i is a pure function of the seed and i.
-        known: pictures (B or 1, C, H, W) of which `hole` (B or 1, 1, H, W), bool, says what is to be found.
+        known: pictures with a hole to fill. (B or 1, C, H, W).
+        hole: where it is. (B or 1, 1, H, W), bool.
 
     Yields:
         (B, C, H, W), unclipped, T + 1 times; the last are clean.
@@ -72,8 +73,8 @@ def chain(
         yield pictures
 
 
-def run_chain(*given: Any, **named: Any) -> Tensor:
-    """Return what a `chain` ends in. (B, C, H, W), unclipped."""
-    for pictures in chain(*given, **named):  # noqa: B007  # the last one counts
+def run_chain(*arguments: Any, **keywords: Any) -> Tensor:
+    """Return the last pictures of a `chain`. (B, C, H, W), unclipped."""
+    for pictures in chain(*arguments, **keywords):  # noqa: B007  # the last one counts
         pass
     return pictures

@@ -12,11 +12,11 @@ TILE = 512
 
 
 def in_tiles(rebuild: Callable[[Tensor], Tensor], pixels: Tensor, reach: int) -> Tensor:
-    """Rebuild pictures (B, C, H, W) tile by tile; there may be other planes, such as a map of the noise, behind their channels.
+    """Rebuild pictures (B, C, H, W) tile by tile; further planes, such as a map of the noise, may follow their channels.
 
     Args:
-        rebuild: (B, C or more, h, w) -> pixels (B, C, h, w); its value at a pixel depends on no pixel beyond `reach`, nor on
-            where in a picture that is, but for steps of four pixels.
+        rebuild: (B, C or more, h, w) -> pixels (B, C, h, w); its value at a pixel depends on no pixel beyond `reach`, and on
+            the position of the pixel only modulo four.
         reach: a multiple of four; see `UNet.reach`.
     """
     side, (height, width) = TILE, pixels.shape[2:]

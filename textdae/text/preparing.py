@@ -1,7 +1,7 @@
 """`textdae prepare`, of text: a corpus of any size as shards of tokenized text, made by any number of workers.
 
-Cut the source into shards; draw a sample and train the tokenizer; tokenize each shard; write the index. What is written
-depends on the data and the settings alone, and the stream is the one that `prepare_text` makes in one process.
+The stages: cut the source into shards, draw a sample and train the tokenizer, tokenize each shard, write the index. The
+result depends on the data and the settings alone; it is the stream that `prepare_text` makes in one process.
 """
 
 import gzip
@@ -64,13 +64,13 @@ class TextPreparation:
 
     @cached_property
     def source(self) -> Source:
-        """What is prepared."""
+        """The source to prepare."""
         data = self.settings.data
         return _in_files(open_source(data, self._cache, is_hashed=not self._is_worker), data.source)
 
     @cached_property
     def other(self) -> Source | None:
-        """The source of the held-out side, where it has one of its own."""
+        """The source of the held-out side, if it has one of its own."""
         data = other_source(self.settings.data)
         with named_as("held_out"):
             if data is None:
@@ -83,19 +83,19 @@ class TextPreparation:
 
     @cached_property
     def plan(self) -> dict[str, Any]:
-        """How the source is cut, written down by whoever comes first.
+        """How the source is cut; the first process writes it down.
 
         Raises:
             SettingsError: the output holds a corpus of another source, or of other settings.
         """
-        data, found = self.settings.data, self.store.read("plan.json")
-        if found is not None and self._is_worker:
-            plan: dict[str, Any] = json.loads(found)
+        data, written = self.settings.data, self.store.read("plan.json")
+        if written is not None and self._is_worker:
+            plan: dict[str, Any] = json.loads(written)
             if differ := next(
                 (here for here, there in zip_longest(self._files(), plan["files"]) if here != there), None
             ):
                 raise SettingsError(
-                    f"data.source: {differ[0]} is not what it was where this began ({differ[1]} bytes here)"
+                    f"data.source: {differ[0]} has changed since the preparation began ({differ[1]} bytes now)"
                 )
             return plan
         check_apart(
@@ -116,11 +116,11 @@ class TextPreparation:
             else [],
         }
         content = json.dumps(plan).encode()
-        if found not in (None, content):
+        if written not in (None, content):
             raise SettingsError(
                 f"output_dir: {self.store} holds a corpus of another source, or of other settings; name another folder"
             )
-        if found is None:
+        if written is None:
             self.store.write("plan.json", content)
         return json.loads(content)
 
@@ -132,7 +132,7 @@ class TextPreparation:
     _is_worker = False
 
     def as_worker(self) -> "TextPreparation":
-        """Take the plan as it was written down, without looking at the source again."""
+        """Use the plan as it was written down, without reading the source again."""
         self._is_worker = True
         return self
 
@@ -143,7 +143,7 @@ class TextPreparation:
         return settings.model_dump(mode="json")
 
     def stages(self) -> list[Stage]:
-        """Return what there is to do."""
+        """Return the stages of the work."""
         shards = len(self.plan["shards"])
         packed = shards + len(self.plan["held_out_shards"])
         stages = []
@@ -166,7 +166,7 @@ class TextPreparation:
 
     @property
     def _is_large(self) -> bool:
-        """Whether only a sample of the source is for the tokenizer."""
+        """Whether the tokenizer is trained on a sample of the source only."""
         return self.source.size is None or self.source.size > self.settings.tokenizer.max_training_bytes
 
     def _part(self, task: int) -> Source:
@@ -177,13 +177,13 @@ class TextPreparation:
         return part_of(self.other, [Span(*span) for span in self.plan["held_out_shards"][task - len(shards)]])
 
     def _measure(self, task: int) -> None:
-        """Count the bytes of the training documents by the hash that a sample goes by."""
+        """Count the bytes of the training documents by hash, from which the share of the sample follows."""
         sizes = bytes_by_hash(self._training_side(task))
         self.store.write(f"work/measure/{task:05d}.json", json.dumps(sizes.tolist()).encode())
 
     @cached_property
     def _sampled(self) -> float:
-        """The share of the documents that the tokenizer is trained on, as in one process."""
+        """Share of the documents that the tokenizer is trained on, the same as in one process."""
         most = self.settings.tokenizer.max_training_bytes
         if self.source.is_plain and self.source.size:
             return most / self.source.size
@@ -235,7 +235,7 @@ class TextPreparation:
         return Packer(self._tokenizer)
 
     def _pack(self, task: int) -> None:
-        """Tokenize and pack a shard; its counts are written last, and say that it is done."""
+        """Tokenize and pack a shard; its counts are written last, as the mark of a finished task."""
         from_other = task >= len(self.plan["shards"])
         entries = {}
         with tempfile.TemporaryDirectory(prefix="textdae-shard-") as temporary:

@@ -27,10 +27,10 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
 def check_trackers(names: Iterable[str]) -> None:
-    """Find out before the work whether the packages of these trackers are installed.
+    """Refuse trackers whose packages are not installed, before the run begins.
 
     Raises:
-        SettingsError: one is not; says how to install it.
+        SettingsError: names one, and how to install it.
     """
     for name in names:
         if find_spec(name) is None:
@@ -39,14 +39,14 @@ def check_trackers(names: Iterable[str]) -> None:
 
 
 class Trackers:
-    """The trackers of one run, on its main process; used in a `with`, at the end of which they are closed.
+    """The trackers of one run, on its main process; a context manager that closes them.
 
     Args:
-        settings: `report_to`, `run_name` and `project` say where the run is reported.
+        settings: `report_to`, `run_name` and `project` name the trackers, the run and its project.
         config: all settings of the run, by section.
         folder: of the run.
-        run: what identifies it; a resumed run has the same.
-        step: where it goes on, 0 at its start.
+        run: identifier of the run; a resumed run has the same.
+        step: from which it resumes; 0 at its start.
         enabled: False on all processes but the first.
     """
 
@@ -70,7 +70,7 @@ class Trackers:
         self._each(lambda name, tracker: tracker.log(numbers, step=self._step))
 
     def finish(self, metrics: Mapping[str, Any], pictures: Iterable[Path]) -> None:
-        """Report the final metrics, as `final/...`, and pictures, to those that take them."""
+        """Report the final metrics, as `final/...`, and pictures to the trackers that accept them."""
         numbers = {
             f"final/{name.replace('.', '/')}": value for name, value in flat(metrics) if _is_number(value)
         }
@@ -89,7 +89,9 @@ class Trackers:
             config = dict(flat(_without_secrets(self._config)))
             self._each(lambda name, tracker: tracker.store_init_configuration(config))
         elif anew := [name for name in self._trackers if name not in _ONE_RUN]:
-            logger.warning(f"train.report_to: {', '.join(anew)}: the resumed run is a new one there")
+            logger.warning(
+                f"train.report_to: {', '.join(anew)}: these trackers show the resumed run as a new one"
+            )
         return self
 
     def __exit__(
@@ -133,9 +135,9 @@ def _open(name: str, settings: TrainSettings, folder: Path, run: str, step: int)
     if name == "wandb":
         return tracker_class(project, name=run_name, id=run, resume="allow", dir=str(folder))
     if name == "mlflow":
-        known = _mlflow_run(project, run) if step else None
-        return tracker_class(project, run_id=known, run_name=run_name, tags={"textdae.run": run})
-    if name == "trackio":  # which knows a run by its name
+        run_id = _mlflow_run(project, run) if step else None
+        return tracker_class(project, run_id=run_id, run_name=run_name, tags={"textdae.run": run})
+    if name == "trackio":  # it finds a run by its name
         return tracker_class(project, name=f"{run_name}-{run[:6]}", resume="allow")
     place = {"logging_dir": folder} if tracker_class.requires_logging_directory else {}
     return tracker_class(project, **place)
@@ -145,10 +147,10 @@ def _mlflow_run(project: str, run: str) -> str | None:
     """Return the id that MLflow gave this run when it began."""
     import mlflow
 
-    found: Any = mlflow.search_runs(
+    runs: Any = mlflow.search_runs(
         experiment_names=[project], filter_string=f"tags.`textdae.run` = '{run}'", output_format="list"
     )
-    return found[0].info.run_id if found else None
+    return runs[0].info.run_id if runs else None
 
 
 def _log_picture(file: Path, step: int, name: str, tracker: Any) -> None:
@@ -182,7 +184,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _without_secrets(value: Any) -> Any:
-    """Settings hold no token; one that somebody wrote into a name or an address is taken out."""
+    """Replace tokens and passwords in texts by `***`: settings have none, but a name or an address may."""
     if isinstance(value, Mapping):
         return {key: _without_secrets(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
