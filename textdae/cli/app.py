@@ -69,7 +69,7 @@ def end(result: Any, command: list[str], table: str) -> None:
     Args:
         command: the words of the command.
     """
-    from textdae.hub.background import THREAD
+    from textdae.core.outbox import THREAD
     from textdae.report.scores import print_sources, print_table
 
     is_main = os.environ.get("RANK", "0") == "0"

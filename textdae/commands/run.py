@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from textdae.commands.provenance import comparable, versions, with_absolute_paths, with_checkpoints
 from textdae.commands.pushing import RunPushes
 from textdae.commands.run_folder import check_output_dir, remove_run, sole_run, writing
+from textdae.commands.storing import RunStore
 from textdae.core.errors import SettingsError
 from textdae.core.layout import MODEL, TRAINING_STATE
 from textdae.core.names import PREFIX
@@ -21,7 +22,7 @@ from textdae.hub.locate import locate
 from textdae.training import checkpoint
 from textdae.training.hardware import autocast_dtype, join_processes
 from textdae.training.processes import check_same, from_process, in_company, several, together
-from textdae.training.resuming import choose
+from textdae.training.resuming import Offer, choose
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ class Run:
         self.folder: Path = settings.output_dir
         self._overwrite, self._resume = overwrite, resume
         self._has_begun = False
+        self._start_step: int | None = None
         if several():  # every decision below depends on these
             flags = {"--resume": resume, "--overwrite": overwrite, "the command": type(settings).__name__}
             check_same(flags | comparable(settings), "start all processes with the same settings")
@@ -62,6 +64,8 @@ class Run:
             together(lambda: self._take_folder(held), self.accelerator.is_local_main_process)
             self._pushes = RunPushes(self.settings)
             together(self._pushes.check, self.is_main)
+            self._store = RunStore(self.settings)
+            together(lambda: self._store.check(bool(resume) or overwrite), self.is_main)
             self._held = held.pop_all()
 
     def __enter__(self) -> "Run":
@@ -113,10 +117,9 @@ class Run:
         self.fingerprint = fingerprint | {"run": from_process(lambda: uuid.uuid4().hex)}
         if not self._resume:
             return None
-        name = self._resume
         choice = choose(
             self.folder,
-            (lambda: take_over(name, self.folder, fingerprint)) if isinstance(name, str) else None,
+            lambda best: self._fetch(best, fingerprint),
             lambda before: check_fingerprint(fingerprint, before, self.folder),
             self.accelerator.is_local_main_process,
             self.accelerator.device,
@@ -125,9 +128,19 @@ class Run:
         if choice is None:
             logger.info(f"{self.folder}: no whole checkpoint to resume from; starting afresh")
             return None
+        self._start_step = choice.cursor.step
         self.fingerprint["run"] = choice.fingerprint.get("run", self.fingerprint["run"])
         logger.info(f"resuming from {choice.path} (step {choice.cursor.step:,})")
         return choice.path
+
+    def _fetch(self, best: Offer | None, fingerprint: dict[str, Any]) -> bool:
+        """Bring a further checkpoint than the best one on the disks: from the store of the run, or else from the Hub."""
+        if self._store.bring(best, lambda before: check_fingerprint(fingerprint, before, self._store.place)):
+            return True
+        if best or not isinstance(self._resume, str):
+            return False
+        take_over(self._resume, self.folder, fingerprint)
+        return True
 
     def begin(self) -> None:
         """Start the run in its folder: remove the run before it if asked to, write settings and versions.
@@ -146,14 +159,16 @@ class Run:
             (self.folder / "settings.yaml").write_text(settings, encoding="utf-8")
             (self.folder / "versions.json").write_text(json.dumps(versions(), indent=1), encoding="utf-8")
         self._pushes.begin()
+        self._store.begin(self._start_step, self._overwrite)
 
     def saved(self, checkpoint: Path) -> None:
-        """Queue a checkpoint for the Hub."""
+        """Queue a checkpoint for the Hub, and for the store of the run."""
         self._pushes.add(checkpoint)
+        self._store.add(checkpoint)
 
     def end(self, stopped: bool) -> list[str]:
-        """Finish the pushes, see `RunPushes.finish`; return lines for people."""
-        return self._pushes.finish(stopped)
+        """Finish copies and pushes, see `RunPushes.finish`; return lines for people."""
+        return [*self._store.finish(), *self._pushes.finish(stopped)]
 
 
 def check_fingerprint(fingerprint: dict[str, Any], before: dict[str, Any], place: object) -> None:

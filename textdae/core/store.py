@@ -2,8 +2,11 @@
 
 import contextlib
 import os
+import shutil
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from textdae.core.errors import TextdaeError, reason, space_hint
 from textdae.core.names import is_remote
@@ -14,7 +17,7 @@ class Store:
     """A folder to write prepared data to, and to read it from.
 
     Args:
-        place: a path, or a URL (`s3://bucket/folder`).
+        place: a path, or a URL (`s3://bucket/folder`, `file:///folder`).
         setting: names the folder in errors.
 
     Raises:
@@ -22,6 +25,7 @@ class Store:
     """
 
     def __init__(self, place: str, setting: str = "output_dir") -> None:
+        place = place.removeprefix("file://")
         self.place, self.is_remote = place.rstrip("/"), is_remote(place)
         if self.is_remote:
             self._fs, self._root = filesystem(self.place, setting)
@@ -41,11 +45,76 @@ class Store:
         if self.is_remote:
             tried(lambda: self._put(name, content), f"{self}/{name}: cannot be written")
             return
+        self._write_here(name, lambda file: file.write(content))
+
+    def put(self, name: str, path: Path) -> None:
+        """Copy a file of any size into the store; another process sees all of it, or the one before.
+
+        Raises:
+            TextdaeError: it could not be copied.
+        """
+        if self.is_remote:
+            remote = f"{self._root}/{name}"
+            tried(lambda: self._fs.put_file(str(path), remote), f"{self}/{name}: cannot be written")
+            return
+        with open(path, "rb") as content:
+            self._write_here(name, lambda file: shutil.copyfileobj(content, file, 1 << 20))
+
+    def get(self, name: str, path: Path) -> None:
+        """Copy a file of any size out of the store.
+
+        Raises:
+            SettingsError: it is not there.
+            TextdaeError: it could not be copied.
+        """
+        if self.is_remote:
+            remote = f"{self._root}/{name}"
+            tried(lambda: self._fs.get_file(remote, str(path)), f"{self}/{name}: cannot be read")
+            return
+        try:
+            shutil.copyfile(self.folder / name, path)
+        except OSError as error:
+            raise TextdaeError(f"{self.folder / name}: cannot be read: {reason(error)}") from None
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there.
+
+        Raises:
+            TextdaeError: it could not be removed.
+        """
+        if not self.is_remote:
+            (self.folder / name).unlink(missing_ok=True)
+            return
+
+        def remove() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm_file(f"{self._root}/{name}")
+
+        tried(remove, f"{self}/{name}: cannot be removed")
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder with all its files, if it is there.
+
+        Raises:
+            TextdaeError: it could not be removed.
+        """
+        if not self.is_remote:
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            return
+
+        def remove() -> None:
+            self._fs.invalidate_cache()
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm(f"{self._root}/{name}", recursive=True)
+
+        tried(remove, f"{self}/{name}: cannot be removed")
+
+    def _write_here(self, name: str, write: Callable[[BinaryIO], object]) -> None:
         half = self.folder / f".{name.replace('/', '-')}.{uuid.uuid4().hex[:12]}"
         try:
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             with open(half, "wb") as file:
-                file.write(content)
+                write(file)
                 file.flush()
                 os.fsync(file.fileno())
             half.replace(self.folder / name)

@@ -21,7 +21,7 @@ _PLACES = (
     "source", "held_out_source", "test_source", "noisy_source", "held_out_noisy_source", "from_pretrained"
 )  # fmt: skip
 """Settings that may name a path."""
-_OURS = ("output_dir", "cache_dir", "dataloader_num_workers", "hub")
+_OURS = ("output_dir", "cache_dir", "checkpoint_store", "dataloader_num_workers", "hub")
 """Settings of the local machine."""
 
 

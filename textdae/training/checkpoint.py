@@ -98,14 +98,14 @@ def fault(folder: Path) -> str | None:
             path = folder / name
             if not path.resolve().is_relative_to(folder.resolve()) or path.is_symlink():
                 return f"{name} lies outside the folder"
-            if wrong := _difference(path, entry):
+            if wrong := difference(path, entry):
                 return f"{name} {wrong}"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return f"{MANIFEST}: {error}"
     return None
 
 
-def _difference(path: Path, entry: dict[str, Any]) -> str | None:
+def difference(path: Path, entry: dict[str, Any]) -> str | None:
     """Return how a file differs from its entry in the manifest, or None."""
     if not path.is_file():
         return "is missing"
@@ -132,7 +132,7 @@ def copy_whole(source: Path, folder: Path, allowed: Sequence[str]) -> None:
         for name, entry in manifest.items():
             if ".." in name or not any(fnmatchcase(name, pattern) for pattern in allowed):
                 raise ValueError(f"it names {name!r}, which belongs to no checkpoint")
-            if wrong := _difference(source / name, entry):
+            if wrong := difference(source / name, entry):
                 raise ValueError(f"{name} {wrong}")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise TextdaeError(f"{source}: not whole: {MANIFEST}: {first_line(error)}") from None

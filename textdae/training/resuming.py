@@ -40,7 +40,7 @@ class Chosen(NamedTuple):
 
 def choose(
     folder: Path,
-    fetch: Callable[[], None] | None,
+    fetch: Callable[[Offer | None], bool],
     check: Callable[[dict[str, Any]], None],
     is_local_main: bool,
     device: torch.device,
@@ -50,7 +50,7 @@ def choose(
 
     Args:
         folder: of the run.
-        fetch: downloads one for the first process, if no process has any.
+        fetch: is given the newest that there is, and brings a better one to the first process; returns whether it did.
         check: raises where the fingerprint of a checkpoint is not that of this run.
         is_local_main: whether this process reads and writes for its host.
         device: what the processes send from.
@@ -64,8 +64,9 @@ def choose(
         TextdaeError: it could not be copied to a host.
     """
     offers = _offers(folder, is_local_main)
-    if fetch and not any(offers):
-        from_process(fetch)
+    there = [offer for offer in offers if offer]
+    best = max(there, key=lambda offer: offer.cursor.step) if there else None
+    if from_process(lambda: fetch(best)):
         offers = _offers(folder, is_local_main)
     there = [offer for offer in offers if offer]
     if not there:

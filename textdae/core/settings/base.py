@@ -167,6 +167,8 @@ class TrainSettings(Settings):
     """Write a checkpoint every so many steps, or every such share of the run if below 1; 0: only at the end."""
     save_total_limit: Annotated[int, Field(ge=1)] = 2
     """Checkpoints kept; older ones go once a newer one is proven whole."""
+    checkpoint_store: str | None = None
+    """Folder or URL (s3://bucket/runs/mine) that every checkpoint is copied to as well; --resume on a machine that has an older one, or none, takes the newest from there."""
     milestones: Annotated[tuple[Milestone, ...], BeforeValidator(_as_list)] = ()
     """Points of the run whose checkpoints are kept for good, beside the others: steps, or for instance [200k examples, 10M tokens]; tokens are positions of blocks."""
     logging_steps: Annotated[int, Field(ge=1)] = 10

@@ -66,6 +66,8 @@ class FinetuneTrainSettings(TrainSettings):
             raise ValueError("target: with labels the target is the label; leave it out")
         if self.phases:
             raise ValueError("phases: they are for pretraining; leave them out")
+        if self.checkpoint_store:
+            raise ValueError("checkpoint_store: it is for pretraining; leave it out")
         return self
 
 
