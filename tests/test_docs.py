@@ -95,6 +95,11 @@ def folder(tmp_path, monkeypatch, corpus_texts):
     PIL.Image.fromarray(pixels).save(tmp_path / "photo.png")
     rows = ["text,label", *(f'"{text}",{"odd" if len(text) % 2 else "even"}' for text in corpus_texts[:80])]
     (tmp_path / "labelled.csv").write_text("\n".join(rows))
+    tagged = [
+        "\n".join(f"{word} {'B-NAME' if word.istitle() else 'O'}" for word in text.split())
+        for text in corpus_texts
+    ]
+    (tmp_path / "tagged.conll").write_text("\n\n".join(tagged))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     return tmp_path

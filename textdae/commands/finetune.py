@@ -26,7 +26,6 @@ from textdae.core.sharding import gather_weights
 from textdae.downstream.best import SCORE, Best
 from textdae.downstream.classifier import Classifier
 from textdae.downstream.exported import ASKED, check_answers, load_exported
-from textdae.downstream.heads import constant
 from textdae.downstream.label_noise import LabelNoise
 from textdae.downstream.labelled import SIDES
 from textdae.downstream.labels import LabelSchema
@@ -239,10 +238,12 @@ class _Finetuning(TrainingTask):
             predictions, loss = predict(exported, self.sides[side], self.schema)
             labels = getattr(self.corpus, side).labels
             tables[side] = {"loss": loss, **measure(self.schema, predictions, labels)}
-        always = constant(self.schema, self.corpus.train.labels, len(self.corpus.test))
-        majority = measure(self.schema, always, self.corpus.test.labels)
+        baselines = {
+            name: measure(self.schema, answers, self.corpus.test.labels)
+            for name, answers in self.work.predictable().items()
+        }
         metrics: dict[str, Any] = {
-            "test": score_table(tables["test"], {"majority": majority}),
+            "test": score_table(tables["test"], baselines),
             "held_out": tables["held_out"],
             "best_of": len(self.best.values),
             **common,
@@ -275,11 +276,15 @@ class _Finetuning(TrainingTask):
 
 
 def _warn_if_no_better(schema: LabelSchema, metrics: dict[str, Any]) -> None:
-    """Warn if a constant answer is as good."""
+    """Warn if a baseline is as good."""
     name = measures_of(schema.kind)[0]
-    ours, constant_one = (metrics["test"][row][name] for row in ("model", "baseline: majority"))
-    if not is_better(name, ours, constant_one):
+    values = {row: table[name] for row, table in metrics["test"].items()}
+    ours, best = values.pop("model"), next(iter(values))
+    for row, value in values.items():
+        best = row if is_better(name, value, values[best]) else best
+    if not is_better(name, ours, values[best]):
+        what = "one constant answer" if best == "baseline: majority" else best.removeprefix("baseline: ")
         logger.warning(
-            f"on the test examples the model is no better than one constant answer ({name} {ours:.3f}, "
-            f"the baseline {constant_one:.3f}); train longer, at another train.learning_rate, or on more labels"
+            f"on the test examples the model is no better than {what} ({name} {ours:.3f}, "
+            f"the baseline {values[best]:.3f}); train longer, at another train.learning_rate, or on more labels"
         )

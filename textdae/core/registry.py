@@ -32,7 +32,7 @@ class Modality:
         pretraining: (settings, check of the number of parameters) -> a `Pretraining`.
         evaluation: (checkpoint, settings) -> an `Evaluation`.
         prepare: settings -> the preparation, whose `stages()` are the work to do, with `as_worker()` for further processes.
-        labelled_task: a `LabelledTask`.
+        labelled_task: (checkpoint, settings of the examples) -> a `LabelledTask`.
         load: checkpoint -> its `Denoiser`.
         embed: (checkpoint, settings) -> a frozen encoder, and the `Rows` of the source to embed.
         suite: (checkpoint, suite, settings of `evaluate`, further checkpoints, most) -> the lines and the figures of public questions.

@@ -37,6 +37,7 @@ class Classifier(Denoiser):
         unit: deviation of the labels of a regression, in which its loss is measured.
         auto: the class of transformers that loads the model, e.g. `AutoModelForSequenceClassification`.
         arguments: names of the inputs of a batch that the model takes.
+        of_words: whether it gives logits for every position, (B, L, C).
 
     Raises:
         ValueError: a regression of a class whose head is not a linear layer with one output.
@@ -44,11 +45,12 @@ class Classifier(Denoiser):
 
     auto: ClassVar[Any]
     arguments: ClassVar[tuple[str, ...]]
+    of_words: ClassVar[bool] = False
 
     def __init__(self, model: PreTrainedModel, mean: float = 0.0, deviation: float = 1.0) -> None:
         super().__init__()
         self.model: Any = model
-        self.kind = model.config.problem_type
+        self.kind = "token_classification" if self.of_words else model.config.problem_type
         if self.kind == "regression" and self._head[1].bias is None:
             mean, deviation = 0.0, math.hypot(mean, deviation)
         self.mean, self.deviation, self.unit = mean, deviation, deviation
@@ -70,7 +72,7 @@ class Classifier(Denoiser):
         return self.kind != "regression" or self._head[1].bias is not None
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the logits (B, C) of the inputs; of a regression the predictions (B,)."""
+        """Return the logits (B, C) of the inputs, or (B, L, C) of every position; of a regression the predictions (B,)."""
         logits: Tensor = self.model(**self.model_inputs(inputs)).logits
         return logits.float().squeeze(1) * self.deviation + self.mean if self.kind == "regression" else logits
 
@@ -85,7 +87,7 @@ class Classifier(Denoiser):
     def loss(self, reconstruction: Tensor, target: Tensor) -> Tensor:
         """Sum the losses: cross entropy in nats (multi-label: its mean over the classes), or squared error over the label variance."""
         logits = reconstruction.float()
-        if self.kind == "single_label_classification":
+        if self.kind in ("single_label_classification", "token_classification"):
             return F.cross_entropy(logits, target, reduction="sum")
         if self.kind == "multi_label_classification":
             return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1).sum()
@@ -158,7 +160,7 @@ class Classifier(Denoiser):
         """
         names = dict(enumerate(classes))
         labels: dict[str, Any] = {
-            "problem_type": kind,
+            "problem_type": None if cls.of_words else kind,  # transformers knows none for words
             "num_labels": len(classes),
             "id2label": names,
             "label2id": {name: number for number, name in names.items()},

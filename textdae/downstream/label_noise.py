@@ -20,7 +20,8 @@ class LabelNoise(Noise):
         self.inner = inner
 
     def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
-        """Corrupt a batch when `progress` (0..1) of the run is done; each example is scored once. *Shape* of `loss_mask`: (B,)."""
+        """Corrupt a batch when `progress` (0..1) of the run is done; each example, or each word, is scored once. *Shape* of
+        `loss_mask`: (B,), or (B, L)."""
         inputs = {name: value for name, value in clean.items() if name != "labels"}
         if self.inner:
             inputs = self.inner(inputs, draw, progress).inputs

@@ -12,9 +12,12 @@ from typing import Any, Literal
 import numpy as np
 
 from textdae.core.errors import SettingsError
+from textdae.downstream.entities import ragged
 
-Kind = Literal["single_label_classification", "multi_label_classification", "regression"]
-"""What transformers calls `problem_type`."""
+Kind = Literal[
+    "single_label_classification", "multi_label_classification", "regression", "token_classification"
+]
+"""What transformers calls `problem_type`, or a tag for each word."""
 
 Raw = Sequence[Any]
 """Original labels, None where there is none."""
@@ -41,11 +44,20 @@ class LabelSchema:
         """Whether an example may have several classes, or none."""
         return self.kind == "multi_label_classification"
 
+    @property
+    def is_tokens(self) -> bool:
+        """Whether every word of an example has a class."""
+        return self.kind == "token_classification"
+
     def encode(self, raw: Raw) -> np.ndarray:
         """Encode labels as numbers.
 
-        *Shape:* (n,) int64, -1 where the class is not known; (n, C) float32 of 0 and 1; or (n,) float32.
+        *Shape:* (n,) int64, -1 where the class is not known; (n, C) float32 of 0 and 1; (n,) float32; or of tags (n,) objects,
+        (words,) int64 each.
         """
+        if self.is_tokens:
+            of_tag = {name: index for index, name in enumerate(self.classes)}
+            return ragged([np.array([of_tag[tag] for tag in tags], np.int64) for tags in raw])
         if self.is_regression:
             return np.array([float(label) for label in raw], np.float32)
         number = {name: index for index, name in enumerate(self.classes)}

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import stats
 from sklearn import metrics
 
+from textdae.downstream import entities
 from textdae.downstream.labels import LabelSchema
 
 Measures = dict[str, float]
@@ -63,6 +64,12 @@ _FUNCTIONS: dict[str, dict[str, Callable[..., float]]] = {
         "weighted_f1": _f1("weighted"),
         "exact_match": metrics.accuracy_score,
     },
+    "token_classification": {
+        "f1": entities.f1,
+        "precision": entities.precision,
+        "recall": entities.recall,
+        "accuracy": entities.accuracy,
+    },
     "regression": {
         "mse": metrics.mean_squared_error,
         "mae": metrics.mean_absolute_error,
@@ -70,6 +77,8 @@ _FUNCTIONS: dict[str, dict[str, Callable[..., float]]] = {
         "pearson": _pearson,
     },
 }
+_VALUES = {"regression": "float32", "token_classification": "string"}
+"""What labels are, where they are no numbers of classes."""
 LOWER_IS_BETTER = ("loss", "mse", "mae")
 
 
@@ -87,16 +96,20 @@ class Measure(evaluate.Metric):
         super().__init__(keep_in_memory=True)
 
     def _info(self) -> evaluate.MetricInfo:
-        value: Any = datasets.Value("float32" if self.kind == "regression" else "int64")
-        feature = datasets.Sequence(value) if self.kind == "multi_label_classification" else value
+        value: Any = datasets.Value(_VALUES.get(self.kind, "int64"))
+        several = self.kind in ("multi_label_classification", "token_classification")
+        feature = datasets.Sequence(value) if several else value
+        whose = "conlleval" if self.kind == "token_classification" else "scikit-learn"
         return evaluate.MetricInfo(
-            description=f"{self.measure}, as scikit-learn has it",
+            description=f"{self.measure}, as {whose} has it",
             citation="",
             features=datasets.Features({"predictions": feature, "references": feature}),
         )
 
     def _compute(self, predictions: Any, references: Any) -> Measures:
-        return {self.measure: float(self.function(np.asarray(references), np.asarray(predictions)))}
+        if self.kind != "token_classification":
+            predictions, references = np.asarray(predictions), np.asarray(references)
+        return {self.measure: float(self.function(references, predictions))}
 
 
 def combined(kind: str) -> evaluate.CombinedEvaluations:
@@ -104,8 +117,11 @@ def combined(kind: str) -> evaluate.CombinedEvaluations:
     return evaluate.combine([Measure(kind, measure) for measure in _FUNCTIONS[kind]])
 
 
-def _as_classes(schema: LabelSchema, *several: np.ndarray) -> list[np.ndarray]:
-    """Turn the float zeros and ones of a multi-label task into integers, as scikit-learn expects."""
+def _as_classes(schema: LabelSchema, *several: np.ndarray) -> list[Any]:
+    """Turn the float zeros and ones of a multi-label task into integers, as scikit-learn expects, and numbers of tags into
+    tags."""
+    if schema.is_tokens:
+        return [[[schema.classes[tag] for tag in tags] for tags in each] for each in several]
     return [each.astype(np.int64) if schema.is_multi_label else each for each in several]
 
 
@@ -136,7 +152,20 @@ def main_measure(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarra
 
 
 def per_class(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
-    """Return precision, recall, F1 and number of examples of each class."""
+    """Return precision, recall, F1 and number of examples of each class, or of each kind of entity."""
+    if schema.is_tokens:
+        found = entities.scores(*_as_classes(schema, labels, predictions))
+        return [
+            {
+                "class": kind,
+                "precision": each.precision,
+                "recall": each.recall,
+                "f1": each.f1,
+                "examples": each.total,
+            }
+            for kind, each in found.items()
+            if kind
+        ]
     numbers = range(len(schema.classes))
     columns = metrics.precision_recall_fscore_support(
         labels, predictions, labels=list(numbers), zero_division=0

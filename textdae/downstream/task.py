@@ -16,6 +16,7 @@ from textdae.core.noise_kind import build_noise
 from textdae.core.registry import modality
 from textdae.downstream.classifier import Classifier
 from textdae.downstream.encoder import Encoder
+from textdae.downstream.heads import constant
 from textdae.downstream.labelled import Labelled, LabelledCorpus
 from textdae.hub.locate import locate
 from textdae.report.card import Pipeline
@@ -43,6 +44,11 @@ class LabelledTask(ABC):
     @abstractmethod
     def baselines(self) -> dict[str, Encoder]:
         """Return the baseline encoders by name; they are fitted on the training examples without labels."""
+
+    def predictable(self) -> dict[str, np.ndarray]:
+        """Return, by name, what can be predicted for the test examples without a model, in the form of labels."""
+        corpus = self.corpus
+        return {"majority": constant(corpus.schema, corpus.train.labels, len(corpus.test))}
 
     def collate(self, examples: Sequence[Any]) -> dict[str, Tensor]:
         """Make a batch of examples, named as the model's arguments. A subclass with its own `batches` needs none."""

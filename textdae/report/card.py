@@ -58,7 +58,18 @@ def classifier_card(
     single = metrics["task"] == "single_label_classification"
     stock = package == "transformers"
     ours = "" if stock else f"import {package}  # makes transformers know this model\n"
-    learnt = "a number" if metrics["task"] == "regression" else f"{len(classes)} classes"
+    of_words = metrics["task"] == "token_classification"
+    learnt = (
+        "a number"
+        if metrics["task"] == "regression"
+        else f"{len(classes)} {'tags' if of_words else 'classes'}"
+    )
+    baselines = (
+        "The baselines give all words the most frequent tag, and each word the tag that it has most often in training. An "
+        "entity counts if its kind and both its ends are right; accuracy is of single words."
+        if of_words
+        else "The baseline gives the same answer always, the one that is right most often."
+    )
     start = (
         "weights drawn at random"
         if settings.from_scratch
@@ -72,7 +83,7 @@ def classifier_card(
         title=f"{pipeline.noun.capitalize()} {'regression model' if metrics['task'] == 'regression' else 'classifier'}, fine-tuned with textdae",
         idea=f"""It gives {pipeline.noun} {learnt}. It is a {"stock " if stock else ""}`{metrics["architecture"]}` of \
 {metrics["parameters"] / 1e6:.2f} M parameters, fine-tuned from {start}.""",
-        question="""Test examples, on which nothing was chosen. The baseline gives the same answer always, the one that is right most often.""",
+        question=f"Test examples, on which nothing was chosen. {baselines}",
         table=metrics["test"],
         pictures="\n\n".join(
             f"![{name}]({name}.png)" for name in (["confusion"] if single else []) + ["loss"]
@@ -80,7 +91,7 @@ def classifier_card(
         noise="none" if settings.noise is None else in_words(settings.noise),
         example="examples",
         load=ours + pipeline.usage(SELF),
-        limits="""It knows the classes above and no others, and gives one of them whatever it is asked. It was not checked for bias.""",
+        limits=f"""It knows its {"tags" if of_words else "classes"} and no others, and gives one of them whatever it is asked. It was not checked for bias.""",
     )  # fmt: skip
 
 

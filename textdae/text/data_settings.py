@@ -128,3 +128,33 @@ class LabelledTextSettings(LabelledDataSettings, TextReadingSettings):
     """Column that holds a second text, for tasks about pairs."""
     max_length: Annotated[int, Field(ge=8)] | None = None
     """Longest input in tokens, beyond which texts are cut off and counted; default: what the encoder takes, at most 512."""
+
+
+_TAGGED = {"text_column": "tokens", "label_column": "ner_tags"}
+"""Columns of words and tags, as most datasets on the Hub call them."""
+
+
+class FinetuneTextDataSettings(LabelledTextSettings):
+    """Where labelled texts come from, or sentences whose words have tags."""
+
+    task: Literal["auto", "single_label", "multi_label", "regression", "tokens"] = "auto"  # type: ignore[assignment]
+    """auto: by the labels, where a list of them is multi_label; regression has to be asked for; tokens: a tag for each word, from columns of words and of IOB tags, or from CoNLL files (.txt, .conll)."""
+    text_column: str = "text"
+    """Column of a table that holds the text; of task tokens the words, default: tokens."""
+    label_column: str = "label"
+    """Column of a table that holds the label; of task tokens the tags, default: ner_tags. Docstrings have their package."""
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    """Longest input in tokens, beyond which texts are cut off and counted (of task tokens: divided between words); default: what the encoder takes, at most 512."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns_of_tags(cls, given: Any) -> Any:
+        return {**_TAGGED, **given} if isinstance(given, dict) and given.get("task") == "tokens" else given
+
+    @model_validator(mode="after")
+    def _no_pairs(self) -> "FinetuneTextDataSettings":
+        if self.task == "tokens" and self.text_pair_column:
+            raise ValueError(
+                "text_pair_column: pairs of texts have no tags; leave it out, or choose another task"
+            )
+        return self

@@ -15,7 +15,7 @@ from textdae.core.logs import cautions
 from textdae.core.noise import Noise
 from textdae.core.noise_kind import build_noise
 from textdae.downstream.encoder import Encoder, View
-from textdae.downstream.labelled import Labelled
+from textdae.downstream.labelled import Labelled, LabelledCorpus
 from textdae.downstream.task import LabelledTask, config_of
 from textdae.hub.locate import locate
 from textdae.report.card import Pipeline
@@ -44,9 +44,14 @@ class LabelledTextTask(LabelledTask):
         self.longest = longest_input(self.tokenizer, config_of(checkpoint))
         self.max_length = min(data.max_length or _LONGEST, self.longest)
         self._max_length_setting = data.max_length
-        self.corpus = labelled_texts(data)
-        if cut := self._cut():
-            self.corpus.summary.extend(cautions({f"texts cut off after {self.max_length} tokens": cut}))
+        self.corpus = self.read(data)
+
+    def read(self, data: LabelledTextSettings) -> LabelledCorpus:
+        """Read the texts, and count those that are cut off."""
+        corpus = labelled_texts(data)
+        if cut := self._cut(corpus):
+            corpus.summary.extend(cautions({f"texts cut off after {self.max_length} tokens": cut}))
+        return corpus
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what identifies the texts and where they are cut off."""
@@ -72,10 +77,10 @@ class LabelledTextTask(LabelledTask):
         pads = {"input_ids": self.tokenizer.pad_token_id}
         return Texts(ids, labelled.labels, pads)
 
-    def _cut(self) -> int:
+    def _cut(self, corpus: LabelledCorpus) -> int:
         """Count the texts that are longer than the encoder takes."""
         few = self.max_length // _TOKENS_OF_A_CHARACTER
-        sides = (self.corpus.train, self.corpus.held_out, self.corpus.test)
+        sides = (corpus.train, corpus.held_out, corpus.test)
         perhaps = [one for side in sides for one in side.examples if len("".join(one)) > few]
         return tokenize(self.tokenizer, perhaps, self.max_length)[1]
 
@@ -91,18 +96,25 @@ class LabelledTextTask(LabelledTask):
 class Texts:
     """Labelled texts as token ids, numbered from 0.
 
+    Args:
+        ids: what the model takes of each token, by name; `word_start` and `labels` too, where tokens have them.
+        labels: of the texts; None where tokens have them.
+        pads: what stands on padding, by name; default: 0.
+
     Attributes:
         lengths: in tokens. *Shape:* (n,), int64.
     """
 
-    def __init__(self, ids: dict[str, list[list[int]]], labels: np.ndarray, pads: dict[str, int]) -> None:
+    def __init__(
+        self, ids: dict[str, list[list[int]]], labels: np.ndarray | None, pads: dict[str, int]
+    ) -> None:
         self.lengths = torch.tensor([len(one) for one in ids["input_ids"]])
         self._starts = torch.cat([torch.zeros(1, dtype=torch.long), self.lengths.cumsum(0)])
         self._flat = {
             name: torch.tensor([value for one in values for value in one], dtype=torch.int32)
             for name, values in ids.items()
         }
-        self._pads, self._labels = pads, torch.from_numpy(labels)
+        self._pads, self._labels = pads, None if labels is None else torch.from_numpy(labels)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -110,7 +122,8 @@ class Texts:
     def batch(self, indices: Iterable[int] | Tensor) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask` (B, L), and `labels` (B, ...), padded to the longest.
 
-        For the noises also `document` and `word_start`: each text is one document, each token a word.
+        For the noises also `document` and `word_start`: each text is one document, and each token a word unless `ids` say
+        otherwise.
         """
         rows = torch.as_tensor(indices)
         lengths = self.lengths[rows]
@@ -123,8 +136,9 @@ class Texts:
             name: torch.where(real, flat[flat_positions].long(), self._pads.get(name, 0))
             for name, flat in self._flat.items()
         }
-        batch |= {"attention_mask": real.long(), "document": real.long() - 1, "word_start": real}
-        return {**batch, "labels": self._labels[rows]}
+        batch |= {"attention_mask": real.long(), "document": real.long() - 1}
+        batch["word_start"] = batch["word_start"] == 1 if "word_start" in batch else real
+        return batch if self._labels is None else {**batch, "labels": self._labels[rows]}
 
 
 class TfIdf(Encoder):

@@ -22,6 +22,8 @@ from textdae.text.decoding import (
 from textdae.text.tables import Columns, Row, SourceFile, csv_rows, jsonl_rows, parquet_rows
 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".parquet")
+CONLL = (".txt", ".txt.gz", ".conll")
+"""Endings of files with a word and its tag a line."""
 
 
 def read_rows(
@@ -42,8 +44,8 @@ def read_rows(
         SettingsError: the content does not match the name, or a column is missing; names the position.
     """
     columns = columns or Columns((settings.text_column,))
-    suffix = next(suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix))
-    if len(columns.all) > 1 and suffix.startswith(".txt"):
+    suffix = next(suffix for suffix in (*SUFFIXES, *CONLL) if path.name.lower().endswith(suffix))
+    if len(columns.all) > 1 and suffix in CONLL:
         raise SettingsError(
             f"{path}: a text file has no columns, so no {columns.all[1]!r}; give .jsonl, .csv or .parquet"
         )

@@ -13,7 +13,7 @@ from textdae.core.settings.downstream import (
     ProbeSettings,
 )
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PrepareSettings, PretrainSettings
-from textdae.text.data_settings import LabelledTextSettings, TextDataSettings
+from textdae.text.data_settings import FinetuneTextDataSettings, LabelledTextSettings, TextDataSettings
 from textdae.text.model_settings import TextModelSettings, TokenizerSettings
 from textdae.text.noises import TextNoise
 from textdae.text.noises.masking import TokenNoise
@@ -172,7 +172,7 @@ class TextFinetuneSettings(FinetuneSettings):
 
     modality: Literal["text"] = "text"
     """What kind of examples: that of the checkpoint."""
-    data: LabelledTextSettings = LabelledTextSettings()
+    data: FinetuneTextDataSettings = FinetuneTextDataSettings()
     noise: TextNoises | None = None
     """Hide tokens of the inputs while fine-tuning; default: none."""
     train: TextFinetuneTrainSettings = TextFinetuneTrainSettings()

@@ -13,12 +13,13 @@ from textdae.core.source_hub import HubRows
 from textdae.text.data_settings import TextReadingSettings
 from textdae.text.decoding import has_lone_surrogate
 from textdae.text.docstrings import DEFAULT_MAX_BYTES, docstrings_parquet
-from textdae.text.reading import SUFFIXES, read_rows
+from textdae.text.reading import CONLL, SUFFIXES, read_rows
 from textdae.text.spans import Span
 from textdae.text.tables import Columns, Row, SourceFile, as_row, check_columns
 from textdae.text.tokenizer import pieces
 
 TEXT_FILES = Kinds("text file", (SUFFIXES,), True, "text", from_url=True)
+TAGGED_FILES = Kinds("file of words and tags", (tuple({*CONLL, *SUFFIXES}),), True, "text", from_url=True)
 _MOST_CHARACTERS = 1 << 20
 CUT = f"documents of more than {_MOST_CHARACTERS:,} characters, cut into several at white space"
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*(?:\n\s*)+")
@@ -93,7 +94,7 @@ class Source:
         """Stop at `data.max_bytes` of the rows' first text."""
         cap, read = self.settings.max_bytes, 0
         for row in rows:
-            text = row[0]
+            text = row[0] if isinstance(row[0], str) else " ".join(map(str, row[0] or ()))  # words
             if cap and read >= cap and not text.isspace():
                 self.notes[f"stopped at data.max_bytes = {cap:,} bytes"] = 1
                 return
@@ -102,13 +103,18 @@ class Source:
 
 
 def open_source(
-    settings: TextReadingSettings, cache: Path, columns: Columns | None = None, is_hashed: bool = True
+    settings: TextReadingSettings,
+    cache: Path,
+    columns: Columns | None = None,
+    is_hashed: bool = True,
+    files: Kinds = TEXT_FILES,
 ) -> Source:
     """Open the source of `data.source`, without reading it yet.
 
     Args:
         columns: what to read of each row; default: the text alone.
         is_hashed: whether the fingerprint is wanted, for which files are read; else it is that of no content.
+        files: which files may be read.
 
     Raises:
         SettingsError: it does not exist, is empty, or is of an unknown kind.
@@ -123,10 +129,10 @@ def open_source(
         found = _file_source("docstrings of the installed packages", only, inner, columns, cache, is_hashed)
         found.size = settings.max_bytes or DEFAULT_MAX_BYTES
         return found
-    if files := find_files(settings.source, TEXT_FILES):
-        if all(size_of(file) == 0 for file in files.files):
+    if named := find_files(settings.source, files):
+        if all(size_of(file) == 0 for file in named.files):
             raise SettingsError(f"data.source: {settings.source} is empty (0 bytes)")
-        return _file_source(settings.source, files, settings, columns, cache, is_hashed)
+        return _file_source(settings.source, named, settings, columns, cache, is_hashed)
     return _hub_source(settings, columns)
 
 

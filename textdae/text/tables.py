@@ -53,7 +53,7 @@ def check_columns(where: object, columns: Columns, there: Iterable[object]) -> N
     missing = [column for column in columns.all if column not in names]
     if not missing:
         return
-    setting = "text_column" if missing[0] == columns.texts[0] else "label_column"
+    setting = "label_column" if missing[0] == columns.all[-1] != columns.all[0] else "text_column"
     if missing[0] in columns.texts[1:]:
         setting = "text_pair_column"
     images = ", or modality=image" if {"image", "img"} & set(names) and setting == "text_column" else ""
