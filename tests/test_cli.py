@@ -148,7 +148,7 @@ def test_show_prints_what_would_be_used(run):
         (["evaluate", "x", "--levels", "often"], "--levels: numbers above 0 with commas between"),
         (["evaluate", "x", "--levels", "0.1,-7"], "--levels: numbers above 0 with commas between"),
         (["evaluate", "{here}", "data.sorce=docstrings"], "data.sorce: no such key; did you mean `source`?"),
-        (["denoise", "{here}/image", "photo.png"], "say where to write the clean picture, e.g. -o clean.png"),
+        (["denoise", "{here}/image", "photo.png"], "name the file for the clean picture, e.g. -o clean.png"),
         (["demo", "bottelneck"], "demo: no demo `bottelneck`; known: bottleneck, target, noise-matrix"),
         (["settings", "pretrain", "-m", "sound"], "--modality: text or image, got 'sound'"),
     ],

@@ -534,7 +534,7 @@ def bad(tmp_path):
 
 
 BAD = {
-    "no output": (["{here}/good.png"], "denoise: say where to write the clean picture, e.g. -o clean.png"),
+    "no output": (["{here}/good.png"], "denoise: name the file for the clean picture, e.g. -o clean.png"),
     "missing": (["{here}/none.png", "-o", "{here}/x.png"], "denoise: no such picture or folder: {here}/none.png"),
     "no picture suffix": (["{here}/good.png", "-o", "{here}/x.txt"], "denoise: -o {here}/x.txt names no picture; end it in .png"),
     "no suffix": (["{here}/good.png", "-o", "{here}/x"], "denoise: -o {here}/x names no picture; end it in .png"),

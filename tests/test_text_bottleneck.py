@@ -243,7 +243,7 @@ def test_denoise_sends_texts_through_the_code(run, capsys, monkeypatch):
     for wrong, says in [
         (["--through-code", "ba " * 200], "the decoder goes to 32"),
         (["ba", "--between", "a", "b"], "leave out 'ba'"),
-        (["--through-code"], "say what to denoise"),
+        (["--through-code"], "name what to denoise"),
     ]:
         assert denoise(*wrong) != 0
         assert says in capsys.readouterr().err

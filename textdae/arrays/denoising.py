@@ -20,17 +20,17 @@ _BATCH = 1024
 def denoise_array_file(
     denoiser: EncoderDecoderDenoiser, source: str, output: Path | None, shape: str
 ) -> Iterator[str]:
-    """Write the clean arrays for the noisy ones of a file; yield a line for people.
+    """Write the clean arrays for the noisy ones of a file; yield a line to print.
 
     Args:
         source: a `.npy` file of noisy arrays (n, ...).
-        shape: of what the model takes, in words, for the error.
+        shape: the shape that the model takes, in words, for the error.
 
     Raises:
         SettingsError: a file cannot be read or written, or does not fit the model.
     """
     if output is None:
-        raise SettingsError("denoise: say where to write the clean arrays, e.g. -o clean.npy")
+        raise SettingsError("denoise: name the file for the clean arrays, e.g. -o clean.npy")
     denoiser, device = denoiser.to(choose_device()).eval(), choose_device()
     try:
         noisy = torch.from_numpy(np.load(source, allow_pickle=False)).float()

@@ -1,4 +1,4 @@
-"""Supervised tasks on arrays, and the classifier of a model of one's own.
+"""Supervised tasks on arrays, and the classifier on an `EncoderDecoder`.
 
 B batch, D width of the embedding.
 """
@@ -39,9 +39,9 @@ class EncoderForClassification(PreTrainedModel):
         if module is self.classifier:
             self.classifier.reset_parameters()
 
-    def forward(self, *inputs: Tensor, **named: Any) -> SequenceClassifierOutput:
+    def forward(self, *inputs: Tensor, **keywords: Any) -> SequenceClassifierOutput:
         """Examples (B, ...) -> logits (B, number of classes)."""
-        examples = inputs[0] if inputs else named[self.main_input_name]
+        examples = inputs[0] if inputs else keywords[self.main_input_name]
         return SequenceClassifierOutput(logits=self.classifier(self.body.encode(examples)))
 
 

@@ -100,7 +100,7 @@ def denoise(
             )
     if (what is None) != ("between" in options):
         raise SettingsError(
-            'denoise: say what to denoise, e.g. "the [MASK] sat"'
+            'denoise: name what to denoise, e.g. "the [MASK] sat"'
             if what is None
             else f"denoise: --between has its two texts already; leave out {what!r}"
         )
@@ -176,7 +176,7 @@ def sample(
     """Draw new examples from a denoiser of all levels: from pure noise down a chain of levels."""
     sample_lines = modality(modality_of(checkpoint)).part("sample")
     if output is None:
-        raise SettingsError("sample: say where to write the samples, e.g. -o samples.png")
+        raise SettingsError("sample: name the file for the samples, e.g. -o samples.png")
     hush_transformers()
     highest = _highest_level(checkpoint) if strength is None else strength
     for line in sample_lines(checkpoint, output.expanduser(), highest, count, steps, seed):

@@ -41,9 +41,7 @@ def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite =
         )
     base = of_resumed_run(from_hub[0] if from_hub else resume)
     if base:
-        logger.info(
-            f"the settings are those of {from_hub[0]}; where its data was a file, say data.source=..."
-        )
+        logger.info(f"the settings are those of {from_hub[0]}; if its data was a file, set data.source=...")
     settings = read_settings(PretrainSettings, *split(local), base)
     from textdae.commands.pretrain import pretrain as run
 
@@ -174,9 +172,7 @@ def embed(
 ) -> None:
     """Write one vector for every example of a source."""
     if output is None:
-        raise SettingsError(
-            "embed: say where to write the vectors, e.g. -o vectors.npy or -o vectors.parquet"
-        )
+        raise SettingsError("embed: name the file for the vectors, e.g. -o vectors.npy or -o vectors.parquet")
     from textdae.commands.keywords import for_checkpoint
     from textdae.core.settings.runs import EmbedSettings
 

@@ -1,4 +1,4 @@
-"""A denoiser of all levels is a generator: from noise down a chain of levels to digits that were in no data set."""
+"""A denoiser of all levels is a generator: it draws new digits from noise, down a chain of levels."""
 
 from typing import Any
 
@@ -27,7 +27,9 @@ STEPS, SHOWN, COUNT = 40, 6, 10
 def run(settings: ImagePretrainSettings) -> list[str]:
     """Train a denoiser of all levels, draw `chain.png`, and return what it shows in words."""
     if getattr(settings.model, "condition", None) != "level":
-        raise SettingsError("demo chain: it needs a model of all levels; leave model.condition alone")
+        raise SettingsError(
+            "demo chain: it needs a model of all levels; set model.condition=level, the default here"
+        )
     folder, _ = run_once(settings, "denoiser", {})
     denoiser = ImageDenoiser.from_pretrained(str(folder))
     config = denoiser.model.config
@@ -39,13 +41,13 @@ def run(settings: ImagePretrainSettings) -> list[str]:
         if step % (STEPS // SHOWN) == 0 or step == STEPS:
             rows[f"level {levels[step]:.2f}"] = pictures.clamp(0, 1).numpy()
     images = prepare_images(settings.data).train
-    known = images.batch(torch.arange(len(images)))["pixel_values"]
-    distances = torch.cdist(pictures.flatten(1), known.flatten(1))
+    train_images = images.batch(torch.arange(len(images)))["pixel_values"]
+    distances = torch.cdist(pictures.flatten(1), train_images.flatten(1))
     nearest = distances.argmin(1)
-    rows["nearest in the data"] = known[nearest].numpy()
+    rows["nearest in the data"] = train_images[nearest].numpy()
     path = settings.output_dir / "chain.png"
     picture_grid(rows, path)
-    error = float(distances.amin(1).square().mean()) / known[0].numel()
+    error = float(distances.amin(1).square().mean()) / train_images[0].numel()
     return [
         f"{COUNT} samples in {STEPS} steps from noise of level {highest:g}",
         f"mean squared difference to the nearest image of the data: {error:.4f}",

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 def run_once(settings: PretrainSettings, name: str, changes: dict[str, Any]) -> tuple[Path, Any]:
     """Pretrain with `changes` to the settings, in the subfolder `name`; return it, and the run's metrics.
 
-    A run that is there already, with the same settings, is not done again; one that was stopped goes on.
+    A finished run with the same settings is not repeated; one that was stopped goes on.
 
     Args:
         changes: section of the settings -> the values that this run has of its own.

@@ -1,5 +1,7 @@
-"""A denoiser points up the density: its step from a noisy point towards its guess is the slope of the log density of noisy
-points, times the variance of the noise (Vincent 2011; Alain and Bengio 2014). In the plane the slope is known exactly.
+"""A denoiser points up the density.
+
+The step from a noisy point to its guess is the slope of the log density of noisy points, times the variance of the noise
+(Vincent 2011; Alain and Bengio 2014). For points in the plane the exact slope is known.
 
 n points.
 """
@@ -45,7 +47,7 @@ def run(settings: ScoreSettings) -> list[str]:
     with torch.no_grad():
         learnt = (denoise(noisy) - noisy) / settings.sigma**2
     exact = exact_score(noisy, clean, settings.sigma)
-    # Of all arrows as one vector: on the ridge of the density they are short, and their direction is anybody's guess.
+    # All arrows as one vector: on the ridge of the density they are short, and their direction is rounding.
     cosine = float(nn.functional.cosine_similarity(learnt.flatten(), exact.flatten(), dim=0))
     path = settings.output_dir / "score.png"
     _draw(clean, denoise, settings.sigma, cosine, path)
@@ -56,7 +58,7 @@ def run(settings: ScoreSettings) -> list[str]:
 
 
 def spiral(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Points on a spiral of one and a half turns. (n, 2)."""
+    """Draw points on a spiral of one and a half turns. (n, 2)."""
     turn = 3 * torch.pi * torch.rand(count, generator=generator).sqrt()
     return torch.stack([turn.cos(), turn.sin()], 1) * turn[:, None] / 4
 

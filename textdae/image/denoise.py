@@ -69,7 +69,7 @@ def denoise_lines(
         SettingsError: there is no `output`; or see `denoise_pictures`.
     """
     if output is None:
-        raise SettingsError("denoise: say where to write the clean picture, e.g. -o clean.png")
+        raise SettingsError("denoise: name the file for the clean picture, e.g. -o clean.png")
     if mask:
         yield from inpaint_lines(
             checkpoint,

@@ -189,7 +189,7 @@ class ImageDenoiser(EncoderDecoderDenoiser):
                 "strength: this model has one of its own, that of its training; train one with model.condition=level"
             )
         if not 0 <= strength <= 2:
-            hint = f"; of 255 steps, say {strength / 255:.3g}" if 2 < strength <= 510 else ""
+            hint = f"; {strength:g} of 255 steps is {strength / 255:.3g}" if 2 < strength <= 510 else ""
             raise SettingsError(f"strength: from 0 to 2, where white is 1; got {strength:g}{hint}")
 
     @torch.no_grad()

@@ -82,8 +82,8 @@ def open_evaluation(checkpoint: str, settings: ImageEvaluateRunSettings) -> "Ima
     denoiser = ImageDenoiser.from_pretrained(checkpoint)
     if settings.evaluate.noise is None:
         raise SettingsError(
-            f"evaluate.noise: {checkpoint} has no settings.yaml that says what noise it was trained on; "
-            "set evaluate.noise.kind=gaussian evaluate.noise.sigma=0.25, say"
+            f"evaluate.noise: {checkpoint} has no settings.yaml with the noise of its training; "
+            "set e.g. evaluate.noise.kind=gaussian evaluate.noise.sigma=0.25"
         )
     config, data = denoiser.model.config, settings.data
     # The corpus of the run keeps its settings; embedded sources have a fixed size.

@@ -187,7 +187,7 @@ def run_card(
         f"noise: {noise}",
         f"{metrics['steps']:,} steps of {metrics['global_batch']} {example}, {_time(metrics['seconds'])} on "
         f"{for_markdown(metrics['hardware'])}",
-        "`settings.yaml` and `versions.json` beside this file say the rest",
+        "`settings.yaml` and `versions.json` beside this file have the rest",
     ]
     how = "\n".join(f"- {line}" for line in lines)
     return f"""{head}

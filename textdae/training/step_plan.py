@@ -44,7 +44,7 @@ class StepPlan(NamedTuple):
         if passes > _MOST_PASSES:
             raise SettingsError(
                 f"train.global_batch_size: {batch:,} examples a step are {passes:,} forward passes of each process; "
-                f"at most {_MOST_PASSES:,}, with a larger train.per_device_train_batch_size say"
+                f"at most {_MOST_PASSES:,}; set a larger train.per_device_train_batch_size"
             )
         return cls(
             batch, cursor.first_batch or kept or batch, world, passes, math.ceil(batch / (world * passes))

@@ -104,7 +104,7 @@ def read_file(path: Path) -> dict[str, Any]:
     """
     if path.is_dir() or path.suffix.lower() not in _SUFFIXES:
         what = "a folder, not a settings file" if path.is_dir() else "not a settings file"
-        raise SettingsError(f"{path}: {what} (.yaml); if it is what to read, say data.source={path}")
+        raise SettingsError(f"{path}: {what} (.yaml); to read it as data, set data.source={path}")
     if not path.exists():
         raise SettingsError(
             f"{path}: no such settings file; an override is written key=value, e.g. train.seed=1; shipped: {', '.join(shipped())}"
