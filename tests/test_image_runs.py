@@ -359,7 +359,7 @@ def test_a_checkpoint_without_its_settings_must_be_told_the_noise(finished, comm
     words = ["data.source=digits", "evaluate.max_examples=8", "precision=fp32"]
     code, _, errors = command("evaluate", tmp_path, *words)
     assert code == 2
-    assert "has no settings.yaml that says what noise it was trained on; set evaluate.noise.kind" in errors
+    assert "has no settings.yaml with the noise of its training; set e.g. evaluate.noise.kind" in errors
     code, out, errors = command("evaluate", tmp_path, *words, "evaluate.noise.sigma=0.3")
     assert code == 0, errors
     assert "linear denoiser" in out
