@@ -94,7 +94,7 @@ class Modality:
         reference: str | None = getattr(self, name)
         if reference is None:
             raise SettingsError(f"modality {self.name}: it has no {name.replace('_', ' ')}")
-        return _imported(reference)
+        return imported(reference)
 
     def settings_class(self, command: str) -> Any:
         """Return the settings class of a command.
@@ -102,14 +102,15 @@ class Modality:
         Raises:
             SettingsError: the command cannot be run on this modality.
         """
-        classes = _imported(self.settings) if isinstance(self.settings, str) else self.settings
+        classes = imported(self.settings) if isinstance(self.settings, str) else self.settings
         if command not in classes:
             raise SettingsError(f"{command}: not for modality {self.name}, which has {', '.join(classes)}")
         reference = classes[command]
-        return _imported(reference) if isinstance(reference, str) else reference
+        return imported(reference) if isinstance(reference, str) else reference
 
 
-def _imported(reference: str) -> Any:
+def imported(reference: str) -> Any:
+    """Import what `package.module:attribute` names."""
     module, _, attribute = reference.partition(":")
     return functools.reduce(getattr, attribute.split("."), import_module(module))
 

@@ -5,15 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, ViTConfig, ViTForMaskedImageModeling, ViTMAEConfig
+from transformers import PreTrainedModel
 
 from textdae.core.building import build_seeded
 from textdae.core.errors import SettingsError
-from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
-from textdae.image.mae import build_mae
 from textdae.image.model import ImageDenoiser, as_denoiser
+from textdae.image.model_settings import ViTSettings
 from textdae.image.starting import load_start
-from textdae.image.unet import UNet, UNetConfig
+from textdae.image.unet import UNet
 
 
 def build_image_denoiser(
@@ -33,40 +32,22 @@ def build_image_denoiser(
         denoiser = as_denoiser(model)
         denoiser.summary = tuple(summary)
         return denoiser
-    if settings.type == "autoencoder":
-        settings = settings.for_images(image_size)
-    sizes = {
-        "image_size": image_size,
-        "num_channels": channels,
-        "hidden_size": settings.hidden_size,
-        "num_hidden_layers": settings.num_hidden_layers,
-    }
     try:
-        return as_denoiser(build_seeded(lambda: _fresh_model(settings, sizes), seed, check))
+        return as_denoiser(build_seeded(lambda: settings.build(image_size, channels), seed, check))
     except (ValueError, TypeError, RuntimeError, KeyError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
         raise SettingsError(f"model: {settings.type} cannot be built so: {why}") from None
 
 
-def _fresh_model(settings: Any, sizes: dict[str, Any]) -> PreTrainedModel:
-    if settings.type == "autoencoder":
-        own = {"encoder": settings.encoder, "code_size": settings.code_size}
-        return Autoencoder(AutoencoderConfig(**sizes, **own))
-    if settings.type == "unet":
-        return UNet(UNetConfig(**sizes, condition=settings.condition, bias=settings.bias))
-    if settings.type == "vit_mae":
-        decoder = {
-            "decoder_hidden_size": settings.decoder_hidden_size,
-            "decoder_num_hidden_layers": settings.decoder_num_hidden_layers,
-            "decoder_num_attention_heads": settings.num_attention_heads,
-            "decoder_intermediate_size": 4 * settings.decoder_hidden_size,
-        }
-        return build_mae(_vit_config(ViTMAEConfig, settings, {**sizes, **decoder}))
-    stride = {"encoder_stride": settings.patch_size}
-    return ViTForMaskedImageModeling(_vit_config(ViTConfig, settings, {**sizes, **stride}))
+def vit_config(config_class: Any, settings: ViTSettings, sizes: dict[str, int]) -> Any:
+    """Return a config of one of the stock classes.
 
+    Args:
+        sizes: what the class has beyond `settings`: of the images, of the decoder.
 
-def _vit_config(config_class: Any, settings: Any, sizes: dict[str, int]) -> Any:
+    Raises:
+        SettingsError: a size or a key of `model.config` does not fit.
+    """
     name = config_class.__name__
     if sizes["image_size"] % settings.patch_size:
         raise SettingsError(

@@ -3,9 +3,17 @@
 N pictures.
 """
 
-import numpy as np
+import functools
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from textdae.core.cache import digest
 from textdae.core.errors import SettingsError
+from textdae.image.sources import Entry, ImageSource
 
 PATTERNS = 4096
 
@@ -44,3 +52,28 @@ def patterns(count: int = PATTERNS) -> tuple[np.ndarray, np.ndarray]:
     bars = np.clip(1 - np.abs(positions[:, :, None] - np.arange(3)), 0, 1)
     pixels = np.maximum(bars[:, 0, None, :], bars[:, 1, :, None])
     return np.rint(pixels[:, None] * 255).astype(np.uint8), positions.astype(np.float32)
+
+
+def digits_source() -> ImageSource:
+    """Return the digits as a source, with their classes."""
+    pixels, labels, names = digits()
+    return _source("digits", pixels, labels.tolist(), names)
+
+
+def patterns_source() -> ImageSource:
+    """Return the patterns as a source."""
+    pixels, _ = patterns()
+    return _source("patterns", pixels, [None] * len(pixels), None)
+
+
+def _source(name: str, pixels: Any, labels: list[Any], class_names: list[str] | None) -> ImageSource:
+    def entries() -> Iterator[Entry]:
+        for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+            picture = Image.fromarray(image[0])
+            yield f"{name}, picture {number}", functools.partial(_as_it_is, picture), label
+
+    return ImageSource(name, digest(name, pixels.tobytes().hex()), len(pixels), entries, class_names)
+
+
+def _as_it_is(picture: Image.Image, notes: Counter[str]) -> Image.Image:
+    return picture

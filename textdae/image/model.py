@@ -26,23 +26,17 @@ from textdae.core.denoiser import DenoiserOutput
 from textdae.core.encoder_decoder import EncoderDecoderDenoiser
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.noise import Corrupted
+from textdae.core.registry import imported
 from textdae.hub.locate import load_pretrained, locate
 from textdae.image.arrays import as_planes
-from textdae.image.autoencoder import Autoencoder
 from textdae.image.level import as_map, estimate_level
 from textdae.image.mae import build_mae, decode_patches, encode_visible
 from textdae.image.noises.neighbours import corrected_target
-from textdae.image.spec import MODEL_TYPES
+from textdae.image.spec import MODELS
 from textdae.image.tiles import in_tiles
 from textdae.image.unet import UNet
 
-LOADERS: dict[str, Any] = {
-    "textdae_autoencoder": Autoencoder,
-    "textdae_unet": UNet,
-    "vit": ViTForMaskedImageModeling,
-    "vit_mae": ViTMAEForPreTraining,
-}
-assert tuple(LOADERS) == MODEL_TYPES
+LOADERS: dict[str, Any] = {family: imported(reference) for family, reference in MODELS.items()}
 
 
 class ImageDenoiser(EncoderDecoderDenoiser):

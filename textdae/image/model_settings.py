@@ -15,6 +15,19 @@ class _ImageModel(ModelSettings):
     from_pretrained: str | None = None
     """Go on from this checkpoint (a folder, or OWNER/NAME@REVISION on the Hub); its sizes are taken too."""
 
+    def build(self, image_size: int, channels: int) -> Any:
+        """Return the model with fresh weights, for images of this size."""
+        raise NotImplementedError
+
+    def sizes(self, image_size: int, channels: int) -> dict[str, Any]:
+        """Return the keys that the config of every model has."""
+        return {
+            "image_size": image_size,
+            "num_channels": channels,
+            "hidden_size": self.hidden_size,
+            "num_hidden_layers": self.num_hidden_layers,
+        }
+
 
 class AutoencoderSettings(_ImageModel):
     """Image -> `code_size` numbers -> image."""
@@ -52,6 +65,14 @@ class AutoencoderSettings(_ImageModel):
         }
         return self.model_copy(update=update)
 
+    def build(self, image_size: int, channels: int) -> Any:
+        """Return an `Autoencoder`."""
+        from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
+
+        own = self.for_images(image_size)
+        sizes = own.sizes(image_size, channels)
+        return Autoencoder(AutoencoderConfig(**sizes | {"encoder": own.encoder, "code_size": own.code_size}))
+
 
 class UNetSettings(_ImageModel):
     """A convolutional denoiser with skips and no bottleneck."""
@@ -68,6 +89,13 @@ class UNetSettings(_ImageModel):
         # As before there were these two, so that older runs can be resumed.
         values: dict[str, Any] = handler(self)
         return {k: v for k, v in values.items() if (k, v) not in (("condition", None), ("bias", True))}
+
+    def build(self, image_size: int, channels: int) -> Any:
+        """Return a `UNet`."""
+        from textdae.image.unet import UNet, UNetConfig
+
+        sizes = self.sizes(image_size, channels)
+        return UNet(UNetConfig(**sizes, condition=self.condition, bias=self.bias))
 
 
 class ViTSettings(_ImageModel):
@@ -96,6 +124,15 @@ class ViTSettings(_ImageModel):
             )
         return self
 
+    def build(self, image_size: int, channels: int) -> Any:
+        """Return a stock `ViTForMaskedImageModeling`."""
+        from transformers import ViTConfig, ViTForMaskedImageModeling
+
+        from textdae.image.building import vit_config
+
+        sizes = {**self.sizes(image_size, channels), "encoder_stride": self.patch_size}
+        return ViTForMaskedImageModeling(vit_config(ViTConfig, self, sizes))
+
 
 class ViTMAESettings(ViTSettings):
     """A masked autoencoder: its encoder sees the visible patches only, a small Transformer gives back the others (He et al. 2022)."""
@@ -121,6 +158,21 @@ class ViTMAESettings(ViTSettings):
                 f"{self.num_attention_heads}"
             )
         return self
+
+    def build(self, image_size: int, channels: int) -> Any:
+        """Return a stock `ViTMAEForPreTraining`."""
+        from transformers import ViTMAEConfig
+
+        from textdae.image.building import vit_config
+        from textdae.image.mae import build_mae
+
+        decoder = {
+            "decoder_hidden_size": self.decoder_hidden_size,
+            "decoder_num_hidden_layers": self.decoder_num_hidden_layers,
+            "decoder_num_attention_heads": self.num_attention_heads,
+            "decoder_intermediate_size": 4 * self.decoder_hidden_size,
+        }
+        return build_mae(vit_config(ViTMAEConfig, self, {**self.sizes(image_size, channels), **decoder}))
 
 
 def _with_type(value: Any) -> Any:

@@ -12,14 +12,14 @@ from PIL import Image
 from textdae.core.cache import cache_root, digest
 from textdae.core.class_names import class_names_of
 from textdae.core.errors import SettingsError, listed, reason
+from textdae.core.registry import imported
 from textdae.core.source_files import Kinds, SourceFiles, digests_of, find_files
 from textdae.core.source_hub import HubRows
 from textdae.downstream.labels import whole_number
 from textdae.image.data_settings import ImageDataSettings
-from textdae.image.embedded import digits, patterns
 from textdae.image.label_tables import labels_from_tables
 from textdae.image.pictures import UnusablePicture, read_picture
-from textdae.image.spec import METADATA_FILES, SUFFIXES
+from textdae.image.spec import EMBEDDED_SOURCES, METADATA_FILES, SUFFIXES
 
 IMAGE_FILES = Kinds("picture", (SUFFIXES, (".parquet",)), False, "image", METADATA_FILES)
 Entry = tuple[str, Callable[[Counter[str]], Image.Image], Any]
@@ -52,31 +52,15 @@ def open_images(data: ImageDataSettings) -> ImageSource:
     Raises:
         SettingsError: it does not exist, is empty, or holds no pictures.
     """
-    if data.source == "digits":
-        pixels, labels, names = digits()
-        return _embedded("digits", pixels, labels.tolist(), names)
-    if data.source == "patterns":
-        pixels, _ = patterns()
-        return _embedded("patterns", pixels, [None] * len(pixels), None)
+    if reference := EMBEDDED_SOURCES.get(data.source):
+        embedded: ImageSource = imported(reference)()
+        return embedded
     files = find_files(data.source, IMAGE_FILES)
     if files is None:
         return _hub_source(data)
     if all(file.suffix.lower() == ".parquet" for file in files.files):
         return _parquet_source(data, files)
     return _file_source(data, files)
-
-
-def _embedded(name: str, pixels: Any, labels: list[Any], class_names: list[str] | None) -> ImageSource:
-    def entries() -> Iterator[Entry]:
-        for number, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-            picture = Image.fromarray(image[0])
-            yield f"{name}, picture {number}", functools.partial(_as_it_is, picture), label
-
-    return ImageSource(name, digest(name, pixels.tobytes().hex()), len(pixels), entries, class_names)
-
-
-def _as_it_is(picture: Image.Image, notes: Counter[str]) -> Image.Image:
-    return picture
 
 
 def _from_file(file: Path, data: ImageDataSettings, notes: Counter[str]) -> Image.Image:

@@ -10,11 +10,19 @@ from textdae.core.registry import Modality, modalities
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Tables of labels that may lie beside picture files, as `datasets` reads them."""
-EMBEDDED_SOURCES = ("digits", "patterns")
-MODELS = ("autoencoder", "unet", "vit", "vit_mae")
-OWN_MODEL_TYPES = ("textdae_autoencoder", "textdae_unet")
-MODEL_TYPES = (*OWN_MODEL_TYPES, "vit", "vit_mae")
-"""`model_type` of the families of denoisers, as their `config.json` has it."""
+EMBEDDED_SOURCES = {
+    "digits": "textdae.image.embedded:digits_source",
+    "patterns": "textdae.image.embedded:patterns_source",
+}
+"""`data.source` -> a function without arguments that opens its `ImageSource`."""
+MODELS = {
+    "textdae_autoencoder": "textdae.image.autoencoder:Autoencoder",
+    "textdae_unet": "textdae.image.unet:UNet",
+    "vit": "transformers:ViTForMaskedImageModeling",
+    "vit_mae": "transformers:ViTMAEForPreTraining",
+}
+"""`model_type` in `config.json` -> the class that loads it. Without `textdae_`, the mark of our own, it is the `model.type`."""
+OWN_MODEL_TYPES = tuple(name for name in MODELS if name.startswith("textdae_"))
 
 
 def recognizes(settings: Mapping[str, Any]) -> bool:
@@ -22,14 +30,15 @@ def recognizes(settings: Mapping[str, Any]) -> bool:
     noise, source = settings.get("noise"), _value(settings.get("data"), "source")
     noises = noise if isinstance(noise, list) else [noise]
     kinds = [kind for each in noises if isinstance(kind := _value(each, "kind"), str)]
-    if (kinds and not _noises().isdisjoint(kinds)) or _value(settings.get("model"), "type") in MODELS:
+    types = [name.removeprefix("textdae_") for name in MODELS]
+    if (kinds and not _noises().isdisjoint(kinds)) or _value(settings.get("model"), "type") in types:
         return True
     return isinstance(source, str) and _holds_images(source)
 
 
 def recognizes_config(config: Mapping[str, Any]) -> bool:
     """Return whether a config is of a known family of image models, or has an image size."""
-    return config.get("model_type") in MODEL_TYPES or bool({"image_size", "num_channels"} & config.keys())
+    return config.get("model_type") in MODELS or bool({"image_size", "num_channels"} & config.keys())
 
 
 def recognizes_features(features: Mapping[str, Any]) -> bool:
@@ -89,7 +98,10 @@ IMAGE = Modality(
     pictures=("samples.png", "traversal.png", "codes.png"),
     files="pictures",
     suffixes=SUFFIXES,
-    embedded_sources=EMBEDDED_SOURCES,
-    models=("textdae.image.autoencoder", "textdae.image.unet", "textdae.image.own_classifiers"),
+    embedded_sources=tuple(EMBEDDED_SOURCES),
+    models=(
+        *(MODELS[name].partition(":")[0] for name in OWN_MODEL_TYPES),
+        "textdae.image.own_classifiers",
+    ),
     model_types=OWN_MODEL_TYPES,
 )
