@@ -1,6 +1,7 @@
 """The demos: each draws its picture, says what it shows, and what it shows is so."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from textdae.demos import (
     chain,
     clean_or_noise,
     cycle,
+    language_model,
     linear,
     no_clean,
     noise_matrix,
@@ -42,7 +44,7 @@ def run(demo, tmp_path, *overrides):
 def test_every_demo_is_listed():
     assert set(DEMOS) == {
         "bottleneck", "target", "noise-matrix", "linear", "score", "chain", "clean-or-noise", "no-clean", "outside", "cycle",
-        "sentence-bottleneck",
+        "sentence-bottleneck", "language-model",
     }  # fmt: skip
 
 
@@ -188,7 +190,7 @@ def test_codes_come_back_where_data_lie(tmp_path):
     assert (tmp_path / "demo/cycle.png").stat().st_size > 10_000
 
 
-def sentences(tmp_path, corpus_texts, *overrides):
+def of_texts(demo, tmp_path, corpus_texts, *overrides):
     (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in corpus_texts))
     small = [
         "tokenizer.vocab_size=400",
@@ -198,14 +200,14 @@ def sentences(tmp_path, corpus_texts, *overrides):
     ]
     data = [f"data.source={tmp_path}/texts.jsonl", "data.held_out=0.3", "train.max_steps=3", *small]
     words = [f"output_dir={tmp_path}/demo", *QUIET, *data, *overrides]
-    return load(sentence_bottleneck.SETTINGS, None, words, sentence_bottleneck.BASE)
+    return load(demo.SETTINGS, None, words, demo.BASE)
 
 
 @pytest.mark.slow
 def test_more_numbers_hold_more_of_a_sentence(tmp_path, corpus_texts, monkeypatch):
     monkeypatch.setattr(sentence_bottleneck, "TRAINED", (8,))
     monkeypatch.setattr(sentence_bottleneck, "WIDTHS", (8, 32, 100_000))
-    lines = sentence_bottleneck.run(sentences(tmp_path, corpus_texts))
+    lines = sentence_bottleneck.run(of_texts(sentence_bottleneck, tmp_path, corpus_texts))
     assert (tmp_path / "demo/sentence-bottleneck.png").stat().st_size > 10_000
     metrics = json.loads((tmp_path / "demo/code-8/metrics.json").read_text())["through_code"]
     assert lines[1].split()[-1] == f"{metrics['model']:.1%}"
@@ -214,10 +216,21 @@ def test_more_numbers_hold_more_of_a_sentence(tmp_path, corpus_texts, monkeypatc
     assert few == pytest.approx(metrics["baseline: bag of words and PCA"], abs=0.01)
     assert few < many <= 1
     with heard() as said:
-        assert sentence_bottleneck.run(sentences(tmp_path, corpus_texts)) == lines
+        assert sentence_bottleneck.run(of_texts(sentence_bottleneck, tmp_path, corpus_texts)) == lines
     assert all(line.endswith("already there") for line in said if "code-" in line)
 
 
 def test_the_width_of_the_code_is_the_subject(tmp_path, corpus_texts):
     with pytest.raises(SettingsError, match=r"leave model\.code_size"):
-        sentence_bottleneck.run(sentences(tmp_path, corpus_texts, "model.code_size=4"))
+        sentence_bottleneck.run(of_texts(sentence_bottleneck, tmp_path, corpus_texts, "model.code_size=4"))
+
+
+@pytest.mark.slow
+def test_the_mean_over_all_shares_is_the_bound(tmp_path, corpus_texts):
+    small = ["train.max_steps=10", "data.block_size=64", "evaluate.max_examples=32", "evaluate.draws=6"]
+    lines = language_model.run(of_texts(language_model, tmp_path, corpus_texts, *small))
+    assert (tmp_path / "demo/language-model.png").stat().st_size > 10_000
+    bound, area = (float(number) for number in re.findall(r"\d+\.\d{3}", lines[1]))
+    assert area == pytest.approx(bound, rel=0.03)
+    at_15 = dict(re.findall(r"(model|unigram|neighbours) (\d+\.\d{3})", lines[0]))
+    assert float(at_15["neighbours"]) < float(at_15["unigram"])

@@ -20,6 +20,7 @@ DEMOS = {
     "outside": "levels of noise never seen",
     "cycle": "a code comes back where data lie",
     "sentence-bottleneck": "how many numbers hold a sentence",
+    "language-model": "at 15% hidden BERT, at every share a language model",
 }
 
 
