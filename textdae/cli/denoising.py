@@ -83,7 +83,7 @@ def denoise(
     """Give back the original behind something corrupted: what masks hide, what lies behind noise."""
     kind = modality_of(checkpoint)
     denoise_lines = modality(kind).part("denoise")
-    given = {
+    options = {
         "steps": steps,
         "top": top,
         "through_code": through_code,
@@ -92,7 +92,7 @@ def denoise(
         "mask": mask,
         "draws": draws,
     }
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in options.items() if value is not None}
     for name in options:
         if name not in signature(denoise_lines).parameters:
             raise SettingsError(

@@ -149,10 +149,10 @@ def _of_dataset(cls: type[RunSettings], dataset: Any, values: Mapping[str, Any])
 
     chosen: dict[str, Any] = {}
     if values.get("modality") is None:
-        found = modality_of_settings(values)
-        if found.is_default:
-            found = modality_of_features(features_of(dataset))
-        chosen["modality"] = found.name
+        kind = modality_of_settings(values)
+        if kind.is_default:
+            kind = modality_of_features(features_of(dataset))
+        chosen["modality"] = kind.name
     data = values.get("data") or {}
     fields = cls.choose({**values, **chosen}).model_fields["data"].annotation
     known = ["source"] if issubclass(cls, EmbedSettings) else getattr(fields, "model_fields", {})

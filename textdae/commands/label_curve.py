@@ -229,7 +229,7 @@ class _Tuned:
 
     def __init__(self, work: LabelledTask, settings: LabelCurveSettings, from_scratch: bool) -> None:
         self.work, self.settings, self.from_scratch = work, settings, from_scratch
-        self._asked: tuple[Labelled, Examples] | None = None
+        self._test: tuple[Labelled, Examples] | None = None
 
     def __call__(self, drawn: Labelled, test: Labelled, seed: int) -> tuple[np.ndarray, str]:
         train = with_length(
@@ -241,9 +241,9 @@ class _Tuned:
         if fit.stopped_by:
             raise Interrupted(fit.stopped_by)
         classifier.eval()
-        if self._asked is None or self._asked[0] is not test:
-            self._asked = (test, self.work.batches(test))
-        guesses, _ = predict(classifier, self._asked[1], self.work.corpus.schema)
+        if self._test is None or self._test[0] is not test:
+            self._test = (test, self.work.batches(test))
+        guesses, _ = predict(classifier, self._test[1], self.work.corpus.schema)
         return guesses, f"{fit.cursor.step} steps"
 
 

@@ -69,10 +69,10 @@ def probe(
         source=source, dataset=dataset, output_dir=output_dir, **sections,
     )  # fmt: skip
     check_writable(settings.output_dir)
-    found = _probe(checkpoint, settings)
+    values = _probe(checkpoint, settings)
     with writing(settings.output_dir):
-        (settings.output_dir / "probe.json").write_text(json.dumps(found, indent=1))
-    return ProbeResult(**found)
+        (settings.output_dir / "probe.json").write_text(json.dumps(values, indent=1))
+    return ProbeResult(**values)
 
 
 def _probe(checkpoint: str, settings: ProbeSettings) -> dict[str, Any]:

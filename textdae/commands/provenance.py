@@ -82,15 +82,15 @@ def with_checkpoints(settings: Any, change: Callable[[str], str]) -> Any:
 def with_absolute_paths(settings: Any) -> Any:
     """Return the settings with absolute paths of checkpoints and sources."""
     changed = with_checkpoints(settings, _absolute)
-    given = {key: getattr(settings.data, key, None) for key in _SOURCES}
+    sources = {key: getattr(settings.data, key, None) for key in _SOURCES}
     data: dict[str, Any] = {
-        key: _absolute(value) for key, value in given.items() if value and not is_embedded(value)
+        key: _absolute(value) for key, value in sources.items() if value and not is_embedded(value)
     }
     if several := getattr(settings.data, "sources", None):
-        places = [each.source if is_embedded(each.source) else _absolute(each.source) for each in several]
+        paths = [each.source if is_embedded(each.source) else _absolute(each.source) for each in several]
         data["sources"] = tuple(
-            each.model_copy(update={"source": place, "name": each.label})
-            for each, place in zip(several, places, strict=True)
+            each.model_copy(update={"source": path, "name": each.label})
+            for each, path in zip(several, paths, strict=True)
         )
         del data["source"]
     return changed.model_copy(update={"data": settings.data.model_copy(update=data)})

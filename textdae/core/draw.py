@@ -53,8 +53,8 @@ class Draw:
         epochs, examples = (np.asarray(part, np.int64).view(np.uint64) for part in (epoch, example))
         self._key = mix(mix(start + epochs) + examples)
         # The multiples of the golden ratio, from a start of the seed's own: any stretch of them is spread evenly over [0, 1).
-        places = None if stream is None else np.asarray(stream, np.int64).view(np.uint64)
-        self._spread = None if places is None else mix(start) + places * _GOLDEN
+        positions = None if stream is None else np.asarray(stream, np.int64).view(np.uint64)
+        self._spread = None if positions is None else mix(start) + positions * _GOLDEN
 
     @property
     def size(self) -> int:

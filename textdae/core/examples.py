@@ -55,13 +55,13 @@ class Concatenated(Generic[E]):
         """Return the examples of these indices (B,), in their order. *Shapes:* (B, ...)."""
         numbers = np.asarray(indices, dtype=np.int64)
         part = np.searchsorted(self.starts, numbers, "right") - 1
-        rows, found = [], []
+        rows, batches = [], []
         for which in np.unique(part):
             here = np.flatnonzero(part == which)
             rows.append(here)
-            found.append(self.parts[which].batch(torch.from_numpy(numbers[here] - self.starts[which])))
+            batches.append(self.parts[which].batch(torch.from_numpy(numbers[here] - self.starts[which])))
         back = torch.from_numpy(np.concatenate(rows).argsort())
-        return {name: torch.cat([each[name] for each in found])[back] for name in found[0]}
+        return {name: torch.cat([each[name] for each in batches])[back] for name in batches[0]}
 
 
 class Questions(NamedTuple):

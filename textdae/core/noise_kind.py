@@ -206,8 +206,8 @@ class BuiltNoise(Noise):
     def candidates(self, clean: Example) -> Tensor:
         """Ask the kind, if it hides something."""
         ask = getattr(self.settings, "candidates", None)
-        found: Tensor = ask(clean, *self.context) if ask else super().candidates(clean)
-        return found
+        candidates: Tensor = ask(clean, *self.context) if ask else super().candidates(clean)
+        return candidates
 
     def __str__(self) -> str:
         return self.settings.kind

@@ -41,8 +41,8 @@ class RemoteFile:
         self.fs, self.path = fs, path
         self.name = PurePosixPath(urlsplit(path).path if "://" in path else path).name
         self.size: int | None = info.get("size")
-        found = next((str(info[key]).strip('"') for key in _VERSIONS if info.get(key)), None)
-        self.version = None if found is None or found.startswith("W/") else found
+        version = next((str(info[key]).strip('"') for key in _VERSIONS if info.get(key)), None)
+        self.version = None if version is None or version.startswith("W/") else version
 
     def __str__(self) -> str:
         return str(self.fs.unstrip_protocol(self.path))
@@ -86,12 +86,12 @@ class _Reader(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        wanted = len(buffer)
+        size = len(buffer)
         if self._file.size is not None:
-            wanted = min(wanted, max(0, self._file.size - self._position))
-        if not wanted:
+            size = min(size, max(0, self._file.size - self._position))
+        if not size:
             return 0
-        data = tried(lambda: self._read(wanted), f"{self._file}: cannot be read at byte {self._position:,}")
+        data = tried(lambda: self._read(size), f"{self._file}: cannot be read at byte {self._position:,}")
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)

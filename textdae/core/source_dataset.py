@@ -185,9 +185,9 @@ def _streamed(dataset: Any) -> Iterator[Any]:
             undecoded = undecoded.cast_column(name, dataclasses.replace(feature, decode=False))
     features = undecoded.features
     for batch in undecoded.iter(_piece(features)):
-        made = datasets.Dataset.from_dict(batch, features)
-        features = features or made.features  # those of the first rows
-        yield made.with_format("arrow")[:].cast(made.features.arrow_schema)
+        piece = datasets.Dataset.from_dict(batch, features)
+        features = features or piece.features  # those of the first rows
+        yield piece.with_format("arrow")[:].cast(piece.features.arrow_schema)
 
 
 def _piece(features: Any) -> int:

@@ -79,12 +79,12 @@ def find_files(source: str, kinds: Kinds) -> SourceFiles | None:
 def _behind_url(source: str, kinds: Kinds, known: tuple[str, ...]) -> SourceFiles:
     if not kinds.from_url:
         raise SettingsError(f"data.source: {kinds.what}s are not read from a URL; download {source} first")
-    found, is_folder = find_remote(source)
-    files = [file for file in found if _ends(file, known)]
-    if not files or (len(files) < len(found) and not is_folder):
-        wrong = next(file for file in found if not _ends(file, known))
+    inside, is_folder = find_remote(source)
+    files = [file for file in inside if _ends(file, known)]
+    if not files or (len(files) < len(inside) and not is_folder):
+        wrong = next(file for file in inside if not _ends(file, known))
         raise SettingsError(f"data.source: {wrong} is none of {', '.join(known)}; rename it, or convert it")
-    other = len(found) - len(files)
+    other = len(inside) - len(files)
     return SourceFiles(files, None, Counter({"files of other kinds left out": other} if other else {}))
 
 

@@ -45,19 +45,19 @@ TARGETS = ("clean", "noise")
 def run(settings: CleanOrNoiseSettings) -> list[str]:
     """Train a network a space and a target, draw samples in `clean-or-noise.png`, and return what it shows in words."""
     clean = spiral(settings.points, torch.Generator().manual_seed(settings.seed))
-    found: dict[tuple[str, int], tuple[np.ndarray, float]] = {}
+    results: dict[tuple[str, int], tuple[np.ndarray, float]] = {}
     for target, dimensions in itertools.product(TARGETS, settings.dimensions):
         generator = torch.Generator().manual_seed(settings.seed)
         plane = torch.linalg.qr(torch.randn(dimensions, 2, generator=generator))[0]
         denoise = _train(clean @ plane.T, target, settings, generator)
         samples = _sample(denoise, dimensions, generator)
         distance = torch.cdist(samples, clean @ plane.T).amin(1)
-        found[target, dimensions] = (samples @ plane).numpy(), float(distance.median())
+        results[target, dimensions] = (samples @ plane).numpy(), float(distance.median())
     path = settings.output_dir / "clean-or-noise.png"
-    _draw(clean.numpy(), found, settings.dimensions, path)
+    _draw(clean.numpy(), results, settings.dimensions, path)
     lines = [f"{'dimensions':22}" + "".join(f"{each:>8}" for each in settings.dimensions)]
     for target in TARGETS:
-        row = "".join(f"{found[target, each][1]:8.3f}" for each in settings.dimensions)
+        row = "".join(f"{results[target, each][1]:8.3f}" for each in settings.dimensions)
         lines.append(f"{f'predicts the {target}':22}{row}")
     return [*lines, "(median distance of a sample to the nearest clean point)", f"picture: {path}"]
 
@@ -117,7 +117,7 @@ def _sample(denoise: _Denoiser, dimensions: int, generator: torch.Generator) -> 
 
 def _draw(
     clean: np.ndarray,
-    found: dict[tuple[str, int], tuple[np.ndarray, float]],
+    results: dict[tuple[str, int], tuple[np.ndarray, float]],
     dimensions: tuple[int, ...],
     path: Path,
 ) -> None:
@@ -125,7 +125,7 @@ def _draw(
     for axes, (target, each) in zip(
         figure.subplots(2, len(dimensions)).flat, itertools.product(TARGETS, dimensions), strict=True
     ):
-        samples, distance = found[target, each]
+        samples, distance = results[target, each]
         axes.scatter(*clean[:600].T, s=3, color="#d97706", alpha=0.5)
         axes.scatter(*samples.T, s=4, color="#2563eb")
         axes.set_title(f"{each} dimensions, predicts the {target}\ndistance {distance:.2f}", fontsize=10)

@@ -60,15 +60,15 @@ def entities(tags: Tags) -> list[Entity]:
         >>> entities(["B-PER", "I-PER", "O", "I-LOC"])
         [Entity(kind='PER', begin=0, end=2), Entity(kind='LOC', begin=3, end=4)]
     """
-    found, begin, before = [], 0, OUTSIDE
+    spans, begin, before = [], 0, OUTSIDE
     for position, tag in enumerate([*tags, OUTSIDE]):
         goes_on = kind_of(tag) == kind_of(before) != "" and tag[0] not in _BEGINS and before[0] not in _ENDS
         if not goes_on:
             if before != OUTSIDE:
-                found.append(Entity(kind_of(before), begin, position))
+                spans.append(Entity(kind_of(before), begin, position))
             begin = position
         before = tag
-    return found
+    return spans
 
 
 def scores(references: Sequence[Tags], predictions: Sequence[Tags]) -> dict[str, Score]:

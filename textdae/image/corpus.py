@@ -129,10 +129,10 @@ def _fingerprint(
 def _noisy_sources(data: ImageDataSettings) -> dict[str, ImageSource]:
     """Return the sources of the noisy pictures of pairs, by setting."""
     keys = ("noisy_source", "held_out_noisy_source") if isinstance(data, ImageCorpusSettings) else ()
-    given = {key: name for key in keys if (name := getattr(data, key))}
+    names = {key: name for key in keys if (name := getattr(data, key))}
     own = {"subset": None, "revision": None, "label_column": ""}
     sources = {}
-    for key, name in given.items():
+    for key, name in names.items():
         try:
             sources[key] = open_images(data.model_copy(update={**own, "source": name}))
         except SettingsError as error:
@@ -149,7 +149,7 @@ def _write(
     folder: Path, source: ImageSource, other: ImageSource | None, share: float, data: ImageDataSettings
 ) -> None:
     notes: Counter[str] = Counter()
-    contents = (found.picture.tobytes() for found in Reader(data, Counter()).read(source))
+    contents = (image.picture.tobytes() for image in Reader(data, Counter()).read(source))
     if (used := share_for_both_sides(contents, share)) != share:
         notes[f"put on a side that data.held_out={share:g} left empty"], share = 1, used
     partners = {key: noisy_partners(each) for key, each in _noisy_sources(data).items()}
@@ -164,13 +164,13 @@ def _write(
         for origin in (source, other) if other else (source,):
             reader.partners = partners.get("held_out_noisy_source" if origin is other else "noisy_source")
             with Progress("reading images", origin.size, "images") as progress:
-                for found in progress.over(reader.read(origin)):
+                for image in progress.over(reader.read(origin)):
                     # By the original picture, so that it falls on the same side at any size.
-                    apart = origin is other or is_held_out(found.picture.tobytes(), share)
+                    apart = origin is other or is_held_out(image.picture.tobytes(), share)
                     side = "held_out" if apart else "train"
-                    streams[side].write(found.pixels.tobytes())
-                    labels[side].append(found.label)
-                    shapes[side].append(found.pixels.shape)
+                    streams[side].write(image.pixels.tobytes())
+                    labels[side].append(image.label)
+                    shapes[side].append(image.pixels.shape)
     finally:
         for stream in streams.values():
             stream.close()

@@ -163,12 +163,12 @@ class ImageDenoiser(EncoderDecoderDenoiser):
             >>> textdae.ImageDenoiser.from_pretrained("runs/photos").denoise(skimage.data.astronaut() / 255).clip(0, 1)
         """
         self.check_strength(strength)
-        given, config = np.asarray(pixels), self.model.config
+        picture, config = np.asarray(pixels), self.model.config
         size = None if isinstance(self.model, UNet) else config.image_size
-        planes = as_planes(given, config.num_channels, size)
+        planes = as_planes(picture, config.num_channels, size)
         batch = planes[:, None] if config.num_channels == 1 else planes[None]
         restored: np.ndarray = self.restore(batch, strength).reshape(planes.shape).numpy()
-        return restored.transpose(1, 2, 0).reshape(given.shape)
+        return restored.transpose(1, 2, 0).reshape(picture.shape)
 
     def check_strength(self, strength: float | None) -> None:
         """Refuse an invalid strength, or one for a model without such an input.

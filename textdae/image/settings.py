@@ -75,31 +75,31 @@ class ImagePretrainSettings(PretrainSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _follow_from_data(cls, given: Any) -> Any:
+    def _follow_from_data(cls, values: Any) -> Any:
         """The noise of pairs is what lies between them, that of a masked autoencoder hides patches; photographs and smaller pictures
         take a U-Net, and photographs as many crops as make a quick step."""
-        data = given.get("data") if isinstance(given, dict) else None
+        data = values.get("data") if isinstance(values, dict) else None
         noisy, crop = (
             data.get(key) if isinstance(data, dict) else getattr(data, key, None)
             for key in ("noisy_source", "crop")
         )
-        if noisy and given.get("noise") is None:
-            given = {**given, "noise": {"kind": "pairs"}}
-        noise, model = (given.get(key) if isinstance(given, dict) else None for key in ("noise", "model"))
+        if noisy and values.get("noise") is None:
+            values = {**values, "noise": {"kind": "pairs"}}
+        noise, model = (values.get(key) if isinstance(values, dict) else None for key in ("noise", "model"))
         if isinstance(model, dict) and model.get("type") == "vit_mae" and noise is None:
             size = {"patch_size": model["patch_size"]} if "patch_size" in model else {}
-            given = {**given, "noise": {"kind": "patches", **size}}
+            values = {**values, "noise": {"kind": "patches", **size}}
         side = crop if isinstance(crop, int) and crop > 0 else None
         if side or (isinstance(noise, dict) and noise.get("kind") == "neighbours"):
             model = model or {}
             if isinstance(model, dict) and not {"type", "from_pretrained"} & model.keys():
-                given = {**given, "model": {"type": "unet", **model}}
+                values = {**values, "model": {"type": "unet", **model}}
         if side:
-            train = given.get("train") or {}
+            train = values.get("train") or {}
             if isinstance(train, dict):
                 batch = {"per_device_train_batch_size": max(1, _PIXELS_PER_STEP // side**2)}
-                given = {**given, "train": {**batch, **train}}
-        return given
+                values = {**values, "train": {**batch, **train}}
+        return values
 
     @model_validator(mode="after")
     def _level_is_known(self) -> "ImagePretrainSettings":

@@ -71,11 +71,11 @@ def _from_file(file: Path, data: ImageDataSettings, notes: Counter[str]) -> Imag
     return read_picture(content, str(file), data, notes)
 
 
-def _file_source(data: ImageDataSettings, found: SourceFiles) -> ImageSource:
+def _file_source(data: ImageDataSettings, listed: SourceFiles) -> ImageSource:
     """Open files; the classes of a folder are in its metadata file, or are its subfolders if all pictures lie in them."""
-    files, root = found.files, found.folder
+    files, root = listed.files, listed.folder
     labels: list[Any] | None = None
-    left_out = found.left_out
+    left_out = listed.left_out
     if root:
         labels, unlisted = labels_from_tables(root, files, data.label_column)
         left_out = left_out + unlisted
@@ -142,11 +142,11 @@ def _no_column(where: str, data: ImageDataSettings, columns: list[str]) -> Setti
     )
 
 
-def _parquet_source(data: ImageDataSettings, found: SourceFiles) -> ImageSource:
+def _parquet_source(data: ImageDataSettings, listed: SourceFiles) -> ImageSource:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    files, rows, class_names = found.files, 0, None
+    files, rows, class_names = listed.files, 0, None
     try:
         for file in files:
             with pq.ParquetFile(file) as table:
@@ -169,7 +169,7 @@ def _parquet_source(data: ImageDataSettings, found: SourceFiles) -> ImageSource:
                 yield name, _opener(entry[data.image_column], name, data), _label(entry, name, data)
 
     fingerprint = digest("image tables", contents, data.image_column, data.label_column)
-    return ImageSource(data.source, fingerprint, rows, entries, class_names, found.left_out)
+    return ImageSource(data.source, fingerprint, rows, entries, class_names, listed.left_out)
 
 
 def _at(path: str, name: str, data: ImageDataSettings, notes: Counter[str]) -> Image.Image:
@@ -191,7 +191,7 @@ def _hub_source(data: ImageDataSettings) -> ImageSource:
     name, commit, columns, features = dataset.name, dataset.commit, dataset.columns, dataset.features
     if data.image_column not in columns:
         raise _no_column(f"data.source: {name}", data, columns)
-    wanted = [column for column in (data.image_column, data.label_column) if column in columns]
+    columns_read = [column for column in (data.image_column, data.label_column) if column in columns]
     kind, label = (features.get(column) for column in (data.image_column, data.label_column))
     binary = isinstance(kind, datasets.Value) and "binary" in kind.dtype
     struct = isinstance(kind, dict) and "bytes" in kind
@@ -203,7 +203,7 @@ def _hub_source(data: ImageDataSettings) -> ImageSource:
     casts = {data.image_column: datasets.Image(decode=False)} if pictures else {}
 
     def entries() -> Iterator[Entry]:
-        for number, row in enumerate(dataset.rows(wanted, casts)):
+        for number, row in enumerate(dataset.rows(columns_read, casts)):
             where, value = f"{name}, row {number}", row[data.image_column]
             opener = _opener(value, where, data)
             if pictures and value and value["bytes"] is None and value["path"]:

@@ -57,9 +57,9 @@ def prepare_text(
         SettingsError: the corpus cannot be read, or is too small for one block on either side.
     """
     root = cache_root(data.cache_dir)
-    found = [find_prepared(each) for each in data.parts()]
-    if any(found):
-        corpora = _open_prepared(data, found, tokenizer, tokenizer_settings)
+    prepared = [find_prepared(each) for each in data.parts()]
+    if any(prepared):
+        corpora = _open_prepared(data, prepared, tokenizer, tokenizer_settings)
         return mixed_corpus(corpora, data.sources) if data.sources else corpora[0]
     parts = [_open(each, root) for each in data.parts()]
     _check_distinct(parts)
@@ -76,7 +76,7 @@ def vocabulary_digest(tokenizer: PreTrainedTokenizerFast) -> str:
 
 def _open_prepared(
     data: TextDataSettings,
-    found: Sequence[Prepared | None],
+    prepared: Sequence[Prepared | None],
     tokenizer: PreTrainedTokenizerFast | None,
     settings: TokenizerSettings,
 ) -> list[TextCorpus]:
@@ -88,8 +88,8 @@ def _open_prepared(
     corpora: list[TextCorpus] = []
     if settings.from_pretrained and not tokenizer:
         tokenizer = load_tokenizer(settings.from_pretrained)
-    for part, prepared in zip(data.parts(), found, strict=True):
-        if prepared is None:
+    for part, each in zip(data.parts(), prepared, strict=True):
+        if each is None:
             raise SettingsError(
                 f"data.source: {part.source} is not prepared, and others are; prepare it with their tokenizer"
             )
@@ -97,25 +97,25 @@ def _open_prepared(
             raise SettingsError(
                 "data.held_out_source: what is held out was chosen by `textdae prepare`; leave it out"
             )
-        fingerprint = prepared.contents["fingerprint"]
-        own = tokenizer or prepared.tokenizer()
+        fingerprint = each.contents["fingerprint"]
+        own = tokenizer or each.tokenizer()
         tokenizer = own
         if vocabulary_digest(own) != fingerprint["tokenizer"]:
             raise SettingsError(
                 f"data.source: {part.source} was prepared with another tokenizer; prepare it with "
                 "tokenizer.from_pretrained=THE CHECKPOINT, or name the text itself"
             )
-        sides = prepared.blocks(_pad_id(own))
+        sides = each.blocks(_pad_id(own))
         corpora.append(
             packed_corpus(
                 own,
                 sides["train"],
                 sides["held_out"],
                 fingerprint,
-                prepared.contents["name"],
+                each.contents["name"],
                 "",
                 part,
-                Counter(prepared.contents["notes"]),
+                Counter(each.contents["notes"]),
             )
         )
     return corpora

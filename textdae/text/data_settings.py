@@ -68,12 +68,12 @@ class TextDataSettings(TextReadingSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _list_of_sources(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        if isinstance(given.get("source"), list | tuple):
-            return {**given, "sources": given["source"], "source": ""}
-        return given
+    def _list_of_sources(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if isinstance(values.get("source"), list | tuple):
+            return {**values, "sources": values["source"], "source": ""}
+        return values
 
     @model_validator(mode="after")
     def _named(self) -> "TextDataSettings":
@@ -108,12 +108,12 @@ class TextDataSettings(TextReadingSettings):
         if not self.sources:
             return [self]
         keys = ("source", "text_column", "document", "subset", "split", "revision")
-        given = ({key: getattr(each, key) for key in keys} for each in self.sources)
+        of_each = ({key: getattr(each, key) for key in keys} for each in self.sources)
         return [
             self.model_copy(
                 update={"sources": None} | {key: value for key, value in each.items() if value is not None}
             )
-            for each in given
+            for each in of_each
         ]
 
 
@@ -148,8 +148,10 @@ class FinetuneTextDataSettings(LabelledTextSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _columns_of_tags(cls, given: Any) -> Any:
-        return {**_TAGGED, **given} if isinstance(given, dict) and given.get("task") == "tokens" else given
+    def _columns_of_tags(cls, values: Any) -> Any:
+        return (
+            {**_TAGGED, **values} if isinstance(values, dict) and values.get("task") == "tokens" else values
+        )
 
     @model_validator(mode="after")
     def _no_pairs(self) -> "FinetuneTextDataSettings":

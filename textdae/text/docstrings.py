@@ -133,8 +133,8 @@ def _write(folder: Path, modules: list[tuple[str, str, str]], cap: int) -> None:
     size = 0
     bar = Progress("reading docstrings", cap, "B")
     with bar, _parsed([path for _, _, path in modules]) as parsed:
-        for (package, _, _), found in zip(modules, parsed, strict=True):
-            for text in found:
+        for (package, _, _), docstrings in zip(modules, parsed, strict=True):
+            for text in docstrings:
                 text = text.encode("utf-8", "replace").decode()
                 name = hashlib.blake2b(text.encode(), digest_size=16).digest()
                 if text.strip() and name not in seen and size < cap:

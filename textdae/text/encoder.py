@@ -85,14 +85,14 @@ class TextEncoder(StockEncoder):
         """
         if isinstance(examples, str):
             raise SettingsError("encode: give a list of texts, e.g. encode([text])")
-        found = list(examples)
-        for number, example in enumerate(found):
+        texts = list(examples)
+        for number, example in enumerate(texts):
             pair = isinstance(example, tuple | list) and len(example) == 2
             if not isinstance(example, str) and not (pair and all(isinstance(side, str) for side in example)):
                 raise SettingsError(f"encode: entry {number} is no text, but {type(example).__name__}")
-        if len({isinstance(example, str) for example in found}) > 1:
+        if len({isinstance(example, str) for example in texts}) > 1:
             raise SettingsError("encode: texts and pairs of texts in one list")
-        return found
+        return texts
 
     def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, np.ndarray]:
         """Embed texts, or pairs of texts; longer inputs are cut off, and counted."""

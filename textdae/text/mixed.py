@@ -72,9 +72,9 @@ def by_source(questions: Questions) -> dict[str, Questions]:
     examples = questions.examples
     if not isinstance(examples, Concatenated):
         return {}
-    found = {}
+    by_name = {}
     for number, (part, share) in enumerate(zip(examples.parts, examples.shares, strict=True)):
         begin, end = examples.starts[number], examples.starts[number + 1]
         inside = questions.indices[(questions.indices >= begin) & (questions.indices < end)] - int(begin)
-        found[share.name] = Questions(part, questions.noise, inside)
-    return {name: each for name, each in found.items() if len(each.indices)}
+        by_name[share.name] = Questions(part, questions.noise, inside)
+    return {name: each for name, each in by_name.items() if len(each.indices)}

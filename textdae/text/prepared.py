@@ -51,8 +51,8 @@ class Prepared(NamedTuple):
             )
         cache.fetch_ahead([*entries["held_out"], *entries["train"]])
         return {
-            side: ShardedBlocks(Shards(found, cache), self.data.block_size, pad_id, f"{key}-{side}", root)
-            for side, found in entries.items()
+            side: ShardedBlocks(Shards(of_side, cache), self.data.block_size, pad_id, f"{key}-{side}", root)
+            for side, of_side in entries.items()
         }
 
 

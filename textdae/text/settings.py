@@ -68,14 +68,14 @@ class TextPretrainSettings(PretrainSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _diffusion(cls, given: Any) -> Any:
+    def _diffusion(cls, values: Any) -> Any:
         """What loss_weight=elbo is defined for, where the noise says nothing else."""
-        if not isinstance(given, dict):
-            return given
-        train, noise = given.get("train"), given.get("noise", {})
+        if not isinstance(values, dict):
+            return values
+        train, noise = values.get("train"), values.get("noise", {})
         if isinstance(train, dict) and train.get("loss_weight") == "elbo" and isinstance(noise, dict):
-            return {**given, "noise": {**_DIFFUSION, **noise}}
-        return given
+            return {**values, "noise": {**_DIFFUSION, **noise}}
+        return values
 
     @model_validator(mode="after")
     def _bounds(self) -> "TextPretrainSettings":

@@ -90,16 +90,16 @@ def _map(path: Path) -> dict[str, np.ndarray]:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(length))
-        begin, found = 8 + length, {}
+        begin, arrays = 8 + length, {}
         dtypes = {"U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64, "I64": np.int64}
         for name, entry in header.items():
             first, last = entry["data_offsets"]
             dtype = np.dtype(dtypes[entry["dtype"]])
             shape = ((last - first) // dtype.itemsize,)
-            found[name] = (
+            arrays[name] = (
                 np.memmap(path, dtype, "r", begin + first, shape) if shape[0] else np.zeros(0, dtype)
             )
-        return found
+        return arrays
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TextdaeError(f"{path}: not a shard: {error}") from None
 

@@ -113,7 +113,7 @@ def open_source(
 
     Args:
         columns: what to read of each row; default: the text alone.
-        is_hashed: whether the fingerprint is wanted, for which files are read; else it is that of no content.
+        is_hashed: whether to read the files for the fingerprint; without it the fingerprint is that of no content.
         files: which files may be read.
 
     Raises:
@@ -122,17 +122,17 @@ def open_source(
     columns = columns or Columns((settings.text_column,))
     if settings.source == "docstrings":
         # `docstrings_parquet` applies the limit, by leaving out some of every package.
-        gathered = docstrings_parquet(cache, settings.max_bytes)
+        file = docstrings_parquet(cache, settings.max_bytes)
         inner = settings.model_copy(update={"max_bytes": None})
         columns = Columns(("text", *columns.texts[1:]), columns.others)
-        only = SourceFiles([gathered], None, Counter())
-        found = _file_source("docstrings of the installed packages", only, inner, columns, cache, is_hashed)
-        found.size = settings.max_bytes or DEFAULT_MAX_BYTES
-        return found
-    if named := find_files(settings.source, files):
-        if all(size_of(file) == 0 for file in named.files):
+        only = SourceFiles([file], None, Counter())
+        source = _file_source("docstrings of the installed packages", only, inner, columns, cache, is_hashed)
+        source.size = settings.max_bytes or DEFAULT_MAX_BYTES
+        return source
+    if found := find_files(settings.source, files):
+        if all(size_of(file) == 0 for file in found.files):
             raise SettingsError(f"data.source: {settings.source} is empty (0 bytes)")
-        return _file_source(settings.source, named, settings, columns, cache, is_hashed)
+        return _file_source(settings.source, found, settings, columns, cache, is_hashed)
     return _hub_source(settings, columns)
 
 
@@ -183,8 +183,8 @@ def _hub_source(settings: TextReadingSettings, columns: Columns) -> Source:
     check_columns(f"data.source: {name}", columns, dataset.columns)
 
     def rows(notes: Counter[str]) -> Iterator[Row]:
-        for found in dataset.rows(columns.all):
-            row = as_row((found[column] for column in columns.all), columns, name)
+        for entry in dataset.rows(columns.all):
+            row = as_row((entry[column] for column in columns.all), columns, name)
             if any(has_lone_surrogate(text) for text in row[: len(columns.texts)]):
                 mended = (text.encode("utf-8", "replace").decode() for text in row[: len(columns.texts)])
                 row = (*mended, *row[len(columns.texts) :])

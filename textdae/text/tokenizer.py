@@ -172,10 +172,10 @@ def _short(texts: Iterable[str], limit: int = 1 << 16) -> Iterator[str]:
     """
     used = left_out = 0
 
-    def cut(found: re.Match[str]) -> str:
+    def cut(word: re.Match[str]) -> str:
         nonlocal used, left_out
-        kept = found[0][: _MOST_ENDLESS - used]
-        used, left_out = used + len(kept), left_out + len(found[0]) - len(kept)
+        kept = word[0][: _MOST_ENDLESS - used]
+        used, left_out = used + len(kept), left_out + len(word[0]) - len(kept)
         return " ".join(kept[at : at + _LONGEST_WORD] for at in range(0, len(kept), _LONGEST_WORD))
 
     for text in texts:

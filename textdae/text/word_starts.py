@@ -69,14 +69,14 @@ class WordStarts:
         return begins
 
     def _of_bytes(self, ids: np.ndarray, always: np.ndarray) -> np.ndarray:
-        """The tokens between special ones are the bytes of a text, which is cut into words as it was before."""
+        """Join the bytes of the tokens between special ones into a text, and cut it into words."""
         assert self._bytes is not None
         begins = np.zeros(ids.shape, bool)
-        for row, outside, found in zip(ids.tolist(), always, begins, strict=True):
+        for row, outside, starts in zip(ids.tolist(), always, begins, strict=True):
             borders = np.flatnonzero(outside).tolist()
             for begin, end in zip([-1, *borders], [*borders, len(row)], strict=True):
-                if end - begin > 2:  # of a single token nothing is to be found
-                    found[begin + 1 : end] = self._words_of(
+                if end - begin > 2:  # a single token begins a word
+                    starts[begin + 1 : end] = self._words_of(
                         [self._bytes[token] for token in row[begin + 1 : end]]
                     )
         return begins
@@ -88,8 +88,8 @@ class WordStarts:
         starts = np.cumsum([0, *map(len, tokens)])
         border = np.zeros(max(starts[-1], words[-1]) + 1, bool)
         border[words] = True
-        found: np.ndarray = border[starts[:-1]]
-        return found
+        begins: np.ndarray = border[starts[:-1]]
+        return begins
 
 
 _ERRORS = "textdae_as_letters"

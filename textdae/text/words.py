@@ -100,18 +100,18 @@ class WordWriter:
         self._words = self._stretches = 0
         self._next = 0  # number of the next word in the document that goes on
 
-    def write(self, found: PieceWords, position: int, keys: list[int], begins: list[bool]) -> None:
+    def write(self, words: PieceWords, position: int, keys: list[int], begins: list[bool]) -> None:
         """Append the words of some pieces; the first piece begins at a position of the stream."""
         firsts = []
-        for count, begins_document in zip(found.counts.tolist(), begins, strict=True):
+        for count, begins_document in zip(words.counts.tolist(), begins, strict=True):
             firsts.append(0 if begins_document else self._next)
             self._next = firsts[-1] + count
-        counts = found.counts
+        counts = words.counts
         key = np.repeat(np.array(keys, np.uint64), counts)
         number = np.arange(len(key)) + np.repeat(np.array(firsts) - (np.cumsum(counts) - counts), counts)
         stretch = np.flatnonzero(number % STRETCH == 0)
         columns = StreamWords(
-            found.begin + position, found.end + position, found.bytes, word_hash(key, number),
+            words.begin + position, words.end + position, words.bytes, word_hash(key, number),
             stretch + self._words, stretch_hash(key[stretch], number[stretch] // STRETCH),
         )  # fmt: skip
         for name, column in columns._asdict().items():

@@ -34,8 +34,8 @@ class Schedule:
         self.last_example = end
         limits = [settings.max_steps] if settings.max_steps else []
         if settings.num_train_epochs:
-            asked = math.ceil(settings.num_train_epochs * examples)
-            self.last_example = asked if end is None else min(asked, end)
+            last = math.ceil(settings.num_train_epochs * examples)
+            self.last_example = last if end is None else min(last, end)
         if self.last_example is not None and not self.phases:
             limits.append(math.ceil(self.last_example / global_batch))
         self.max_steps: int | None = min(limits, default=None)

@@ -248,9 +248,9 @@ def _numbers(part: Any, key: str = "") -> Iterator[tuple[str, int]]:
         yield key, part
 
 
-def _check_count(name: str, what: str, found: Any, most: int) -> None:
-    if len(found) > most:
-        raise ValueError(f"{name} has {len(found):,} {what}, more than the {most:,} allowed")
+def _check_count(name: str, what: str, values: Any, most: int) -> None:
+    if len(values) > most:
+        raise ValueError(f"{name} has {len(values):,} {what}, more than the {most:,} allowed")
 
 
 def _check_lengths(name: str, words: list[Any], most: int = _MOST_CHARACTERS) -> None:
