@@ -4,7 +4,7 @@
 
     python benchmarks/by_hand.py quickstart ./scripts/textdae\\ pretrain "quickstart: steps=2358 steps"
 
-PROGRAM is the section of RESULTS.md (quickstart, images, definitions, fashion, tests, ...), KIND what was asked of held-out text ("whole words").
+PROGRAM is the section of RESULTS.md (quickstart, images, definitions, fashion, tests, ...), KIND how held-out text was hidden ("whole words").
 Commit, versions and machine are those of now: call it where and when the command ran.
 """
 

@@ -1,4 +1,4 @@
-"""Shared by the benchmark programs: rivals in turns, child processes, and the JSON file that keeps a run's figures."""
+"""Shared by the benchmark programs: contenders in turns, child processes, and the JSON file that keeps a run's figures."""
 
 import json
 import os
@@ -153,40 +153,42 @@ def _short(value: float) -> float:
 def take_turns(
     run: Run,
     what: str,
-    rivals: dict[str, Callable[[], float]],
+    contenders: dict[str, Callable[[], float]],
     rounds: int,
     unit: str,
     less_is_better: bool = False,
 ) -> dict[str, float]:
-    """Run every rival in each round, in turns forwards and backwards; print, keep and return the medians.
+    """Run every contender in each round, in turns forwards and backwards; print, keep and return the medians.
 
-    Kept are each rival's median, and how many times as good as each other one the first is: the ratio of the medians, with
+    The run keeps the median of each contender, and how many times as good the first is as each other: the ratio of the medians, with
     the ratios of the single rounds as its spread.
 
     Args:
         what: what is measured; begins the figures' names.
-        rivals: name -> does the work and returns how much of it was done in a second, or what it took.
+        contenders: name -> a function that does the work and returns its speed or its cost.
     """
-    found: dict[str, list[float]] = {name: [] for name in rivals}
+    measured: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds):
-        for name in list(rivals)[:: -1 if number % 2 else 1]:
-            found[name].append(rivals[name]())
-    medians = {name: statistics.median(values) for name, values in found.items()}
-    first = next(iter(rivals))
+        for name in list(contenders)[:: -1 if number % 2 else 1]:
+            measured[name].append(contenders[name]())
+    medians = {name: statistics.median(values) for name, values in measured.items()}
+    first = next(iter(contenders))
     print(f"\n{what}: {rounds} rounds, medians; {machine()}")
 
     def times(ours: float, theirs: float) -> float:
         return theirs / ours if less_is_better else ours / theirs
 
     for name, median in medians.items():
-        run.add(f"{what}: {name}", median, unit, found[name])
-        spread = f"{min(found[name]):,.3g} to {max(found[name]):,.3g}"
+        run.add(f"{what}: {name}", median, unit, measured[name])
+        spread = f"{min(measured[name]):,.3g} to {max(measured[name]):,.3g}"
         print(f"{name:42} {median:12,.4g} {unit}  ({spread})", end="")
         if name == first:
             print()
             continue
         ratio = times(medians[first], median)
-        run.add(f"{what}: {first} against {name}", ratio, "x", list(map(times, found[first], found[name])))
+        run.add(
+            f"{what}: {first} against {name}", ratio, "x", list(map(times, measured[first], measured[name]))
+        )
         print(f"   ours is {ratio:.2f} x" + (" as fast" if less_is_better else ""))
     return medians
 
@@ -207,10 +209,12 @@ def ask(script: str, *words: str) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, script, "one", *words, folder]
         began = {**os.environ, _BEGAN: str(time.time())}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=began)
-        if done.returncode:
-            raise SystemExit(f"{done.stderr[-3000:]}\n{shlex.join(command)}: ended with {done.returncode}")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
+        process = subprocess.run(command, capture_output=True, text=True, check=False, env=began)
+        if process.returncode:
+            raise SystemExit(
+                f"{process.stderr[-3000:]}\n{shlex.join(command)}: ended with {process.returncode}"
+            )
+    return [json.loads(line) for line in process.stdout.splitlines() if line.startswith('{"')]
 
 
 def age() -> float:

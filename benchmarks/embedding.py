@@ -37,13 +37,13 @@ def main(run: Run) -> None:
 
         return timed(embed)
 
-    rivals = {"textdae": timed(ours)}
+    contenders = {"textdae": timed(ours)}
     for batch_size in (1, 32):
         for dtype in (torch.float32, torch.bfloat16):
             name = f"pipeline, batches of {batch_size}, {str(dtype).removeprefix('torch.')}"
-            rivals[name] = stock(batch_size, dtype)
+            contenders[name] = stock(batch_size, dtype)
     what = f"embedding {len(texts):,} texts of {corpus_name(file)}"
-    take_turns(run, what, rivals, 3, "tokens/s")
+    take_turns(run, what, contenders, 3, "tokens/s")
 
 
 if __name__ == "__main__":

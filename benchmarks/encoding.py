@@ -44,8 +44,8 @@ def main(run: Run) -> None:
 
             return timed(work)
 
-        rivals = {"textdae": encode(ours), "sentence-transformers": encode(stock)}
-        take_turns(run, f"encoding {len(texts):,} texts in {precision}", rivals, ROUNDS, "texts/s")
+        contenders = {"textdae": encode(ours), "sentence-transformers": encode(stock)}
+        take_turns(run, f"encoding {len(texts):,} texts in {precision}", contenders, ROUNDS, "texts/s")
 
 
 if __name__ == "__main__":

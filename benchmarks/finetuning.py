@@ -91,11 +91,11 @@ def first_rows(source: str, count: int, target: Path) -> Path:
 
 def one(name: str, checkpoint: str, train: str, test: str, rate: str, seed: str, folder: str) -> None:
     rows = first_rows(train, ROWS, Path(folder) / "train.parquet")
-    asked = first_rows(test, TEST_ROWS, Path(folder) / "test.parquet")
+    test_rows = first_rows(test, TEST_ROWS, Path(folder) / "test.parquet")
     if name == "ours":
-        ours(checkpoint, rows, asked, folder, float(rate), int(seed))
+        ours(checkpoint, rows, test_rows, folder, float(rate), int(seed))
     else:
-        stock(checkpoint, rows, asked, folder, float(rate), int(seed), best=name == "best")
+        stock(checkpoint, rows, test_rows, folder, float(rate), int(seed), best=name == "best")
 
 
 def main(run: Run, checkpoint: str, train: str, test: str, rounds: str = "3", rate: str = "2e-3") -> None:
@@ -108,10 +108,10 @@ def main(run: Run, checkpoint: str, train: str, test: str, rounds: str = "3", ra
         print(f"{name}: {found['speed']:.1f} examples/s, accuracy {found['accuracy']:.3f}", flush=True)
         return found["speed"]
 
-    rivals = {"textdae": "ours", "Trainer": "stock", "Trainer, bf16, grouped by length": "best"}
-    turns = {title: lambda name=name: turn(name) for title, name in rivals.items()}
+    contenders = {"textdae": "ours", "Trainer": "stock", "Trainer, bf16, grouped by length": "best"}
+    turns = {title: lambda name=name: turn(name) for title, name in contenders.items()}
     take_turns(run, "fine-tuning, speed", turns, int(rounds), "examples/s")
-    for title, name in rivals.items():
+    for title, name in contenders.items():
         mean = statistics.mean(accuracies[name])
         print(f"{title:42} mean accuracy {mean:.3f}")
         run.add(f"fine-tuning, mean test accuracy: {title}", mean, "accuracy", accuracies[name])

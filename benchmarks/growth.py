@@ -4,8 +4,8 @@
 
 For each size, in a process of its own: a text file of that size (the docstrings, over and over) is prepared, and mini is
 trained on it for 60 steps, not compiled. All that a step has to do with the size of the corpus is the making of its batch,
-which is timed by itself: speeds of training, one size after the other, differ by what else the machine does. The peak is
-that of the memory of its own (RssAnon), looked at 20 times a second: pages of a mapped file are the system's to take away.
+which is timed by itself: speeds of training, one size after the other, would also differ by the other load of the machine. The peak is
+that of the memory of its own (RssAnon), sampled 20 times a second; pages of a mapped file do not count, as the system can take them away.
 """
 
 import json

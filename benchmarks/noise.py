@@ -53,13 +53,13 @@ def compare(run: Run, size: int, batches: Batches, table: Dataset, at_hand: list
         return len(order) * size
 
     ours()
-    rivals = {
+    contenders = {
         "textdae": ours,
         "datasets, DataCollatorForLanguageModeling": stock,
         "DataCollatorForLanguageModeling alone": collator_alone,
     }
     what = f"making batches of {size}"
-    take_turns(run, what, {name: timed(work) for name, work in rivals.items()}, 7, "blocks/s")
+    take_turns(run, what, {name: timed(work) for name, work in contenders.items()}, 7, "blocks/s")
 
 
 if __name__ == "__main__":

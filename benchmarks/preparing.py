@@ -1,7 +1,7 @@
 """Tokens a second from text to blocks: ours, against `datasets.map` with the usual `group_texts`, and `tokenizers` alone.
 
 `python benchmarks/preparing.py FILE.parquet [column]`: a table of texts; WordPiece of 8,192 entries trained on it beforehand.
-All rivals use both cores; the time is that of a process that has the libraries loaded, to the end of what it writes.
+All contenders use both cores; the time is that of a process that has the libraries loaded, to the end of what it writes.
 """
 
 import os
@@ -62,12 +62,12 @@ def main(run: Run) -> None:
             count += sum(len(one.ids) for one in backend.encode_batch(texts[begin : begin + 1000]))
         return count
 
-    rivals = {
+    contenders = {
         "textdae": ours,
         "datasets.map and group_texts": stock,
         "tokenizers alone, nothing kept": alone,
     }
-    turns = {name: timed(work) for name, work in rivals.items()}
+    turns = {name: timed(work) for name, work in contenders.items()}
     take_turns(run, f"text to blocks, {corpus_name(file)}", turns, 3, "tokens/s")
 
 

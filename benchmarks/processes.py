@@ -27,23 +27,23 @@ def speed(file: str, processes: int) -> float:
             f"train.per_device_train_batch_size={BLOCKS // processes}", "train.compile=never", "train.eval_steps=0",
             "train.save_steps=0", "train.logging_steps=5", "evaluate.max_examples=32",
         ]  # fmt: skip
-        done = subprocess.run(
+        process = subprocess.run(
             command,
             env={**os.environ, "OMP_NUM_THREADS": str(2 // processes)},
             capture_output=True,
             text=True,
             check=False,
         )
-        if done.returncode:
-            raise SystemExit(re.sub(r"\s+", " ", done.stderr)[-2000:])
+        if process.returncode:
+            raise SystemExit(re.sub(r"\s+", " ", process.stderr)[-2000:])
         log = [json.loads(line) for line in Path(folder, "run/log.jsonl").read_text().splitlines()]
     speeds = [entry["examples_per_second"] for entry in log if "examples_per_second" in entry]
     return statistics.median(speeds[3:]) * BLOCK
 
 
 def main(run: Run, file: str, rounds: int = 3) -> None:
-    rivals = {"2 processes, 1 thread": 2, "1 process, 2 threads": 1}
-    turns = {name: lambda n=number: speed(file, n) for name, number in rivals.items()}
+    contenders = {"2 processes, 1 thread": 2, "1 process, 2 threads": 1}
+    turns = {name: lambda n=number: speed(file, n) for name, number in contenders.items()}
     take_turns(run, "training mini, not compiled", turns, rounds, "tokens/s")
 
 

@@ -2,7 +2,7 @@
 
 A run of mini that saves every 50 steps and pushes each checkpoint, with the training state, to a Hub on loopback (a process of
 its own on the same cores, so what the Hub does is counted too). Whole runs differ by more than pushes cost, so steps are
-timed: those during which something is on its way against the others of the same run.
+timed: steps during a push against the other steps of the same run.
 """
 
 import multiprocessing

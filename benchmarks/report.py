@@ -148,8 +148,8 @@ def results(rows: list[Row], goals: dict) -> str:
     ]
     parts.append("- `*`: carried over from earlier code; the commit is the one that wrote the figure down.\n")
     parts.append("- Compare losses only where the same was asked:\n")
-    asked = dict.fromkeys(row.entry.questions for row in rows if row.entry.questions)
-    parts += [f"  - {questions}: {QUESTIONS.get(questions, 'see the command')}\n" for questions in asked]
+    kinds = dict.fromkeys(row.entry.questions for row in rows if row.entry.questions)
+    parts += [f"  - {questions}: {QUESTIONS.get(questions, 'see the command')}\n" for questions in kinds]
     programs = list(dict.fromkeys(row.entry.program for row in current.values()))
     missing = {name: bound for name, bound in goals.items() if name not in current}
     parts.append(verdicts(goals, current))
@@ -187,18 +187,18 @@ def say_bound(bound: dict) -> str:
 def short_table(template: str, rows: list[Row]) -> str:
     """Return the table of the documentation: each `{NAME}` of the template is the figure of that name, without its unit."""
     current = newest(rows)
-    asked: dict[str, None] = {}
+    kinds: dict[str, None] = {}
 
     def value(match: re.Match) -> str:
         if match[1] not in current:
             raise SystemExit(f"short-figures.md: no figure is named {match[1]!r}")
         figure, entry = current[match[1]]
         if figure.unit == "nats" and entry.questions:
-            asked[f"{entry.questions} ({QUESTIONS.get(entry.questions, 'see RESULTS.md')})"] = None
+            kinds[f"{entry.questions} ({QUESTIONS.get(entry.questions, 'see RESULTS.md')})"] = None
         return number(figure.value, figure.unit)
 
     text = re.sub(r"\{([^{}]+)\}", value, template)
-    return text + (f"\nAsked for the losses: {'; or '.join(asked)}.\n" if asked else "")
+    return text + (f"\nAsked for the losses: {'; or '.join(kinds)}.\n" if kinds else "")
 
 
 def pages() -> dict[Path, str]:

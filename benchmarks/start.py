@@ -1,4 +1,4 @@
-"""How long it takes until something happens: `python benchmarks/start.py FILE.parquet [ROUNDS]`.
+"""How long a start takes: `python benchmarks/start.py FILE.parquet [ROUNDS]`.
 
 `textdae --help` and `import textdae`, each a process, beside a Python that does nothing; and from the start of a process to
 the end of the first step of mini, not compiled, on a corpus prepared before: ours, and `Trainer` with BERT.
@@ -21,8 +21,8 @@ def seconds(*words: str) -> float:
     return time.perf_counter() - began
 
 
-def first_step(rival: str, file: str, more: str) -> float:
-    return ask(TRAINING, rival, file, "1", more)[0]["age"]
+def first_step(contender: str, file: str, more: str) -> float:
+    return ask(TRAINING, contender, file, "1", more)[0]["age"]
 
 
 def main(run: Run, file: str, rounds: int = 5) -> None:

@@ -1,13 +1,13 @@
 """Training mini: ours against the stock recipes, each in a process of its own.
 
     python benchmarks/training.py speed FILE.parquet [ROUNDS]         tokens a second, steady state
-    python benchmarks/training.py loss FILE.parquet RIVAL BUDGET MORE  held-out loss after a budget: A, B or ours
+    python benchmarks/training.py loss FILE.parquet CONTENDER BUDGET MORE  held-out loss after a budget: A, B or ours
 
 A budget is seconds since the process began, compiling and all (`1200s`), or steps; what ours and `group_texts` keep of the
 corpus is found prepared where a run has been before. MORE is the learning rate of A or B, or one setting of ours
 (`train.compile=never`).
 
-Rivals: A: `Trainer`, `BertForMaskedLM`, `DataCollatorForLanguageModeling`, `group_texts`, fp32. B: `Trainer`, ModernBERT with
+Contenders: A: `Trainer`, `BertForMaskedLM`, `DataCollatorForLanguageModeling`, `group_texts`, fp32. B: `Trainer`, ModernBERT with
 `sparse_prediction`, bf16, `torch_compile`. Same texts, tokenizer (WordPiece, 8,192), sizes (4 x 256), blocks (128), batch (32)
 and threads.
 """
@@ -51,7 +51,7 @@ def ours(file: str, folder: str, given: list[str]) -> None:
 
     def timed_fit(self):
         nonlocal ended
-        # The budget of the rivals has been running since then too.
+        # The budget of the contenders has been running since then too.
         self.start = self.start._replace(seconds=age())
         done = fit(self)
         ended = age()
@@ -64,7 +64,7 @@ def ours(file: str, folder: str, given: list[str]) -> None:
 
 
 def stock(name: str, file: str, folder: str, progress: Callable[[int], float], learning_rate: float) -> None:
-    """Train a rival until `progress(steps)` is 1; the learning rate falls in a line with it, after 50 steps of warm-up."""
+    """Train a contender until `progress(steps)` is 1; the learning rate falls in a line with it, after 50 steps of warm-up."""
     import torch
     from datasets import Dataset
     from transformers import (
@@ -137,9 +137,9 @@ def held_out_loss(model, folder: str, corpus) -> float:
     from textdae.text.tokenizer import vocabulary_of
     from textdae.training.evaluation import evaluate
 
-    asked = TextEvaluateSettings()
+    defaults = TextEvaluateSettings()
     questions = word_questions(
-        corpus.held_out, vocabulary_of(corpus.tokenizer), asked.rate, asked.max_examples
+        corpus.held_out, vocabulary_of(corpus.tokenizer), defaults.rate, defaults.max_examples
     )
     model.save_pretrained(f"{folder}/model")
     denoiser = TextDenoiser(load_masked_lm(f"{folder}/model")[0]).eval()
@@ -147,7 +147,7 @@ def held_out_loss(model, folder: str, corpus) -> float:
 
 
 def one(name: str, file: str, folder: str, budget: str, more: str) -> None:
-    """Train a rival in this process; print what its steps took, and how good it is."""
+    """Train a contender in this process; print what its steps took, and how good it is."""
     seconds = float(budget.removesuffix("s")) if budget.endswith("s") else None
     if name == "ours":
         limit = (
@@ -162,17 +162,17 @@ def one(name: str, file: str, folder: str, budget: str, more: str) -> None:
         )
 
 
-def loss(run: Run, file: str, rival: str, budget: str, more: str) -> None:
-    found = ask(__file__, rival, file, budget, more)
+def loss(run: Run, file: str, contender: str, budget: str, more: str) -> None:
+    found = ask(__file__, contender, file, budget, more)
     *steps, end = found
     median = step_seconds(steps)
     print(
-        f"{rival} {more}: held-out loss {end['loss']:.3f} after {end['seconds']:.0f} s, {len(steps):,} steps "
+        f"{contender} {more}: held-out loss {end['loss']:.3f} after {end['seconds']:.0f} s, {len(steps):,} steps "
         f"(median {median:.3f} s, {BATCH * BLOCK / median:,.0f} tokens/s)",
         flush=True,
     )
     run.questions = QUESTIONS
-    what = f"training mini on {corpus_name(file)}, {rival} ({more}) for {budget}"
+    what = f"training mini on {corpus_name(file)}, {contender} ({more}) for {budget}"
     run.add(f"{what}: held-out loss", end["loss"], "nats")
     run.add(f"{what}: seconds from the start of the process", end["seconds"], "s")
     run.add(f"{what}: steps", len(steps), "steps")
@@ -184,17 +184,17 @@ def step_seconds(steps: list[dict]) -> float:
 
 
 def speed(run: Run, file: str, rounds: int) -> None:
-    def turn(rival: str, more: str) -> float:
-        found = ask(__file__, rival, file, str(WARM_UP + STEPS), more)
+    def turn(contender: str, more: str) -> float:
+        found = ask(__file__, contender, file, str(WARM_UP + STEPS), more)
         return BATCH * BLOCK / step_seconds(found[WARM_UP:-1])
 
-    rivals = {
+    contenders = {
         "textdae": ("ours", "train.compile=always"),
         "textdae, not compiled": ("ours", "train.compile=never"),
         "A: Trainer, BERT, fp32": ("A", "5e-4"),
         "B: Trainer, ModernBERT, bf16, compiled": ("B", "1e-3"),
     }
-    turns = {name: partial(turn, *how) for name, how in rivals.items()}
+    turns = {name: partial(turn, *how) for name, how in contenders.items()}
     take_turns(run, f"training mini on {corpus_name(file)}", turns, rounds, "tokens/s")
 
 
@@ -205,8 +205,8 @@ if __name__ == "__main__":
         raise SystemExit
     with Run(__doc__, 2) as run:
         match run.words:
-            case ["loss", file, rival, budget, more]:
-                loss(run, file, rival, budget, more)
+            case ["loss", file, contender, budget, more]:
+                loss(run, file, contender, budget, more)
             case ["speed", file, *rounds]:
                 speed(run, file, int([*rounds, 3][0]))
             case _:

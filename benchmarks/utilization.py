@@ -3,7 +3,7 @@
 
 The rate is measured in the same run on the products of that model's own linear layers, forward and backward. Counted are
 6 N D, attention within documents and windows, and the decoder where it scores; not the optimizer. Of the last layer we compute
-the scored positions only: the share is given of all that was asked for, and of what was computed. Tokens are random, as frequent as
+the scored positions only: the share is given of all positions, and of those computed. Tokens are random, as frequent as
 Zipf's law has it, in documents of about 200. The stock model runs with sdpa; its
 flash_attention_2 needs a package of its own and is left out.
 """
@@ -107,9 +107,9 @@ def operations(size: Size, scored: float, examples: Random) -> tuple[float, floa
     whole, near = seen(part, None), seen(part, size.window // 2)
     pairs = len(size.whole) * whole + (size.layers - len(size.whole)) * near
     decoder = size.width * (size.width + size.vocabulary)
-    asked = 6 * tokens * size.layers * layer + 12 * tokens * pairs * size.width + 6 * scored * decoder
+    needed = 6 * tokens * size.layers * layer + 12 * tokens * pairs * size.width + 6 * scored * decoder
     unwanted = (tokens - scored) * (6 * (layer - 2 * size.width**2) + 12 * whole * size.width)
-    return asked, asked - unwanted
+    return needed, needed - unwanted
 
 
 def product_rate(size: Size, scored: int, device: torch.device) -> float:

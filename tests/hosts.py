@@ -347,9 +347,9 @@ def namespaces(count: int, folder: Path) -> Iterator[list[Host]]:
     names = [f"td{os.getpid()}-{number}" for number in range(1, count + 1)]
 
     def ip(*words: str, check: bool = True) -> None:
-        done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
-        if check and done.returncode:
-            raise OSError(f"ip {' '.join(words)}: {done.stderr.strip()}")
+        process = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+        if check and process.returncode:
+            raise OSError(f"ip {' '.join(words)}: {process.stderr.strip()}")
 
     try:
         ip("link", "add", bridge, "type", "bridge")

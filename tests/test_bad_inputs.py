@@ -347,9 +347,9 @@ def test_fuzzing_finds_nothing(target, tmp_path):
         "-seed=1",
         f"-artifact_prefix={tmp_path}/",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    print(target, done.stderr.splitlines()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert process.returncode == 0, process.stderr[-3000:]
+    print(target, process.stderr.splitlines()[-1])
 
 
 LARGE = """
@@ -376,10 +376,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def test_memory_stays_within_bounds(kind, most, tmp_path):
     """A line of 210 MB, which is one document and has to be held whole; ten million documents of one word."""
     command = [sys.executable, "-c", LARGE, str(tmp_path), kind, *TEXT]
-    done = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "nothing was cut off" in done.stdout
-    print(done.stdout.splitlines()[-1], "kB")
-    assert int(done.stdout.splitlines()[-1]) < most
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert "nothing was cut off" in process.stdout
+    print(process.stdout.splitlines()[-1], "kB")
+    assert int(process.stdout.splitlines()[-1]) < most

@@ -184,7 +184,7 @@ def test_a_run_on_s3_is_killed_and_goes_on_on_a_machine_that_has_nothing(s3, tmp
         "from textdae.training.loop import Trainer\n"
         "from textdae.training.checkpoint_store import StoreOutbox\n"
         "step, send, sent = Trainer._step, StoreOutbox.send, []\n"
-        "def sending(self, path):\n    done = send(self, path); sent.append(path.name); return done\n"
+        "def sending(self, path):\n    process = send(self, path); sent.append(path.name); return process\n"
         "def stepping(self, number, batches):\n"
         "    while number == 7 and 'step-00000006' not in sent: time.sleep(0.05)\n"
         "    if number == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -193,8 +193,10 @@ def test_a_run_on_s3_is_killed_and_goes_on_on_a_machine_that_has_nothing(s3, tmp
         "from textdae.cli.app import main\nmain()\n"
     )
     command = [sys.executable, "-c", program, "pretrain", *stored, f"output_dir={tmp_path}/first"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, env=os.environ)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    process = subprocess.run(
+        command, capture_output=True, text=True, timeout=200, check=False, env=os.environ
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr
     assert "secret-word" not in "".join(
         path.read_text(errors="ignore") for path in (tmp_path / "first").rglob("*") if path.is_file()
     )

@@ -172,6 +172,6 @@ def test_a_folder_that_is_no_checkpoint(run, tmp_path):
 
 @pytest.mark.parametrize("command", [["-m", "textdae"], ["-c", "from textdae.cli import main; main()"]])
 def test_help_lists_the_commands(command):
-    done = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, check=True)
+    process = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, check=True)
     for name in ("pretrain", "evaluate", "denoise", "settings"):
-        assert f"  {name} " in done.stdout
+        assert f"  {name} " in process.stdout

@@ -57,7 +57,7 @@ def test_the_site_is_built_without_a_broken_link(tmp_path):
     (tmp_path / "benchmarks").symlink_to(DOCS.parent / "benchmarks")
     environment = {**os.environ, "PYTHONPATH": str(DOCS.parent), "PYTHONWARNINGS": "ignore"}
     for words in (["docs/generate.py"], ["-m", "zensical", "build", "--strict", "-f", "docs/zensical.toml"]):
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, *words],
             cwd=tmp_path,
             env=environment,
@@ -65,7 +65,7 @@ def test_the_site_is_built_without_a_broken_link(tmp_path):
             text=True,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert process.returncode == 0, process.stdout + process.stderr
     site = tmp_path / "docs/site"
     assert "train.time_budget" in (site / "reference/settings-text/index.html").read_text()
     assert "pretrain" in (site / "reference/python/index.html").read_text()

@@ -122,8 +122,8 @@ def test_a_machine_that_has_never_heard_of_textdae_classifies(finished):
         "print(pipeline('text-classification', sys.argv[1])('the ash of the hill')[0]['label'])"
     )
     command = [sys.executable, "-c", code, str(finished("single")[0].output_dir)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "noun.plant"
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "noun.plant"
 
 
 def test_what_is_kept_is_the_best_evaluation(finished):

@@ -263,11 +263,11 @@ def test_each_is_refused_in_one_line_within_two_seconds_and_half_a_gigabyte(tmp_
         str(tmp_path / "honest"),
         *(str(tmp_path / attack.__name__ / "tokenizer") for attack in ATTACKS),
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", PROGRAM, *folders],
         capture_output=True, text=True, timeout=200, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    honest, *found = [json.loads(line) for line in done.stdout.splitlines()]
+    honest, *found = [json.loads(line) for line in process.stdout.splitlines()]
     assert honest[0].startswith("loaded: 400")
     for attack, expected, (said, seconds) in zip(ATTACKS, says, found, strict=True):
         assert expected in said, attack.__name__

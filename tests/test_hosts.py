@@ -16,9 +16,9 @@ from hosts import PLACES, namespaces
 
 def carried_out(*words: str) -> dict:
     command = [sys.executable, str(Path(__file__).with_name("hosts.py")), *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout[done.stdout.index("{") :])
+    process = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    assert process.returncode == 0, process.stderr[-3000:]
+    return json.loads(process.stdout[process.stdout.index("{") :])
 
 
 def check_places(found: dict, job: str, names: list[str]) -> None:

@@ -458,19 +458,19 @@ def test_others_load_what_was_pushed(hub, run, corpus, corpus_texts, tmp_path):
     base = {"modality": "text"}
     finetune("tester/run@step-9", load(FinetuneSettings, None, given, base))
     assert set(hub.repositories["models", "tester/labels"].branches) >= {"main", "step-2"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", LOADED, str(tmp_path / "run" / "model.safetensors"), str(vectors)],
         capture_output=True, text=True, check=False, env=environment(tmp_path, HF_HUB_OFFLINE="0"),
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    out = done.stdout.splitlines()
-    assert [*out[:2], out[3]] == ["5", "(1, 32)", "True"], done.stdout
+    assert process.returncode == 0, process.stderr[-3000:]
+    out = process.stdout.splitlines()
+    assert [*out[:2], out[3]] == ["5", "(1, 32)", "True"], process.stdout
     count = int(re.match(r"\((\d+), 32\)", out[2])[1])
     import pyarrow.parquet as pq
 
     assert count == pq.ParquetFile(vectors).metadata.num_rows
     assert "model.safetensors" in {path.name for path in (tmp_path / "home").rglob("*")}
-    no_token(tmp_path, done.stdout, done.stderr)
+    no_token(tmp_path, process.stdout, process.stderr)
 
 
 def test_every_card_says_how_to_load_what_it_is_of(hub, run, corpus, tmp_path, monkeypatch):

@@ -693,9 +693,11 @@ def test_two_processes_are_one(work):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
                "--rdzv-endpoint=localhost:0", "-m", "textdae", "pretrain", *words]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("PSNR (dB)") == 1  # the first process alone speaks
+    process = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert process.stdout.count("PSNR (dB)") == 1  # the first process alone speaks
     for key, tensor in weights(one.output_dir).items():
         torch.testing.assert_close(weights(folder)[key], tensor, rtol=0, atol=1e-5, msg=key)
     found = json.loads((folder / "metrics.json").read_text())["held_out"]["model"]

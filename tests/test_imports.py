@@ -74,8 +74,8 @@ def test_every_folder_says_what_it_may_import():
 def test_nothing_heavy_is_loaded_before_it_is_needed(command, light):
     heavy = ["torch", "transformers", "datasets", *light]
     code = f"import sys; {command}; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
 
 
 def test_every_public_name_is_there():

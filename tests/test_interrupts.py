@@ -98,7 +98,7 @@ def interrupted(folder: Path, at: str, words: list[str], number: int = signal.SI
 
 
 def run(folder: Path, words: list[str]) -> str:
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _COMMAND, *words],
         cwd=folder,
         capture_output=True,
@@ -106,8 +106,8 @@ def run(folder: Path, words: list[str]) -> str:
         timeout=100,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 @pytest.mark.slow

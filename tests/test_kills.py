@@ -22,9 +22,9 @@ def carried_out(plan: dict, folder: Path) -> dict:
         str(folder / "run"),
         json.dumps(plan),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    process = subprocess.run(command, capture_output=True, text=True, timeout=1200, check=False)
+    assert process.returncode == 0, process.stderr[-3000:]
+    found = json.loads(process.stdout.splitlines()[-1])
     print(f"{plan}: {found['moments']} moments, {found['kills']} kills survived in {found['seconds']} s")
     return found
 

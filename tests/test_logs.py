@@ -77,12 +77,12 @@ def _as_before():
 )
 def test_library_call_is_heard_as_its_user_asks(more, said, tmp_path):
     script = LIBRARY.format(more=more)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=60, check=False
     )
-    assert not done.returncode, done.stderr
-    assert done.stdout == ""
-    lines = done.stderr.splitlines()
+    assert not process.returncode, process.stderr
+    assert process.stdout == ""
+    lines = process.stderr.splitlines()
     assert len(lines) == len(said)
     assert all(re.fullmatch(pattern, line) for pattern, line in zip(said, lines, strict=True)), lines
 

@@ -415,10 +415,10 @@ def test_a_machine_that_has_never_heard_of_textdae_loads_the_vit(tmp_path):
     save_file({"pixels": seen, "masked": masked}, tmp_path / "asked.safetensors")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, "-c", STRANGER, str(tmp_path)]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     answered = load_file(tmp_path / "answered.safetensors")
     with torch.no_grad():
         shown = denoiser.encode({"pixel_values": seen})

@@ -43,9 +43,9 @@ def covering() -> list[dict]:
 
 def carried_out(cases: list[dict], folder: Path, timeout: float) -> list[dict]:
     command = [sys.executable, str(Path(__file__).with_name("pairs.py")), str(folder), json.dumps(cases)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    assert process.returncode == 0, process.stderr[-3000:]
+    return [json.loads(line) for line in process.stdout.splitlines() if line.startswith("{")]
 
 
 def faults(case: dict, found: dict) -> list[str]:

@@ -211,8 +211,10 @@ def test_a_real_run_of_two_sources_goes_on_with_two_processes(tmp_path, corpus_t
     def run(folder, processes, *more):
         launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}"] if processes > 1 else []
         command = [sys.executable, *launch, "-m", "textdae", "pretrain", *words, f"output_dir={folder}", *more]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr[-2000:]
+        process = subprocess.run(
+            command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path
+        )
+        assert process.returncode == 0, process.stderr[-2000:]
         return load_file(folder / "model.safetensors")
 
     whole = run(tmp_path / "whole", 1)

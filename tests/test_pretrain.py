@@ -120,11 +120,11 @@ def test_a_machine_that_has_never_heard_of_textdae_loads_it(run, tmp_path):
     result, _ = run
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-c", STRANGER, str(result.output_dir)]
-    done = subprocess.run(
+    process = subprocess.run(
         command, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
     )
-    assert done.returncode == 0, done.stderr
-    total, shape, guesses = done.stdout.split("\n")[:3]
+    assert process.returncode == 0, process.stderr
+    total, shape, guesses = process.stdout.split("\n")[:3]
     denoiser, tokenizer = load_text(str(result.output_dir))
     ids = tokenizer("Ba ce [MASK] di.", return_tensors="pt")["input_ids"]
     with torch.no_grad():
@@ -152,15 +152,15 @@ def test_stopped_and_resumed_is_the_same_model(run, corpus, monkeypatch):
         "loop.Trainer._step = stop\n"
         "from textdae.cli import main; sys.argv = ['textdae', 'pretrain', *sys.argv[1:]]; main()"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", stopper, str(settings)],
         capture_output=True,
         text=True,
         timeout=200,
         check=False,
     )
-    assert done.returncode == 128 + 15, done.stderr
-    assert "go on with: textdae pretrain" in done.stdout
+    assert process.returncode == 128 + 15, process.stderr
+    assert "go on with: textdae pretrain" in process.stdout
     assert not (folder / "model.safetensors").exists()
     assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == [
         "step-00000010",
@@ -329,15 +329,15 @@ def test_a_stranger_is_asked_for_the_same_words(run, corpus, tmp_path, bpe):
         "-o",
         str(tmp_path / "found"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert process.returncode == 0, process.stderr
     found = json.loads((tmp_path / "found/evaluation.json").read_text())["levels"]["as set"]
     mine = run[0].metrics
     for key in ("evaluated_words", "evaluated_bytes", "unknown_words"):
         assert found[key] == mine[key], key
     assert found["scored"] != mine["scored"]
-    assert found["asked"] in done.stdout
-    assert "the baselines learn from the other examples of" in done.stdout
+    assert found["asked"] in process.stdout
+    assert "the baselines learn from the other examples of" in process.stdout
 
 
 def test_denoise_fills_the_surest_first(run):
@@ -392,9 +392,11 @@ def test_one_big_batch_is_eight_small_ones_is_two_processes_with_four(corpus, fa
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
                "--rdzv-endpoint=localhost:0", "-m", "textdae", "pretrain", *words, f"output_dir={folders[2]}"]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("bits/byte") == 1  # the first process alone speaks
+    process = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert process.stdout.count("bits/byte") == 1  # the first process alone speaks
 
     # The same words are asked for, whoever forwards them.
     figures = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
@@ -451,8 +453,8 @@ def test_sharded_over_two_processes_it_is_the_same_model(corpus):
             check=False,
         )
 
-    done = launch("train.max_steps=6")
-    assert done.returncode == 0, done.stderr[-3000:]
+    process = launch("train.max_steps=6")
+    assert process.returncode == 0, process.stderr[-3000:]
     metrics = json.loads((corpus.parent / "sharded/metrics.json").read_text())
     assert metrics["hardware"].startswith("2 x")
     mine, theirs = files(one.output_dir), files(corpus.parent / "sharded")
@@ -460,9 +462,9 @@ def test_sharded_over_two_processes_it_is_the_same_model(corpus):
         torch.testing.assert_close(mine[name], theirs[name], rtol=0, atol=1e-5)
 
     shutil.rmtree(corpus.parent / "sharded/checkpoints/step-00000006")
-    done = launch("train.max_steps=6", "--resume")
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "step 3)" in done.stdout
+    process = launch("train.max_steps=6", "--resume")
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "step 3)" in process.stdout
     again = files(corpus.parent / "sharded")
     assert all(torch.equal(theirs[name], again[name]) for name in theirs)
 

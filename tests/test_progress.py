@@ -23,7 +23,7 @@ _AT_ONCE = (
 def test_a_run_without_a_terminal_says_how_far_it_is(tmp_path, corpus_texts, monkeypatch):
     (tmp_path / "corpus.txt").write_text("\n\n".join(corpus_texts))
     words = pretrain("train.logging_steps=1", "train.eval_steps=1")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _AT_ONCE, *words],
         cwd=tmp_path,
         capture_output=True,
@@ -31,9 +31,9 @@ def test_a_run_without_a_terminal_says_how_far_it_is(tmp_path, corpus_texts, mon
         timeout=100,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert "\r" not in done.stderr + done.stdout
-    lines = done.stderr.splitlines()
+    assert process.returncode == 0, process.stderr
+    assert "\r" not in process.stderr + process.stdout
+    lines = process.stderr.splitlines()
     assert [line for line in lines if line.startswith("training the tokenizer: 0.1 MB")]
     assert [line for line in lines if line.startswith("tokenizing and packing: 0.1 MB")]
     first, second = lines[-2:]

@@ -33,12 +33,12 @@ def run(tmp_path, monkeypatch):
 
     def run(*words, code=0):
         command = [sys.executable, "-m", "textdae", *words]
-        done = subprocess.run(
+        process = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
-        assert done.returncode == code, f"{words}\n{done.stderr[-3000:]}"
-        assert "Traceback" not in done.stderr
-        return done.stdout + done.stderr
+        assert process.returncode == code, f"{words}\n{process.stderr[-3000:]}"
+        assert "Traceback" not in process.stderr
+        return process.stdout + process.stderr
 
     return run
 

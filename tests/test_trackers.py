@@ -103,10 +103,10 @@ def test_trackio_keeps_a_resumed_run_in_one_run(tmp_path):
         "from trackio.sqlite_storage import SQLiteStorage\n"
         "print([(row['step'], row['loss']) for row in SQLiteStorage.get_logs('tests', 'mine-012345') if 'loss' in row])"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], env=environment, check=True, timeout=120, capture_output=True, text=True
     )
-    assert done.stdout.strip() == "[(1, 2.0), (2, 1.5), (2, 1.5), (3, 1.0)]"
+    assert process.stdout.strip() == "[(1, 2.0), (2, 1.5), (2, 1.5), (3, 1.0)]"
 
 
 class Broken:

@@ -163,8 +163,10 @@ SLOW = pytest.mark.slow
 def test_killed_while_old_checkpoints_are_removed_the_new_one_is_left(tmp_path, moment):
     damaged_twice(tmp_path)
     command = [sys.executable, "-c", KILLED_WHILE_REMOVING, str(Path(__file__).parent), str(tmp_path)]
-    done = subprocess.run([*command, str(moment)], capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    process = subprocess.run(
+        [*command, str(moment)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert process.returncode == -signal.SIGKILL, process.stderr
     assert checkpoint.last_whole(tmp_path) == tmp_path / "step-00000012"
 
 
@@ -198,9 +200,9 @@ for limit in (100, 3000):  # within the JSON, within the tensors
 def test_a_full_disk_costs_nothing_that_was_there(tmp_path):
     good = save(tmp_path, 5)
     command = [sys.executable, "-c", FULL_DISK, str(Path(__file__).parent), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    assert done.stdout.count("could not be written") == 2
-    assert done.stdout.count("earlier checkpoints are untouched") == 2
+    process = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    assert process.stdout.count("could not be written") == 2
+    assert process.stdout.count("earlier checkpoints are untouched") == 2
     assert checkpoint.last_whole(tmp_path) == good
 
 

@@ -31,8 +31,8 @@ print(before, faults())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc hands memory back")
 def test_memory_that_is_freed_is_not_asked_for_again():
-    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
-    before, after = map(int, done.stdout.split())
+    process = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
+    before, after = map(int, process.stdout.split())
     assert after < before / 100
 
 

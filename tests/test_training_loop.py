@@ -282,8 +282,10 @@ def test_two_processes_are_one(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0", "--rdzv-backend=c10d",
                "--rdzv-endpoint=localhost:0", str(script), str(Path(__file__).parent), str(tmp_path / "two")]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
     last = [tmp_path / name / "checkpoints/step-00000012" for name in ("one", "two")]
     one, two = (load_file(path / "model.safetensors") for path in last)
     torch.testing.assert_close(one, two, rtol=0, atol=1e-5)

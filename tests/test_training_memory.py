@@ -193,6 +193,6 @@ print(predicted, peak() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 def test_a_step_takes_about_what_was_predicted():
     """In a process of its own, for the peak of this one is that of other tests."""
-    done = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
-    predicted, taken = map(int, done.stdout.split())
+    process = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
+    predicted, taken = map(int, process.stdout.split())
     assert 0.75 * taken < predicted < 1.75 * taken

@@ -307,12 +307,12 @@ def test_code_of_a_checkpoint_is_never_run(model_type, text):
 
 def test_the_command_line_says_it_in_one_line(text, tmp_path):
     ask_for_a_layer_of_a_billion(text)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "textdae", "denoise", str(text), "a [MASK]"], capture_output=True, text=True
     )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "describes a model of more than" in done.stderr
+    assert process.returncode == 2
+    assert process.stderr.count("\n") == 1
+    assert "describes a model of more than" in process.stderr
 
 
 MEMORY = """
@@ -336,11 +336,11 @@ assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < limit
 )
 def test_nothing_is_allocated_for_it(harm, text):
     harm(text)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", MEMORY, str(text)], capture_output=True, text=True, timeout=100
     )
-    assert done.returncode == 0, done.stderr
-    assert "refused: " in done.stdout
+    assert process.returncode == 0, process.stderr
+    assert "refused: " in process.stdout
 
 
 @pytest.mark.parametrize("name", ["autoencoder", "conv", "unet", "vit"])

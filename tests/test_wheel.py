@@ -16,11 +16,11 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(*command, **options):
-    done = subprocess.run(
+    process = subprocess.run(
         [str(word) for word in command], capture_output=True, text=True, timeout=400, check=False, **options
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
+    assert process.returncode == 0, f"{command}\n{process.stdout[-1000:]}\n{process.stderr[-3000:]}"
+    return process.stdout
 
 
 @pytest.fixture
