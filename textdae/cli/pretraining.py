@@ -168,7 +168,24 @@ def embed(
         typer.Argument(help="What data.source takes: files, a folder, a Hub dataset ...", show_default=False),
     ],
     words: Words = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A .npy or .parquet file.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", help="A .npy or .parquet file; with --executor a folder.", show_default=False
+        ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            "--executor", help="Write shards, in local processes, or by slurm or ray.", show_default=False
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="With --executor: how many work at a time.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Write one vector for every example of a source."""
     if output is None:
@@ -179,8 +196,16 @@ def embed(
     path, overrides = split(words)
     settings = for_checkpoint(EmbedSettings, checkpoint, path, [f"data.source={source}", *overrides])
 
+    hush_transformers()
+    if executor:
+        from textdae.commands.embed_shards import embed_shards
+
+        for line in embed_shards(checkpoint, settings, output, executor, workers):
+            typer.echo(line)
+        return
+    if workers:
+        raise SettingsError("--workers belongs to --executor")
     from textdae.commands.embed import embed as run
 
-    hush_transformers()
     result = run(checkpoint, settings, output)
     typer.echo(f"{output}: {result.count:,} vectors of {result.width} numbers")

@@ -116,9 +116,7 @@ def _write(
     waiting = islice(rows.read(), begin, None)
     with Progress("embedding", unit="rows", done=begin) as bar:
         while chunk := list(islice(waiting, CHUNK)):
-            vectors = encoder([example for _, example in chunk])
-            if settings.normalize:
-                vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
+            vectors = embed_chunk(encoder, [example for _, example in chunk], settings.normalize)
             _keep(parts, len(sizes), np.array([row for row, _ in chunk]), vectors)
             sizes.append(len(chunk))
             bar.update(len(chunk))
@@ -129,8 +127,16 @@ def _write(
     return sum(sizes), width
 
 
+def embed_chunk(encoder: StockEncoder, examples: list[Any], normalize: bool) -> np.ndarray:
+    """Embed some examples at once. *Shape:* (n, D), float32."""
+    vectors: np.ndarray = encoder(examples)
+    if normalize:
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True).clip(min=1e-12)
+    return vectors
+
+
 def _how(settings: EmbedSettings) -> dict[str, Any]:
-    return settings.model_dump(mode="json", exclude={"data"})
+    return settings.model_dump(mode="json", exclude={"data", "slurm", "shard_bytes"})
 
 
 def _resume(parts: Path, fingerprint: dict[str, Any]) -> list[int]:

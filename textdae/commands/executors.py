@@ -1,4 +1,4 @@
-"""Executors of the stages of `textdae prepare`: local processes or, through datatrove, a Slurm queue or a Ray cluster."""
+"""Executors of work in stages, of `textdae prepare` and `textdae embed`: local processes or, through datatrove, a Slurm queue or a Ray cluster."""
 
 import logging
 import multiprocessing
@@ -8,16 +8,84 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.names import is_remote
-from textdae.core.settings.runs import PrepareSettings
+from textdae.core.settings.runs import SlurmSettings
 from textdae.core.stages import Stage
 
 logger = logging.getLogger(__name__)
 
+EXECUTORS = ("local", "slurm", "ray")
 _MOST = 16
+
+
+class Work:
+    """A worker's share of a stage; it can be sent to another process.
+
+    Args:
+        stage: its name.
+        open_worker: a function of a module, which returns what has the `stages()`.
+        arguments: of that function.
+    """
+
+    def __init__(self, stage: str, open_worker: Callable[..., Any], *arguments: str) -> None:
+        self.stage, self.open_worker, self.arguments = stage, open_worker, arguments
+
+    def __call__(self, data: Any, rank: int, world_size: int) -> Any:
+        """Do the share of worker `rank` of `world_size`; the signature is that of a step of datatrove."""
+        self.share(rank, world_size)
+        return data
+
+    def share(self, rank: int, world: int) -> int:
+        """Do the share; return the number of tasks that were done."""
+        (stage,) = (each for each in self.open_worker(*self.arguments).stages() if each.name == self.stage)
+        tasks: int = stage.share(rank, world)
+        return tasks
+
+
+class Job(NamedTuple):
+    """Work in stages, for an executor."""
+
+    stages: list[Stage]
+    work: Callable[[str], Work]
+    """Returns a worker's share of a stage, by its name."""
+    slurm: SlurmSettings
+    output: str
+    """Folder or URL that is written to."""
+    then: str
+    """What to do with it, for people."""
+
+
+def carry_out(job: Job, executor: str, workers: int | None) -> list[str]:
+    """Do the stages of a job; tasks that were done before are skipped.
+
+    Args:
+        executor: `local` (processes of this machine), `slurm` or `ray` (through datatrove).
+        workers: number of parallel workers, on which the result does not depend. Default: one a core, at most 16; on a
+            cluster 16.
+
+    Returns:
+        Lines to print.
+
+    Raises:
+        SettingsError: there is no such executor here.
+        TextdaeError: a worker failed; finished tasks are kept.
+    """
+    if executor not in EXECUTORS:
+        raise SettingsError(f"--executor: {', '.join(EXECUTORS)}, got {executor!r}")
+    if not any(stage.left() for stage in job.stages):
+        return [f"{job.output}: all tasks were done before; {job.then}"]
+    if executor == "slurm":
+        return submit_to_slurm(job, workers or 16)
+    if executor == "ray":
+        run_on_ray(job, workers or 16)
+        tasks = sum(stage.tasks for stage in job.stages)
+    else:
+        local = LocalExecutor(workers)
+        tasks = sum(local.run(stage, job.work(stage.name).share) for stage in job.stages)
+    return [f"{job.output}: {tasks:,} tasks done; {job.then}"]
 
 
 class LocalExecutor:
@@ -54,7 +122,7 @@ class LocalExecutor:
                 ) from None
 
 
-def submit_to_slurm(settings: PrepareSettings, stages: list[Stage], workers: int) -> list[str]:
+def submit_to_slurm(job: Job, workers: int) -> list[str]:
     """Submit a job array for each stage; it begins when the one before has succeeded.
 
     Raises:
@@ -67,14 +135,14 @@ def submit_to_slurm(settings: PrepareSettings, stages: list[Stage], workers: int
 
     if not shutil.which("sbatch"):
         raise SettingsError("--executor slurm: no sbatch here; run it where jobs are submitted")
-    slurm, last, lines = settings.slurm, None, []
-    logs = _logs(settings)
+    slurm, last, lines = job.slurm, None, []
+    logs = _logs(job.output)
     bin_folder = Path(sys.executable).parent
-    for stage in stages:
+    for stage in job.stages:
         if not stage.left():
             continue
         last = SlurmPipelineExecutor(
-            [_work(settings, stage)],
+            [job.work(stage.name)],
             tasks=min(workers, stage.tasks),
             workers=workers,
             time=slurm.time,
@@ -93,10 +161,10 @@ def submit_to_slurm(settings: PrepareSettings, stages: list[Stage], workers: int
         lines.append(
             f"{stage.name}: job {last.job_id}, {min(workers, stage.tasks)} workers; logs: {logs / stage.name}"
         )
-    return [*lines, f"when all have ended: textdae pretrain data.source={settings.output_dir}"]
+    return [*lines, f"when all have ended: {job.then}"]
 
 
-def run_on_ray(settings: PrepareSettings, stages: list[Stage], workers: int) -> None:
+def run_on_ray(job: Job, workers: int) -> None:
     """Do the stages on a Ray cluster: that of `RAY_ADDRESS`, else one on this machine.
 
     Raises:
@@ -106,28 +174,21 @@ def run_on_ray(settings: PrepareSettings, stages: list[Stage], workers: int) -> 
     _need_datatrove("ray")
     from datatrove.executor import RayPipelineExecutor
 
-    for stage in stages:
+    for stage in job.stages:
         if not stage.left():
             continue
         RayPipelineExecutor(
-            [_work(settings, stage)],
+            [job.work(stage.name)],
             tasks=min(workers, stage.tasks),
             workers=workers,
-            logging_dir=str(_logs(settings) / stage.name),
+            logging_dir=str(_logs(job.output) / stage.name),
             skip_completed=False,
-            mem_per_cpu_gb=settings.slurm.mem_per_cpu_gb,
+            mem_per_cpu_gb=job.slurm.mem_per_cpu_gb,
         ).run()
         if left := stage.left():
             raise TextdaeError(
                 f"{stage.name}: {left:,} of {stage.tasks:,} tasks are not done; run it again to go on"
             )
-
-
-def _work(settings: PrepareSettings, stage: Stage) -> Any:
-    from textdae.commands.prepare import Work
-    from textdae.core.settings.yaml_text import to_yaml
-
-    return Work(to_yaml(settings.model_dump(mode="json", exclude_none=True)), stage.name)
 
 
 def _need_datatrove(*more: str) -> None:
@@ -138,11 +199,11 @@ def _need_datatrove(*more: str) -> None:
             raise SettingsError(f"--executor: needs {name}; run: pip install 'textdae[distributed]'")
 
 
-def _logs(settings: PrepareSettings) -> Path:
+def _logs(output: str) -> Path:
     """Return the folder of the logs of jobs: beside the output, or here if that is remote."""
-    if is_remote(settings.output_dir):
+    if is_remote(output):
         return Path("textdae-jobs").absolute()
-    return Path(settings.output_dir).expanduser().absolute() / "jobs"
+    return Path(output).expanduser().absolute() / "jobs"
 
 
 def _default_partition() -> str:

@@ -35,6 +35,7 @@ class Modality:
         labelled_task: (checkpoint, settings of the examples) -> a `LabelledTask`.
         load: checkpoint -> its `Denoiser`.
         embed: (checkpoint, settings) -> a frozen encoder, and the `Rows` of the source to embed.
+        rows: settings of `embed` -> these `Rows` alone, which --executor cuts into shards.
         suite: (checkpoint, suite, settings of `evaluate`, further checkpoints, most) -> the lines and the figures of public questions.
         denoise: (checkpoint, what, output) -> lines to print; it may take options of `textdae denoise` by name.
         generate: (checkpoint, settings of `evaluate`, the options of `textdae generate`) -> lines to print.
@@ -67,6 +68,7 @@ class Modality:
     labelled_task: str | None = None
     load: str | None = None
     embed: str | None = None
+    rows: str | None = None
     suite: str | None = None
     denoise: str | None = None
     sample: str | None = None

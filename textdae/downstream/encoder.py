@@ -28,6 +28,10 @@ class Rows(NamedTuple):
     fingerprint: str
     read: Callable[[], Iterator[tuple[int, Any]]]
     notes: Callable[[], Counter[str]]
+    cut: Callable[[int], list[Any]] | None = None
+    """Bytes of a shard -> the shards of the source, each as JSON has it; None where it cannot be cut."""
+    read_part: Callable[[Any], Iterator[Any]] | None = None
+    """A shard -> its examples, in order."""
 
 
 class View(NamedTuple):

@@ -18,7 +18,8 @@ from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
 from textdae.hub.locate import locate
 from textdae.text.code_decoder import load_decoder
 from textdae.text.settings import TextEmbedSettings
-from textdae.text.sources import open_source
+from textdae.text.sources import open_source, part_of
+from textdae.text.spans import Span, cut
 from textdae.text.tokenizer import load_tokenizer, longest_input
 
 CODE = View(None, "code")
@@ -96,9 +97,9 @@ class TextEncoder(StockEncoder):
 
     def embed(self, examples: Sequence[Any], views: Sequence[View]) -> dict[View, np.ndarray]:
         """Embed texts, or pairs of texts; longer inputs are cut off, and counted."""
-        ids, cut = tokenize(self.tokenizer, examples, self.limit)
-        if cut:
-            self.notes[f"texts cut off after {self.limit} tokens"] += cut
+        ids, shortened = tokenize(self.tokenizer, examples, self.limit)
+        if shortened:
+            self.notes[f"texts cut off after {self.limit} tokens"] += shortened
         vectors_of: dict[View, np.ndarray] = {}
         for batch in self._batches(ids["input_ids"]):
             part = {name: [values[number] for number in batch] for name, values in ids.items()}
@@ -187,7 +188,20 @@ def open_texts(checkpoint: str, settings: TextEmbedSettings) -> tuple[TextEncode
         pooling = "mean"
     view = None if pooling == "auto" else View(settings.layer, pooling)
     encoder = TextEncoder(checkpoint, view, settings.batch_tokens, settings.precision)
+    return encoder, open_rows(settings)
+
+
+def open_rows(settings: TextEmbedSettings) -> Rows:
+    """Open the texts of `data.source`, blank ones included.
+
+    Raises:
+        SettingsError: they cannot be used.
+    """
     source = open_source(settings.data, cache_root(settings.data.cache_dir))
-    return encoder, Rows(
-        source.fingerprint, lambda: enumerate(source.texts()), lambda: source.notes + source.left_out
+    rows = Rows(source.fingerprint, lambda: enumerate(source.texts()), lambda: source.notes + source.left_out)
+    if not source.files or settings.data.max_bytes:  # whose end depends on all that comes before
+        return rows
+    return rows._replace(
+        cut=lambda shard_bytes: cut(source.files, source.settings, shard_bytes),
+        read_part=lambda spans: part_of(source, [Span(*span) for span in spans]).texts(),
     )

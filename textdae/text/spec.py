@@ -19,6 +19,7 @@ TEXT = Modality(
     labelled_task="textdae.text.token_task:open_labelled_task",
     load="textdae.text.loading:load_denoiser",
     embed="textdae.text.encoder:open_texts",
+    rows="textdae.text.encoder:open_rows",
     suite="textdae.text.suites:evaluate_suite",
     generate="textdae.text.generation:generate_lines",
     denoise="textdae.text.denoise:denoise_lines",

@@ -5,6 +5,8 @@ import ctypes
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -86,6 +88,17 @@ def _check_environment() -> None:
         raise SettingsError(
             f"FSDP_VERSION={version}: no training with FSDP 1; set fsdp_version: 2 as in configs/accelerate-fsdp.yaml"
         )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one core of the CPU, so that results do not depend on how many there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def keep_freed_memory() -> None:

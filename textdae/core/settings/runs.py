@@ -7,7 +7,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from textdae.core.registry import modality_of_settings
-from textdae.core.settings.base import DataSettings, EvaluateSettings, HubSettings, Settings, TrainSettings
+from textdae.core.settings.base import (
+    Bytes,
+    DataSettings,
+    EvaluateSettings,
+    HubSettings,
+    Settings,
+    TrainSettings,
+)
 
 
 class RunSettings(Settings):
@@ -76,22 +83,8 @@ class EvaluateRunSettings(RunSettings):
     """auto: bf16 where the hardware multiplies it natively, else fp32."""
 
 
-class EmbedSettings(RunSettings):
-    """`textdae embed`"""
-
-    command = "embed"
-
-    modality: str
-    """What kind of examples: that of the checkpoint."""
-    data: DataSettings
-    normalize: bool = False
-    """Scale every vector to length 1."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 where the hardware multiplies it natively, else fp32."""
-
-
 class SlurmSettings(Settings):
-    """Jobs of `textdae prepare --executor slurm`."""
+    """Jobs of `--executor slurm`."""
 
     partition: str | None = None
     """Partition to submit to; default: that of the cluster."""
@@ -105,6 +98,23 @@ class SlurmSettings(Settings):
     """Further options of sbatch, e.g. `slurm.options.account=mine`."""
     setup: str = ""
     """Shell command before each job, e.g. `module load python`; the Python of whoever submits is used anyway."""
+
+
+class EmbedSettings(RunSettings):
+    """`textdae embed`"""
+
+    command = "embed"
+
+    modality: str
+    """What kind of examples: that of the checkpoint."""
+    data: DataSettings
+    normalize: bool = False
+    """Scale every vector to length 1."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the hardware multiplies it natively, else fp32."""
+    shard_bytes: Bytes = 16_000_000
+    """Bytes of the source that make a shard of vectors, with --executor."""
+    slurm: SlurmSettings = SlurmSettings()
 
 
 class PrepareSettings(RunSettings):
