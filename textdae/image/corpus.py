@@ -264,7 +264,7 @@ class Reader:
         if self.size is None:
             if width != height:
                 raise UnusablePicture(
-                    f"{name}: {width} x {height}, not square; set e.g. data.image_size=64 to resize and crop it"
+                    f"{name}: {width} x {height}, not square; set data.image_size=64, or another size, to resize and crop it"
                 )
             self.size, self._first = width, name
         if self.data.image_size is None and (width, height) != (self.size, self.size):
