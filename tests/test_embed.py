@@ -119,7 +119,7 @@ def test_a_stopped_run_goes_on_behind_its_last_chunk(text_checkpoint, texts, tmp
     assert not (tmp_path / "v.npy").exists()
     with heard() as said:
         embed(text_checkpoint, settings_of(tmp_path), tmp_path / "v.npy")
-    assert said[0] == "going on behind the first 24 rows"
+    assert said[0] == "going on after the first 24 rows"
     assert sum(seen) == 40 + 8  # the chunk that was stopped, twice; none of the others
     np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), np.load(tmp_path / "whole.npy"))
 
@@ -130,7 +130,7 @@ def test_chunks_of_another_question_are_not_used(text_checkpoint, texts, tmp_pat
     np.savez(tmp_path / "v.npy.parts/00000000.npz", row=np.arange(5), embedding=np.zeros((5, 16)))
     with heard() as said:
         embed(text_checkpoint, settings_of(tmp_path), tmp_path / "v.npy")
-    assert said[0].endswith("of another question; starting anew")
+    assert said[0].endswith("of other settings or another source; starting anew")
     assert len(np.load(tmp_path / "v.npy")) == 40
 
 

@@ -124,7 +124,7 @@ def test_rows_being_embedded(corpus, checkpoint):
     words = ["embed", checkpoint, "corpus.txt", "-o", "vectors.npy"]
     assert interrupted(corpus, EMBEDDING, words) == (130, f"textdae: {AGAIN}\n")
     assert not (corpus / "vectors.npy").exists()
-    assert "going on behind the first 16 rows" in run(corpus, words)
+    assert "going on after the first 16 rows" in run(corpus, words)
     assert np.load(corpus / "vectors.npy").shape == (400, 16)
 
 

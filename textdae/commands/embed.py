@@ -36,8 +36,8 @@ class EmbedResult:
     """The vectors of a source, in a file.
 
     Example:
-        >>> found = textdae.embed("runs/mine", source="texts/", output="vectors.npy")
-        >>> found.vectors.shape
+        >>> result = textdae.embed("runs/mine", source="texts/", output="vectors.npy")
+        >>> result.vectors.shape
     """
 
     count: int
@@ -141,28 +141,28 @@ def _how(settings: EmbedSettings) -> dict[str, Any]:
 
 def _resume(parts: Path, fingerprint: dict[str, Any]) -> list[int]:
     """Return the sizes of the finished chunks with this fingerprint; chunks with another one are removed."""
-    question = json.loads(json.dumps(fingerprint))
-    stamp = parts / "question.json"
-    if stamp.exists() and _read(stamp) == question:
+    current = json.loads(json.dumps(fingerprint))
+    file = parts / "question.json"
+    if file.exists() and _read(file) == current:
         sizes: list[int] = []
         while (path := parts / f"{len(sizes):08d}.npz").exists():
             with np.load(path) as chunk:
                 sizes.append(len(chunk["row"]))
         if sizes:
-            logger.info(f"going on behind the first {sum(sizes):,} rows")
+            logger.info(f"going on after the first {sum(sizes):,} rows")
         return sizes
     if parts.exists():
-        logger.warning(f"{parts}: of another question; starting anew")
+        logger.warning(f"{parts}: of other settings or another source; starting anew")
         shutil.rmtree(parts)
     parts.mkdir(parents=True)
-    stamp.write_text(json.dumps(question))
+    file.write_text(json.dumps(current))
     return []
 
 
-def _read(stamp: Path) -> Any:
+def _read(file: Path) -> Any:
     """Return the fingerprint of the chunks; None if its file is damaged."""
     with suppress(OSError, ValueError, RecursionError):
-        return json.loads(stamp.read_text())
+        return json.loads(file.read_text())
     return None
 
 

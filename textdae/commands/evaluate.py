@@ -22,8 +22,8 @@ class EvaluationResult(NamedTuple):
     """The scores of a checkpoint on held-out examples.
 
     Example:
-        >>> found = textdae.evaluate("runs/mine", source="texts/")
-        >>> found.metrics["model"]["loss"]
+        >>> result = textdae.evaluate("runs/mine", source="texts/")
+        >>> result.metrics["model"]["loss"]
     """
 
     data: str
@@ -75,7 +75,7 @@ def evaluate(
     device = choose_device()
     evaluation.denoiser.to(device)
     dtype = autocast_dtype(settings.precision, device)
-    counted = f"the baselines learn from the other examples of {settings.data.source}, whatever the checkpoint was trained on"
+    counted = f"the baselines learn from the other examples of {settings.data.source}, which need not be what the checkpoint was trained on"
     logger.info(counted)
     results = EvaluationResult(evaluation.corpus.summary[0], counted, {})
     dials: Sequence[float | None] = levels or [None]

@@ -70,8 +70,8 @@ class LabelCurveResult(NamedTuple):
     """A label curve; `curve.csv`, `curve.json` and `curve.png` lie in the output folder.
 
     Example:
-        >>> found = textdae.label_curve("runs/mine", source="labelled.csv")
-        >>> found.sentence
+        >>> result = textdae.label_curve("runs/mine", source="labelled.csv")
+        >>> result.sentence
     """
 
     points: Curve
@@ -145,7 +145,7 @@ def _label_curve(checkpoint: str, settings: LabelCurveSettings) -> tuple[Curve, 
     (folder / "cells").mkdir(exist_ok=True)
     missing = [cell for cell in cells if not (folder / "cells" / cell.file).exists()]
     if len(missing) < len(cells):
-        logger.info(f"{len(cells) - len(missing):,} of {len(cells):,} points are there already")
+        logger.info(f"{len(cells) - len(missing):,} of {len(cells):,} points were measured before")
     main = measures_of(corpus.schema.kind)[0]
     with Progress("measuring", len(missing), "points") as progress:
         for cell in progress.over(missing):
@@ -204,7 +204,7 @@ def _lines(work: LabelledTask, settings: LabelCurveSettings) -> dict[str, Line]:
 
 
 class _Probed:
-    """Return a line: logistic regression on the vectors of an encoder; those of the test examples are computed once a
+    """A line: logistic regression on the vectors of an encoder; those of the test examples are computed once a
     view."""
 
     def __init__(self, work: LabelledTask, encoder: Scaled) -> None:
@@ -225,7 +225,7 @@ class _Probed:
 
 
 class _Tuned:
-    """Return a line: fine-tuning as long as `finetune` does, without early stopping, which would need labels."""
+    """A line: fine-tuning as long as `finetune` does, without early stopping, which would need labels."""
 
     def __init__(self, work: LabelledTask, settings: LabelCurveSettings, from_scratch: bool) -> None:
         self.work, self.settings, self.from_scratch = work, settings, from_scratch
@@ -249,7 +249,7 @@ class _Tuned:
 
 def _claim(folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerprint: str) -> None:
     """Claim the folder, or continue in it if it holds this curve."""
-    question = {
+    current = {
         "checkpoint": [checkpoint, weights_of(checkpoint)],
         "data": [fingerprint, getattr(settings.data, "max_length", None)],
         "train": settings.train.model_dump(mode="json", exclude={"seed"}),
@@ -265,12 +265,12 @@ def _claim(folder: Path, checkpoint: str, settings: LabelCurveSettings, fingerpr
             raise SettingsError(
                 f"output_dir: {path} cannot be read ({error}); set output_dir=OTHER, or remove the folder"
             ) from None
-        changed = [key for key, value in json.loads(json.dumps(question)).items() if before.get(key) != value]
+        changed = [key for key, value in json.loads(json.dumps(current)).items() if before.get(key) != value]
         if changed:
             raise SettingsError(
                 f"output_dir: {folder} holds another curve ({', '.join(changed)} differ); set output_dir=OTHER"
             )
-    path.write_text(json.dumps(question, indent=1))
+    path.write_text(json.dumps(current, indent=1))
 
 
 def _gather(cells: list[Cell], folder: Path, names: tuple[str, ...]) -> Curve:

@@ -29,8 +29,8 @@ class ProbeResult(NamedTuple):
     """Tables, row -> measure -> value, on the test examples; they lie in `probe.json` of the output folder.
 
     Example:
-        >>> found = textdae.probe("runs/mine", source="labelled.csv")
-        >>> found.encoder
+        >>> result = textdae.probe("runs/mine", source="labelled.csv")
+        >>> result.encoder
     """
 
     encoder: dict[str, Measures]

@@ -54,7 +54,7 @@ class RunPushes:
             self._pushes.add(checkpoint)
 
     def finish(self, stopped: bool) -> list[str]:
-        """Push the remaining checkpoints, and the result unless the run was stopped; return lines for people.
+        """Push the remaining checkpoints, and the result unless the run was stopped; return lines to print.
 
         Failures are reported in the lines, not raised: the run itself is complete.
         """

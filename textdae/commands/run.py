@@ -167,7 +167,7 @@ class Run:
         self._store.add(checkpoint)
 
     def end(self, stopped: bool) -> list[str]:
-        """Finish copies and pushes, see `RunPushes.finish`; return lines for people."""
+        """Finish copies and pushes, see `RunPushes.finish`; return lines to print."""
         return [*self._store.finish(), *self._pushes.finish(stopped)]
 
 

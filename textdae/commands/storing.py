@@ -70,7 +70,7 @@ class RunStore:
             self._outbox.add(checkpoint)
 
     def finish(self) -> list[str]:
-        """Wait for the copies; return lines for people."""
+        """Wait for the copies; return lines to print."""
         if self._outbox is None or self.store is None:
             return []
         if waiting := self._outbox.waiting():

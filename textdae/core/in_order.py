@@ -41,7 +41,7 @@ def _do(*arguments: Any) -> Any:
 
 
 class InOrder(Generic[*_Ts, _T]):
-    """Call a function in several processes, and hand on its results in the order of the calls.
+    """Call a function in several processes, and pass on its results in the order of the calls.
 
     The first calls run in this process: little work needs no others, and processes that are forked later inherit the
     function's caches. Where forks are not safe (other systems than Linux), all calls run here. At most two calls wait for
@@ -62,7 +62,7 @@ class InOrder(Generic[*_Ts, _T]):
         self._waiting: deque[tuple[Callable[[_T], None], Future[_T]]] = deque()
 
     def call(self, then: Callable[[_T], None], *arguments: *_Ts) -> None:
-        """Call the function; `then` is called with the result, here, before the results of later calls are handed on.
+        """Call the function; `then` is called with the result, here, before the results of later calls are passed on.
 
         Raises:
             TextdaeError: one of the processes died.

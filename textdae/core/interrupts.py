@@ -1,4 +1,4 @@
-"""Signals that end a command: an exception, so that unfinished files are removed, and one line for people."""
+"""Signals that end a command: each raises an exception, so that unfinished files are removed, and prints one line."""
 
 import os
 import signal

@@ -1,6 +1,6 @@
 """File locks that name their holder, across processes, containers, and hosts that share a disk.
 
-The operating system releases a lock when its process ends, in whatever way.
+The operating system releases a lock when its process ends, however it ends.
 """
 
 import json

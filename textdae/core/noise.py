@@ -107,7 +107,7 @@ class Noise(ABC):
         """Return where it may hide something. *Shape:* that of the loss mask, bool.
 
         Raises:
-            SettingsError: it hides nothing, so that there is no share that is hidden.
+            SettingsError: it hides nothing, so the hidden share is undefined.
         """
         raise SettingsError(f"train.loss_weight: elbo weighs what is hidden, and noise {self} hides nothing")
 

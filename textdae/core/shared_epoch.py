@@ -17,6 +17,6 @@ class SharedEpoch:
         self._value.fill_(epoch)
 
     def get(self) -> int | None:
-        """Return the epoch; None where nobody has set it."""
+        """Return the epoch; None before it is set."""
         value = int(self._value)
         return None if value < 0 else value

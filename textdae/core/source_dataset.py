@@ -128,7 +128,7 @@ def _size(dataset: Any) -> int | None:
 
 
 def _tables(dataset: Any) -> Iterator[Any]:
-    """Yield the rows as Arrow tables of equal length, whatever the dataset is made of; files are read into them."""
+    """Yield the rows as Arrow tables of equal length, for any kind of dataset; the content of files becomes part of them."""
     import datasets
     from datasets.table import embed_table_storage, table_cast
 
@@ -165,7 +165,7 @@ def _tables(dataset: Any) -> Iterator[Any]:
 
 
 def _schema(features: Any) -> Any:
-    """Return the schema of these features, the same whatever wrote them first."""
+    """Return the schema of these features, independent of what wrote them first."""
     import json
 
     schema = features.arrow_schema

@@ -1,5 +1,5 @@
 """Why the target is the original: the same model, noise and data, once with the clean image as its target and once
-with the noisy one. The second learns to hand on what it was given; to rebuild noise is a skill, but not a useful one.
+with the noisy one. The second learns to copy its input, noise and all.
 """
 
 from typing import Any

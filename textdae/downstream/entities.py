@@ -14,7 +14,7 @@ OUTSIDE = "O"
 """The tag of a word that belongs to no entity."""
 _TAG = re.compile(r"O|[BIESLU]-.+")
 _BEGINS, _ENDS = "BSU", "ESLU"
-"""First letters of tags that begin an entity, or end one, whatever stands beside them."""
+"""First letters of tags that begin an entity, or end one, next to any other tag."""
 
 Tags = Sequence[str]
 """The tags of the words of a sentence."""
@@ -110,7 +110,7 @@ def accuracy(references: Sequence[Tags], predictions: Sequence[Tags]) -> float:
 
 
 def ragged(rows: Sequence[Any]) -> np.ndarray:
-    """Return an array of objects that holds these rows, of whatever lengths. *Shape:* (n,)."""
+    """Return an array of objects that holds these rows, of any lengths. *Shape:* (n,)."""
     array = np.empty(len(rows), object)
     for number, row in enumerate(rows):
         array[number] = row

@@ -67,6 +67,6 @@ class Pushes(Outbox):
         return True
 
     def finish(self, seconds: float) -> list[str]:
-        """Send the rest of the queue within this time; return a line for people where some were not sent."""
+        """Send the rest of the queue within this time; return a line to print where some were not sent."""
         names = ", ".join(super().finish(seconds))
         return [f"not pushed: {names}; --resume, or textdae push, sends what is there"] if names else []

@@ -138,7 +138,7 @@ class ImageExplorer(Explorer):
         return {"level": level, "scored": count, "held_out": score_table(row, baselines)}
 
     def steps(self, kind: str, level: float, seed: int, example: int) -> Json:
-        """Run a chain: the model is handed what it made of the picture, again and again."""
+        """Denoise a picture, then the result, and so on."""
         questions = self._questions(kind, level, seed)
         corrupted = corrupt_for_evaluation(*questions._replace(indices=questions.indices[[example]]))
         frames = [corrupted.inputs["pixel_values"].numpy().clip(0, 1)]

@@ -33,19 +33,19 @@ _IMPLIED = {"special_tokens_mask", "offset_mapping", "length"}
 
 
 class MaskingCollator(TrainerCallback):
-    """Makes corrupted batches of tokenized examples: `input_ids`, `attention_mask`, `labels` (-100 where nothing is scored).
+    """Make corrupted batches of tokenized examples: `input_ids`, `attention_mask`, `labels` (-100 where nothing is scored).
 
     An example is a mapping with `input_ids`, or a list of ids. What is hidden depends on (seed, epoch, number of the example)
     alone: for any number of workers, in any order, in any batch.
 
     - The number is the example's `index`. Without one it is a hash of its tokens, so equal texts are masked equally within an
       epoch.
-    - The epoch is the example's `epoch`, else what `set_epoch` was told, of which loader workers hear too. In a `Trainer`,
-      `callbacks=[collator]` tells it. Where nobody does, the number of the call takes its place, together with the worker's
-      seed, which torch draws anew for every epoch: masks are new in every batch, but depend on the number of workers.
+    - The epoch is the example's `epoch`, else the last one that `set_epoch` set, in loader workers too; in a `Trainer`,
+      `callbacks=[collator]` calls it. Without either, the number of the call and the worker's seed, which torch draws anew for
+      every epoch, replace it: masks are new in every batch, but depend on the number of workers.
 
     Whole words and spans go by `word_ids` (as `encoding.word_ids()` gives them) or `word_start` of the examples, and without
-    them by what the tokenizer takes for words, which is told from the tokens; `Trainer` hands on further columns only with
+    them by the words of the tokenizer, found from the tokens; `Trainer` passes further columns only with
     `remove_unused_columns=False`. Ids of special tokens are never hidden, nor drawn as a replacement. Nothing is cut off.
 
     Args:

@@ -131,7 +131,7 @@ class ShardCache:
             half.unlink(missing_ok=True)
 
     def _drop(self, new: Path | None = None) -> None:
-        """Remove what was used longest ago until what is left fits; who has it mapped keeps it until then."""
+        """Remove the files used longest ago until the rest fits; a process that has one mapped can go on reading it."""
         files = []
         for path in self.folder.glob("*.safetensors"):
             with contextlib.suppress(OSError):

@@ -29,7 +29,7 @@ class Source:
     """A stream of documents that can be iterated repeatedly.
 
     Attributes:
-        name: for people.
+        name: to print.
         fingerprint: equal for equal content and reading settings.
         size: upper limit of the bytes of text, or None if unknown.
         is_plain: whether `size` is exact.

@@ -133,7 +133,7 @@ class TextEvaluation(Evaluation):
         self.returned = returned(denoiser, corpus.train, documents, self.vocabulary)
 
     def questions(self, most: int, level: float | None = None) -> Questions:
-        """Whole words chosen by the text, or what another noise draws, whatever the training hid."""
+        """Choose whole words by the text, or what another noise draws; the noise of the training does not matter."""
         rate = self.evaluation.rate if level is None else level
         if rate > 1:
             raise SettingsError(f"--levels: a share of the words is at most 1, got {rate:g}")

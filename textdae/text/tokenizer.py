@@ -78,7 +78,7 @@ def _train_wordpiece(vocab_size: int, lowercase: bool, texts: Iterable[str]) -> 
     tokenizer.decoder = decoders.WordPiece()
 
     # The trainer numbers the alphabet in the order of a hash table seeded by chance, and ties go by number. So the
-    # alphabet is settled here, most frequent first, and handed over as tokens that come before all others.
+    # alphabet is sorted here, most frequent first, and passed as tokens that come before all others.
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)

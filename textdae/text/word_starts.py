@@ -1,7 +1,7 @@
-"""Where words begin, told from token ids alone: exact for WordPiece, byte-level BPE and Unigram.
+"""Find where words begin, from token ids alone: exact for WordPiece, byte-level BPE and Unigram.
 
 A word is what the tokenizer's own pre-tokenizer takes for one (`word_ids()` of its encodings): in BERT every Chinese
-character, in a tokenizer that goes by spaces whatever has none within.
+character, in a tokenizer that splits at spaces every stretch without one.
 
 B batch, L positions, V vocabulary.
 """

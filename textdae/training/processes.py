@@ -84,7 +84,7 @@ def spread_weights(model: nn.Module) -> None:
 
 
 def place() -> str:
-    """Name this process for people: its rank and its host."""
+    """Return a name of this process to print: its rank and its host."""
     return f"host {socket.gethostname()} (process {distributed.get_rank() if several() else 0})"
 
 

@@ -50,7 +50,7 @@ def choose(
 
     Args:
         folder: of the run.
-        fetch: is given the newest that there is, and brings a better one to the first process; returns whether it did.
+        fetch: called with the newest one, if any; brings a better one to the first process, and returns whether it did.
         check: raises where the fingerprint of a checkpoint is not that of this run.
         is_local_main: whether this process reads and writes for its host.
         device: what the processes send from.

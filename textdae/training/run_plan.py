@@ -63,7 +63,7 @@ class RunPlan:
         return self.phases.plans[self.phases.number(step)]
 
     def note(self, step: int, cursor: Cursor) -> str | None:
-        """Return a line for people on what begins with a step, if there is something to tell."""
+        """Return a line to print on what begins with a step, if there is something to tell."""
         if self.phases.several:
             return self.phases.note(step) if step in (self.start.step, *self.phases.starts) else None
         return self.step_plan(step).note(self._settings, cursor) if step == self.start.step else None

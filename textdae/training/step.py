@@ -1,6 +1,6 @@
 """One optimizer step: forward and backward passes over micro-batches, gradient clipping, update.
 
-The loss of a step is the global sum of the losses over the global count of scored positions, whatever the number of
+The loss of a step is the global sum of the losses over the global count of scored positions, for any number of
 processes and micro-batches; a mean of means would weigh a micro-batch with few scored positions too heavily.
 """
 

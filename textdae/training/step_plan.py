@@ -62,7 +62,7 @@ class StepPlan(NamedTuple):
         return [BatchSpec(begin, self.size, step_end, progress) for begin in begins]
 
     def note(self, settings: TrainSettings, cursor: Cursor) -> str | None:
-        """Return a line for people if the plan differs from the per-device settings, else None."""
+        """Return a line to print if the plan differs from the per-device settings, else None."""
         kept, batch = _kept(cursor), self.global_batch
         settings_batch = (
             settings.per_device_train_batch_size * settings.gradient_accumulation_steps * self.world

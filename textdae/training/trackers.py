@@ -1,6 +1,6 @@
 """Experiment trackers, through the classes of Accelerate: TensorBoard, Weights & Biases, MLflow, trackio and others.
 
-A tracker is a copy of the log for people to look at. One that fails is left out with a warning, and the run goes on.
+A tracker shows a copy of the log. One that fails is left out with a warning, and the run goes on.
 """
 
 import logging

@@ -23,7 +23,7 @@ def _lines(value: Any) -> Any:
 
 
 class LabelledDataSettings(Settings):
-    """What every source of labelled examples is told."""
+    """Settings of every source of labelled examples."""
 
     label_column: str = "label"
     """Column of a table that holds the label."""

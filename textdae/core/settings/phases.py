@@ -17,7 +17,7 @@ class PhaseSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     steps: Annotated[int, Field(ge=1)] | None = None
-    """Optimizer steps of the phase; the last phase takes what is left."""
+    """Optimizer steps of the phase; the last phase has the remaining steps."""
     share: Annotated[float, Field(gt=0, le=1)] | None = None
     """Its share of train.max_steps, instead of steps."""
     weights: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] | None = None

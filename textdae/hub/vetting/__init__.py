@@ -1,6 +1,6 @@
 """Check an untrusted checkpoint folder before anything in it is allocated or run.
 
-Code that a checkpoint brings along is never run in any case: every loader is told `trust_remote_code=False` and
+Code that a checkpoint brings along is never run in any case: every loader gets `trust_remote_code=False` and
 `use_safetensors=True`.
 """
 

@@ -47,7 +47,7 @@ def _build(text: str, most: int) -> None:
 
     config = json.loads(text)
     if config.get("model_type") not in CONFIG_MAPPING:
-        return  # nobody will build it
+        return  # no library can build it
     for key in (
         "attn_implementation",
         "_attn_implementation",
@@ -65,7 +65,7 @@ def _build(text: str, most: int) -> None:
 
 
 def _check_lengths(values: Any, key: str = "") -> None:
-    """Refuse numbers that a list or a table is made of, and lists, at whatever depth: they are made before anything is counted."""
+    """Refuse large numbers that become lists or tables, and long lists, at any depth: they are allocated before the count."""
     if isinstance(values, dict | list):
         most = _MOST_LABELS if key in ("id2label", "label2id") else _MOST_TENSORS
         if len(values) > most:

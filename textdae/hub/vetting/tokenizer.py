@@ -1,6 +1,6 @@
 """Check an untrusted tokenizer: the size of its tables, and by how much it can lengthen a text.
 
-The growth of a chain is the product of that of its parts, each at its worst, whatever the text is.
+The growth of a chain is the product of that of its parts, each for the worst text.
 """
 
 import base64

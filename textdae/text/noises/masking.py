@@ -58,7 +58,7 @@ class MaskingNoise(ReplacingNoise):
     def replace(
         self, block: Block, draw: Draw, rate: np.ndarray, vocabulary: Vocabulary
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Hide the chosen positions; all of them are scored, whatever they show."""
+        """Hide the chosen positions; all of them are scored, also those that show their token."""
         last = draw.uniform("last").numpy()
         # Where levels hold exactly, the next whole number of tokens: under a uniform rate all numbers are as probable.
         loss_mask = self.choose(block, draw, rate, np.zeros_like(last) if draw.is_spread else last)
