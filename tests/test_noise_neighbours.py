@@ -74,20 +74,20 @@ def test_the_gradient_is_that_of_the_loss_of_the_paper(progress):
     gamma, model = 2.0 * progress, denoiser.model
     with torch.no_grad():
         whole = model(clean["pixel_values"]).reconstruction
-    shown, asked = corrupted.inputs["shown"], corrupted.inputs["asked"]
+    shown, target = corrupted.inputs["shown"], corrupted.inputs["target"]
     error = model(corrupted.inputs["pixel_values"]).reconstruction - corrupted.target
-    difference = take(whole, shown) - take(whole, asked)
+    difference = take(whole, shown) - take(whole, target)
     (error.square().sum() + gamma * (error - difference).square().sum()).backward()
     for ours, parameter in zip(found, denoiser.parameters(), strict=True):
         torch.testing.assert_close(ours * (1 + gamma), parameter.grad, rtol=1e-3, atol=1e-4)
-    with torch.no_grad():  # scored against what is asked for, as it is
+    with torch.no_grad():  # scored against the target as it is
         assert float(denoiser.eval()(corrupted).loss_sum) == pytest.approx(
             float(error.square().sum()), rel=1e-4
         )
 
 
 def test_the_best_guess_is_the_clean_picture():
-    """A mean of the four neighbours fitted to the pictures asked for leaves less than the noise, and keeps no pixel as it is."""
+    """A mean of the four neighbours fitted to the target pictures leaves less than the noise, and keeps no pixel as it is."""
     generator = torch.Generator().manual_seed(0)
     level = torch.rand(200, 1, 1, 1, generator=generator).expand(200, 1, 24, 24)
     noisy = level + 0.2 * torch.randn(level.shape, generator=generator)

@@ -41,7 +41,7 @@ async function article(about: About, index: number): Promise<void> {
     const dial = new DialSection(feed, index, run, columns, readState(location.hash, index), (state) => history.replaceState(null, '', withState(location.hash, index, state)));
     await dial.redraw();
     waiting.remove();
-    place.append(h('p', { class: 'facts' }, `${run.architecture}, ${count(run.parameters)} parameters. ${run.data}.`), dial.element);
+    place.append(h('p', { class: 'summary' }, `${run.architecture}, ${count(run.parameters)} parameters. ${run.data}.`), dial.element);
     performance.mark(`first-picture-${index}`);
     void dial.fillCurve();
     for (const part of parts(feed, index, run, modality, about.live, dial)) {

@@ -11,7 +11,7 @@ from textdae.core.errors import SettingsError
 DEMOS = {
     "bottleneck": "how wide the code must be: the 3x3 patterns",
     "target": "why the target is the clean image",
-    "noise-matrix": "trained on one noise, asked under another",
+    "noise-matrix": "trained on one noise, scored under another",
     "linear": "the linear autoencoder is PCA",
     "score": "a denoiser points up the density",
     "chain": "from noise down a chain of levels to digits",

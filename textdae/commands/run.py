@@ -143,7 +143,7 @@ class Run:
         return True
 
     def begin(self) -> None:
-        """Start the run in its folder: remove the run before it if asked to, write settings and versions.
+        """Start the run in its folder: remove the run before it with `--overwrite`, write settings and versions.
 
         Raises:
             TextdaeError: it could not be written.

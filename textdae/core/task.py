@@ -70,7 +70,7 @@ class Evaluation(ABC):
         """
 
     def questions_in_training(self, most: int) -> Questions:
-        """Choose what is asked between the steps of a run, which should not hold it up."""
+        """Choose the questions of evaluations during training, few enough not to hold it up."""
         return self.questions(most)
 
     def describe(self, questions: Questions) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 """Code -> picture -> code: an autoencoder is trained to bring pictures back, not codes; a code comes back where data lie, and
-elsewhere it does not. That is a cycle that nothing asked for (CycleGAN, Zhu et al. 2017, asks for both).
+elsewhere it does not. No loss asks for this cycle (that of CycleGAN, Zhu et al. 2017, does).
 """
 
 from typing import Any
@@ -42,12 +42,12 @@ def run(settings: ImagePretrainSettings) -> list[str]:
     grid = np.stack(np.meshgrid(*axes), -1).reshape(-1, 2)
     scale = codes.std(0)
 
-    def moved(places: np.ndarray) -> np.ndarray:
+    def moved(codes: np.ndarray) -> np.ndarray:
         """How far each code is carried by one cycle, in standard deviations of the codes of the data. (n,)."""
-        pictures = torch.from_numpy(denoiser.decoded(places))
+        pictures = torch.from_numpy(denoiser.decoded(codes))
         with torch.no_grad():
             back = denoiser.encode({"pixel_values": pictures}).numpy()
-        distance: np.ndarray = np.linalg.norm((back - places) / scale, axis=1)
+        distance: np.ndarray = np.linalg.norm((back - codes) / scale, axis=1)
         return distance
 
     far = torch.cdist(torch.from_numpy(grid / scale), torch.from_numpy(codes / scale)).amin(1).numpy()

@@ -1,7 +1,7 @@
 """The same denoiser at 15% hidden is BERT, and at every share a language model.
 
-A masked language model that learns to fill any number of masks is asked with more and more of the text hidden. Its loss at 15%
-is the question of BERT; the mean of its loss over all shares bounds the negative log likelihood of the whole text (MDLM, Sahoo
+A masked language model that learns to fill any number of masks is scored with more and more of the text hidden. Its loss at 15%
+is the loss of BERT; the mean of its loss over all shares bounds the negative log likelihood of the whole text (MDLM, Sahoo
 et al. 2024), which can be compared with that of any language model.
 """
 

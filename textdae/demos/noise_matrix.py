@@ -1,4 +1,4 @@
-"""What is learned from one noise, asked under another: how well the image is rebuilt, and how well its class is read.
+"""Train on one noise, score under another: how well the image is rebuilt, and how well its class is read.
 
 Each row is a denoising autoencoder trained on its own noise, each column a noise that the held-out images come with.
 The class is read from the code by a logistic regression that has seen the codes of the clean training images only.

@@ -118,17 +118,17 @@ def ragged(rows: Sequence[Any]) -> np.ndarray:
 
 
 def tags_of_words(
-    sentences: Sequence[Sequence[str]], labels: np.ndarray, asked: Sequence[Sequence[str]]
+    sentences: Sequence[Sequence[str]], labels: np.ndarray, others: Sequence[Sequence[str]]
 ) -> np.ndarray:
     """Give each word the tag that it has most often in training; other words the most frequent tag of all.
 
     Args:
         sentences: to count in, as words.
         labels: their tags, numbers of (words,) each. *Shape:* (n,), objects.
-        asked: the sentences to tag.
+        others: the sentences to tag.
 
     Returns:
-        Numbers of tags, (words,) each. *Shape:* (len(asked),), objects.
+        Numbers of tags, (words,) each. *Shape:* (len(others),), objects.
     """
     counts: dict[str, Counter[int]] = {}
     for words, tags in zip(sentences, labels, strict=True):
@@ -137,7 +137,7 @@ def tags_of_words(
     usual = most_frequent(labels)
     # Of tags that are as frequent, the lowest.
     best = {word: min(tags, key=lambda tag: (-tags[tag], tag)) for word, tags in counts.items()}
-    return ragged([np.array([best.get(word, usual) for word in words], np.int64) for words in asked])
+    return ragged([np.array([best.get(word, usual) for word in words], np.int64) for words in others])
 
 
 def most_frequent(labels: np.ndarray) -> int:

@@ -64,4 +64,4 @@ class LabelledImageSettings(LabelledDataSettings, ImageDataSettings):
     label_column: str = "label"
     """Column of a table that holds the label; pictures in folders have their subfolder."""
     task: Literal["auto", "single_label", "regression"] = "auto"
-    """regression has to be asked for; an image has one label."""
+    """regression must be set; an image has one label."""

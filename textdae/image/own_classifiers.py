@@ -61,7 +61,7 @@ class AutoencoderForImageClassification(OwnImageClassifier):
 
 
 class UNetForImageClassification(OwnImageClassifier):
-    """Features at quarter size, in their places -> scores of the classes."""
+    """Features at quarter size, each at its position -> scores of the classes."""
 
     config_class = UNetConfig
     base_model_prefix = "unet"

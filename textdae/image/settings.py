@@ -146,7 +146,7 @@ class ImageEmbedSettings(EmbedSettings):
     """What kind of examples: that of the checkpoint."""
     data: ImageDataSettings = ImageDataSettings()
     pooling: Literal["mean", "cls", "grid"] = "mean"
-    """What stands for an image: the mean over its places, the first one, or 4 x 4 means; an autoencoder has its code."""
+    """What stands for an image: the mean over its positions, the first one, or 4 x 4 means; an autoencoder has its code."""
     layer: Annotated[int, Field(ge=0)] | None = None
     """Hidden layer to read, 0 the first; default: the last."""
     batch_size: Annotated[int, Field(ge=1)] = 256

@@ -34,7 +34,7 @@ class Pipeline(NamedTuple):
 
 classify = pipeline("{task}", model="{folder}")
 print(classify({example_input}))"""
-    """How it is loaded and asked in Python, where `pipeline` cannot do it."""
+    """How to load and call it in Python, where `pipeline` cannot do it."""
 
     def usage(self, folder: str) -> str:
         """Return the lines of Python that load the classifier in a folder and apply it."""

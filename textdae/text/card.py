@@ -12,7 +12,7 @@ from textdae.report.card_data import front_matter
 from textdae.report.scores import markdown_table
 from textdae.text.settings import TextPretrainSettings
 
-_COMPARED = """Bits per byte is over the bytes of the words that are asked for, so it can be compared between tokenizers; loss and accuracy
+_COMPARED = """Bits per byte is over the bytes of the hidden words, so it can be compared between tokenizers; loss and accuracy
 are of tokens, and cannot."""
 
 

@@ -83,7 +83,7 @@ def _open_prepared(
     """Open corpora that were prepared before.
 
     Raises:
-        SettingsError: their tokenizers differ, or another one is asked for.
+        SettingsError: their tokenizers differ, or the settings name another one.
     """
     corpora: list[TextCorpus] = []
     if settings.from_pretrained and not tokenizer:

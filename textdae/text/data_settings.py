@@ -138,7 +138,7 @@ class FinetuneTextDataSettings(LabelledTextSettings):
     """Where labelled texts come from, or sentences whose words have tags."""
 
     task: Literal["auto", "single_label", "multi_label", "regression", "tokens"] = "auto"  # type: ignore[assignment]
-    """auto: by the labels, where a list of them is multi_label; regression has to be asked for; tokens: a tag for each word, from columns of words and of IOB tags, or from CoNLL files (.txt, .conll)."""
+    """auto: by the labels, where a list of them is multi_label; regression must be set; tokens: a tag for each word, from columns of words and of IOB tags, or from CoNLL files (.txt, .conll)."""
     text_column: str = "text"
     """Column of a table that holds the text; of task tokens the words, default: tokens."""
     label_column: str = "label"

@@ -97,7 +97,7 @@ class WordPCA:
     """A bag of words as K numbers: its place along the directions in which the bags of short training documents vary most.
 
     Args:
-        most: the largest K that will be asked for.
+        most: the largest K to be scored.
     """
 
     def __init__(self, train: Blocks | MixedBlocks, vocabulary: Vocabulary, most: int) -> None:

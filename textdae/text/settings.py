@@ -43,7 +43,7 @@ class TextEvaluateSettings(EvaluateSettings):
     max_examples: Annotated[int, Field(ge=1)] = 1024
     """Evaluate on at most this many stretches of 64 words of a held-out document, chosen by the text; of kind tokens and bound: blocks, spread evenly."""
     draws: Annotated[int, Field(ge=2)] = 8
-    """Of kind bound: how often each block is asked, with another number of hidden tokens each time; the standard error is of these."""
+    """Of kind bound: how often each block is scored, each time with another number of hidden tokens; the standard error is over these."""
 
 
 _DIFFUSION = {"rate": 1.0, "schedule": "uniform", "mask_share": 1.0, "random_share": 0.0}

@@ -136,7 +136,7 @@ def windows(
     encoded = tokenizer(texts, truncation=False, **options)
     found = []
     for sentence, words in enumerate(sentences):
-        placed, begin, end = _places(encoded, sentence, words)
+        placed, begin, end = _word_spans(encoded, sentence, words)
         notes[f"words that no token stands for; they count as {OUTSIDE}"] += len(words) - len(placed)
         ids = {name: encoded[name][sentence] for name in encoded if name != "offset_mapping"}
         ids["word_start"] = starts_of_words(encoded.word_ids(sentence))
@@ -155,7 +155,7 @@ def windows(
     return found
 
 
-class _Place(NamedTuple):
+class _WordSpan(NamedTuple):
     """Where a word lies in the tokens of its sentence."""
 
     word: int
@@ -165,7 +165,7 @@ class _Place(NamedTuple):
     """The first token that holds a character of the word."""
 
 
-def _places(encoded: Any, row: int, words: Sequence[str]) -> tuple[list[_Place], int, int]:
+def _word_spans(encoded: Any, row: int, words: Sequence[str]) -> tuple[list[_WordSpan], int, int]:
     """Find the words that have a token of their own; return also where the tokens of the text begin and end."""
     inside = [number for number, part in enumerate(encoded.sequence_ids(row)) if part is not None]
     begin, end = (inside[0], inside[-1] + 1) if inside else (0, 0)
@@ -174,21 +174,21 @@ def _places(encoded: Any, row: int, words: Sequence[str]) -> tuple[list[_Place],
     starts = np.cumsum(lengths + 1) - lengths - 1
     ends = np.maximum.accumulate(of_tokens[:, 1])
     begins, firsts = (np.searchsorted(ends, at, side="right").tolist() for at in (starts - 1, starts))
-    places: list[_Place] = []
+    spans: list[_WordSpan] = []
     for word, (before, first) in enumerate(zip(begins, firsts, strict=True)):
         has_token = begin + first < end and of_tokens[first, 0] < starts[word] + lengths[word]
-        if has_token and not (places and places[-1].first == begin + first):
-            places.append(_Place(word, begin + before, begin + first))
-    return places, begin, end
+        if has_token and not (spans and spans[-1].first == begin + first):
+            spans.append(_WordSpan(word, begin + before, begin + first))
+    return spans, begin, end
 
 
-def _groups(places: list[_Place], end: int, room: int) -> list[list[_Place]]:
+def _groups(spans: list[_WordSpan], end: int, room: int) -> list[list[_WordSpan]]:
     """Divide words into runs of at most `room` tokens; a longer word is alone."""
-    groups: list[list[_Place]] = [[]]
-    for place, behind in zip(places, [*(place.begin for place in places[1:]), end], strict=True):
+    groups: list[list[_WordSpan]] = [[]]
+    for span, behind in zip(spans, [*(span.begin for span in spans[1:]), end], strict=True):
         if groups[-1] and behind - groups[-1][0].begin > room:
             groups.append([])
-        groups[-1].append(place)
+        groups[-1].append(span)
     return groups
 
 

@@ -46,7 +46,7 @@ def join_processes() -> Accelerator:
     """
     _check_environment()
     cpu = choose_device().type == "cpu"
-    # More than two gradients are added in an order that depends on their place in what is sent, and DDP deals the places
+    # More than two gradients are added in an order that depends on their position in the buffer, and DDP deals the positions
     # out anew after the first step of a sitting, unless it looks for unused parameters: a resume would differ by rounding.
     exact = cpu and int(os.environ.get("WORLD_SIZE", "1")) > 2
     # Gradients are sent from where they are, not from a copy.

@@ -28,7 +28,7 @@ class LabelledDataSettings(Settings):
     label_column: str = "label"
     """Column of a table that holds the label."""
     task: Literal["auto", "single_label", "multi_label", "regression"] = "auto"
-    """auto: by the labels, where a list of them is multi_label; regression has to be asked for."""
+    """auto: by the labels, where a list of them is multi_label; regression must be set."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the training examples that every choice is made on, chosen by a hash of their content."""
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2

@@ -45,7 +45,7 @@ class BlindSpotNoise(RateNoise):
         batch, _, height, width = pixels.shape
         hidden = (draw.uniform("pixel", height * width) < level).view(batch, 1, height, width)
         side = 2 * self.radius + 1
-        # All places of the square but its middle, which is the pixel itself.
+        # All positions of the square but its middle, which is the pixel itself.
         place = draw.integers("neighbour", height * width, side**2 - 1).view(batch, height, width)
         place = place + (place >= side**2 // 2)
         rows = _mirrored(torch.arange(height)[:, None] + place // side - self.radius, height)

@@ -44,7 +44,7 @@ class NeighbourNoise(ImageNoise):
         return _BuiltNeighbours(self)
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
-        """The smaller picture to show; its inputs have `whole`, and `shown` and `asked`, which say what was taken."""
+        """The smaller picture to show; its inputs have `whole`, and `shown` and `target`, the neighbours that were taken."""
         import torch
 
         whole = inputs["pixel_values"]
@@ -54,14 +54,14 @@ class NeighbourNoise(ImageNoise):
         whole = whole[:, :, :height, :width]
         squares = height * width // 4
         pairs = torch.tensor(_PAIRS)[draw.integers("pair", squares, len(_PAIRS))]
-        shown, asked = (each.view(-1, 1, height // 2, width // 2) for each in pairs.unbind(2))
+        shown, target = (each.view(-1, 1, height // 2, width // 2) for each in pairs.unbind(2))
         first = take(whole, shown)
         return {
             **inputs,
             "pixel_values": first,
             "whole": whole,
             "shown": shown,
-            "asked": asked,
+            "target": target,
         }, torch.ones_like(first, dtype=torch.bool)
 
 
@@ -74,21 +74,21 @@ class _BuiltNeighbours(BuiltNoise):
         inputs, loss_mask = self.corrupt(clean, draw, self.level.at(progress, draw))
         gamma = self.settings.correction * min(max(progress, 0.0), 1.0)
         inputs["correction"] = inputs["pixel_values"].new_full((draw.size, 1, 1, 1), gamma / (1 + gamma))
-        return Corrupted(inputs, take(inputs["whole"], inputs["asked"]), loss_mask)
+        return Corrupted(inputs, take(inputs["whole"], inputs["target"]), loss_mask)
 
 
-def take(pixels: Tensor, places: Tensor) -> Tensor:
+def take(pixels: Tensor, neighbour: Tensor) -> Tensor:
     """Take one pixel of each square of 2 x 2.
 
     Args:
         pixels: *Shape:* (B, C, H, W), both even.
-        places: which one, 0 to 3, row by row. *Shape:* (B, 1, H/2, W/2), int64.
+        neighbour: which one, 0 to 3, row by row. *Shape:* (B, 1, H/2, W/2), int64.
 
     Returns:
         *Shape:* (B, C, H/2, W/2).
     """
     squares = pixels.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).movedim(3, 4).flatten(4)
-    return squares.gather(4, places[..., None].expand(-1, pixels.shape[1], -1, -1, -1)).squeeze(4)
+    return squares.gather(4, neighbour[..., None].expand(-1, pixels.shape[1], -1, -1, -1)).squeeze(4)
 
 
 def corrected_target(corrupted: Corrupted, rebuilt: Tensor) -> Corrupted:
@@ -101,5 +101,5 @@ def corrected_target(corrupted: Corrupted, rebuilt: Tensor) -> Corrupted:
         rebuilt: the model's guess for the whole picture, (B, C, H, W).
     """
     inputs = corrupted.inputs
-    difference = take(rebuilt, inputs["shown"]) - take(rebuilt, inputs["asked"])
+    difference = take(rebuilt, inputs["shown"]) - take(rebuilt, inputs["target"])
     return corrupted._replace(target=corrupted.target + inputs["correction"] * difference)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ShuffleNoise(ReplacingNoise):
-    """Let some tokens of each window change places (after BART, Lewis et al. 2020, section 2.2, which permutes sentences).
+    """Permute some tokens of each window (after BART, Lewis et al. 2020, section 2.2, which permutes sentences).
 
     The target is the clean token of each position; a position is scored where its token came from another. A token that
     is the only one chosen of its window stays, so that at most `rate` of the tokens move. An evaluation asks for hidden words
@@ -37,9 +37,9 @@ class ShuffleNoise(ReplacingNoise):
     kind: Literal["shuffle"] = "shuffle"
     reads_words: ClassVar[bool] = False
     rate: Share = 0.3
-    """Share of the ordinary tokens that is drawn to change places."""
+    """Share of the ordinary tokens that are permuted."""
     window: Annotated[int, Field(ge=2, le=65536)] = 8
-    """Tokens change places within stretches of so many positions of one document."""
+    """Tokens are permuted within stretches of so many positions of one document."""
 
     def replace(
         self, block: Block, draw: Draw, rate: np.ndarray, vocabulary: Vocabulary
