@@ -96,8 +96,8 @@ def _train(
         points = clean[torch.randint(len(clean), (512,), generator=generator)]
         level = torch.empty(512, 1).uniform_(*ends, generator=generator).exp()
         noise = torch.randn(points.shape, generator=generator)
-        wanted = points if target == "clean" else noise
-        loss = (model.guess(points + level * noise, level) - wanted).square().mean()
+        goal = points if target == "clean" else noise
+        loss = (model.guess(points + level * noise, level) - goal).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

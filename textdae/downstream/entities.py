@@ -75,8 +75,12 @@ def scores(references: Sequence[Tags], predictions: Sequence[Tags]) -> dict[str,
     """Score the entities of predicted tags, of each kind; those of all kinds together have the name ""."""
     right, guessed, true = Counter[str](), Counter[str](), Counter[str]()
     for reference, prediction in zip(references, predictions, strict=True):
-        wanted, given = set(entities(reference)), set(entities(prediction))
-        for counts, members in ((right, wanted & given), (guessed, given), (true, wanted)):
+        true_spans, guessed_spans = set(entities(reference)), set(entities(prediction))
+        for counts, members in (
+            (right, true_spans & guessed_spans),
+            (guessed, guessed_spans),
+            (true, true_spans),
+        ):
             counts.update(entity.kind for entity in members)
             counts[""] += len(members)
     return {

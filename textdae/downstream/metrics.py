@@ -154,7 +154,7 @@ def main_measure(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarra
 def per_class(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
     """Return precision, recall, F1 and number of examples of each class, or of each kind of entity."""
     if schema.is_tokens:
-        found = entities.scores(*_as_classes(schema, labels, predictions))
+        by_kind = entities.scores(*_as_classes(schema, labels, predictions))
         return [
             {
                 "class": kind,
@@ -163,7 +163,7 @@ def per_class(schema: LabelSchema, predictions: np.ndarray, labels: np.ndarray) 
                 "f1": each.f1,
                 "examples": each.total,
             }
-            for kind, each in found.items()
+            for kind, each in by_kind.items()
             if kind
         ]
     numbers = range(len(schema.classes))

@@ -112,14 +112,14 @@ class ShardCache:
 
     def _fetch(self, file: str, size: int, sha256: str, place: Path) -> bool:
         """Download a shard; return whether it is what was written."""
-        half, found = place.with_name(f".{uuid.uuid4().hex}"), hashlib.sha256()
+        half, hasher = place.with_name(f".{uuid.uuid4().hex}"), hashlib.sha256()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self.store.file(file, size).open("rb") as source, open(half, "wb") as target:
                 while chunk := source.read(_CHUNK):
-                    found.update(chunk)
+                    hasher.update(chunk)
                     target.write(chunk)
-            if found.hexdigest() != sha256:
+            if hasher.hexdigest() != sha256:
                 return False
             half.replace(place)
             return True

@@ -134,7 +134,7 @@ def windows(
     texts = [" ".join(words) for words in sentences]
     options = {"return_offsets_mapping": True, "return_attention_mask": False, "verbose": False}
     encoded = tokenizer(texts, truncation=False, **options)
-    found = []
+    windows = []
     for sentence, words in enumerate(sentences):
         placed, begin, end = _word_spans(encoded, sentence, words)
         notes[f"words that no token stands for; they count as {OUTSIDE}"] += len(words) - len(placed)
@@ -150,9 +150,9 @@ def windows(
             kept = min(high, low + limit - around)
             notes[f"words of more than {limit} tokens, of which the model sees the beginning"] += kept < high
             part = {name: [*row[:begin], *row[low:kept], *row[end:]] for name, row in ids.items()}
-            first = [place.first - low + begin for place in group]
-            found.append(Window(part, sentence, [place.word for place in group], first))
-    return found
+            first = [span.first - low + begin for span in group]
+            windows.append(Window(part, sentence, [span.word for span in group], first))
+    return windows
 
 
 class _WordSpan(NamedTuple):
@@ -206,9 +206,9 @@ class TaggedTexts(Texts):
 
     def by_sentence(self, predictions: np.ndarray) -> np.ndarray:
         """Return the predicted tags of each sentence, `O` for words without a token. (W,) -> (n,) objects, (words,) each."""
-        found = [np.full(length, self._outside, np.int64) for length in self._lengths]
+        tags = [np.full(length, self._outside, np.int64) for length in self._lengths]
         at = 0
         for part in self._parts:
-            found[part.sentence][part.words] = predictions[at : at + len(part.words)]
+            tags[part.sentence][part.words] = predictions[at : at + len(part.words)]
             at += len(part.words)
-        return ragged(found)
+        return ragged(tags)

@@ -72,8 +72,8 @@ class CheckpointStore:
 
     def newest(self) -> Stored | None:
         """Return the newest checkpoint that has a manifest, or None."""
-        found = (self._open(name) for name in reversed(self.names()))
-        return next((each for each in found if each), None)
+        checkpoints = (self._open(name) for name in reversed(self.names()))
+        return next((each for each in checkpoints if each), None)
 
     def fetch(self, stored: Stored, folder: Path) -> None:
         """Copy a checkpoint into those of a run, each file proven to be what was written.

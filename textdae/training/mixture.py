@@ -96,8 +96,8 @@ class MixtureSampler(EpochSampler):
         for stage in self._stages:
             here = positions >= stage.start
             cycle, place = np.divmod(positions[here] - stage.start, len(stage.source))
-            source[here] = found = stage.source[place]
-            rank[here] = stage.drawn[found] + cycle * stage.per_period[found] + stage.rank[place]
+            source[here] = chosen = stage.source[place]
+            rank[here] = stage.drawn[chosen] + cycle * stage.per_period[chosen] + stage.rank[place]
         return source, rank
 
 

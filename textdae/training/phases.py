@@ -90,8 +90,8 @@ class Phases:
     def note(self, step: int) -> str:
         """Describe the phase that begins at a step, for people."""
         number = self.number(step)
-        given = self.settings[number].model_dump(exclude_defaults=True, exclude={"steps", "share"})
-        what = ", ".join(f"{name} {value}" for name, value in given.items()) or "as the run"
+        changes = self.settings[number].model_dump(exclude_defaults=True, exclude={"steps", "share"})
+        what = ", ".join(f"{name} {value}" for name, value in changes.items()) or "as the run"
         plan = self.plans[number]
         return (
             f"phase {number + 1} of {len(self.settings)} from step {self.starts[number]:,}: {what}; {plan.global_batch} examples "

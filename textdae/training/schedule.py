@@ -56,12 +56,12 @@ class Schedule:
         phase, inside, share = self.phases.within(step)
         if phase.warmup_steps is not None:
             warm = warmup_factor(phase.warmup_steps, inside, share)
-        shape, done = (
+        shape, share = (
             (settings.lr_scheduler_type, progress)
             if phase.lr_scheduler_type is None
             else (phase.lr_scheduler_type, share)
         )
-        return phase.learning_rate_scale * warm * shape_factor(shape, settings.decay_share, done)
+        return phase.learning_rate_scale * warm * shape_factor(shape, settings.decay_share, share)
 
 
 def warmup_factor(warmup: float, step: int, progress: float) -> float:
