@@ -19,12 +19,12 @@ SECTIONS = ("Args", "Attributes", "Returns", "Raises", "Yields")
 
 
 def settings_page(name: str) -> str:
-    """Every setting of every command of a modality, in tables."""
-    found = modality(name)
+    """Return tables of every setting of every command of a modality."""
+    chosen = modality(name)
     lines = [f"# Settings of {name}", "", "Generated from the classes that read them.", ""]
-    for command in found.settings:
+    for command in chosen.settings:
         lines += [f"## textdae {command}", "", "| setting | default | meaning |", "|---|---|---|"]
-        for key, kind, default, meaning in explain(found.settings_class(command)):
+        for key, kind, default, meaning in explain(chosen.settings_class(command)):
             lines.append(
                 f"| `{key}` | `{_cell(default)}` | {_cell(html.escape(meaning))} <br>`{_cell(kind)}` |"
             )
@@ -37,7 +37,7 @@ def _cell(text: str) -> str:
 
 
 def python_page() -> str:
-    """The public names with their signatures and docstrings."""
+    """Return the public names with their signatures and docstrings."""
     lines = ["# Python API", "", "Generated from the docstrings of `textdae.__all__`.", ""]
     for name in sorted(textdae.__all__, key=str.lower):
         value = getattr(textdae, name)
@@ -57,7 +57,7 @@ def _signature(value: object) -> str:
 
 
 def markdown(docstring: str) -> str:
-    """A docstring of Google's style as Markdown: sections as lists, examples as code."""
+    """Return a docstring of Google's style as Markdown: sections as lists, examples as code."""
     parts, section, lines = [], "", []
     for line in [*docstring.splitlines(), "End:"]:
         heading = re.fullmatch(rf"({'|'.join([*SECTIONS, 'Example', 'Examples', 'End'])}):", line)
