@@ -1,5 +1,7 @@
-"""In many dimensions predict the clean, not the noise (Li and He 2025): data lie on few dimensions wherever they are put, noise on
-all, so that a network narrower than the space can give back the one and not the other.
+"""In many dimensions predict the clean points, not the noise (Li and He 2025).
+
+Data lie in few dimensions of any space, noise in all of them. So a network narrower than the space can give back the clean points,
+but not the noise.
 
 n points, D dimensions of the space.
 """
@@ -74,7 +76,7 @@ class _Denoiser(nn.Module):
         )  # fmt: skip
 
     def guess(self, noisy: Tensor, level: Tensor) -> Tensor:
-        """What the network gives: the clean points, or the noise of deviation 1."""
+        """Return the output of the network: the clean points, or the noise of deviation 1."""
         guess: Tensor = self.body(torch.cat([noisy / (1 + level**2) ** 0.5, level.log()], 1))
         return guess
 
@@ -107,7 +109,7 @@ def _train(
 
 @torch.no_grad()
 def _sample(denoise: _Denoiser, dimensions: int, generator: torch.Generator) -> Tensor:
-    """Down the levels of Karras et al. 2022, each step straight towards the guess. (n, D)."""
+    """Draw samples down the levels of Karras et al. 2022, each step straight towards the guess. (n, D)."""
     samples = _HIGHEST * torch.randn(_SAMPLES, dimensions, generator=generator)
     for level, following in itertools.pairwise(karras_levels(_HIGHEST, _STEPS)):
         guess = denoise(samples, torch.full((_SAMPLES, 1), level))

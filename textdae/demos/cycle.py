@@ -1,5 +1,6 @@
-"""Code -> picture -> code: an autoencoder is trained to bring pictures back, not codes; a code comes back where data lie, and
-elsewhere it does not. No loss asks for this cycle (that of CycleGAN, Zhu et al. 2017, does).
+"""Code -> picture -> code: where data lie, a code comes back; elsewhere it does not.
+
+An autoencoder is trained to give back pictures, not codes. No loss asks for this cycle (that of CycleGAN, Zhu et al. 2017, does).
 """
 
 from typing import Any
@@ -43,7 +44,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
     scale = codes.std(0)
 
     def moved(codes: np.ndarray) -> np.ndarray:
-        """How far each code is carried by one cycle, in standard deviations of the codes of the data. (n,)."""
+        """Return how far one cycle moves each code, in standard deviations of the codes of the data. (n,)."""
         pictures = torch.from_numpy(denoiser.decoded(codes))
         with torch.no_grad():
             back = denoiser.encode({"pixel_values": pictures}).numpy()

@@ -1,4 +1,4 @@
-"""The same denoiser at 15% hidden is BERT, and at every share a language model.
+"""One denoiser: BERT at 15% hidden, a language model over all shares.
 
 A masked language model that learns to fill any number of masks is scored with more and more of the text hidden. Its loss at 15%
 is the loss of BERT; the mean of its loss over all shares bounds the negative log likelihood of the whole text (MDLM, Sahoo

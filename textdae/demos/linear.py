@@ -1,5 +1,7 @@
-"""The linear autoencoder is PCA: trained by gradient descent, its decoder spans the directions in which images vary most
-(Baldi and Hornik 1989). Its code is PCA's up to an invertible matrix, so that the two spaces are compared by their angles.
+"""The linear autoencoder is PCA.
+
+Trained by gradient descent, its decoder spans the directions in which images vary most (Baldi and Hornik 1989). Its code equals
+that of PCA up to an invertible matrix, so the demo compares the two spaces by their angles.
 """
 
 from typing import Any
@@ -69,7 +71,7 @@ def principal_angles(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray,
 
 
 def _as_images(directions: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Directions (D, K) as images around mid-grey. (K, C, H, W)."""
+    """Return directions (D, K) as images around mid-grey. (K, C, H, W)."""
     sign = np.sign(directions[np.abs(directions).argmax(0), range(directions.shape[1])])
     scaled: np.ndarray = 0.5 + 0.5 * directions * sign / np.abs(directions).max(0)
     return scaled.T.reshape(shape)

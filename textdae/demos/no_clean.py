@@ -1,6 +1,7 @@
-"""Learnt without a clean picture: the best guess of a second noisy picture of the same scene is the clean one (Noise2Noise,
-Lehtinen et al. 2018), and so is that of a noisy pixel from its surroundings (Noise2Void, Krull et al. 2019), where the noise of
-one pixel says nothing of the noise of another.
+"""Denoisers that never see a clean picture.
+
+The best guess of a second noisy picture of the same scene is the clean picture (Noise2Noise, Lehtinen et al. 2018). So is the
+best guess of a noisy pixel from its surroundings, if the noise of each pixel is independent (Noise2Void, Krull et al. 2019).
 """
 
 from pathlib import Path
@@ -72,7 +73,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
 
 
 def _dimmed(pixels: np.ndarray) -> np.ndarray:
-    """Less contrast, so that 8 bits cut next to no noise off."""
+    """Reduce the contrast, so that 8 bits clip almost no noise."""
     dimmed: np.ndarray = 0.25 + 0.5 * pixels
     return dimmed
 

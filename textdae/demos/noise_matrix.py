@@ -95,7 +95,7 @@ def _codes(denoiser: ImageDenoiser, images: Images, noise: Noise, indices: torch
 
 
 def _probe(denoiser: ImageDenoiser, train: Images) -> Any:
-    """A logistic regression on the codes of clean training images; returns what reads classes from codes."""
+    """Fit a logistic regression on the codes of clean training images; return a function from codes to classes."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

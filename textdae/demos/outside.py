@@ -1,5 +1,7 @@
-"""Levels of noise never seen: a U-Net learns how strong the noise is by its biases, and fails beyond; one without biases takes a
-picture twice as bright, noise and all, for what it is, and carries over (Mohan et al. 2020).
+"""A U-Net without biases carries over to levels of noise that it never saw (Mohan et al. 2020).
+
+A U-Net with biases learns the strength of its noise with them, and fails at others. Without biases it scales with its input: a
+picture twice as bright, with twice the noise, gives twice the output.
 """
 
 from typing import Any

@@ -13,7 +13,7 @@ HELD_OUT = ("camera", "moon")
 
 
 def photograph(name: str) -> np.ndarray:
-    """Return one of them, in [0, 1]. (H, W), float32."""
+    """Return a photograph by its name, in [0, 1]. (H, W), float32."""
     from skimage import color, data
     from sklearn.datasets import load_sample_image
 
@@ -25,12 +25,12 @@ def photograph(name: str) -> np.ndarray:
 
 
 def write(pixels: np.ndarray, file: Path) -> None:
-    """Write a picture (H, W) in [0, 1], in 8 bits; what is there already stays."""
+    """Write a picture (H, W) in [0, 1], in 8 bits, unless the file exists."""
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)).save(file)
 
 
 def decibels(rebuilt: np.ndarray, clean: np.ndarray) -> float:
-    """Return the PSNR."""
+    """Return the PSNR in dB."""
     return -10 * float(np.log10(np.square(rebuilt.astype(np.float64) - clean).mean()))

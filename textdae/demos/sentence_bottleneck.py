@@ -1,7 +1,7 @@
 """How many numbers hold a sentence? The share of its tokens that come back from a code of K numbers, against K.
 
-The model gives each token back at its place, after minutes of training. Its baseline is told nothing about order: the bag of
-the sentence's words, PCA to K, and the most probable words; it needs no training and improves with every further direction.
+The model gives each token back at its position, after minutes of training. Its baseline ignores the order: the bag of the
+sentence's words, through PCA to K, and the most probable words. It needs no training and improves with every direction.
 """
 
 from pathlib import Path
