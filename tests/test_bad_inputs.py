@@ -208,7 +208,7 @@ def check(found: tuple[int, str, str], status: int | None, says: str) -> None:
 
 
 @pytest.mark.parametrize("case", TEXTS)
-def test_text(case, tmp_path, monkeypatch, capsys):
+def test_bad_text_is_refused_in_one_line_or_counted(case, tmp_path, monkeypatch, capsys):
     name, content, overrides, status, says = TEXTS[case]
     monkeypatch.setattr(decoding, "_TRUSTED", 1_000_000)
     (tmp_path / name).write_bytes(content)
@@ -221,7 +221,7 @@ def test_text(case, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("case", PICTURES)
-def test_pictures(case, tmp_path, monkeypatch, capsys):
+def test_bad_pictures_are_refused_in_one_line_or_counted(case, tmp_path, monkeypatch, capsys):
     name, content, overrides, status, says = PICTURES[case]
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -245,7 +245,7 @@ def test_pictures(case, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("case", LABELLED)
-def test_labels(case, tmp_path, monkeypatch, capsys, wordpiece):
+def test_bad_labels_are_refused_in_one_line(case, tmp_path, monkeypatch, capsys, wordpiece):
     content, overrides, says = LABELLED[case]
     (tmp_path / "a.jsonl").write_bytes(content)
     encoder = text_checkpoint(tmp_path / "encoder", wordpiece)
@@ -258,7 +258,7 @@ def test_labels(case, tmp_path, monkeypatch, capsys, wordpiece):
 
 
 @pytest.mark.parametrize("case", SETTINGS)
-def test_settings(case, tmp_path, monkeypatch, capsys):
+def test_bad_settings_are_refused_in_one_line(case, tmp_path, monkeypatch, capsys):
     content, says = SETTINGS[case]
     (tmp_path / "run.yaml").write_text(content)
     check(outcome(["pretrain", tmp_path / "run.yaml"], monkeypatch, capsys), REFUSED, says)
@@ -280,7 +280,7 @@ def test_settings(case, tmp_path, monkeypatch, capsys):
         "a=&a [*a]",
     ],
 )
-def test_overrides(word, monkeypatch, capsys):
+def test_bad_overrides_are_refused_in_one_line(word, monkeypatch, capsys):
     check(outcome(["pretrain", word], monkeypatch, capsys), REFUSED, "")
 
 

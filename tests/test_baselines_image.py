@@ -94,7 +94,7 @@ def test_which_baselines_there_are():
 # Counted on the training images.
 
 
-def test_the_mean_image():
+def test_mean_image_baseline_is_the_mean_of_the_training_images():
     rebuilt, corrupted = baseline("mean image", image_noise(NoNoise), "none")
     assert len(rebuilt) == len(HELD_OUT)
     np.testing.assert_allclose(rebuilt, np.tile(TRAIN.flat.mean(0), (len(HELD_OUT), 1)), atol=1e-7)
@@ -163,7 +163,7 @@ def test_no_affine_map_is_better_on_the_training_images():
     assert error(np.eye(16), np.zeros(16)) > best
 
 
-def test_least_squares():
+def test_linear_denoiser_of_mixed_noises_is_ridge_regression():
     """Exactly ridge regression with the tiny penalty, hence numpy's least squares where pixels vary."""
     noise = image_noise(SpeckleNoise, 0.4) | image_noise(GaussianNoise, 0.1)
     corrupted, learned = asked(noise), asked(noise, TRAIN)
@@ -348,7 +348,7 @@ def test_unscored_pixels_that_are_noisy_stay_noisy_in_ssim():
     assert quality.row()["ssim"] < 0.99
 
 
-def test_a_perfect_rebuilder():
+def test_quality_of_a_perfect_reconstruction_is_zero_error_and_120_db():
     quality = Quality()
     corrupted = asked(image_noise(GaussianNoise, 0.2))
     quality.add(corrupted, corrupted.target.numpy())

@@ -65,7 +65,7 @@ def after_seeing(p: np.ndarray, here: int, ordinary: list[int], kind: float = 0.
     return p * likelihood / (p * likelihood).sum()
 
 
-def test_unigram(baselines, sides):
+def test_unigram_baseline_equals_counts(baselines, sides):
     found, asked, vocabulary, _ = baselines
     counts = Counter(sides[0].ids.tolist())
     ordinary = [i for i in range(vocabulary.size) if i not in vocabulary.special_ids]
@@ -80,7 +80,7 @@ def test_unigram(baselines, sides):
     assert found["unigram"].accuracy == pytest.approx(np.mean(hits))
 
 
-def test_neighbours(baselines, sides):
+def test_neighbours_baseline_equals_brute_force(baselines, sides):
     found, asked, vocabulary, _ = baselines
     stream = sides[0].ids.tolist()
     ordinary = [i for i in range(vocabulary.size) if i not in vocabulary.special_ids]

@@ -294,7 +294,7 @@ def test_an_honest_pipeline_passes():
     check_pipeline(json.loads(tokenizer.to_str()), "tokenizer.json")
 
 
-def test_all_of_ours_pass(tokenizer, tmp_path):
+def test_our_own_tokenizers_pass_vetting(tokenizer, tmp_path):
     save_tokenizer(tokenizer, tmp_path)
     vet_tokenizer(tmp_path)
 

@@ -155,7 +155,7 @@ def test_the_card_says_how_to_load_it(finished, name):
 
 
 @each_model
-def test_it_learns(finished, name):
+def test_training_lowers_the_loss(finished, name):
     result, _ = finished(name)
     losses = [entry["loss"] for entry in read_log(result.output_dir / "log.jsonl") if "loss" in entry]
     assert len(losses) == 40

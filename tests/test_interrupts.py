@@ -111,7 +111,7 @@ def run(folder: Path, words: list[str]) -> str:
 
 
 @pytest.mark.slow
-def test_a_corpus_in_preparation(corpus):
+def test_interrupt_while_packing_keeps_the_tokenizer_and_removes_the_half_corpus(corpus):
     assert interrupted(corpus, PACKING, pretrain()) == (130, f"textdae: {AGAIN}\n")
     kept = {path.name.partition("-")[0] for path in (corpus / "cache").iterdir()}
     assert "tokenizer" in kept
@@ -130,7 +130,7 @@ def test_rows_being_embedded(corpus, checkpoint):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
-def test_other_signals(number, corpus):
+def test_other_signals_end_in_one_line_with_their_exit_code(number, corpus):
     assert interrupted(corpus, PACKING, pretrain(), number) == (128 + number, f"textdae: {AGAIN}\n")
 
 
@@ -145,7 +145,7 @@ def test_other_signals(number, corpus):
     ],
     ids=["tokenizer", "images", "docstrings", "doctor"],
 )
-def test_other_places(at, words, corpus):
+def test_interrupt_anywhere_else_ends_in_one_line(at, words, corpus):
     assert interrupted(corpus, at, words) == (130, f"textdae: {AGAIN}\n")
 
 

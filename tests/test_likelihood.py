@@ -125,11 +125,11 @@ def test_dropout_is_off_and_comes_back(ten):
     assert stock.training
 
 
-def test_no_texts(ten):
+def test_no_texts_give_no_scores(ten):
     assert textdae.pseudo_log_likelihood(model("bert"), ten, []).tolist() == []
 
 
-def test_any_tokenizer(tokenizer, corpus_texts):
+def test_model_of_frequencies_scores_each_token_by_itself_with_any_tokenizer(tokenizer, corpus_texts):
     """A model that knows frequencies alone: each token counts by itself, whatever is hidden."""
     stock = BertForMaskedLM(
         BertConfig(vocab_size=len(tokenizer), hidden_size=8, num_hidden_layers=1, num_attention_heads=1,

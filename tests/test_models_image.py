@@ -71,7 +71,7 @@ EMBEDDINGS = {
 
 
 @each_kind
-def test_shapes(kind):
+def test_embedding_and_reconstruction_have_the_documented_shapes(kind):
     denoiser, seen = denoiser_of(kind, channels=3), {"pixel_values": pixels(3, 3, SIZE, SIZE)}
     denoiser.requires_grad_(False)
     embedding = denoiser.encode(seen)

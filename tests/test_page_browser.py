@@ -241,7 +241,7 @@ def test_the_difference_is_shown(page, address):
     assert pixels(canvas) != plain
 
 
-def test_a_sentence_of_ones_own(page, address, corpus_texts):
+def test_own_sentence_has_words_to_hide_and_guesses(page, address, corpus_texts):
     opened(page, address)
     own = part(page, 0, "Your own sentence")
     own.get_by_label("A sentence").fill(corpus_texts[0][:60])
@@ -254,7 +254,7 @@ def test_a_sentence_of_ones_own(page, address, corpus_texts):
     assert re.search(r"textdae denoise .*text '.*\[MASK\].*'", own.locator(".command").inner_text())
 
 
-def test_a_picture_of_ones_own(page, address):
+def test_own_picture_is_drawn_and_rebuilt(page, address):
     opened(page, address)
     own = part(page, 1, "Your own picture")
     rebuilt = own.locator("canvas.picture").nth(2)
@@ -324,7 +324,7 @@ def test_why_the_target_is_clean(page, address):
     assert "towards the noisy picture" in why.get_by_role("status").inner_text()
 
 
-def test_everybody_can_use_it(page, address):
+def test_page_has_no_accessibility_violations(page, address):
     if not AXE.is_file():
         pytest.skip("axe-core is not installed (npm ci in page/)")
     opened(page, address)
@@ -357,7 +357,7 @@ def test_an_exported_page_opens_from_a_file(page, site):
     )
 
 
-def test_nothing_jumps(page, address):
+def test_turning_the_dial_moves_nothing_below(page, address):
     """What lies below the columns stays where it is while the picture of an example is turned."""
     opened(page, address)
     image = article(page, 1)

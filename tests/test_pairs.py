@@ -102,11 +102,11 @@ def test_what_is_compared_can_differ(tmp_path):
     assert math.isfinite(sum(one["losses"]))
 
 
-def test_all_pairs(tmp_path):
+def test_covering_set_of_settings_runs(tmp_path):
     check(covering(), tmp_path, 280)
 
 
 @pytest.mark.slow
-def test_more_of_them(tmp_path):
+def test_every_fourteenth_combination_of_settings_runs(tmp_path):
     """Every fourteenth of the 720, for all would take half an hour."""
     check(EVERY[5::14], tmp_path, 900)

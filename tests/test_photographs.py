@@ -222,7 +222,7 @@ def test_whole_pictures_are_evaluated_in_tiles_as_in_one_piece(folder, monkeypat
 
 
 @pytest.mark.parametrize("folder", [1], ids=["grey"], indirect=True)
-def test_a_run_on_photographs(tmp_path, folder):
+def test_run_on_photographs_scores_whole_pictures_as_evaluate_does(tmp_path, folder):
     given = [
         f"data.source={folder}", "data.crop=16", "data.held_out=0.4", f"output_dir={tmp_path / 'run'}", "model.type=unet",
         "model.hidden_size=8", "model.num_hidden_layers=1", "noise.sigma=0.1", "train.max_steps=4", "train.compile=never",

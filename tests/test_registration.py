@@ -37,7 +37,7 @@ def test_auto_model_knows_our_classes(first, checkpoint):
     assert process.stdout.strip() == "Autoencoder", process.stderr[-500:]
 
 
-def test_the_other_order_too(checkpoint):
+def test_auto_model_knows_our_classes_if_transformers_comes_first(checkpoint):
     code = (
         "from transformers import AutoModel; import textdae; "
         f"print(type(AutoModel.from_pretrained({str(checkpoint)!r})).__name__)"

@@ -72,7 +72,7 @@ def test_compiled_it_is_the_same_and_compiled_once():
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 3
 
 
-def test_on_a_gpus_path_too(monkeypatch):
+def test_last_layer_on_the_gpu_path_sends_the_right_queries_of_each_document(monkeypatch):
     """Its kernel replaced: which queries belong to which document is ours."""
     asked = []
 

@@ -225,5 +225,5 @@ def test_what_hardly_comes_again_is_not_kept(wordpiece):
 
 
 @pytest.mark.parametrize("texts", [[], [""], ["", "wa", ""]])
-def test_few_texts_or_none(tokenizer, texts):
+def test_few_texts_or_none_are_tokenized_as_the_tokenizer_does(tokenizer, texts):
     check(TextTokenizer(tokenizer), tokenizer.backend_tokenizer, texts)
