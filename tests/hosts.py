@@ -161,6 +161,15 @@ class Host:
         self.disk, self.namespace, self.address = disk, namespace, address
         disk.mkdir(parents=True, exist_ok=True)
 
+    _is_up = True
+
+    def link(self, up: bool) -> None:
+        """Pull the cable of this host, or put it back."""
+        if up != self._is_up:
+            state = "up" if up else "down"
+            subprocess.run(["ip", "link", "set", f"v{self.namespace}", state], check=True)
+            self._is_up = up
+
     def enter(self) -> None:
         """Make this process one of this host."""
         if self.namespace:
@@ -204,6 +213,8 @@ def sitting(
     job: str,
     how: Sequence[dict[str, Any]] = ({},),
     kill: tuple[int, int, float] = (-1, 0, 0.0),
+    cut: tuple[int, float, float] = (-1, 0.0, 0.0),
+    late: tuple[int, float] = (-1, 0.0),
 ) -> list[dict[str, Any]]:
     """One process on each host, in the order of their ranks, until the last has ended.
 
@@ -211,6 +222,8 @@ def sitting(
         hosts: one that comes twice has two processes.
         how: of each process, or one for all.
         kill: the rank that is killed; just before which of its moments, or, where that is 0, after how many seconds.
+        cut: the rank whose host loses its link, after how many seconds, and for how many. Needs namespaces.
+        late: the rank that begins so many seconds after the others.
 
     Returns:
         Of each process its exit status, what it printed, and whether it had to be killed since it hung.
@@ -226,6 +239,7 @@ def sitting(
     for rank, host in enumerate(hosts):
         child = os.fork()
         if not child:
+            time.sleep(late[1] if rank == late[0] else 0)
             environment |= {
                 "LOCAL_RANK": str(list(hosts[:rank]).count(host)), "LOCAL_WORLD_SIZE": str(list(hosts).count(host))
             }  # fmt: skip
@@ -242,7 +256,12 @@ def sitting(
             if seconds > _SECONDS or (rank == kill[0] and not kill[1] and seconds > kill[2]):
                 hung |= {rank} if seconds > _SECONDS else set()
                 kills._end(other)
+        if cut[0] >= 0:
+            is_cut = cut[1] <= seconds < cut[1] + cut[2]
+            hosts[cut[0]].link(up=not is_cut)
         time.sleep(0.02)
+    if cut[0] >= 0:
+        hosts[cut[0]].link(up=True)
     return [
         {"status": ended[rank], "said": (host.disk / f"output.{rank}").read_text(), "hung": rank in hung}
         for rank, host in enumerate(hosts)
@@ -371,13 +390,24 @@ def namespaces(count: int, folder: Path) -> Iterator[list[Host]]:
 def tries(hosts: Sequence[Host], number: int, seed: int) -> dict[str, Any]:
     """Runs over two and three hosts that are killed, moved and resumed; what is wrong with each of them.
 
-    A try: until none is killed, a sitting over the hosts in any order, in which one process may be killed; before the next
-    one a disk may be lost, or the newest checkpoint on it damaged. In the end stands what an undisturbed run has.
+    A try: until none is killed, a sitting over the hosts in any order, in which one process may be killed, the link of a host
+    cut for some seconds, or a host join late; before the next one a disk may be lost, or the newest checkpoint on it damaged. In
+    the end stands what an undisturbed run has.
     Every tenth try the corpora differ, which must be refused by name.
     """
     chance = random.Random(seed)
     undisturbed: dict[tuple[str, int], tuple[Any, int, float]] = {}
-    count = {"tries": 0, "sittings": 0, "kills": 0, "hangs": 0, "tracebacks": 0, "refused": 0}
+    weather = random.Random(f"weather {seed}")
+    count = {
+        "tries": 0,
+        "sittings": 0,
+        "kills": 0,
+        "cuts": 0,
+        "late": 0,
+        "hangs": 0,
+        "tracebacks": 0,
+        "refused": 0,
+    }
     wrong: list[str] = []
     for attempt in range(number):
         job, world = chance.choice(["pretrain", "pretrain", "finetune"]), chance.choice([2, 2, 3])
@@ -400,13 +430,21 @@ def tries(hosts: Sequence[Host], number: int, seed: int) -> dict[str, Any]:
             if left and not differ:
                 kill = (chance.randrange(world), 0, chance.uniform(0.1, 1) * seconds)
                 kill = (0, chance.randint(1, moments), 0.0) if chance.random() < 0.5 else kill
-            told = sitting(order, job, kill=kill)
+            cut, late = (-1, 0.0, 0.0), (-1, 0.0)
+            if weather.random() < 0.5:
+                cut = (weather.randrange(world), weather.uniform(0.2, 1) * seconds, weather.uniform(0.5, 5))
+            if weather.random() < 0.3:
+                late = (weather.randrange(world), weather.uniform(1, 8))
+            told = sitting(order, job, kill=kill, cut=cut, late=late)
+            count["cuts"] += cut[0] >= 0
+            count["late"] += late[0] >= 0
             killed = [each["status"] for each in told].count(-signal.SIGKILL)
             count["sittings"] += 1
             count["kills"] += killed
             count["hangs"] += sum(each["hung"] for each in told)
             count["tracebacks"] += sum("Traceback" in each["said"] for each in told)
-            story += f"; order {[hosts.index(host) for host in order]}, kill {kill}, {[each['status'] for each in told]}"
+            story += f"; order {[hosts.index(host) for host in order]}, kill {kill}, cut {cut}, late {late}, "
+            story += str([each["status"] for each in told])
             if any("Traceback" in each["said"] or each["hung"] for each in told):
                 wrong.append(story + " ".join(each["said"][-1500:] for each in told))
             if differ or not killed:

@@ -95,3 +95,5 @@ def test_runs_over_hosts_survive_kills_and_lost_disks():
     assert found["wrong"] == []
     assert found["hangs"] == found["tracebacks"] == 0
     assert found["kills"] >= 3
+    assert found["cuts"] >= 3
+    assert found["late"] >= 1

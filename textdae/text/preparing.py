@@ -32,6 +32,7 @@ from textdae.core.split import (
 from textdae.core.stages import Stage
 from textdae.core.store import Store
 from textdae.text.corpus import vocabulary_digest
+from textdae.text.deduplication import Deduplication
 from textdae.text.packing import Packer
 from textdae.text.prepared import FORMAT, INDEX, TOKENIZER, VERSION, load_tokenizer_files
 from textdae.text.settings import TextPrepareSettings
@@ -115,6 +116,8 @@ class TextPreparation:
             if self.other
             else [],
         }
+        if self.settings.near_duplicates:
+            plan["near_duplicates"] = self.settings.near_duplicates
         content = json.dumps(plan).encode()
         if written not in (None, content):
             raise SettingsError(
@@ -146,7 +149,7 @@ class TextPreparation:
         """Return the stages of the work."""
         shards = len(self.plan["shards"])
         packed = shards + len(self.plan["held_out_shards"])
-        stages = []
+        stages: list[Stage] = self._duplicates.stages(self._stage) if self._duplicates else []
         if not self.settings.tokenizer.from_pretrained and self._is_large:
             stages.append(self._stage("measure", shards, self._measure, "work/measure/{:05d}.json"))
             stages.append(self._stage("sample", shards, self._sample, "work/sample/{:05d}.json.gz"))
@@ -175,6 +178,20 @@ class TextPreparation:
             return part_of(self.source, [Span(*span) for span in shards[task]])
         assert self.other
         return part_of(self.other, [Span(*span) for span in self.plan["held_out_shards"][task - len(shards)]])
+
+    @cached_property
+    def _duplicates(self) -> Deduplication | None:
+        """The near duplicates, if they are to be left out; what is held out in a source of its own stays first."""
+        if not self.settings.near_duplicates:
+            return None
+        shards, more = len(self.plan["shards"]), len(self.plan["held_out_shards"])
+        order = [*range(shards, shards + more), *range(shards)]
+        return Deduplication(self.store, self.settings.near_duplicates, order, self._part)
+
+    def _documents(self, task: int) -> tuple[Source, Iterable[str]]:
+        """Return the source of a shard, and its documents without near duplicates."""
+        part = self._part(task)
+        return part, self._duplicates.kept(task, part) if self._duplicates else part
 
     def _measure(self, task: int) -> None:
         """Count the bytes of the training documents by hash, from which the share of the sample follows."""
@@ -207,7 +224,7 @@ class TextPreparation:
 
     def _training_side(self, task: int) -> Iterator[str]:
         """Yield the training documents of a shard."""
-        return (text for text in self._part(task) if not is_held_out(text, self.plan["share"]))
+        return (text for text in self._documents(task)[1] if not is_held_out(text, self.plan["share"]))
 
     def _train_tokenizer(self, task: int) -> None:
         settings = self.settings.tokenizer
@@ -239,8 +256,8 @@ class TextPreparation:
         from_other = task >= len(self.plan["shards"])
         entries = {}
         with tempfile.TemporaryDirectory(prefix="textdae-shard-") as temporary:
-            part, share = self._part(task), self.plan["share"]
-            documents = ((from_other or is_held_out(text, share), text) for text in part)
+            (part, kept), share = self._documents(task), self.plan["share"]
+            documents = ((from_other or is_held_out(text, share), text) for text in kept)
             infos = write_sides(Path(temporary), self._packer, documents)
             for side in SIDES:
                 if infos[side].documents:
@@ -248,7 +265,10 @@ class TextPreparation:
                     content = shard_bytes(Path(temporary) / side)
                     self.store.write(file, content)
                     entries[side] = entry_of(file, content, infos[side])
-        self.store.write(f"work/packed/{task:05d}.json", json.dumps([entries, part.notes]).encode())
+        notes = part.notes
+        if self._duplicates and (gone := len(self._duplicates.removed(task))):
+            notes = notes + Counter({"near duplicates left out": gone})
+        self.store.write(f"work/packed/{task:05d}.json", json.dumps([entries, notes]).encode())
 
     def _index(self, task: int) -> None:
         sides: dict[str, list[Any]] = {side: [] for side in SIDES}
@@ -263,12 +283,15 @@ class TextPreparation:
                 f"data.source: {self.settings.data.source} holds no text (only blank documents)"
             )
         plan, name = self.plan, self.settings.data.source
+        fingerprint = digest(plan["source"], "cut") if CUT in notes else plan["source"]
+        if self._duplicates:
+            fingerprint = digest(fingerprint, "without near duplicates", plan["near_duplicates"])
         index = {
             "format": FORMAT,
             "version": VERSION,
             "name": public(name) if not is_remote(name) else name.rpartition("/")[2],
             "fingerprint": {
-                "data.source": digest(plan["source"], "cut") if CUT in notes else plan["source"],
+                "data.source": fingerprint,
                 "data.held_out": plan["held_out"],
                 "tokenizer": vocabulary_digest(self._tokenizer),
             },

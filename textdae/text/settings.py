@@ -141,6 +141,8 @@ class TextPrepareSettings(PrepareSettings):
     """What kind of examples."""
     data: TextDataSettings = TextDataSettings()
     tokenizer: TokenizerSettings = TokenizerSettings()
+    near_duplicates: Annotated[float, Field(ge=0.3, le=1)] | None = None
+    """Leave out documents that share so much with an earlier one, as Jaccard similarity of their runs of five words (MinHash), e.g. 0.8; default: none."""
     shard_bytes: Bytes = 64_000_000
     """Bytes of the source that make a shard, as they are stored."""
 
