@@ -167,9 +167,11 @@ def allowed(logits: Tensor, tokenizer: Any) -> Tensor:
 
 def as_candidates(tokenizer: Any, best: Any) -> list[list[Candidate]]:
     """Return tokens and probabilities of what `topk` gives. (n, k) -> n lists."""
+    rows = best.indices.tolist()
+    texts = {token: _text(tokenizer, token) for token in {token for row in rows for token in row}}
     return [
-        [Candidate(_text(tokenizer, i), p) for i, p in zip(row_ids, row, strict=True)]
-        for row_ids, row in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        [Candidate(texts[token], probability) for token, probability in zip(row, probabilities, strict=True)]
+        for row, probabilities in zip(rows, best.values.tolist(), strict=True)
     ]
 
 
