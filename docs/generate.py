@@ -93,7 +93,7 @@ def results_page() -> str:
 def main() -> None:
     """Write all of it."""
     (PAGES / "images").mkdir(exist_ok=True)
-    for picture in [*(ROOT / "benchmarks").glob("*.png"), *(ROOT / "docs/images").glob("*.png")]:
+    for picture in [*(ROOT / "benchmarks").glob("*.png"), *(ROOT / "docs/images").iterdir()]:
         shutil.copy(picture, PAGES / "images")
     for name in ("text", "image"):
         (PAGES / f"reference/settings-{name}.md").write_text(settings_page(name), encoding="utf-8")
