@@ -10,6 +10,9 @@ from textdae.core.names import HubName, is_local, parse
 from textdae.core.registry import report_files
 from textdae.hub.client import explained, retry, unreachable
 
+_PATIENCE = 3.0
+"""Seconds to wait for a Hub that does not answer at all: often there is no network, and a folder was meant."""
+
 
 def _files() -> tuple[str, ...]:
     return (*MODEL, CARD, *report_files())
@@ -28,7 +31,7 @@ def _download(name: HubName, files: tuple[str, ...], only_here: bool = False, ki
         )
 
     with explained(f"{name} on the Hub"):
-        return Path(retry(ask))
+        return Path(ask() if only_here else retry(ask))
 
 
 @lru_cache(maxsize=64)
@@ -47,7 +50,8 @@ def pin(name: HubName) -> HubName:
 
     with explained(f"{name} on the Hub"):
         try:
-            commit = str(retry(lambda: HfApi().model_info(name.id, revision=name.revision)).sha)
+            info = retry(lambda: HfApi().model_info(name.id, revision=name.revision), _PATIENCE)
+            commit = str(info.sha)
         except Exception as error:
             if not unreachable(error):
                 raise
