@@ -71,7 +71,8 @@ ALL = [
 
 if os.environ.get("TEXTDAE_TESTS") != "all":
     ALL = [
-        (plan | {name: size for name, size in fewer(plan).items() if name in plan}, least // 4) for plan, least in ALL
+        (plan | {name: size for name, size in fewer(plan).items() if name in plan}, least // 4)
+        for plan, least in ALL
     ]
 
 
