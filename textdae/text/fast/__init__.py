@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from packaging.version import Version
 
-SUPPORTED = {"transformers": ("5.20", "5.24"), "torch": ("2.9", "2.15")}
+SUPPORTED = {"transformers": ("5.20", "5.25"), "torch": ("2.9", "2.15")}
 """For each package the first version that these layers are written for, and the first one that they are not."""
 
 
