@@ -87,7 +87,7 @@ class ImageDenoiser(EncoderDecoderDenoiser):
             ) from None
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
-        """As any denoiser; in training on `neighbours` towards a target that the guess for the whole picture corrects."""
+        """Denoise as any denoiser; in training on `neighbours`, correct the target by the guess for the whole picture."""
         if self.training and "whole" in corrupted.inputs:
             with torch.no_grad():
                 whole = self.decode(self.encode({"pixel_values": corrupted.inputs["whole"]})).float()
@@ -215,7 +215,7 @@ class PatchDenoiser(ImageDenoiser):
         return embedding
 
     def _hidden_patches(self, inputs: dict[str, Tensor]) -> Tensor | None:
-        """The patches that are hidden whole, (B, N); a partly visible one is shown unchanged."""
+        """Return the patches that are hidden whole, (B, N); a partly visible one is shown unchanged."""
         if "hidden" not in inputs:
             return None
         return F.avg_pool2d(inputs["hidden"].float(), self.model.config.patch_size).flatten(1) == 1
@@ -242,7 +242,7 @@ class MaskedAutoencoder(PatchDenoiser):
     """A Vision Transformer that reads the visible patches only, and a small one that gives back the others; see `mae.py`."""
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
-        """As a `PatchDenoiser`; the embedding (B, N + 1, D) of a hidden patch is zero."""
+        """Encode as a `PatchDenoiser` does; the embedding (B, N + 1, D) of a hidden patch is zero."""
         return encode_visible(self.model, inputs["pixel_values"], self._hidden_patches(inputs))
 
     def decode(self, embedding: Tensor) -> Tensor:

@@ -115,7 +115,7 @@ class ImageEvaluation(Evaluation):
         return Questions(self._examples(), noise, subsample(len(self.corpus.held_out), most))
 
     def questions_in_training(self, most: int) -> Questions:
-        """Of photographs the middles alone."""
+        """Choose the questions of evaluations during training, of photographs their middles."""
         return self.questions(most)._replace(examples=self.corpus.held_out)
 
     def _examples(self) -> Images:

@@ -67,7 +67,7 @@ def _with_spaces(texts: Sequence[str]) -> list[list[str]]:
 
 
 def _words_and_marks(texts: Sequence[str], lowercase: bool, added: Sequence[str]) -> list[list[str]]:
-    """As BERT cuts words: every mark of ASCII is one. Fewer parts differ then, as "word", "word," and "(Word" do not."""
+    """Cut words as BERT does, each ASCII mark by itself, so that "word", "word," and "(Word" share a part."""
     step = 1 + _TOGETHER * len(texts) // (1 + sum(map(len, texts)))
     groups = (texts[begin : begin + step] for begin in range(0, len(texts), step))
     return [parts for group in groups for parts in _marks_apart(group, lowercase, added)]

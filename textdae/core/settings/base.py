@@ -86,14 +86,14 @@ class ModelSettings(Settings):
 
 
 def _names(value: Any) -> Any:
-    """One name may be written without the list; `none` is no name."""
+    """Read one name without the list; `none` is no name."""
     if value is None or value == "none":
         return ()
     return [value] if isinstance(value, str) else value
 
 
 def _as_list(value: Any) -> Any:
-    """One may be written without the list."""
+    """Read one entry without the list."""
     return [value] if isinstance(value, int | float | str) else value
 
 

@@ -158,7 +158,7 @@ def _check_template(step: dict[str, Any], name: str) -> float:
 
 
 def _check_settings(settings: dict[str, Any], folder: Path) -> None:
-    """What stands beside a tokenizer: names of files, which stay in the folder, and lists of special tokens."""
+    """Check the settings beside a tokenizer: its files stay in the folder, its lists of special tokens are short."""
     name = "tokenizer_config.json"
     named = [value for key, value in settings.items() if key.endswith("_file") and isinstance(value, str)]
     # Many name where their author had the file, which is nowhere here and not read.
@@ -192,7 +192,7 @@ def _check_table(path: Path) -> None:
 
 
 def _check_pieces(path: Path) -> None:
-    """A SentencePiece model: a message of protobuf, whose field 1 comes once for each piece; or a table of lines."""
+    """Check a SentencePiece model, a message of protobuf with one field 1 for each piece, or a table of lines."""
     content, tables = read_bytes(path), []
     try:
         fields = list(_fields(content))

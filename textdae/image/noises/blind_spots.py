@@ -38,7 +38,7 @@ class BlindSpotNoise(RateNoise):
     """How far away a neighbour may lie, in rows and in columns."""
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
-        """All channels of a pixel together; a neighbour beyond the edge is mirrored at it."""
+        """Replace all channels of a pixel together; a neighbour beyond the edge is mirrored at it."""
         import torch
 
         pixels = inputs["pixel_values"]

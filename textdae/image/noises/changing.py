@@ -82,7 +82,7 @@ class BlurNoise(SigmaNoise):
     """Strength at the start of the run."""
 
     def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
-        """Weighted sums of neighbours, along the rows and then along the columns."""
+        """Sum neighbours by their weights, along the rows and then along the columns."""
         import torch
 
         # The reach depends on the settings only, so that an image does not depend on its batch.
@@ -113,7 +113,7 @@ class SaltAndPepperNoise(RateNoise, ChangingNoise):
     kind: Literal["salt_and_pepper"] = "salt_and_pepper"
 
     def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
-        """All channels of a pixel turn together."""
+        """Turn all channels of a pixel together."""
         import torch
 
         batch, _, height, width = pixels.shape

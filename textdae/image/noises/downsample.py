@@ -30,7 +30,7 @@ class DownsampleNoise(ChangingNoise):
     """How many times smaller each side becomes, rounded up."""
 
     def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
-        """The same size as before."""
+        """Shrink, and enlarge to the size as before."""
         from torch.nn.functional import interpolate
 
         height, width = pixels.shape[2:]

@@ -45,7 +45,7 @@ class JpegNoise(ChangingNoise):
         return self
 
     def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
-        """A colour image is compressed as one, with its colours at half the resolution; other channels one by one."""
+        """Compress a colour image as one, with its colours at half the resolution; compress other channels one by one."""
         import torch
 
         planes = (pixels.clamp(0, 1) * 255).round().byte().numpy()

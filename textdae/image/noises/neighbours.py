@@ -44,7 +44,7 @@ class NeighbourNoise(ImageNoise):
         return _BuiltNeighbours(self)
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
-        """The smaller picture to show; its inputs have `whole`, and `shown` and `target`, the neighbours that were taken."""
+        """Return the smaller picture to show, beside `whole` and the neighbours that were taken, `shown` and `target`."""
         import torch
 
         whole = inputs["pixel_values"]
@@ -66,7 +66,7 @@ class NeighbourNoise(ImageNoise):
 
 
 class _BuiltNeighbours(BuiltNoise):
-    """Its target is the second smaller picture."""
+    """The noise whose target is the second smaller picture."""
 
     settings: NeighbourNoise
 

@@ -57,7 +57,7 @@ class PatchPcaNoise(SigmaDial, ImageNoise):
     def read_examples(
         cls, clean: Any, fitted_on: Any = None, **context: Any
     ) -> tuple[Example, tuple[Any, ...], bool]:
-        """As other noises of images; `fitted_on` are pictures (n, C, H, W), or what has a `batch` of them."""
+        """Build the noise; `fitted_on` are pictures (n, C, H, W), or an object with a `batch` of them."""
         inputs, _, alone = super().read_examples(clean, **context)
         return inputs, () if fitted_on is None else (fitted_on,), alone
 
