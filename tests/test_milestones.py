@@ -12,7 +12,10 @@ from textdae.cli.app import app
 from textdae.core.errors import SettingsError
 from textdae.core.milestones import Milestone, milestone_of
 from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.reader import load
+from textdae.core.settings.yaml_text import dump, from_anyone
 from textdae.hub.milestones import push_milestones
+from textdae.text.settings import TextPretrainSettings
 from textdae.training import checkpoint
 from textdae.training.checkpoint import Cursor
 from textdae.training.loop import Trainer
@@ -50,8 +53,15 @@ def kept(folder):
 )
 def test_a_milestone_is_read(text, count, unit):
     milestone = Milestone.parse(text)
-    assert milestone[:2] == (count, unit)
+    assert (milestone.amount, milestone.unit) == (count, unit)
     assert Milestone.parse(milestone.text) == milestone
+
+
+def test_the_settings_of_milestones_give_them_back():
+    settings = load(TextPretrainSettings, None, ["train.milestones=[5, 10M tokens, 1.5k examples]"])
+    written = from_anyone(dump(settings), "settings.yaml")
+    assert written["train"]["milestones"] == ["5 steps", "10M tokens", "1.5k examples"]
+    assert load(TextPretrainSettings, base=written) == settings
 
 
 @pytest.mark.parametrize("text", ["soon", -3, 0, True, "10 M tokens!", None])

@@ -2,8 +2,9 @@
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
@@ -12,7 +13,8 @@ _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _FORM = re.compile(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kKmMbBtT]?)\s*([a-z]*)\s*")
 
 
-class Milestone(NamedTuple):
+@dataclass(frozen=True)
+class Milestone:
     """A point of a run, in a unit of its own.
 
     Example:
