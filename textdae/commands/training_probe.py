@@ -55,10 +55,13 @@ class TrainingProbe:
         together(lambda: self._open(name, data), is_main)
 
     def _open(self, name: str, data: dict[str, Any]) -> None:
-        settings = load(modality(name).settings_class("probe"), base={"modality": name, "data": data})
-        with tempfile.TemporaryDirectory() as folder:
-            self._save(Path(folder), None)
-            self._work = labelled_task(name, folder, settings.data)
+        try:
+            settings = load(modality(name).settings_class("probe"), base={"modality": name, "data": data})
+            with tempfile.TemporaryDirectory() as folder:
+                self._save(Path(folder), None)
+                self._work = labelled_task(name, folder, settings.data)
+        except SettingsError as error:
+            raise SettingsError(str(error).replace("data.", "evaluate.probe.")) from None
         corpus = self._work.corpus
         self._learn, self._judge = (_few(side) for side in (corpus.train, corpus.held_out))
         if len(self._judge) < 2:
