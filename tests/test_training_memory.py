@@ -4,6 +4,7 @@ import re
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,3 +197,14 @@ def test_a_step_takes_about_what_was_predicted():
     process = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True)
     predicted, taken = map(int, process.stdout.split())
     assert 0.75 * taken < predicted < 1.75 * taken
+
+
+def test_the_most_memory_of_the_process_is_told():
+    before = memory.peak_memory(torch.device("cpu"))
+    taken = np.ones(300_000_000 // 8)
+    after = memory.peak_memory(torch.device("cpu"))
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        assert after == pytest.approx(int(line.split()[1]) * 1024, rel=0.05)
+    assert after >= max(before, taken.nbytes)

@@ -73,7 +73,10 @@ def test_text_is_probed_in_the_same_way(tmp_path, corpus_texts):
     ("given", "message"),
     [
         ("evaluate.probe=/nowhere/at/all.parquet", "/nowhere/at/all.parquet"),
-        ("evaluate.probe.label_colum=kind", "evaluate.probe.label_colum: no such key; did you mean `label_column`"),
+        (
+            "evaluate.probe.label_colum=kind",
+            "evaluate.probe.label_colum: no such key; did you mean `label_column`",
+        ),
     ],
 )
 def test_labels_that_are_not_there_are_said_before_the_first_step(tmp_path, given, message):

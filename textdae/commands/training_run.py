@@ -20,6 +20,7 @@ from textdae.core.settings.base import TrainSettings
 from textdae.training.checkpoint import last_whole, read_state
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer
+from textdae.training.memory import peak_memory
 from textdae.training.processes import together
 from textdae.training.trackers import Trackers, check_trackers
 
@@ -209,11 +210,16 @@ def _report(run: Run, task: TrainingTask, fit: FitResult, global_batch: int) -> 
         "parameters": count_parameters(task.denoiser),
         "hardware": hardware(run.accelerator),
     }
+    if peak := peak_memory(run.accelerator.device):
+        common["peak_memory_gb"] = round(peak / 1e9, 2)
     report = task.report(common)
     took = f"{fit.cursor.step:,} steps in {fit.cursor.seconds / 60:.1f} min"
+    took += f", {speed:,} {task.unit}/s" if speed else ""
+    if peak := peak_memory(run.accelerator.device):  # the report's own included
+        took += f", at most {peak / 1e9:.1f} GB of memory"
     lines = [
         *report.lines,
-        took + (f", {speed:,} {task.unit}/s" if speed else "") + (f"; {report.kept}" if report.kept else ""),
+        took + (f"; {report.kept}" if report.kept else ""),
         f"model, card and {report.files}",
     ]
     return report._replace(lines=lines)

@@ -1,6 +1,7 @@
 """Check before the first step whether a run fits into memory."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,18 @@ def available_memory(device: torch.device) -> int | None:
         except (OSError, ValueError):  # there is none, or it is "max"
             continue
     return min(free) if free else None
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most bytes that this process has taken so far, of a GPU or of the host; None if that is unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def check_model_fits(parameters: int, free: int | None, processes: int = 1) -> None:
