@@ -59,7 +59,7 @@ def test_the_figures_are_those_of_the_frozen_encoder_and_training_is_as_without(
 @pytest.mark.slow
 def test_text_is_probed_in_the_same_way(tmp_path, corpus_texts):
     (tmp_path / "a.txt").write_text("\n\n".join(corpus_texts))
-    source = write_table(tmp_path / "labelled.csv", [{"text": r["text"], "kind": r["label"]} for r in rows_of(corpus_texts[:120], "single")])  # fmt: skip
+    source = write_table(tmp_path / "labelled.jsonl", [{"text": r["text"], "kind": r["label"]} for r in rows_of(corpus_texts[:120], "single")])  # fmt: skip
     given = [f"data.source={tmp_path / 'a.txt'}", f"output_dir={tmp_path / 'run'}", "tokenizer.vocab_size=300", "model.hidden_size=32",
              "model.num_hidden_layers=1", "model.intermediate_size=32", "model.num_attention_heads=2", "data.block_size=64",
              "train.max_steps=2", "train.eval_steps=1", "train.compile=never", f"evaluate.probe.source={source}",
