@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import chain, zip_longest
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from textdae.core.cache import cache_root, digest
 from textdae.core.errors import SettingsError
 from textdae.core.names import is_remote, public
-from textdae.core.source_files import size_of
-from textdae.core.split import (
-    check_apart,
-    is_held_out,
-    named_as,
-    other_source,
-    share_for_both_sides,
-)
+from textdae.core.split import is_held_out
 from textdae.core.stages import Stage
 from textdae.core.store import Store
 from textdae.text.corpus import vocabulary_digest
@@ -36,9 +29,9 @@ from textdae.text.deduplication import Deduplication
 from textdae.text.packing import Packer
 from textdae.text.prepared import FORMAT, INDEX, TOKENIZER, VERSION, load_tokenizer_files
 from textdae.text.settings import TextPrepareSettings
+from textdae.text.shard_plan import ShardPlan
 from textdae.text.shards import entry_of, shard_bytes
-from textdae.text.sources import CUT, Source, open_source, part_of
-from textdae.text.spans import Span, cut
+from textdae.text.sources import CUT, Source
 from textdae.text.tokenizer import load_tokenizer, save_tokenizer, train_tokenizer
 from textdae.text.tokenizer_sample import Repeatable, bytes_by_hash, is_sampled, share_within
 from textdae.text.writing import SIDES, write_sides
@@ -52,103 +45,21 @@ class TextPreparation:
     """
 
     def __init__(self, settings: TextPrepareSettings) -> None:
-        data = settings.data
-        if data.sources:
-            raise SettingsError(
-                "prepare: one source at a time; prepare each, and draw from several when training"
-            )
-        if data.max_bytes:
-            raise SettingsError(
-                "prepare: data.max_bytes would stop in the middle of the shards; leave it out"
-            )
         self.settings, self.store = settings, Store(settings.output_dir)
-
-    @cached_property
-    def source(self) -> Source:
-        """The source to prepare."""
-        data = self.settings.data
-        return _in_files(open_source(data, self._cache, is_hashed=not self._is_worker), data.source)
-
-    @cached_property
-    def other(self) -> Source | None:
-        """The source of the held-out side, if it has one of its own."""
-        data = other_source(self.settings.data)
-        with named_as("held_out"):
-            if data is None:
-                return None
-            return _in_files(open_source(data, self._cache, is_hashed=not self._is_worker), data.source)
+        self.plan = ShardPlan(settings, self.store)
 
     @property
     def _cache(self) -> Path:
         return cache_root(self.settings.data.cache_dir)
 
-    @cached_property
-    def plan(self) -> dict[str, Any]:
-        """How the source is cut; the first process writes it down.
-
-        Raises:
-            SettingsError: the output holds a corpus of another source, or of other settings.
-        """
-        data, written = self.settings.data, self.store.read("plan.json")
-        if written is not None and self._is_worker:
-            plan: dict[str, Any] = json.loads(written)
-            if differ := next(
-                (here for here, there in zip_longest(self._files(), plan["files"]) if here != there), None
-            ):
-                raise SettingsError(
-                    f"data.source: {differ[0]} has changed since the preparation began ({differ[1]} bytes now)"
-                )
-            return plan
-        check_apart(
-            data,
-            {"train": self.source.fingerprint} | ({"held_out": self.other.fingerprint} if self.other else {}),
-        )
-        share = 0.0 if self.other else data.held_out
-        plan = {
-            "files": self._files(),
-            "source": self.source.fingerprint,
-            "held_out": self.other.fingerprint if self.other else share,
-            "tokenizer": self._tokenizer_settings(),
-            # As in one process: of few documents one at least is on each side.
-            "share": share_for_both_sides(self.source, share),
-            "shards": cut(self.source.files, self.source.settings, self.settings.shard_bytes),
-            "held_out_shards": cut(self.other.files, self.other.settings, self.settings.shard_bytes)
-            if self.other
-            else [],
-        }
-        if self.settings.near_duplicates:
-            plan["near_duplicates"] = self.settings.near_duplicates
-        content = json.dumps(plan).encode()
-        if written not in (None, content):
-            raise SettingsError(
-                f"output_dir: {self.store} holds a corpus of another source, or of other settings; name another folder"
-            )
-        if written is None:
-            self.store.write("plan.json", content)
-        return json.loads(content)
-
-    def _files(self) -> list[list[Any]]:
-        """Return the name and size of every file of the source."""
-        files = [*self.source.files, *(self.other.files if self.other else [])]
-        return [[file.name, size_of(file)] for file in files]
-
-    _is_worker = False
-
     def as_worker(self) -> "TextPreparation":
         """Use the plan as it was written down, without reading the source again."""
-        self._is_worker = True
+        self.plan.is_worker = True
         return self
-
-    def _tokenizer_settings(self) -> Any:
-        settings = self.settings.tokenizer
-        if settings.from_pretrained:
-            return vocabulary_digest(load_tokenizer(settings.from_pretrained))
-        return settings.model_dump(mode="json")
 
     def stages(self) -> list[Stage]:
         """Return the stages of the work."""
-        shards = len(self.plan["shards"])
-        packed = shards + len(self.plan["held_out_shards"])
+        shards, packed = self.plan.shards, self.plan.all_shards
         stages: list[Stage] = self._duplicates.stages(self._stage) if self._duplicates else []
         if not self.settings.tokenizer.from_pretrained and self._is_large:
             stages.append(self._stage("measure", shards, self._measure, "work/measure/{:05d}.json"))
@@ -170,27 +81,22 @@ class TextPreparation:
     @property
     def _is_large(self) -> bool:
         """Whether the tokenizer is trained on a sample of the source only."""
-        return self.source.size is None or self.source.size > self.settings.tokenizer.max_training_bytes
-
-    def _part(self, task: int) -> Source:
-        shards = self.plan["shards"]
-        if task < len(shards):
-            return part_of(self.source, [Span(*span) for span in shards[task]])
-        assert self.other
-        return part_of(self.other, [Span(*span) for span in self.plan["held_out_shards"][task - len(shards)]])
+        return (
+            self.plan.source.size is None
+            or self.plan.source.size > self.settings.tokenizer.max_training_bytes
+        )
 
     @cached_property
     def _duplicates(self) -> Deduplication | None:
         """The near duplicates, if they are to be left out; what is held out in a source of its own stays first."""
         if not self.settings.near_duplicates:
             return None
-        shards, more = len(self.plan["shards"]), len(self.plan["held_out_shards"])
-        order = [*range(shards, shards + more), *range(shards)]
-        return Deduplication(self.store, self.settings.near_duplicates, order, self._part)
+        order = [*range(self.plan.shards, self.plan.all_shards), *range(self.plan.shards)]
+        return Deduplication(self.store, self.settings.near_duplicates, order, self.plan.part)
 
     def _documents(self, task: int) -> tuple[Source, Iterable[str]]:
         """Return the source of a shard, and its documents without near duplicates."""
-        part = self._part(task)
+        part = self.plan.part(task)
         return part, self._duplicates.kept(task, part) if self._duplicates else part
 
     def _measure(self, task: int) -> None:
@@ -202,9 +108,9 @@ class TextPreparation:
     def _sampled(self) -> float:
         """Share of the documents that the tokenizer is trained on, the same as in one process."""
         most = self.settings.tokenizer.max_training_bytes
-        if self.source.is_plain and self.source.size:
-            return most / self.source.size
-        shards = range(len(self.plan["shards"]))
+        if self.plan.source.is_plain and self.plan.source.size:
+            return most / self.plan.source.size
+        shards = range(self.plan.shards)
         sizes = [json.loads(self.store.read(f"work/measure/{task:05d}.json") or "[]") for task in shards]
         return share_within(np.sum(sizes, axis=0), most)
 
@@ -224,14 +130,14 @@ class TextPreparation:
 
     def _training_side(self, task: int) -> Iterator[str]:
         """Yield the training documents of a shard."""
-        return (text for text in self._documents(task)[1] if not is_held_out(text, self.plan["share"]))
+        return (text for text in self._documents(task)[1] if not is_held_out(text, self.plan.values["share"]))
 
     def _train_tokenizer(self, task: int) -> None:
         settings = self.settings.tokenizer
         if settings.from_pretrained:
             tokenizer = load_tokenizer(settings.from_pretrained)
         else:
-            shards = range(len(self.plan["shards"]))
+            shards = range(self.plan.shards)
             texts = Repeatable(lambda: chain.from_iterable(map(self._training_texts, shards)))
             tokenizer = train_tokenizer(settings, texts)
         with tempfile.TemporaryDirectory() as temporary:
@@ -253,10 +159,10 @@ class TextPreparation:
 
     def _pack(self, task: int) -> None:
         """Tokenize and pack a shard; its counts are written last, as the mark of a finished task."""
-        from_other = task >= len(self.plan["shards"])
+        from_other = task >= self.plan.shards
         entries = {}
         with tempfile.TemporaryDirectory(prefix="textdae-shard-") as temporary:
-            (part, kept), share = self._documents(task), self.plan["share"]
+            (part, kept), share = self._documents(task), self.plan.values["share"]
             documents = ((from_other or is_held_out(text, share), text) for text in kept)
             infos = write_sides(Path(temporary), self._packer, documents)
             for side in SIDES:
@@ -273,7 +179,7 @@ class TextPreparation:
     def _index(self, task: int) -> None:
         sides: dict[str, list[Any]] = {side: [] for side in SIDES}
         notes: Counter[str] = Counter()
-        for number in range(len(self.plan["shards"]) + len(self.plan["held_out_shards"])):
+        for number in range(self.plan.all_shards):
             entries, own = json.loads(self.store.read(f"work/packed/{number:05d}.json") or "[{}, {}]")
             notes += Counter(own)
             for side, entry in entries.items():
@@ -282,7 +188,7 @@ class TextPreparation:
             raise SettingsError(
                 f"data.source: {self.settings.data.source} holds no text (only blank documents)"
             )
-        plan, name = self.plan, self.settings.data.source
+        plan, name = self.plan.values, self.settings.data.source
         fingerprint = digest(plan["source"], "cut") if CUT in notes else plan["source"]
         if self._duplicates:
             fingerprint = digest(fingerprint, "without near duplicates", plan["near_duplicates"])
@@ -301,11 +207,3 @@ class TextPreparation:
         }
         self.store.remove_halves()
         self.store.write(INDEX, json.dumps(index, indent=1).encode())
-
-
-def _in_files(source: Source, name: str) -> Source:
-    if not source.files:
-        raise SettingsError(
-            f"prepare: {name} is a dataset on the Hub; name its files: data.source='hf://datasets/{name}/**/*.parquet'"
-        )
-    return source
