@@ -68,7 +68,12 @@ def train_runs(folder, texts):
     (folder / "labels").mkdir()
     write_csv(curve, folder / "labels" / "curve.csv")
     (folder / "labels" / "curve.json").write_text('{"sentence": "Fewer labels."}')
-    words = [f"output_dir={folder}/target", f"data.cache_dir={cache}", f"train.max_steps={STEPS}"]
+    words = [
+        f"output_dir={folder}/target",
+        f"data.cache_dir={cache}",
+        f"train.max_steps={STEPS}",
+        "model.hidden_size=16",
+    ]
     target.run(load(target.SETTINGS, None, [*words, "train.compile=never"], target.BASE))
 
 

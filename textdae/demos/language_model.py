@@ -95,7 +95,7 @@ def _draw(losses: dict[str, list[float]], bound: float, path: Path) -> None:
     axes.axvline(BERT, color="#111827", linestyle=":")
     axes.annotate("BERT asks here", (BERT, 0), (6, 8), textcoords="offset points", fontsize=9)
     axes.annotate(
-        f"the area is a language model:\nat most {bound:.2f} nats a token of the whole text", (0.62, 0), (0, 26),
+        f"the area is a language model:\nat most {bound:.2f} nats a token of the whole text", (0.42, 0), (0, 30),
         textcoords="offset points", ha="center", fontsize=9,
     )  # fmt: skip
     axes.set_xlim(0, 1)
