@@ -91,6 +91,8 @@ class Phases:
         """Describe the phase that begins at a step, for people."""
         number = self.number(step)
         changes = self.settings[number].model_dump(exclude_defaults=True, exclude={"steps", "share"})
+        if weights := changes.get("weights"):
+            changes["weights"] = " ".join(f"{name} {weight:g}" for name, weight in weights.items())
         what = ", ".join(f"{name} {value}" for name, value in changes.items()) or "as the run"
         plan = self.plans[number]
         return (
