@@ -463,7 +463,7 @@ def tries(hosts: Sequence[Host], number: int, seed: int) -> dict[str, Any]:
                 wrong.append(f"{story}: not refused: {told}")
         elif any(each["status"] for each in told) or result(order[0]) != right:
             wrong.append(f"{story}: {[each['said'][-500:] for each in told]}")
-        print(story, flush=True)
+        print(f"{story}; {len(wrong)} wrong so far", flush=True)  # for those who stop it before its end
     return count | {"wrong": wrong}
 
 
