@@ -208,6 +208,7 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_command_says_all_and_exits_by_it(text, monkeypatch, capsys):
     words = ["textdae", "doctor", str(text), "--quick"]
     well = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)

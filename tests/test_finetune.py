@@ -65,7 +65,12 @@ def finished(tmp_path_factory, encoder, corpus_texts):
 
 @pytest.mark.parametrize(
     ("kind", "measure", "enough"),
-    [("single", "accuracy", 0.85), ("pairs", "accuracy", 0.8), ("multi_label", "micro_f1", 0.8), ("regression", "r2", 0.6)],
+    [
+        ("single", "accuracy", 0.85),
+        pytest.param("pairs", "accuracy", 0.8, marks=pytest.mark.slow),
+        pytest.param("multi_label", "micro_f1", 0.8, marks=pytest.mark.slow),
+        ("regression", "r2", 0.6),
+    ],
 )  # fmt: skip
 def test_every_task_is_learnt(kind, measure, enough, finished):
     result, said, _ = finished(kind)
@@ -263,6 +268,7 @@ def test_another_run_is_not_gone_on_with(change, finished, encoder):
         finetune(encoder, settings_of(result.output_dir, source, "text", change), resume=True)
 
 
+@pytest.mark.slow
 def test_a_regression_does_not_mind_the_unit_of_its_labels(tmp_path, encoder, corpus_texts):
     rows = rows_of(corpus_texts, "regression")
     found = {}
@@ -319,6 +325,7 @@ def test_every_image_model_becomes_a_classifier(name, enough, tmp_path):
     assert right.float().mean() > enough
 
 
+@pytest.mark.slow
 def test_a_picture_file_is_classified_through_the_pipeline(tmp_path):
     from PIL import Image
     from transformers import pipeline
@@ -392,6 +399,7 @@ def test_batches_change_nothing_but_rounding(encoder, tmp_path, corpus_texts):
     assert loss == pytest.approx(float(together.loss_sum) / len(examples), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_bert_too_with_its_own_segments(tmp_path, wordpiece, corpus_texts):
     checkpoint = text_checkpoint(tmp_path / "bert", wordpiece, "bert")
     source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:200], "pairs"))

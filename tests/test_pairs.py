@@ -26,6 +26,8 @@ FACTORS = {
     "length": ["epochs", "steps"],
 }
 EVERY = [dict(zip(FACTORS, values, strict=True)) for values in itertools.product(*FACTORS.values())]
+QUICK = [case for case in EVERY if case["way"] != (3, "FSDP")]
+"""Without the slowest, which the long matrix has."""
 EXAMPLES = {"epochs": 2 * SIZE, "steps": 7 * BATCH}
 
 
@@ -35,9 +37,9 @@ def pairs_of(case: dict) -> set:
 
 def covering() -> list[dict]:
     """Cases, chosen greedily, in which all pairs come up."""
-    missing, chosen = set().union(*map(pairs_of, EVERY)), []
+    missing, chosen = set().union(*map(pairs_of, QUICK)), []
     while missing:
-        chosen.append(max(EVERY, key=lambda case: len(pairs_of(case) & missing)))
+        chosen.append(max(QUICK, key=lambda case: len(pairs_of(case) & missing)))
         missing -= pairs_of(chosen[-1])
     return chosen
 
@@ -89,7 +91,7 @@ def test_a_covering_set_covers():
     together = {pair for case in cases for pair in pairs_of(case)}
     for one, two in itertools.combinations(FACTORS, 2):
         for values in itertools.product(FACTORS[one], FACTORS[two]):
-            assert ((one, values[0]), (two, values[1])) in together
+            assert (3, "FSDP") in values or ((one, values[0]), (two, values[1])) in together
     assert len(cases) <= 24
 
 

@@ -307,6 +307,7 @@ def test_the_old_convention_is_said_wherever_its_figures_are(run, corpus):
     assert f"the baselines learn from the other examples of {corpus}" in said_too[-1]
 
 
+@pytest.mark.slow
 def test_a_stranger_is_asked_for_the_same_words(run, corpus, tmp_path, bpe):
     """A stock BERT with a tokenizer of its own, saved by transformers and evaluated by the real command."""
     from transformers import BertConfig, BertForMaskedLM

@@ -330,6 +330,7 @@ assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < limit
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "harm",
     [ask_for_a_layer_of_a_billion, ask_for_what_is_wide_in_every_way, promise_a_header_of_two_gigabytes],
