@@ -20,6 +20,7 @@ NAMES = {
     "PIL": "pillow",
     "mlflow": "mlflow-skinny",
     "yaml": "pyyaml",
+    "onnx_ir": "onnxscript",
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",
     "pywt": "pywavelets",
@@ -31,7 +32,7 @@ EXTRAS = {
     "image/embedded.py": "images", "text/tokenizer.py": "unigram", "text/labelled_task.py": "downstream", "text/similarity.py": "downstream",
     "image/labelled_task.py": "downstream", "core/remote.py": "remote",
     "commands/executors.py": "distributed", "training/trackers.py": "trackers",
-    "app/": "app",
+    "app/": "app", "commands/export": "onnx",
 }  # fmt: skip
 """Modules that need an extra, and say so to whoever lacks it."""
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from textdae.checks.doctor import doctor
     from textdae.commands.embed import EmbedResult, embed
     from textdae.commands.evaluate import EvaluationResult, evaluate
+    from textdae.commands.export import ExportResult, export
     from textdae.commands.finetune import finetune
     from textdae.commands.label_curve import LabelCurveResult, label_curve
     from textdae.commands.load import load
@@ -48,6 +49,7 @@ _HOMES = {
     "EmbedResult": "textdae.commands.embed",
     "EvaluateRunSettings": "textdae.core.settings.runs",
     "EvaluationResult": "textdae.commands.evaluate",
+    "ExportResult": "textdae.commands.export",
     "ImageEncoder": "textdae.image.encoder",
     "LabelCurveResult": "textdae.commands.label_curve",
     "ImageDenoiser": "textdae.image.model",
@@ -68,6 +70,7 @@ _HOMES = {
     "doctor": "textdae.checks.doctor",
     "embed": "textdae.commands.embed",
     "evaluate": "textdae.commands.evaluate",
+    "export": "textdae.commands.export",
     "finetune": "textdae.commands.finetune",
     "label_curve": "textdae.commands.label_curve",
     "generate_text": "textdae.text.generate",
@@ -89,6 +92,7 @@ __all__ = [
     "EmbedResult",
     "EvaluateRunSettings",
     "EvaluationResult",
+    "ExportResult",
     "ImageDenoiser",
     "ImageEncoder",
     "LabelCurveResult",
@@ -109,6 +113,7 @@ __all__ = [
     "doctor",
     "embed",
     "evaluate",
+    "export",
     "finetune",
     "generate_text",
     "label_curve",

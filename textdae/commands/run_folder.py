@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from textdae.core.errors import SettingsError, TextdaeError, reason
-from textdae.core.layout import MODEL, follow_umask
+from textdae.core.layout import EXPORTED, MODEL, follow_umask
 from textdae.core.lock import sole
 from textdae.core.registry import report_files
 
@@ -74,6 +74,6 @@ def remove_run(folder: Path) -> None:
     """Remove the files that a run writes, and no others."""
     for name in ("checkpoints", "tensorboard", "best"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for pattern in (*MODEL, *report_files(), "log.jsonl"):
+    for pattern in (*MODEL, *EXPORTED, *report_files(), "log.jsonl"):
         for file in folder.glob(pattern):
             file.unlink(missing_ok=True)  # hosts that share a disk remove it together

@@ -47,6 +47,10 @@ REPORT = (
 )
 """The files of a report, beside the card and the pictures of the modality; see `registry.report_files`."""
 
+ONNX, ONNX_INT8, ONNX_REPORT = "onnx/model.onnx", "onnx/model_int8.onnx", "onnx/export.json"
+EXPORTED = (ONNX, f"{ONNX}.data", ONNX_INT8, ONNX_REPORT)
+"""What `textdae export` writes beside a checkpoint."""
+
 CARD = "README.md"
 
 MANIFEST = "manifest.json"

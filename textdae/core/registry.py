@@ -41,6 +41,7 @@ class Modality:
         generate: (checkpoint, settings of `evaluate`, the options of `textdae generate`) -> lines to print.
         noises: the base class of its noises, in whose registry all of them are once it is imported.
         sample: (checkpoint, output, highest level, count, steps, seed) -> lines to print, while it writes samples.
+        exportable: checkpoint -> its `Exportable`, for `textdae export`.
         check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
         explore: (checkpoint, settings of `evaluate`) -> an `Explorer`, for `textdae app`.
         recognizes: whether unchecked settings can only be meant for this modality; its embedded sources need no mention.
@@ -74,6 +75,7 @@ class Modality:
     sample: str | None = None
     generate: str | None = None
     noises: str | None = None
+    exportable: str | None = None
     check: str | None = None
     explore: str | None = None
     recognizes: Callable[[Mapping[str, Any]], bool] = lambda settings: False

@@ -7,10 +7,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from textdae.core.errors import SettingsError, TextdaeError, first_line
-from textdae.core.layout import CARD, MANIFEST, MODEL, PAGE, PAGE_FILES, PUSHED, TRAINING_STATE
+from textdae.core.layout import (
+    CARD,
+    EXPORTED,
+    MANIFEST,
+    MODEL,
+    ONNX_REPORT,
+    PAGE,
+    PAGE_FILES,
+    PUSHED,
+    TRAINING_STATE,
+)
 from textdae.core.names import HubName, is_local, public
 from textdae.core.registry import report_files
 from textdae.core.settings.yaml_text import from_anyone, to_yaml
+from textdae.hub.locate import digests
 from textdae.hub.vetting.folder import vet
 from textdae.report.card import NAME, SELF, checkpoint_card, embeddings_card
 
@@ -37,7 +48,7 @@ class Upload(NamedTuple):
     def owns(self, path: str) -> bool:
         """Return whether a file in the repository belongs to such an upload, and is deleted if this one lacks it."""
         names = {"dataset": ("data/train-*.parquet",), "space": PAGE_FILES}.get(
-            self.kind, (*MODEL, *report_files(), *TRAINING_STATE)
+            self.kind, (*MODEL, *EXPORTED, *report_files(), *TRAINING_STATE)
         )
         return any(fnmatch.fnmatchcase(path, name) for name in names)
 
@@ -108,6 +119,7 @@ def _model(path: Path, training_state: bool, name: HubName) -> Upload:
         raise SettingsError(f"{path}: no weights (model.safetensors), so there is no model to push")
     if training_state:
         _check_state(path, files)
+    files |= _exported(path)
     # Metrics of the end of a run do not apply to earlier checkpoints.
     report = report_files() if run == path else ("settings.yaml", "versions.json")
     files |= {file: run / file for file in report if (run / file).is_file()}
@@ -118,6 +130,20 @@ def _model(path: Path, training_state: bool, name: HubName) -> Upload:
     files[CARD] = card.encode()
     here = {file.name for file in path.iterdir()} - {PUSHED}
     return Upload("model", files, sorted(here - {file.split("/")[0] for file in files}))
+
+
+def _exported(path: Path) -> Files:
+    """Return what `textdae export` wrote beside these weights.
+
+    Raises:
+        SettingsError: it was made of other weights.
+    """
+    files: Files = {name: path / name for name in EXPORTED if (path / name).is_file()}
+    if files and json.loads((path / ONNX_REPORT).read_text(encoding="utf-8"))["weights"] != digests(
+        str(path)
+    ):
+        raise SettingsError(f"{path / 'onnx'}: made of other weights; run textdae export again, or delete it")
+    return files
 
 
 def _check_state(path: Path, files: Files) -> None:

@@ -91,6 +91,7 @@ IMAGE = Modality(
     denoise="textdae.image.denoise:denoise_lines",
     explore="textdae.image.explore:ImageExplorer",
     sample="textdae.image.sample:sample_lines",
+    exportable="textdae.image.exporting:open_exportable",
     noises="textdae.image.noises:ImageNoise",
     recognizes=recognizes,
     recognizes_config=recognizes_config,

@@ -24,6 +24,7 @@ TEXT = Modality(
     generate="textdae.text.generation:generate_lines",
     denoise="textdae.text.denoise:denoise_lines",
     noises="textdae.text.noises:TextNoise",
+    exportable="textdae.text.exporting:open_exportable",
     check="textdae.text.check:check_text_model",
     explore="textdae.text.explore:TextExplorer",
     files="text",

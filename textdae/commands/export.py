@@ -1,0 +1,200 @@
+"""`textdae export`: a checkpoint as ONNX, by transformers' own exporter, compared with torch before it is kept.
+
+The int8 model has its weight matrices rounded to 8 bits by ONNX Runtime's dynamic quantization, which needs no examples.
+"""
+
+import json
+import logging
+import shutil
+import uuid
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from importlib.util import find_spec
+from io import StringIO
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from textdae.commands.export_comparison import compare
+from textdae.commands.keywords import for_checkpoint
+from textdae.commands.run_folder import writing
+from textdae.core.errors import SettingsError, TextdaeError, first_line
+from textdae.core.exportable import Exportable
+from textdae.core.layout import ONNX, ONNX_INT8, ONNX_REPORT
+from textdae.core.names import is_local, public
+from textdae.core.registry import modality
+from textdae.core.settings.runs import EmbedSettings
+from textdae.core.settings.yaml_text import read_file
+from textdae.hub.locate import digests, modality_of
+from textdae.report.scores import Scores
+
+logger = logging.getLogger(__name__)
+
+_EXAMPLES, _BATCH = 128, 16
+_ONE_FILE = 1_900_000_000
+"""Bytes of weights beyond which they lie in a file of their own: a protobuf holds 2 GiB."""
+_KEYS = ("source", "subset", "split", "revision", "text_column")
+"""Settings of a run that say where its examples come from."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The ONNX files of a checkpoint, and how they compare with torch.
+
+    Example:
+        >>> found = textdae.export("runs/mine", int8=True)
+        >>> found.table["ONNX int8"]["agreement"]
+    """
+
+    folder: Path
+    """Holds `model.onnx`, perhaps `model_int8.onnx`, and `export.json`."""
+    files: list[Path]
+    """The models."""
+    table: Scores
+    """Row (torch, ONNX, ONNX int8) -> `difference` (the largest, from torch), `agreement` (share of equal answers, of models
+    with logits), `accuracy` (of masked tokens), a speed (`texts_per_second`), `megabytes`."""
+    examples: str
+    """What they were compared on."""
+
+
+def export(
+    checkpoint: str,
+    *,
+    int8: bool = False,
+    source: str | Path | None = None,
+    output: str | Path | None = None,
+) -> ExportResult:
+    """Export a checkpoint to ONNX, and compare it with torch: its outputs and its speed on this CPU.
+
+    Args:
+        checkpoint: folder or Hub id of a denoiser or a classifier.
+        int8: write a model with weights of 8 bits too.
+        source: examples to compare on, as `data.source`; default: those of the run, else examples drawn at random.
+        output: folder to write; default: `onnx` beside the checkpoint, where `textdae push` finds it.
+
+    Raises:
+        SettingsError: the checkpoint cannot be exported, or a library is missing.
+        TextdaeError: the exported model gives other outputs than torch, or cannot be written.
+
+    Example:
+        >>> textdae.export("runs/mine", int8=True).table
+    """
+    if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
+        raise SettingsError(f"export needs {', '.join(missing)}; run: pip install 'textdae[onnx]'")
+    if output is None and not is_local(checkpoint):
+        raise SettingsError(
+            "export: a checkpoint on the Hub needs a folder to write; say output, e.g. -o exported"
+        )
+    folder = Path(output) if output else Path(checkpoint).expanduser() / Path(ONNX).parent
+    exportable: Exportable = modality(modality_of(checkpoint)).part("exportable")(checkpoint)
+    examples, what = _examples(checkpoint, source, exportable)
+    groups = [examples[at : at + _BATCH] for at in range(0, len(examples), _BATCH)]
+    batches = [
+        {name: tensor.numpy() for name, tensor in exportable.collate(group).items()} for group in groups
+    ]
+    half = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        with writing(folder.parent if folder.parent.is_dir() else Path()):
+            half.mkdir(parents=True)
+            files = [half / Path(ONNX).name]
+            _write_onnx(exportable, exportable.collate(groups[0][:2]), files[0])
+            if int8:
+                files.append(half / Path(ONNX_INT8).name)
+                _quantize(*files)
+            table = compare(exportable, files, batches)
+            facts = {"examples": what, "table": table, "weights": digests(checkpoint)}
+            (half / Path(ONNX_REPORT).name).write_text(json.dumps(facts, indent=1))
+            shutil.rmtree(folder, ignore_errors=True)
+            half.rename(folder)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    return ExportResult(folder, [folder / file.name for file in files], table, what)
+
+
+def _examples(
+    checkpoint: str, source: str | Path | None, exportable: Exportable
+) -> tuple[Sequence[Any], str]:
+    """Return examples to compare on, and what they are, in words."""
+    settings = Path(checkpoint).expanduser() / "settings.yaml"
+    data: dict[str, Any] = {}
+    if source is not None:
+        data = {"source": str(source)}
+    elif is_local(checkpoint) and settings.is_file():
+        of_run: Mapping[str, Any] = read_file(settings).get("data") or {}
+        data = {key: of_run[key] for key in _KEYS if key in of_run}
+    try:
+        if data:
+            embed = for_checkpoint(EmbedSettings, checkpoint, data=data)
+            rows = modality(embed.modality).part("embed")(checkpoint, embed)[1]
+            found = [example for _, example in islice(rows.read(), _EXAMPLES)]
+            if len(found) > 1:
+                return found, f"{len(found)} {exportable.unit} of {public(data['source'])}"
+    except SettingsError as error:
+        if source is not None:
+            raise
+        logger.info(f"export: the data of the run is not at hand ({first_line(error)})")
+    return exportable.draw(_EXAMPLES), f"{_EXAMPLES} {exportable.unit} drawn at random"
+
+
+def _write_onnx(exportable: Exportable, sample: dict[str, torch.Tensor], file: Path) -> None:
+    import onnx_ir
+    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+
+    inputs = {name: tensor for name, tensor in sample.items() if name in exportable.free_axes}
+    free = torch.export.Dim.AUTO
+    shapes = {name: dict.fromkeys((0, *exportable.free_axes[name]), free) for name in inputs}
+    try:
+        with _quiet():
+            exported = OnnxExporter().export(
+                exportable.model, inputs, config=OnnxConfig(dynamic_shapes=shapes)
+            )
+    except Exception as error:  # of torch, onnxscript or transformers: one line each
+        raise TextdaeError(
+            f"export: {type(exportable.model).__name__} cannot be exported: {first_line(error)}"
+        ) from error
+    size = sum(weight.nbytes for weight in exportable.model.state_dict().values())
+    onnx_ir.save(exported.program, str(file), external_data=f"{file.name}.data" if size > _ONE_FILE else None)
+
+
+def _quantize(file: Path, to: Path) -> None:
+    """Round the weight matrices to 8 bits.
+
+    Raises:
+        SettingsError: the model has none, but convolutions.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(file, to, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8)
+    if not any(
+        node.op_type == "MatMulInteger" for node in onnx.load(to, load_external_data=False).graph.node
+    ):
+        raise SettingsError(
+            "export: --int8 is for models with weight matrices; this one has convolutions, so leave it out"
+        )
+
+
+@contextmanager
+def _quiet() -> Any:
+    """Keep what the exporters print and warn of from the screen."""
+    from transformers.utils import logging as of_transformers
+
+    level = of_transformers.get_verbosity()
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "root")]
+    levels = [each.level for each in loggers]
+    try:
+        of_transformers.set_verbosity_error()
+        for each in loggers:
+            each.setLevel(logging.ERROR)
+        with redirect_stdout(StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        of_transformers.set_verbosity(level)
+        for each, before in zip(loggers, levels, strict=True):
+            each.setLevel(before)

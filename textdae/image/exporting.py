@@ -1,0 +1,51 @@
+"""Image models for `textdae export`: denoisers, but for those that draw numbers of their own, and classifiers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoModelForImageClassification, ViTMAEForPreTraining
+
+from textdae.core.errors import SettingsError
+from textdae.core.exportable import Exportable
+from textdae.downstream.task import config_of
+from textdae.hub.locate import load_pretrained
+from textdae.image.encoder import image_input, load_processor
+from textdae.image.model import load_image_model
+from textdae.image.unet import UNet
+
+_NOISE = 0.25
+
+
+def open_exportable(checkpoint: str) -> Exportable:
+    """Load the model of a checkpoint, with the head that its config names.
+
+    Raises:
+        SettingsError: there is none, or it draws numbers of its own.
+    """
+    config = config_of(checkpoint)
+    if (config.architectures or [""])[0].endswith("ForImageClassification"):
+        model: Any = load_pretrained(AutoModelForImageClassification, checkpoint)
+    else:
+        model = load_image_model(checkpoint)
+    if isinstance(model, ViTMAEForPreTraining):
+        raise SettingsError(
+            f"export: {checkpoint} draws the patches that it hides by itself; fine-tune it first"
+        )
+    size, channels, mean, deviation = image_input(config, load_processor(checkpoint))
+    has_level = getattr(config, "condition", None) == "level"
+
+    def collate(pictures: Sequence[Any]) -> dict[str, Tensor]:
+        """(B, C, H, W)"""
+        pixels = torch.from_numpy(np.stack(pictures)).float() / 255
+        inputs = {"pixel_values": ((pixels - mean) / deviation).float()}
+        return inputs | ({"level": torch.full((len(pictures),), _NOISE)} if has_level else {})
+
+    def draw(count: int) -> Sequence[Any]:
+        generator = np.random.default_rng(0)
+        return list(generator.integers(0, 256, (count, channels, size, size), dtype=np.uint8))
+
+    free: dict[str, tuple[int, ...]] = {"pixel_values": (2, 3) if isinstance(model, UNet) else ()}
+    return Exportable(model.eval(), collate, draw, free | ({"level": ()} if has_level else {}), "pictures")
