@@ -46,8 +46,8 @@ class ExportResult:
     """The ONNX files of a checkpoint, and how they compare with torch.
 
     Example:
-        >>> found = textdae.export("runs/mine", int8=True)
-        >>> found.table["ONNX int8"]["agreement"]
+        >>> exported = textdae.export("runs/mine", int8=True)
+        >>> exported.table["ONNX int8"]["agreement"]
     """
 
     folder: Path
@@ -106,8 +106,8 @@ def export(
                 files.append(half / Path(ONNX_INT8).name)
                 _quantize(*files)
             table = compare(exportable, files, batches)
-            facts = {"examples": what, "table": table, "weights": digests(checkpoint)}
-            (half / Path(ONNX_REPORT).name).write_text(json.dumps(facts, indent=1))
+            report = {"examples": what, "table": table, "weights": digests(checkpoint)}
+            (half / Path(ONNX_REPORT).name).write_text(json.dumps(report, indent=1))
             shutil.rmtree(folder, ignore_errors=True)
             half.rename(folder)
     finally:
@@ -130,10 +130,10 @@ def _examples(
         if data:
             embed = for_checkpoint(EmbedSettings, checkpoint, data=data)
             rows = modality(embed.modality).part("embed")(checkpoint, embed)[1]
-            found = [example for _, example in islice(rows.read(), _EXAMPLES)]
-            if len(found) > 1:
-                return found, f"{len(found)} {exportable.unit} of {public(data['source'])}"
-    except SettingsError as error:
+            examples = [example for _, example in islice(rows.read(), _EXAMPLES)]
+            if len(examples) > 1:
+                return examples, f"{len(examples)} {exportable.unit} of {public(data['source'])}"
+    except TextdaeError as error:
         if source is not None:
             raise
         logger.info(f"export: the data of the run is not at hand ({first_line(error)})")

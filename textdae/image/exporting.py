@@ -1,13 +1,17 @@
 """Image models for `textdae export`: denoisers, but for those that draw numbers of their own, and classifiers."""
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForImageClassification, ViTMAEForPreTraining
+from transformers.utils import ModelOutput
 
+from textdae.core.encoder_decoder import EncoderDecoder
 from textdae.core.errors import SettingsError
 from textdae.core.exportable import Exportable
 from textdae.downstream.task import config_of
@@ -17,6 +21,16 @@ from textdae.image.model import load_image_model
 from textdae.image.unet import UNet
 
 _NOISE = 0.25
+
+
+@dataclass
+class DenoisedOutput(ModelOutput):  # type: ignore[misc]
+    """What our own denoisers give, in a form that transformers' exporter can take apart."""
+
+    reconstruction: Tensor | None = None
+    """(B, C, H, W)"""
+    embedding: Tensor | None = None
+    """(B, ...)"""
 
 
 def open_exportable(checkpoint: str) -> Exportable:
@@ -34,6 +48,8 @@ def open_exportable(checkpoint: str) -> Exportable:
         raise SettingsError(
             f"export: {checkpoint} draws the patches that it hides by itself; fine-tune it first"
         )
+    if isinstance(model, EncoderDecoder):
+        _name_outputs(model)
     size, channels, mean, deviation = image_input(config, load_processor(checkpoint))
     has_level = getattr(config, "condition", None) == "level"
 
@@ -49,3 +65,14 @@ def open_exportable(checkpoint: str) -> Exportable:
 
     free: dict[str, tuple[int, ...]] = {"pixel_values": (2, 3) if isinstance(model, UNet) else ()}
     return Exportable(model.eval(), collate, draw, free | ({"level": ()} if has_level else {}), "pictures")
+
+
+def _name_outputs(model: Any) -> None:
+    """Let the model return its outputs by name."""
+    forward = model.forward
+
+    @functools.wraps(forward)
+    def named(*args: Any, **kwargs: Any) -> DenoisedOutput:
+        return DenoisedOutput(*forward(*args, **kwargs)[:2])
+
+    model.forward = named
