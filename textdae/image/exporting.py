@@ -24,7 +24,7 @@ _NOISE = 0.25
 
 
 @dataclass
-class DenoisedOutput(ModelOutput):  # type: ignore[misc]
+class DenoisedOutput(ModelOutput):
     """What our own denoisers give, in a form that transformers' exporter can take apart."""
 
     reconstruction: Tensor | None = None
