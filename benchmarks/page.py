@@ -2,7 +2,7 @@
 
 `textdae app` on both runs in a real browser (a Chromium of the system, driven by Playwright): seconds from the command, and from
 the page's load, to the first picture; milliseconds from a turn of the dial to the redraw, each under a noise that was not drawn
-before; and the size of the built front end and of the exported page, which is opened from its file.
+before; and the size of the built front end and of the exported page, which is opened from its file. ROUNDS 0: the sizes alone.
 """
 
 import gzip
@@ -84,50 +84,49 @@ def keep(run: Run, name: str, values: list[float], unit: str) -> None:
     print(f"{name}: {statistics.median(values):.3g} {unit} ({min(values):.3g} to {max(values):.3g})")
 
 
+def measure_times(run: Run, page, runs: list[str], rounds: int) -> None:
+    with served(runs) as (address, _):  # prepares the corpus, the answers of the first picture and the curves
+        first_pictures(page, address)
+        until(page, CURVES, 900)
+    commands = []
+    for _ in range(rounds):
+        with served(runs) as (address, began):
+            page.goto(address)
+            until(page, f"{PICTURES}.length >= 1")
+            commands.append(time.perf_counter() - began)
+    keep(run, "the page: from the command to the first picture, warm", commands, "s")
+    with served(runs) as (address, _):
+        first_pictures(page, address)
+        loads = [first_pictures(page, address) for _ in range(2 * rounds)]
+        keep(run, "the page: from its load to the first picture", [first for first, _ in loads], "s")
+        both = [last for _, last in loads]
+        keep(run, "the page: from its load to the first picture of both runs", both, "s")
+        until(page, CURVES)
+        for index, name in enumerate(("text", "images")):
+            keep(run, f"the page: a turn of the dial to the redraw, {name}", turns(page, index, 3), "ms")
+
+
+def measure_sizes(run: Run, page, runs: list[str]) -> None:
+    front_end = sum(len(gzip.compress(path.read_bytes())) for path in STATIC.iterdir()) / 1000
+    keep(run, "the page: its front end, compressed", [front_end], "kB")
+    with tempfile.TemporaryDirectory() as folder:
+        site = Path(folder) / "site"
+        command = [sys.executable, "-m", "textdae", "--quiet", "app", *runs, "--export", str(site)]
+        subprocess.run(command, check=True)
+        size = sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) / 1e6
+        keep(run, "the page: exported, of a text and an image run", [size], "MB")
+        loads = [first_pictures(page, (site / "index.html").as_uri())[1] for _ in range(3)]
+        keep(run, "the exported page: from its load to the first picture of both runs", loads, "s")
+
+
 def main(run: Run, text: str, image: str, rounds: int = 3) -> None:
-    runs = [text, image]
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+    with sync_playwright() as playwright:
         chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
-        with served(runs) as (address, _):  # prepares the corpus, and the answers of the first picture
-            first_pictures(page, address)
-            until(page, CURVES, 900)
-        commands = []
-        for _ in range(rounds):
-            with served(runs) as (address, began):
-                page.goto(address)
-                until(page, f"{PICTURES}.length >= 1")
-                commands.append(time.perf_counter() - began)
-        keep(run, "the page: from the command to the first picture, warm", commands, "s")
-        with served(runs) as (address, _):
-            first_pictures(page, address)
-            loads = [first_pictures(page, address) for _ in range(2 * rounds)]
-            keep(run, "the page: from its load to the first picture", [first for first, _ in loads], "s")
-            keep(
-                run,
-                "the page: from its load to the first picture of both runs",
-                [last for _, last in loads],
-                "s",
-            )
-            until(page, CURVES)
-            for index, name in enumerate(("text", "images")):
-                keep(run, f"the page: a turn of the dial to the redraw, {name}", turns(page, index, 3), "ms")
-        front_end = sum(len(gzip.compress(path.read_bytes())) for path in STATIC.iterdir()) / 1000
-        keep(run, "the page: its front end, compressed", [front_end], "kB")
-        site = Path(folder) / "site"
-        subprocess.run(
-            [sys.executable, "-m", "textdae", "--quiet", "app", *runs, "--export", str(site)], check=True
-        )
-        size = sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) / 1e6
-        keep(run, "the page: exported, of a text and an image run", [size], "MB")
-        loads = [first_pictures(page, (site / "index.html").as_uri()) for _ in range(rounds)]
-        keep(
-            run,
-            "the exported page: from its load to the first picture of both runs",
-            [last for _, last in loads],
-            "s",
-        )
+        if rounds:
+            measure_times(run, page, [text, image], rounds)
+        measure_sizes(run, page, [text, image])
         browser.close()
 
 
