@@ -32,7 +32,7 @@ class CleanOrNoiseSettings(Settings):
     """Width of the networks."""
     points: Annotated[int, Field(ge=8, le=100_000)] = 2000
     """Clean points, on a spiral in the plane."""
-    max_steps: Annotated[int, Field(ge=1)] = 2000
+    max_steps: Annotated[int, Field(ge=1)] = 1200
     """Steps of each training, on a batch of 512 noisy points."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides points, weights and noise."""
