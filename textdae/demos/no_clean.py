@@ -25,7 +25,7 @@ BASE: dict[str, Any] = {
     "model": {"type": "unet", "hidden_size": 24, "num_hidden_layers": 2},
     "train": {"time_budget": "45s", "eval_steps": 0, "save_steps": 0},
 }
-_SIGMA = 0.1
+_SIGMA, _BLACK, _CONTRAST = 0.1, 0.25, 0.5
 _SIDE, _SHOWN = 256, 96
 
 
@@ -44,7 +44,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
     noise = settings.noise[0].model_dump(mode="json")
     ways = {
         "clean target": {"data": pairs("clean"), "noise": {"kind": "pairs"}},
-        "another noisy one": {"data": pairs("second"), "noise": {"kind": "pairs"}},
+        "noisy target": {"data": pairs("second"), "noise": {"kind": "pairs"}},
         "blind spots": {"data": {"source": str(folder / "first")}, "noise": noise},
     }
     clean = [_dimmed(photograph(name)[100 : 100 + _SIDE, 100 : 100 + _SIDE]) for name in HELD_OUT]
@@ -57,16 +57,13 @@ def run(settings: ImagePretrainSettings) -> list[str]:
         rows[name] = [denoise(each) for each in noisy]
     grid = {}
     for name, pictures in rows.items():
-        score = (
-            float(np.mean([decibels(p, c) for p, c in zip(pictures, clean, strict=True)]))
-            if name != "clean"
-            else None
-        )
-        lines += [f"{name}: {score:.2f} dB from the clean pictures"] if score else []
-        shown = np.stack(
-            [each[corner : corner + _SHOWN, :_SHOWN] for each in pictures for corner in (0, _SIDE - _SHOWN)]
-        )
-        grid[name + (f", {score:.1f} dB" if score else "")] = shown[:, None].clip(0, 1)
+        label = name
+        if name != "clean":
+            score = float(np.mean([decibels(p, c) for p, c in zip(pictures, clean, strict=True)]))
+            label = f"{name}, {score:.1f} dB"
+            lines.append(f"{name}: {score:.2f} dB from the clean pictures")
+        shown = [each[top : top + _SHOWN, :_SHOWN] for each in pictures for top in (0, _SIDE - _SHOWN)]
+        grid[label] = ((np.stack(shown)[:, None] - _BLACK) / _CONTRAST).clip(0, 1)
     path = settings.output_dir / "no-clean.png"
     picture_grid(grid, path)
     return [*lines, f"picture: {path} (photographs held out; noise of level {_SIGMA:g})"]
@@ -74,7 +71,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
 
 def _dimmed(pixels: np.ndarray) -> np.ndarray:
     """Reduce the contrast, so that 8 bits clip almost no noise."""
-    dimmed: np.ndarray = 0.25 + 0.5 * pixels
+    dimmed: np.ndarray = _BLACK + _CONTRAST * pixels
     return dimmed
 
 
