@@ -23,7 +23,7 @@ BASE: dict[str, Any] = {
     "data": {"crop": 48},
     "noise": {"kind": "blind_spots", "rate": 0.05},
     "model": {"type": "unet", "hidden_size": 24, "num_hidden_layers": 2},
-    "train": {"time_budget": "45s", "eval_steps": 0, "save_steps": 0},
+    "train": {"time_budget": "40s", "eval_steps": 0, "save_steps": 0},
 }
 _SIGMA, _BLACK, _CONTRAST = 0.1, 0.25, 0.5
 _SIDE, _SHOWN = 256, 96
@@ -46,6 +46,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
         "clean target": {"data": pairs("clean"), "noise": {"kind": "pairs"}},
         "noisy target": {"data": pairs("second"), "noise": {"kind": "pairs"}},
         "blind spots": {"data": {"source": str(folder / "first")}, "noise": noise},
+        "smaller neighbours": {"data": {"source": str(folder / "first")}, "noise": {"kind": "neighbours"}},
     }
     clean = [_dimmed(photograph(name)[100 : 100 + _SIDE, 100 : 100 + _SIDE]) for name in HELD_OUT]
     generator = np.random.default_rng(1)
