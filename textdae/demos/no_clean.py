@@ -1,7 +1,8 @@
 """Denoisers that never see a clean picture.
 
 The best guess of a second noisy picture of the same scene is the clean picture (Noise2Noise, Lehtinen et al. 2018). So is the
-best guess of a noisy pixel from its surroundings, if the noise of each pixel is independent (Noise2Void, Krull et al. 2019).
+best guess of a noisy pixel from its surroundings (Noise2Void, Krull et al. 2019) or from its neighbour (Neighbor2Neighbor, Huang et
+al. 2021), if the noise of each pixel is independent.
 """
 
 from pathlib import Path
