@@ -3,12 +3,12 @@
 import importlib.util
 import json
 import sys
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from labelled import image_checkpoint, text_checkpoint
+from records import heard
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForTokenClassification,
@@ -25,6 +25,7 @@ from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.exportable import Exportable
 from textdae.core.layout import EXPORTED
 from textdae.core.names import HubName
+from textdae.hub.locate import digests
 from textdae.hub.upload import upload_of
 from textdae.image.exporting import open_exportable as open_pictures
 from textdae.image.unet import UNet, UNetConfig
@@ -179,11 +180,18 @@ def test_what_cannot_be_exported_says_why(tmp_path, checkpoint, monkeypatch, cap
         export(checkpoint[1])
 
 
-def test_what_was_exported_of_other_weights_is_not_pushed(checkpoint):
+def test_only_what_was_exported_of_these_weights_is_pushed(checkpoint):
     folder, _ = checkpoint
-    upload = partial(upload_of, folder, False, HubName("tester/small"))
     (folder / "onnx").mkdir()
-    for name in EXPORTED:
-        (folder / name).write_text(json.dumps({"weights": ["of before"]}))
-    with pytest.raises(SettingsError, match="made of other weights; run textdae export again, or delete it"):
-        upload()
+
+    def pushed(weights):
+        for name in EXPORTED:
+            (folder / name).write_text(json.dumps({"weights": weights}))
+        return {name for name in upload_of(folder, False, HubName("tester/small")).files if "onnx" in name}
+
+    assert pushed(digests(str(folder))) == set(EXPORTED)
+    with heard() as said:
+        assert pushed(["of before"]) == set()
+    assert "made of other weights, so it is not sent; run textdae export again" in said[-1]
+    (folder / "onnx/export.json").unlink()  # somebody else's
+    assert "onnx" in upload_of(folder, False, HubName("tester/small")).left_out

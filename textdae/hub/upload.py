@@ -2,6 +2,7 @@
 
 import fnmatch
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +25,8 @@ from textdae.core.settings.yaml_text import from_anyone, to_yaml
 from textdae.hub.locate import digests
 from textdae.hub.vetting.folder import vet
 from textdae.report.card import NAME, SELF, checkpoint_card, embeddings_card
+
+logger = logging.getLogger(__name__)
 
 Files = dict[str, Path | bytes]
 """Path in the repository -> local file, or content."""
@@ -133,17 +136,14 @@ def _model(path: Path, training_state: bool, name: HubName) -> Upload:
 
 
 def _exported(path: Path) -> Files:
-    """Return what `textdae export` wrote beside these weights.
-
-    Raises:
-        SettingsError: it was made of other weights.
-    """
-    files: Files = {name: path / name for name in EXPORTED if (path / name).is_file()}
-    if files and json.loads((path / ONNX_REPORT).read_text(encoding="utf-8"))["weights"] != digests(
-        str(path)
-    ):
-        raise SettingsError(f"{path / 'onnx'}: made of other weights; run textdae export again, or delete it")
-    return files
+    """Return what `textdae export` wrote beside these weights; what it wrote of other weights is left out, with a warning."""
+    if not (path / ONNX_REPORT).is_file():
+        return {}
+    if json.loads((path / ONNX_REPORT).read_text(encoding="utf-8"))["weights"] != digests(str(path)):
+        folder = (path / ONNX_REPORT).parent
+        logger.warning(f"{folder}: made of other weights, so it is not sent; run textdae export again")
+        return {}
+    return {name: path / name for name in EXPORTED if (path / name).is_file()}
 
 
 def _check_state(path: Path, files: Files) -> None:
