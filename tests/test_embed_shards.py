@@ -74,6 +74,7 @@ def test_the_shards_hold_the_vectors_of_one_process_in_the_order_of_the_source(
     assert len(index["shards"]) > 5
 
 
+@pytest.mark.slow
 def test_what_is_done_is_left_out_and_what_is_damaged_is_named(checkpoint, files, embedded, tmp_path):
     output = tmp_path / "v"
     stage = Embedding(checkpoint, settings(files), str(output)).stages()[0]

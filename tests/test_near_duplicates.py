@@ -136,6 +136,7 @@ def settings(folder, output, **more):
     return load(TextPrepareSettings, base={**base, **more})
 
 
+@pytest.mark.slow
 def test_prepare_leaves_out_what_brute_force_does_and_says_how_many(tmp_path):
     texts, stays = corpus(tmp_path / "texts")
     prepare(settings(tmp_path / "texts", tmp_path / "one"), workers=1)

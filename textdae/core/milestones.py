@@ -4,10 +4,9 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import core_schema
+from pydantic import PlainSerializer, PlainValidator
 
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _FORM = re.compile(r"\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kKmMbBtT]?)\s*([a-z]*)\s*")
@@ -48,11 +47,11 @@ class Milestone:
         unit = match[3] or "steps"
         return cls(amount, unit, f"{match[1]}{match[2]} {unit}")
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
-        """Settings are read from what `parse` takes, and written as text."""
-        write = core_schema.plain_serializer_function_ser_schema(lambda milestone: milestone.text)
-        return core_schema.no_info_plain_validator_function(cls.parse, serialization=write)
+
+MilestoneField = Annotated[
+    Milestone, PlainValidator(Milestone.parse), PlainSerializer(lambda milestone: milestone.text)
+]
+"""A milestone in settings: read from what `parse` takes, and written as text."""
 
 
 def milestone_of(checkpoint: Path) -> str | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from textdae.core.errors import SettingsError
-from textdae.core.milestones import Milestone
+from textdae.core.milestones import MilestoneField
 from textdae.core.names import parse
 from textdae.core.settings.phases import SCHEDULERS, PhaseSettings, starts_of
 
@@ -169,7 +169,7 @@ class TrainSettings(Settings):
     """Checkpoints kept; older ones go once a newer one is proven whole."""
     checkpoint_store: str | None = None
     """Folder or URL (s3://bucket/runs/mine) that every checkpoint is copied to as well; --resume on a machine that has an older one, or none, takes the newest from there."""
-    milestones: Annotated[tuple[Milestone, ...], BeforeValidator(_as_list)] = ()
+    milestones: Annotated[tuple[MilestoneField, ...], BeforeValidator(_as_list)] = ()
     """Points of the run whose checkpoints are kept for good, beside the others: steps, or for instance [200k examples, 10M tokens]; tokens are positions of blocks."""
     logging_steps: Annotated[int, Field(ge=1)] = 10
     """Write a line of the log every so many steps."""
