@@ -159,7 +159,7 @@ def test_clean_pictures_are_learnt_from_noisy_ones(tmp_path):
         "model.num_hidden_layers=1",
     ]
     lines, _ = run(no_clean, tmp_path, *small, "evaluate.max_examples=1")
-    names = ["noisy", "clean target", "noisy target", "blind spots", "smaller neighbours"]
+    names = ["noisy", "clean target", "noisy target", "blind spots", "neighbours"]
     scores = {line.split(": ")[0]: float(line.split(": ")[1].split()[0]) for line in lines[:5]}
     assert list(scores) == names
     assert min(scores[name] for name in names[1:]) > scores["noisy"] + 1

@@ -47,7 +47,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
         "clean target": {"data": pairs("clean"), "noise": {"kind": "pairs"}},
         "noisy target": {"data": pairs("second"), "noise": {"kind": "pairs"}},
         "blind spots": {"data": {"source": str(folder / "first")}, "noise": noise},
-        "smaller neighbours": {"data": {"source": str(folder / "first")}, "noise": {"kind": "neighbours"}},
+        "neighbours": {"data": {"source": str(folder / "first")}, "noise": {"kind": "neighbours"}},
     }
     clean = [_dimmed(photograph(name)[100 : 100 + _SIDE, 100 : 100 + _SIDE]) for name in HELD_OUT]
     generator = np.random.default_rng(1)
