@@ -174,7 +174,7 @@ def test_newest_figure_counts_and_older_ones_are_kept(compare, report, tmp_path)
     an_entry(compare, 5.0, "2026-03-01T00:00:00+00:00").write(tmp_path)
     rows = report.read_rows(tmp_path)
     text = report.results(rows, {"speed": {"at_least": 4}})
-    now, earlier = text.split("## Earlier figures of the same names")
+    now, earlier = text.split("## Earlier figures")
     assert "| 5 x | one run | at least 4 x | yes | `python some.py 5.0` | abc | 2026-03-01 |" in now
     assert "some.py 3.0" not in now
     assert "| 3 x |" in earlier
@@ -189,7 +189,7 @@ def test_goal_is_a_number_or_another_figure(compare, report, tmp_path, bound, re
 
 
 def test_goal_of_another_figure_needs_the_same_questions(compare, report, tmp_path):
-    for name, questions in (("ours", "words"), ("stock", "tokens, 80/10/10")):
+    for name, questions in (("ours", "words"), ("stock", "tokens")):
         figure = compare.Figure(name, 2.5, "nats", 1, None, None, None)
         an_entry(compare, 1.0, "2026-02-01T00:00:00+00:00", questions=questions, figures=[figure]).write(
             tmp_path
@@ -197,6 +197,16 @@ def test_goal_of_another_figure_needs_the_same_questions(compare, report, tmp_pa
     text = report.results(report.read_rows(tmp_path), {"ours": {"at_most": "stock"}})
     assert "| **no**: other questions |" in text
     assert "**0 of 1 goals are reached**" in text
+
+
+def test_loss_under_the_questions_of_before_is_no_figure_of_today(compare, report, tmp_path):
+    figure = compare.Figure("loss", 2.5, "nats", 1, None, None, None)
+    an_entry(compare, 1.0, "2026-02-01T00:00:00+00:00", questions="tokens, 80/10/10", figures=[figure]).write(
+        tmp_path
+    )
+    now, earlier = report.results(report.read_rows(tmp_path), {}).split("## Earlier figures")
+    assert "2.500 nats" not in now
+    assert "| loss; asked: tokens, 80/10/10 | 2.500 nats |" in earlier
 
 
 def test_entry_says_what_was_asked_and_what_is_carried_over(compare, report, tmp_path):
