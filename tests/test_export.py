@@ -76,7 +76,7 @@ def test_a_masked_language_model_is_the_same_in_onnx_and_goes_along_in_a_push(ch
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_tagger_and_a_classifier_of_pictures(tmp_path, wordpiece):
+def test_a_tagger_is_the_same_in_onnx(tmp_path, wordpiece):
     torch.manual_seed(0)
     sizes = {
         "hidden_size": 32,

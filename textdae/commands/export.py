@@ -91,6 +91,10 @@ def export(
         )
     folder = Path(output) if output else Path(checkpoint).expanduser() / Path(ONNX).parent
     exportable: Exportable = modality(modality_of(checkpoint)).part("exportable")(checkpoint)
+    if int8 and not any(isinstance(module, torch.nn.Linear) for module in exportable.model.modules()):
+        raise SettingsError(
+            "export: --int8 is for models with weight matrices; this one has convolutions, so leave it out"
+        )
     examples, what = _examples(checkpoint, source, exportable)
     groups = [examples[at : at + _BATCH] for at in range(0, len(examples), _BATCH)]
     batches = [
@@ -161,22 +165,11 @@ def _write_onnx(exportable: Exportable, sample: dict[str, torch.Tensor], file: P
 
 
 def _quantize(file: Path, to: Path) -> None:
-    """Round the weight matrices to 8 bits.
-
-    Raises:
-        SettingsError: the model has none, but convolutions.
-    """
-    import onnx
+    """Round the weight matrices to 8 bits."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with _quiet():
         quantize_dynamic(file, to, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8)
-    if not any(
-        node.op_type == "MatMulInteger" for node in onnx.load(to, load_external_data=False).graph.node
-    ):
-        raise SettingsError(
-            "export: --int8 is for models with weight matrices; this one has convolutions, so leave it out"
-        )
 
 
 @contextmanager
