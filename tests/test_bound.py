@@ -166,7 +166,7 @@ def test_images_do_not_weigh(tmp_path):
         None,
         ["data.source=patterns", "train.loss_weight=elbo", f"output_dir={tmp_path / 'run'}"],
     )
-    with pytest.raises(SettingsError, match=r"train\.loss_weight: ImageDenoiser does not weigh its losses"):
+    with pytest.raises(SettingsError, match=r"train\.loss_weight: this denoiser does not weigh its losses"):
         pretrain(settings)
 
 

@@ -166,7 +166,7 @@ def test_strength_on_the_command_line(tmp_path, command):
     code, said = command(*told)
     assert code == 0
     assert "as estimated" in said
-    for wrong, says in ((25, "say 0.098"), (-1, "from 0 to 2")):
+    for wrong, says in ((25, "25 of 255 steps is 0.098"), (-1, "from 0 to 2")):
         code, said = command(*told, "--strength", wrong)
         assert code
         assert says in said
