@@ -14,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
     os.environ["OMP_NUM_THREADS"] = "1"
 
 import random
+import uuid
 
 import pytest
 from hypothesis import settings
@@ -76,6 +77,45 @@ def make_texts(count: int, seed: int = 0) -> list[str]:
         return " ".join(said).capitalize() + chance.choice([".", ".", ".", "?", "!"])
 
     return [" ".join(sentence() for _ in range(chance.randint(1, 8))) for _ in range(count)]
+
+
+class S3Server:
+    """An S3 server on loopback, its address and credentials in the environment, and an empty bucket."""
+
+    def __init__(self, monkeypatch) -> None:
+        pytest.importorskip("s3fs", reason="pip install s3fs")
+        pytest.importorskip("moto.server", reason="pip install 'moto[server]'")
+        import s3fs
+
+        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "secret-word", "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
+        for name, value in keys.items():
+            monkeypatch.setenv(name, value)
+        self.port = 0
+        self.start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{self.port}")
+        self.bucket = f"bucket-{uuid.uuid4().hex[:12]}"  # servers of one process share what they hold
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir(self.bucket)
+
+    def start(self) -> None:
+        from moto.server import ThreadedMotoServer
+
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
+        self._server.start()
+        _, self.port = self._server.get_host_and_port()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    import s3fs
+
+    server = S3Server(monkeypatch)
+    yield server
+    server.stop()
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")

@@ -146,38 +146,13 @@ TINY = ["data.block_size=32", "data.held_out=0.1", "tokenizer.vocab_size=300", "
         "train.save_total_limit=2", "train.precision=fp32", "evaluate.max_examples=16", "train.compile=never"]  # fmt: skip
 
 
-@pytest.fixture
-def s3(monkeypatch):
-    """The address of an S3 server on loopback, and how to stop and start it; credentials are in the environment."""
-    pytest.importorskip("s3fs")
-    moto = pytest.importorskip("moto.server")
-    import s3fs
-
-    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "secret-word", "AWS_DEFAULT_REGION": "us-east-1"}.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    serving = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    serving.start()
-    host, port = serving.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    s3fs.S3FileSystem.clear_instance_cache()
-    s3fs.S3FileSystem().mkdir("bucket")
-    current = [serving]
-
-    def restart():
-        current[0] = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
-        current[0].start()
-
-    yield lambda: current[0].stop(), restart
-    current[0].stop()
-    s3fs.S3FileSystem.clear_instance_cache()
-
-
 @pytest.mark.slow
 def test_a_run_on_s3_is_killed_and_goes_on_on_a_machine_that_has_nothing(s3, tmp_path, corpus_texts):
     (tmp_path / "corpus.txt").write_text("\n\n".join(corpus_texts[:200]))
     words = [*TINY, f"data.source={tmp_path}/corpus.txt"]
     whole = pretrain(load(PretrainSettings, None, [*words, f"output_dir={tmp_path}/whole"]))
-    stored = [*words, "train.checkpoint_store=s3://bucket/runs/mine"]
+    address = f"s3://{s3.bucket}/runs/mine"
+    stored = [*words, f"train.checkpoint_store={address}"]
     # The first machine is killed behind its sixth step, when that has been copied.
     program = (
         "import os, signal, sys, time\n"
@@ -203,8 +178,8 @@ def test_a_run_on_s3_is_killed_and_goes_on_on_a_machine_that_has_nothing(s3, tmp
     shutil.rmtree(tmp_path / "first")
     with heard() as said:
         pretrain(load(PretrainSettings, None, [*stored, f"output_dir={tmp_path}/second"]), resume=True)
-    assert "step-00000006 comes from s3://bucket/runs/mine" in said
-    store = CheckpointStore("s3://bucket/runs/mine")
+    assert f"step-00000006 comes from {address}" in said
+    store = CheckpointStore(address)
     assert store.names() == ["step-00000006", "step-00000009"]
     mine = load_file(tmp_path / "second/model.safetensors")
     assert all(
@@ -217,23 +192,22 @@ def test_a_run_on_s3_is_killed_and_goes_on_on_a_machine_that_has_nothing(s3, tmp
 
 @pytest.mark.slow
 def test_an_upload_to_s3_that_the_server_cuts_is_no_checkpoint(s3, tmp_path, monkeypatch):
-    stop, restart = s3
     monkeypatch.setattr(remote, "_PAUSE", 0.01)
-    store = CheckpointStore("s3://bucket/runs/cut")
+    store = CheckpointStore(f"s3://{s3.bucket}/runs/cut")
     store.put(made(tmp_path / "a", 3), 2)
     real, count = store.store.put, []
 
     def put(name, path):
         count.append(name)
         if len(count) == 2:
-            stop()
+            s3.stop()
         real(name, path)
 
     with monkeypatch.context() as patch:
         patch.setattr(store.store, "put", put)
         with pytest.raises(TextdaeError, match="cannot be written"):
             store.put(made(tmp_path / "a", 12), 2)
-    restart()
+    s3.start()
     assert store.newest().name == "step-00000003"
     store.put(tmp_path / "a/step-00000012", 2)
     assert store.newest().name == "step-00000012"

@@ -162,30 +162,16 @@ def test_pictures_are_not_read_from_a_url():
 
 
 @pytest.mark.slow
-def test_s3_on_loopback(source, monkeypatch, tmp_path):
-    pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server")
+def test_s3_on_loopback(source, s3):
     import s3fs
 
-    for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "secret-word", "AWS_DEFAULT_REGION": "us-east-1"}.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    serving = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    serving.start()
-    try:
-        host, port = serving.get_host_and_port()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        s3fs.S3FileSystem.clear_instance_cache()
-        fs = s3fs.S3FileSystem()
-        fs.mkdir("bucket")
-        fs.pipe("bucket/texts/a.txt", b"txt one\n\ntxt two")
-        fs.pipe("bucket/texts/b.jsonl", b'{"text": "jsonl one"}\n{"text": "jsonl two"}\n')
-        found = source("s3://bucket/texts/*")
-        assert list(found) == ["txt one", "txt two", "jsonl one", "jsonl two"]
-        assert found.fingerprint == source("s3://bucket/texts").fingerprint
-        fs.pipe("bucket/texts/a.txt", b"txt one\n\ntxt TWO")
-        assert found.fingerprint != source("s3://bucket/texts").fingerprint
-        with pytest.raises(SettingsError, match="cannot be read"):
-            source("s3://bucket/none.txt")
-    finally:
-        serving.stop()
-        s3fs.S3FileSystem.clear_instance_cache()
+    fs = s3fs.S3FileSystem()
+    fs.pipe(f"{s3.bucket}/texts/a.txt", b"txt one\n\ntxt two")
+    fs.pipe(f"{s3.bucket}/texts/b.jsonl", b'{"text": "jsonl one"}\n{"text": "jsonl two"}\n')
+    found = source(f"s3://{s3.bucket}/texts/*")
+    assert list(found) == ["txt one", "txt two", "jsonl one", "jsonl two"]
+    assert found.fingerprint == source(f"s3://{s3.bucket}/texts").fingerprint
+    fs.pipe(f"{s3.bucket}/texts/a.txt", b"txt one\n\ntxt TWO")
+    assert found.fingerprint != source(f"s3://{s3.bucket}/texts").fingerprint
+    with pytest.raises(SettingsError, match="cannot be read"):
+        source(f"s3://{s3.bucket}/none.txt")
