@@ -69,6 +69,7 @@ def test_the_error_of_the_bottleneck_has_its_elbow_at_two(tmp_path):
     assert all(line.endswith("already there") for line in said)
 
 
+@pytest.mark.slow
 def test_the_clean_target_is_the_right_one(tmp_path):
     lines, _ = run(target, tmp_path, "train.max_steps=60", "model.hidden_size=16")
     assert (tmp_path / "demo/target.png").exists()

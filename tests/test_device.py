@@ -110,7 +110,8 @@ def test_pretraining_evaluation_and_denoising_run_on_the_device(work, monkeypatc
     assert row["loss"] == pytest.approx(result.metrics["held_out"]["model"]["loss"], rel=1e-4)
 
 
-@pytest.mark.parametrize("modality", ["text", pytest.param("image", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("modality", ["text", "image"])
 def test_work_with_labels_runs_on_the_device(work, monkeypatch, wordpiece, modality):
     name = (
         text_checkpoint(work / "m", wordpiece) if modality == "text" else image_checkpoint(work / "m", "unet")

@@ -48,7 +48,16 @@ def folder(wordpiece, tmp_path_factory) -> Path:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(set(dir(textdae)) - NOT_RUN))
+SLOW = {"export", "ExportResult"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name
+        for name in sorted(set(dir(textdae)) - NOT_RUN)
+    ],
+)
 def test_the_example_runs(name, folder, wordpiece, corpus_texts, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))

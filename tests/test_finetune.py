@@ -191,6 +191,7 @@ def test_stopped_and_resumed_is_the_same_model(tmp_path, encoder, corpus_texts, 
     assert evaluations[0] == evaluations[1]
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_keeps_the_best(tmp_path, encoder, corpus_texts):
     source = write_table(tmp_path / "t.jsonl", rows_of(corpus_texts[:200], "single"))
     # After the middle of the run the weights are thrown about, so that the last are not the best.

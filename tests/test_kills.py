@@ -54,7 +54,7 @@ def fewer(plan: dict) -> dict:
 
 
 SOME = [
-    ({"how": {"kind": "text"}, "every": 30, "bytes": 2, "chains": 1, "damage": ["flip", "delete"]}, 10),
+    ({"how": {"kind": "text"}, "every": 60, "bytes": 1, "chains": 1, "damage": ["flip", "delete"]}, 6),
 ]
 ALL = [
     ({"how": {"kind": "text"}, "every": 1, "bytes": 30, "chains": 20}, 200),

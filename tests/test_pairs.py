@@ -26,8 +26,8 @@ FACTORS = {
     "length": ["epochs", "steps"],
 }
 EVERY = [dict(zip(FACTORS, values, strict=True)) for values in itertools.product(*FACTORS.values())]
-QUICK = [case for case in EVERY if case["way"] != (3, "FSDP")]
-"""Without the slowest, which the long matrix has."""
+QUICK = [case for case in EVERY if case["way"][0] < 3]
+"""Without the runs of three processes, which the long matrix has."""
 EXAMPLES = {"epochs": 2 * SIZE, "steps": 7 * BATCH}
 
 
@@ -91,7 +91,7 @@ def test_a_covering_set_covers():
     together = {pair for case in cases for pair in pairs_of(case)}
     for one, two in itertools.combinations(FACTORS, 2):
         for values in itertools.product(FACTORS[one], FACTORS[two]):
-            assert (3, "FSDP") in values or ((one, values[0]), (two, values[1])) in together
+            assert {(3, "DDP"), (3, "FSDP")} & set(values) or ((one, values[0]), (two, values[1])) in together
     assert len(cases) <= 24
 
 

@@ -133,6 +133,7 @@ def curve(tmp_path_factory, encoder, table):
         return label_curve(encoder, curve_settings(folder, table)).points, folder, said
 
 
+@pytest.mark.slow
 def test_every_line_has_every_point_and_its_interval(curve):
     points, folder, said = curve
     lines = {"fine-tuned", "probe", "from scratch", "random encoder", "TF-IDF"}
@@ -170,6 +171,7 @@ def test_every_line_is_given_the_same_labels(encoder, table, tmp_path, monkeypat
     assert len(set(seen["TF-IDF", 10])) == 3
 
 
+@pytest.mark.slow
 def test_a_stopped_curve_goes_on_where_it_was(encoder, table, tmp_path, monkeypatch):
     quick = ["lines=[finetuned,baselines]", "labels=[10,all]", "draws=2"]
     whole = label_curve(encoder, curve_settings(tmp_path / "whole", table, *quick)).points
@@ -191,6 +193,7 @@ def test_a_stopped_curve_goes_on_where_it_was(encoder, table, tmp_path, monkeypa
     assert any(line.startswith("3 of 6") for line in said)
 
 
+@pytest.mark.slow
 def test_another_curve_does_not_go_on_in_this_one(curve, encoder, table):
     _, folder, _ = curve
     with pytest.raises(SettingsError, match=r"holds another curve \(train differ\)"):

@@ -20,6 +20,7 @@ _AT_ONCE = (
 )
 
 
+@pytest.mark.slow
 def test_a_run_without_a_terminal_says_how_far_it_is(tmp_path, corpus_texts, monkeypatch):
     (tmp_path / "corpus.txt").write_text("\n\n".join(corpus_texts))
     words = pretrain("train.logging_steps=1", "train.eval_steps=1")

@@ -39,6 +39,7 @@ def test_auto_model_knows_our_classes(first, checkpoint):
     assert process.stdout.strip() == "Autoencoder", process.stderr[-500:]
 
 
+@pytest.mark.slow
 def test_auto_model_knows_our_classes_if_transformers_comes_first(checkpoint):
     code = (
         "from transformers import AutoModel; import textdae; "

@@ -196,6 +196,7 @@ for limit in (100, 3000):  # within the JSON, within the tensors
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(resource, "RLIMIT_FSIZE"), reason="needs a limit on file sizes")
 def test_a_full_disk_costs_nothing_that_was_there(tmp_path):
     good = save(tmp_path, 5)

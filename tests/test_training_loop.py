@@ -275,6 +275,7 @@ train(Path(sys.argv[2]), per_device_train_batch_size=2, gradient_accumulation_st
 """
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(tmp_path):
     train(tmp_path / "one", per_device_train_batch_size=16, ema=0.9)
     script = tmp_path / "train.py"

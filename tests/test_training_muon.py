@@ -160,6 +160,7 @@ def stepped(dtype, block):
     return [parameter.detach() for parameter in parameters]
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_work(tmp_path):
     torch.multiprocessing.spawn(one_of_two, (str(tmp_path),), nprocs=2)
     both = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]

@@ -305,6 +305,7 @@ def test_code_of_a_checkpoint_is_never_run(model_type, text):
     assert not trace.exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_says_it_in_one_line(text, tmp_path):
     ask_for_a_layer_of_a_billion(text)
     process = subprocess.run(
