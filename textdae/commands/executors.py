@@ -62,9 +62,7 @@ def carry_out(job: Job, executor: str, workers: int | None) -> list[str]:
     """Do the stages of a job; tasks that were done before are skipped.
 
     Args:
-        executor: `local` (processes of this machine), `slurm` or `ray` (through datatrove).
-        workers: number of parallel workers, on which the result does not depend. Default: one a core, at most 16; on a
-            cluster 16.
+        executor, workers: see `textdae.commands.prepare.prepare`.
 
     Returns:
         Lines to print.

@@ -84,11 +84,11 @@ class Deduplication:
         rows = np.zeros((len(numbers), 0), np.uint32)
         if len(numbers):
             of_shards = split_by_shard(numbers, sizes)
-            asked = [
+            touched = [
                 (shard, inside) for shard, inside in zip(self.order, of_shards, strict=True) if len(inside)
             ]
             rows = np.concatenate(
-                [self._load(f"work/minima/{shard:05d}.npy")[inside] for shard, inside in asked]
+                [self._load(f"work/minima/{shard:05d}.npy")[inside] for shard, inside in touched]
             )
             one, other = (rows[np.searchsorted(numbers, pairs[:, side])] for side in (0, 1))
             pairs = pairs[is_similar(one, other, self.threshold)]
