@@ -238,6 +238,42 @@ def test_the_address_holds_the_state(page, address):
     )
 
 
+def test_the_address_holds_what_a_person_did(page, address, corpus_texts):
+    opened(page, address)
+    own, sentence = part(page, 0, "Your own sentence"), corpus_texts[0][:60]
+    own.get_by_label("A sentence").fill(sentence)
+    own.get_by_text("Nothing is hidden yet.").wait_for()
+    own.locator(".choose button").nth(1).click()
+    own.locator(".columns.two .piece").first.wait_for()
+    steps = part(page, 1, "Step by step")
+    steps.locator(".film canvas").first.wait_for()
+    steps.get_by_role("slider").press("End")
+    shown = steps.locator("output").inner_text()
+    drawing = part(page, 1, "Your own picture")
+    drawing.get_by_role("button", name="Clear").click()
+    until(page, "location.hash.includes('1.picture')")
+    board = pixels(drawing.locator("canvas.board"))
+    training = part(page, 1, "Training")
+    training.locator("canvas.picture").nth(2).wait_for()
+    training.get_by_label("Checkpoint").press("Home")
+    at = training.get_by_label("Checkpoint").input_value()
+    until(page, "location.hash.includes('1.checkpoint')")
+
+    page.reload()
+    until(page, "document.querySelectorAll('article .dial').length === 2")
+    own = part(page, 0, "Your own sentence")
+    own.locator(".columns.two .piece").first.wait_for()
+    assert own.get_by_label("A sentence").input_value() == sentence
+    assert own.locator(".choose button[aria-pressed=true]").count() == 1
+    steps = part(page, 1, "Step by step")
+    steps.locator(".film canvas").first.wait_for()
+    assert steps.locator("output").inner_text() == shown != "0"
+    assert pixels(part(page, 1, "Your own picture").locator("canvas.board")) == board
+    training = part(page, 1, "Training")
+    training.locator("canvas.picture").nth(2).wait_for()
+    assert training.get_by_label("Checkpoint").input_value() == at == "0"
+
+
 def test_the_difference_is_shown(page, address):
     image = article(opened(page, address), 1)
     canvas = image.locator("canvas.picture").nth(2)

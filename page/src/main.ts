@@ -6,7 +6,7 @@ import { count } from './format';
 import { DialSection } from './sections/dial';
 import { ImageColumns } from './sections/image';
 import { TextColumns } from './sections/text';
-import { readState, withState } from './state';
+import { Address } from './state';
 import { parts } from './sections/parts';
 import { targetSection } from './sections/target';
 import type { About, ImageRun, TextRun } from './types';
@@ -38,7 +38,7 @@ async function article(about: About, index: number): Promise<void> {
   try {
     const run = await feed.get<TextRun | ImageRun>(`run/${index}/about`);
     const columns = modality === 'text' ? new TextColumns(run as TextRun) : new ImageColumns(run as ImageRun);
-    const dial = new DialSection(feed, index, run, columns, readState(location.hash, index), (state) => history.replaceState(null, '', withState(location.hash, index, state)));
+    const dial = new DialSection(feed, index, run, columns, new Address(index));
     await dial.redraw();
     waiting.remove();
     place.append(h('p', { class: 'summary' }, `${run.architecture}, ${count(run.parameters)} parameters. ${run.data}.`), dial.element);

@@ -5,7 +5,7 @@ import { imageFigures, levelText, measure, textFigures } from '../src/format';
 import { difference, pack, picture, rgba, unpack } from '../src/pixels';
 import { passage } from '../src/sections/passage';
 import { lossLines } from '../src/sections/training';
-import { readState, withState } from '../src/state';
+import { readKept, readState, withKept, withState } from '../src/state';
 
 describe('the address', () => {
   const state = { kind: 'words', level: 0.15, seed: 3, example: 2 };
@@ -14,6 +14,15 @@ describe('the address', () => {
     expect(hash).toBe('#0=words,0.15,3,2&1=gaussian,0.15,3,2');
     expect(readState(hash, 0)).toEqual(state);
     expect(readState(hash, 1)).toEqual({ ...state, kind: 'gaussian' });
+  });
+  it('keeps what a person brought, and leaves out what is too long or at its start', () => {
+    const dialled = withState('', 0, state), hash = withKept(dialled, 0, 'sentence', 'a & b=c#, d');
+    expect(readKept(hash, 0, 'sentence')).toBe('a & b=c#, d');
+    expect(readKept(hash, 1, 'sentence')).toBeNull();
+    expect(readState(hash, 0)).toEqual(state);
+    expect(withKept(hash, 0, 'sentence', null)).toBe(dialled);
+    expect(withKept(hash, 0, 'sentence', 'a'.repeat(5000))).toBe(dialled);
+    expect(withKept('', 0, 'round', null)).toBe('');
   });
   it.each(['', '#0=', '#0=,nan,-1,999999', '#0=%00,1e999,0x10,2.5', '#1=words,0.15'])('leaves out what is wrong in %s', (hash) => {
     const found = readState(hash, 0);

@@ -3,7 +3,7 @@ import { Chart, type Line } from '../chart';
 import { command, h, newest, reason, status, unique } from '../dom';
 import type { Feed } from '../feed';
 import { kindName, levelText, measure, measureName, rowName } from '../format';
-import type { State } from '../state';
+import type { Address, State } from '../state';
 import type { CurvePoint, Dial, ImageRun, TextRun } from '../types';
 import type { Columns } from './columns';
 
@@ -32,9 +32,9 @@ export class DialSection {
     private index: number,
     private run: TextRun | ImageRun,
     private columns: AnyColumns,
-    given: Partial<State>,
-    private changed: (state: State) => void,
+    readonly address: Address,
   ) {
+    const given = address.state;
     const dial = run.dials.find((each) => each.kind === given.kind) ?? run.dials[0]!;
     const level = dial.levels.find((each) => each === given.level) ?? dial.start;
     this.state = { kind: dial.kind, level, seed: Math.min(given.seed ?? 0, run.most_seed), example: Math.min(given.example ?? 0, columns.examples - 1) };
@@ -42,7 +42,7 @@ export class DialSection {
 
     const kinds = h('select', { id: unique('kind'), onchange: () => this.set(this.startOf(kinds.value)) }, ...run.dials.map((each) => h('option', { value: each.kind, selected: each.kind === dial.kind }, kindName(each.kind))));
     this.range.addEventListener('input', () => this.set({ level: this.dial.levels[Number(this.range.value)]! }));
-    this.measures = h('select', { id: unique('measure'), onchange: () => this.redrawChart() }, ...run.rows.map(([name]) => h('option', { value: name }, measureName(name))));
+    this.measures = h('select', { id: unique('measure'), onchange: () => this.chooseMeasure() }, ...run.rows.map(([name]) => h('option', { value: name, selected: name === address.read('measure') }, measureName(name))));
     this.chart = new Chart({
       label: 'Quality against the level of the noise, for the model and its baselines; the table below has the figures at the dial.',
       x: 'level of the noise', y: '', xTick: (value) => levelText(this.dial.unit, Number(value.toPrecision(3))), yTick: (value) => this.tick(value),
@@ -95,7 +95,7 @@ export class DialSection {
   set(change: Partial<State>): Promise<void> {
     const kind = this.state.kind;
     this.state = { ...this.state, ...change };
-    this.changed(this.state);
+    this.address.state = this.state;
     if (this.state.kind !== kind) void this.fillCurve();
     for (const each of this.heard) each();
     return this.redraw();
@@ -153,6 +153,11 @@ export class DialSection {
         if (isNewest()) this.redrawChart();
       }
     });
+  }
+
+  private chooseMeasure(): void {
+    this.address.keep('measure', this.measures.selectedIndex ? this.measures.value : null);
+    this.redrawChart();
   }
 
   private redrawChart(): void {

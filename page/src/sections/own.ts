@@ -4,6 +4,7 @@ import type { Feed } from '../feed';
 import { imageFigures, textFigures } from '../format';
 import { canvas, draw, pack, rgba, unpack } from '../pixels';
 import type { ImageFigures, ImageRun, Passage, TextExample, TextBaselineExample, TextRun } from '../types';
+import { whole } from '../state';
 import type { DialSection } from './dial';
 import { guessBars, passage, pieceText, type Marked } from './passage';
 import { baselineMarks } from './text';
@@ -14,9 +15,10 @@ const SENTENCE = 'The state of being free from work, and the place where one goe
 
 export async function drawSentence(feed: Feed, index: number, run: TextRun, dial: DialSection, section: HTMLElement): Promise<void> {
   const field = h('textarea', { id: unique('sentence'), rows: 2, maxlength: 600, oninput: () => typed() });
-  field.value = SENTENCE;
+  const { address } = dial, given = address.read('sentence');
+  field.value = given?.slice(0, field.maxLength) ?? SENTENCE;
   const line = status(), words = h('p', { class: 'passage choose', role: 'group', 'aria-label': 'Press words to hide them' }), answer = h('div', { class: 'columns two' }), bars = h('div', { class: 'columns bars-of-all' }), made = h('div', {});
-  const hidden = new Set<number>([2]);
+  const hidden = new Set<number>((address.read('hidden') ?? (given === null ? '2' : '')).split(',').filter(Boolean).map((word) => whole(word, 999)));
   const latest = newest();
   let timer = 0;
   const typed = (): void => {
@@ -25,6 +27,8 @@ export async function drawSentence(feed: Feed, index: number, run: TextRun, dial
   };
   const ask = (): Promise<void> =>
     latest(async (isNewest) => {
+      address.keep('sentence', field.value === SENTENCE ? null : field.value);
+      address.keep('hidden', field.value === SENTENCE && [...hidden].join() === '2' ? null : [...hidden].sort((a, b) => a - b).join());
       try {
         const found = await feed.post<Typed>(`run/${index}/own`, { text: field.value, hidden: [...hidden] });
         if (!isNewest()) return;
@@ -93,7 +97,9 @@ export async function drawPicture(feed: Feed, index: number, run: ImageRun, dial
     pen.fillStyle = '#000';
     pen.fillRect(0, 0, SIDE, SIDE);
   };
+  let drawn = false;
   const example = (): void => {
+    drawn = false;
     clear();
     stroke([[0.35, 0.3], [0.5, 0.2], [0.65, 0.3], [0.62, 0.45], [0.4, 0.68], [0.34, 0.8], [0.7, 0.8]]);
   };
@@ -118,12 +124,29 @@ export async function drawPicture(feed: Feed, index: number, run: ImageRun, dial
       }
     return Uint8Array.from(sums, (sum, i) => Math.round(sum / Math.max(1, counts[i % (height * width)]!)));
   };
+  /** Draw what `small` gave: the address keeps it. Says whether it is a picture of this size. */
+  const restored = (kept: string | null): boolean => {
+    try {
+      const pixels = unpack(kept ?? '');
+      if (pixels.length !== channels * height * width) return false;
+      const large = new Uint8Array(channels * SIDE * SIDE);
+      for (let i = 0; i < large.length; i++) {
+        const x = i % SIDE, y = Math.floor(i / SIDE) % SIDE, c = Math.floor(i / SIDE / SIDE);
+        large[i] = pixels[(c * height + Math.floor((y * height) / SIDE)) * width + Math.floor((x * width) / SIDE)]!;
+      }
+      draw(board, rgba(large, [channels, SIDE, SIDE]));
+      return (drawn = true);
+    } catch {
+      return false; // not base64
+    }
+  };
   const latest = newest();
   const ask = (): Promise<void> =>
     latest(async (isNewest) => {
-      const { kind, level, seed } = dial.state;
+      const { kind, level, seed } = dial.state, pixels = pack(small());
+      dial.address.keep('picture', drawn ? pixels : null);
       try {
-        const found = await feed.post<Drawn>(`run/${index}/own`, { pixels: pack(small()), kind, level, seed });
+        const found = await feed.post<Drawn>(`run/${index}/own`, { pixels, kind, level, seed });
         if (!isNewest()) return;
         line.textContent = '';
         const shown = [found.clean, found.corrupted, found.rebuilt, found.baseline.rebuilt];
@@ -143,6 +166,7 @@ export async function drawPicture(feed: Feed, index: number, run: ImageRun, dial
       const bitmap = await createImageBitmap(file);
       const side = Math.min(bitmap.width, bitmap.height);
       clear();
+      drawn = true;
       pen.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, SIDE, SIDE);
       await ask();
     } catch {
@@ -157,6 +181,7 @@ export async function drawPicture(feed: Feed, index: number, run: ImageRun, dial
   board.addEventListener('pointerdown', (event) => {
     board.setPointerCapture(event.pointerId);
     last = at(event);
+    drawn = true;
     stroke([last, last]);
   });
   board.addEventListener('pointermove', (event) => {
@@ -177,11 +202,11 @@ export async function drawPicture(feed: Feed, index: number, run: ImageRun, dial
   });
   const file = h('input', { type: 'file', accept: 'image/*', id: unique('file'), onchange: () => void take(file.files?.[0]) });
   section.append(
-    h('div', { class: 'drawing' }, h('div', {}, board, h('div', { class: 'buttons' }, h('button', { type: 'button', onclick: () => { clear(); void ask(); } }, 'Clear'), h('button', { type: 'button', onclick: () => { example(); void ask(); } }, 'Example')), h('label', { for: file.id, class: 'field' }, 'Or a picture file'), file), h('div', { class: 'columns four' }, ...views.map((each) => each.column))),
+    h('div', { class: 'drawing' }, h('div', {}, board, h('div', { class: 'buttons' }, h('button', { type: 'button', onclick: () => { clear(); drawn = true; void ask(); } }, 'Clear'), h('button', { type: 'button', onclick: () => { example(); void ask(); } }, 'Example')), h('label', { for: file.id, class: 'field' }, 'Or a picture file'), file), h('div', { class: 'columns four' }, ...views.map((each) => each.column))),
     line,
     command(`textdae denoise ${dial.runName} PICTURE.png -o clean.png`),
   );
   dial.listen(() => void ask());
-  example();
+  if (!restored(dial.address.read('picture'))) example();
   await ask();
 }

@@ -3,8 +3,9 @@ import { command, h, newest, reason, status } from '../dom';
 import type { Feed } from '../feed';
 import { imageFigures } from '../format';
 import { canvas, draw, picture, rgba, unpack } from '../pixels';
-import { player } from '../player';
+import { player, type Player } from '../player';
 import type { ImageRun, ImageSteps, TextRun, TextSteps } from '../types';
+import { whole } from '../state';
 import type { DialSection } from './dial';
 import { passage, type Marked } from './passage';
 
@@ -14,6 +15,15 @@ function path(index: number, run: TextRun | ImageRun, dial: DialSection): string
   const levels = run.steps_levels;
   const at = levels ? levels.reduce((best, each) => (Math.abs(each - level) < Math.abs(best - level) ? each : best)) : level;
   return `run/${index}/steps/${kind}/${at}/${levels ? 0 : seed}/${example}`;
+}
+
+/** Load the frames: at first at the one that the address names, later at the first. */
+function loader(play: Player, dial: DialSection): (frames: number) => void {
+  let at = whole(dial.address.read('round'));
+  return (frames) => {
+    play.load(frames, at);
+    at = 0;
+  };
 }
 
 /** Ask again whenever the dial has moved and rested. */
@@ -47,6 +57,7 @@ export async function textSteps(feed: Feed, index: number, run: TextRun, dial: D
   let steps: TextSteps | null = null, example = 0;
   const show = (frame: number): void => {
     if (!steps) return;
+    dial.address.keep('round', frame ? String(frame) : null);
     const marks = new Map<number, Marked>(steps.hidden.map((place) => [place, { text: '▇▇▇', mark: 'hidden', title: 'hidden' }]));
     let right = 0, filled = 0;
     steps.rounds.slice(0, frame).forEach((round) =>
@@ -59,11 +70,11 @@ export async function textSteps(feed: Feed, index: number, run: TextRun, dial: D
     figure.textContent = `${filled} of ${steps.hidden.length} filled in, ${right} right`;
     body.replaceChildren(passage(run.clean[example]!, marks));
   };
-  const play = player('Round', show);
+  const play = player('Round', show), load = loader(play, dial);
   section.append(play.element, figure, body, line, command(`textdae denoise ${dial.runName} "… ${run.mask} …" --steps 8`));
   onDial<TextSteps>(feed, index, run, dial, line, (found, at) => {
     [steps, example] = [found, at];
-    play.load(found.rounds.length + 1);
+    load(found.rounds.length + 1);
   });
 }
 
@@ -74,12 +85,13 @@ export async function imageSteps(feed: Feed, index: number, run: ImageRun, dial:
   let frames: Uint8Array = new Uint8Array();
   const show = (frame: number): void => {
     if (!steps) return;
+    dial.address.keep('round', frame ? String(frame) : null);
     draw(view, rgba(picture(frames, run.shape, frame), run.shape));
     const name = frame === 0 ? 'as it is handed to the model' : frame === 1 ? 'after one step' : `after ${frame} steps`;
     figure.textContent = `${name}: ${imageFigures(steps.figures[frame]!)}`;
     [...row.children].forEach((each, i) => each.classList.toggle('now', i === frame));
   };
-  const play = player('Step', show, 600);
+  const play = player('Step', show, 600), load = loader(play, dial);
   section.append(play.element, figure, h('div', { class: 'chain' }, h('div', { class: 'one' }, view), row), line, command(`textdae denoise ${dial.runName} PICTURE.png -o clean.png`));
   onDial<ImageSteps>(feed, index, run, dial, line, (found) => {
     [steps, frames] = [found, unpack(found.frames)];
@@ -92,7 +104,7 @@ export async function imageSteps(feed: Feed, index: number, run: ImageRun, dial:
         return small;
       }),
     );
-    play.load(found.figures.length);
+    load(found.figures.length);
   });
 }
 

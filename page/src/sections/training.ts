@@ -35,6 +35,7 @@ export async function drawTraining(feed: Feed, index: number, run: TextRun | Ima
     const step = checkpoints[frame];
     if (step === undefined) return;
     chart.point(step);
+    dial.address.keep('checkpoint', frame === checkpoints.length - 1 ? null : String(step));
     void latest(async (isNewest) => {
       try {
         const found = await feed.get<TextShot & ImageShot>(`run/${index}/replay/${step}`);
@@ -61,7 +62,8 @@ export async function drawTraining(feed: Feed, index: number, run: TextRun | Ima
     if (training.checkpoints.join() !== checkpoints.join()) {
       checkpoints = training.checkpoints;
       replay.hidden = !checkpoints.length;
-      if (checkpoints.length) play.load(checkpoints.length, checkpoints.length - 1);
+      const named = checkpoints.indexOf(Number(dial.address.read('checkpoint')));
+      if (checkpoints.length) play.load(checkpoints.length, named < 0 ? checkpoints.length - 1 : named);
     }
   };
   columns.element.classList.add('without-baseline');
