@@ -19,6 +19,8 @@ from textdae.commands.keywords import for_checkpoint
 from textdae.core.errors import SettingsError
 from textdae.core.layout import PAGE
 from textdae.core.settings.runs import EvaluateRunSettings
+from textdae.image.explore import packed
+from textdae.training.evaluation import corrupt_for_evaluation
 
 PORT = 8765
 
@@ -65,6 +67,16 @@ def ask(feed, path):
     return json.loads(feed.get(path))
 
 
+def shots(feed, dial):
+    """All examples under this kind, level and seed."""
+    return [ask(feed, f"run/0/shot/{dial}/{example}") for example in range(8)]
+
+
+def unpacked(text):
+    """Pictures of 8 x 8, in rows."""
+    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(-1, 64) / 255
+
+
 @pytest.mark.parametrize(
     ("feed", "run", "path", "overrides", "level"),
     [
@@ -93,9 +105,9 @@ def test_the_figures_are_those_of_evaluate(request, feed, run, path, overrides, 
 
 
 def test_a_noise_that_moves_tokens_shows_what_stands_there(text_feed):
-    about, shot = ask(text_feed, "run/0/about"), ask(text_feed, "run/0/shot/shuffle/0.5/0")
+    about, shown = ask(text_feed, "run/0/about"), shots(text_feed, "shuffle/0.5/0")
     assert [dial["kind"] for dial in about["dials"]] == ["words", "tokens", "spans", "shuffle"]
-    for passage, example in zip(about["clean"], shot["examples"], strict=True):
+    for passage, example in zip(about["clean"], shown, strict=True):
         was = [passage["pieces"][place].strip() for place in example["hidden"]]
         assert sorted(was) == sorted(
             piece.strip().removeprefix("##") for piece in example["shown"]
@@ -127,8 +139,7 @@ def test_guesses_are_those_of_denoise(text_feed, text_run):
     from textdae.text.denoise import denoise_text
 
     about = ask(text_feed, "run/0/about")
-    shot = ask(text_feed, "run/0/shot/words/0.3/0")
-    for passage, example in zip(about["clean"], shot["examples"], strict=True):
+    for passage, example in zip(about["clean"], shots(text_feed, "words/0.3/0"), strict=True):
         shown = "".join(
             f" {about['mask']}" if place in example["hidden"] else piece
             for place, piece in enumerate(passage["pieces"])
@@ -143,7 +154,7 @@ def test_guesses_are_those_of_denoise(text_feed, text_run):
 
 def test_more_noise_hides_more_words_and_shows_none_again(text_feed):
     hidden = [
-        [set(each["hidden"]) for each in ask(text_feed, f"run/0/shot/words/{level}/3")["examples"]]
+        [set(each["hidden"]) for each in shots(text_feed, f"words/{level}/3")]
         for level in (0.15, 0.5, 0.95)
     ]
     for few, many, most in zip(*hidden, strict=True):
@@ -151,9 +162,9 @@ def test_more_noise_hides_more_words_and_shows_none_again(text_feed):
 
 
 def test_a_passage_is_whole_and_its_figures_are_those_of_its_guesses(text_feed):
-    about, shot = ask(text_feed, "run/0/about"), ask(text_feed, "run/0/shot/words/0.5/0")
+    about, shown = ask(text_feed, "run/0/about"), shots(text_feed, "words/0.5/0")
     baseline = ask(text_feed, "run/0/baseline/words/0.5/0")
-    for passage, example, other in zip(about["clean"], shot["examples"], baseline["examples"], strict=True):
+    for passage, example, other in zip(about["clean"], shown, baseline["examples"], strict=True):
         assert len(passage["pieces"]) == len(passage["words"])
         for place, guesses, right in zip(
             example["hidden"], example["guesses"], example["right"], strict=True
@@ -164,15 +175,20 @@ def test_a_passage_is_whole_and_its_figures_are_those_of_its_guesses(text_feed):
 
 
 def test_pictures_are_those_of_the_noise_and_their_figures_follow(image_feed):
-    about, shot = ask(image_feed, "run/0/about"), ask(image_feed, "run/0/shot/gaussian/0.25/0")
-    clean, rebuilt = (
-        np.frombuffer(base64.b64decode(text), np.uint8).reshape(8, 64) / 255
-        for text in (about["clean"], shot["rebuilt"])
-    )
-    for one, other, figures in zip(clean, rebuilt, shot["rebuilt_figures"], strict=True):
+    clean = unpacked(ask(image_feed, "run/0/about")["clean"])
+    shown = shots(image_feed, "gaussian/0.25/0")
+    for one, shot in zip(clean, shown, strict=True):
+        (other,), (figures,) = unpacked(shot["rebuilt"]), shot["rebuilt_figures"]
         assert figures["psnr"] == pytest.approx(-10 * math.log10(np.mean((one - other) ** 2)), abs=0.1)
-    again = ask(image_feed, "run/0/shot/gaussian/0.25/1")
-    assert again["corrupted"] != shot["corrupted"]
+    again = shots(image_feed, "gaussian/0.25/1")
+    assert all(one["corrupted"] != other["corrupted"] for one, other in zip(shown, again, strict=True))
+
+
+def test_an_example_by_itself_is_that_among_all(image_feed):
+    explorer = image_feed.explorer(0)
+    every = corrupt_for_evaluation(*explorer._questions("gaussian", 0.25, 2)).inputs["pixel_values"]
+    for number, shot in enumerate(shots(image_feed, "gaussian/0.25/2")):
+        assert shot["corrupted"] == packed(every[[number]].numpy())
 
 
 def test_a_sentence_and_a_picture_of_ones_own(text_feed, image_feed, corpus_texts):
@@ -207,9 +223,9 @@ def test_a_map_is_the_plane_of_largest_variance(text_feed):
 
 
 HOSTILE_PATHS = [
-    "", "run", "run/9/about", "run/-1/about", "run/0/secret", "run/0/shot/words/0.15", "run/0/shot/words/1e400/0",
-    "run/0/shot/words/nan/0", "run/0/shot/words/0.150001/0", "run/0/shot/__class__/0.15/0", "run/0/shot/words/0.15/-1",
-    "run/0/shot/words/0.15/99999999999999999999", "run/0/steps/words/0.15/0/99", "run/0/replay/../../etc/passwd",
+    "", "run", "run/9/about", "run/-1/about", "run/0/secret", "run/0/shot/words/0.15/0", "run/0/shot/words/1e400/0/0",
+    "run/0/shot/words/nan/0/0", "run/0/shot/words/0.150001/0/0", "run/0/shot/__class__/0.15/0/0", "run/0/shot/words/0.15/-1/0",
+    "run/0/shot/words/0.15/99999999999999999999/0", "run/0/shot/words/0.15/0/8", "run/0/steps/words/0.15/0/99", "run/0/replay/../../etc/passwd",
     "run/0/replay/1", "../../../etc/passwd", "run/0/about/" * 40, "run/\u0660/about",
 ]  # fmt: skip
 

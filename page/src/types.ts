@@ -57,9 +57,6 @@ export interface TextExample {
   right: boolean[];
   figures: TextFigures;
 }
-export interface TextShot {
-  examples: TextExample[];
-}
 export interface TextBaselineExample {
   guesses: string[];
   right: boolean[];
@@ -78,6 +75,7 @@ export interface Rebuilt {
   rebuilt: string;
   rebuilt_figures: ImageFigures[];
 }
+/** Of one picture. */
 export interface ImageShot extends Rebuilt {
   corrupted: string;
   corrupted_figures: ImageFigures[];
@@ -132,8 +130,8 @@ export interface Training {
 export interface Target {
   command: string;
   clean: string;
-  corrupted: string;
+  corrupted: string[];
   shape: [number, number, number];
-  sides: Record<'clean' | 'noisy', { rebuilt: string; psnr: number }>;
+  sides: Record<'clean' | 'noisy', { rebuilt: string[]; psnr: number }>;
   noisy_psnr: number | null;
 }

@@ -88,6 +88,6 @@ describe('a passage', () => {
 });
 
 it('asks the file of an exported page that holds a path', () => {
-  expect(fileOf('run/0/shot/words/0.15/0')).toBe('data/run-0-shot-words.js');
+  expect(fileOf('run/0/shot/words/0.15/0/3')).toBe('data/run-0-shot-words.js');
   expect(fileOf('about')).toBe('data/about.js');
 });

@@ -105,10 +105,10 @@ def _paths(feed: Feed) -> Iterator[str]:
         for dial in explorer.dials[:_KINDS]:
             for level in _levels(dial):
                 at = f"{dial.kind}/{level:g}"
-                yield f"{run}/shot/{at}/0"
                 yield f"{run}/baseline/{at}/0"
                 yield f"{run}/curve/{at}"
                 for example in range(explorer.count):
+                    yield f"{run}/shot/{at}/0/{example}"
                     yield f"{run}/steps/{at}/0/{example}"
         yield f"{run}/map"
         yield f"{run}/labels"

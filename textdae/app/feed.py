@@ -24,7 +24,7 @@ from textdae.core.registry import modality
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 """Of the answers that are kept between two starts."""
 MOST_SEED = 99
 _MOST_KEPT = 512
@@ -85,7 +85,7 @@ class Feed:
         index, what, rest = int(parts[1]), parts[2], parts[3:]
         answers: dict[str, tuple[int, Callable[..., Json], bool]] = {
             "about": (0, self._about_run, True),
-            "shot": (3, self._shot, True),
+            "shot": (4, self._shot, True),
             "baseline": (3, self._baseline, True),
             "curve": (2, self._curve, True),
             "steps": (4, self._steps, False),
@@ -99,7 +99,7 @@ class Feed:
         _, answer, on_disk = answers[what]
         if what in ("labels", "training"):  # these change while the page is open
             return json.dumps(answer(index, *rest)).encode()
-        seeded = what in ("shot", "baseline") and rest[-1] != "0"
+        seeded = what in ("shot", "baseline") and rest[2] != "0"
         folder = self._folders[index] if on_disk and not seeded else None
         return self._keep(path, folder, lambda: answer(index, *rest))
 
@@ -167,9 +167,14 @@ class Feed:
             raise Unknown(f"seed: 0 to {MOST_SEED}, got {str(seed)[:20]}")
         return dial, levels[0], int(seed)
 
-    def _shot(self, index: int, kind: str, level: str, seed: str) -> Json:
+    def _example(self, index: int, example: str) -> int:
+        if example not in map(str, range(self.explorer(index).count)):
+            raise Unknown(f"no example {example[:20]}")
+        return int(example)
+
+    def _shot(self, index: int, kind: str, level: str, seed: str, example: str) -> Json:
         dial, at, number = self._noise(index, kind, level, seed)
-        return self.explorer(index).shot(dial.kind, at, number)
+        return self.explorer(index).shot(dial.kind, at, number, self._example(index, example))
 
     def _baseline(self, index: int, kind: str, level: str, seed: str) -> Json:
         dial, at, number = self._noise(index, kind, level, seed)
@@ -183,9 +188,7 @@ class Feed:
 
     def _steps(self, index: int, kind: str, level: str, seed: str, example: str) -> Json:
         dial, at, number = self._noise(index, kind, level, seed)
-        if example not in map(str, range(self.explorer(index).count)):
-            raise Unknown(f"no example {example[:20]}")
-        return self.explorer(index).steps(dial.kind, at, number, int(example))
+        return self.explorer(index).steps(dial.kind, at, number, self._example(index, example))
 
     def _map(self, index: int) -> Json:
         return self.explorer(index).map()
@@ -200,9 +203,7 @@ class Feed:
         checkpoint = checkpoint_at(self.runs[index], step)
         if checkpoint is None:
             raise Unknown(f"no checkpoint of step {step[:20]}")
-        explorer = self.explorer(index)
-        dial = explorer.dials[0]
-        return explorer.at(str(checkpoint)).shot(dial.kind, dial.start, 0)
+        return {"examples": _start(self.explorer(index).at(str(checkpoint)))}
 
     def _target(self) -> Json:
         demo = target_demo(self.target)
@@ -211,15 +212,21 @@ class Feed:
         comparison: Json = {"command": "textdae demo target", "sides": {}}
         for side, run in demo.items():
             explorer = modality(run.settings.modality).part("explore")(run.checkpoint, run.settings)
-            dial = explorer.dials[0]
-            shot, about = explorer.shot(dial.kind, dial.start, 0), explorer.about()
-            comparison |= {"clean": about["clean"], "shape": about["shape"], "corrupted": shot["corrupted"]}
+            shots, about = _start(explorer), explorer.about()
+            corrupted = [shot["corrupted"] for shot in shots]
+            comparison |= {"clean": about["clean"], "shape": about["shape"], "corrupted": corrupted}
             comparison["sides"][side] = {
-                "rebuilt": shot["rebuilt"],
+                "rebuilt": [shot["rebuilt"] for shot in shots],
                 "psnr": run.metrics["held_out"]["model"]["psnr"],
             }
             comparison["noisy_psnr"] = run.metrics["held_out"].get("baseline: noisy", {}).get("psnr")
         return comparison
+
+
+def _start(explorer: Explorer) -> list[Json]:
+    """Return all examples as the dial shows them at its start."""
+    dial = explorer.dials[0]
+    return [explorer.shot(dial.kind, dial.start, 0, example) for example in range(explorer.count)]
 
 
 def _folder(run: Run) -> Path:

@@ -61,12 +61,12 @@ class Explorer(ABC):
         """Describe the model and its examples, clean."""
 
     @abstractmethod
-    def shot(self, kind: str, level: float, seed: int) -> Json:
-        """Corrupt the examples and rebuild them with the model."""
+    def shot(self, kind: str, level: float, seed: int, example: int) -> Json:
+        """Corrupt an example and rebuild it with the model."""
 
     @abstractmethod
     def baseline(self, kind: str, level: float, seed: int) -> Json:
-        """Rebuild the same with the best baseline."""
+        """Rebuild all examples with the baseline that is best on them."""
 
     @abstractmethod
     def curve(self, kind: str, level: float) -> Json:

@@ -92,13 +92,14 @@ class ImageExplorer(Explorer):
             "names": [images.classes[label] if label >= 0 else "" for label in labels],
         }
 
-    def _questions(self, kind: str, level: float, seed: int) -> Questions:
+    def _questions(self, kind: str, level: float, seed: int, example: int | None = None) -> Questions:
         questions = self._evaluations[kind].questions(1, level)
-        return Questions(self._redrawn, questions.noise, self._redrawn.number(self._shown, seed))
+        shown = self._shown if example is None else self._shown[[example]]
+        return Questions(self._redrawn, questions.noise, self._redrawn.number(shown, seed))
 
-    def shot(self, kind: str, level: float, seed: int) -> Json:
-        """Corrupted and rebuilt pictures, each with PSNR and SSIM."""
-        corrupted = corrupt_for_evaluation(*self._questions(kind, level, seed))
+    def shot(self, kind: str, level: float, seed: int, example: int) -> Json:
+        """Return a corrupted and rebuilt picture, each with PSNR and SSIM."""
+        corrupted = corrupt_for_evaluation(*self._questions(kind, level, seed, example))
         seen = corrupted.inputs["pixel_values"].numpy()
         return {
             "corrupted": packed(seen),
@@ -139,8 +140,7 @@ class ImageExplorer(Explorer):
 
     def steps(self, kind: str, level: float, seed: int, example: int) -> Json:
         """Denoise a picture, then the result, and so on."""
-        questions = self._questions(kind, level, seed)
-        corrupted = corrupt_for_evaluation(*questions._replace(indices=questions.indices[[example]]))
+        corrupted = corrupt_for_evaluation(*self._questions(kind, level, seed, example))
         frames = [corrupted.inputs["pixel_values"].numpy().clip(0, 1)]
         inputs = dict(corrupted.inputs)
         for _ in range(_ROUNDS):

@@ -82,20 +82,21 @@ class TextExplorer(Explorer):
             "mask": str(self._own.corpus.tokenizer.mask_token),
         }
 
-    def _questions(self, kind: str, level: float, seed: int) -> Questions:
+    def _questions(self, kind: str, level: float, seed: int, example: int | None = None) -> Questions:
         vocabulary = self._own.vocabulary
         examples = Passages(self._passages, vocabulary, level)
-        numbers = Redrawn(examples).number(torch.arange(len(examples)), seed)
+        shown = torch.arange(len(examples)) if example is None else torch.tensor([example])
+        numbers = Redrawn(examples).number(shown, seed)
         if kind == "words":
             return Questions(examples, ChosenNoise(vocabulary, level), numbers)
         return Questions(examples, TextNoise.kinds[kind](rate=level).build(vocabulary), numbers)
 
-    def shot(self, kind: str, level: float, seed: int) -> Json:
-        """Return the hidden positions, guesses and figures of each passage."""
-        return {"examples": self._guessed(self._questions(kind, level, seed))}
+    def shot(self, kind: str, level: float, seed: int, example: int) -> Json:
+        """Return the hidden positions of a passage, and their guesses and figures."""
+        return self._guessed(self._questions(kind, level, seed, example))
 
     @torch.no_grad()
-    def _guessed(self, questions: Questions) -> list[Json]:
+    def _guessed(self, questions: Questions) -> Json:
         corrupted = corrupt_for_evaluation(*questions)
         device = next(self._own.denoiser.parameters()).device
         logits = self._own.denoiser(corrupted.to(device)).reconstruction.float().cpu()
@@ -107,20 +108,14 @@ class TextExplorer(Explorer):
         candidates = as_candidates(tokenizer, best)
         mask_id, shown = self._own.vocabulary.mask_id, corrupted.inputs["input_ids"][corrupted.loss_mask]
         texts = [None if i == mask_id else _piece(tokenizer, i) for i in shown.tolist()]
-        examples = []
-        for part, hidden, size in self._parts(questions, corrupted.loss_mask):
-            examples.append(
-                {
-                    "hidden": hidden,
-                    "shown": texts[part],
-                    "guesses": [
-                        [[c.token, round(c.probability, 4)] for c in row] for row in candidates[part]
-                    ],
-                    "right": right[part].tolist(),
-                    "figures": _figures(right[part], losses[part].numpy(), size),
-                }
-            )
-        return examples
+        ((_, hidden, size),) = self._parts(questions, corrupted.loss_mask)
+        return {
+            "hidden": hidden,
+            "shown": texts,
+            "guesses": [[[c.token, round(c.probability, 4)] for c in row] for row in candidates],
+            "right": right.tolist(),
+            "figures": _figures(right, losses.numpy(), size),
+        }
 
     def _parts(self, questions: Questions, loss_mask: torch.Tensor) -> list[tuple[slice, list[int], float]]:
         """Return for each passage: the slice of its scored positions among all, which pieces they are, and their bytes."""
@@ -196,8 +191,7 @@ class TextExplorer(Explorer):
 
     def steps(self, kind: str, level: float, seed: int, example: int) -> Json:
         """Fill the masks of a passage in rounds, the surest first."""
-        questions = self._questions(kind, level, seed)
-        corrupted = corrupt_for_evaluation(*questions._replace(indices=questions.indices[[example]]))
+        corrupted = corrupt_for_evaluation(*self._questions(kind, level, seed, example))
         passage = self._passages[example]
         masks = corrupted.loss_mask[0].nonzero().squeeze(1)
         ids = corrupted.target[0, : len(passage.ids)].clone()
@@ -258,9 +252,8 @@ class TextExplorer(Explorer):
         examples = Passages([passage], self._own.vocabulary, None, chosen)
         questions = Questions(examples, ChosenNoise(self._own.vocabulary, 1.0), torch.arange(1))
         baselines = TextBaselines(self._own.corpus.train, self._own.vocabulary, [questions])
-        (shot,) = self._guessed(questions)
         baseline = self._baseline(baselines, questions)
-        return {**pieces, **shot, "baseline": {"name": baseline["name"], **baseline["examples"][0]}}
+        return {**pieces, **self._guessed(questions), "baseline": {"name": baseline["name"], **baseline["examples"][0]}}
 
     def at(self, checkpoint: str) -> "TextExplorer":
         """Return the same passages with another model."""

@@ -118,7 +118,7 @@ export class DialSection {
       const path = `${state.kind}/${state.level}/${state.seed}`;
       const began = performance.now();
       try {
-        const shot = await this.feed.get(`run/${this.index}/shot/${path}`);
+        const shot = await this.feed.get(`run/${this.index}/shot/${path}/${state.example}`);
         if (!isNewest()) return;
         this.columns.show(shot, state.example);
         this.status.textContent = '';

@@ -67,11 +67,10 @@ export class ImageColumns implements Columns<ImageShot, ImageBaseline> {
 
   show(shot: ImageShot, example: number): void {
     const { shape } = this.run;
-    const one = (text: string): Uint8Array => picture(unpack(text), shape, example);
-    this.shown = [picture(this.clean, shape, example), one(shot.corrupted), one(shot.rebuilt), this.shown[3] ?? null];
+    this.shown = [picture(this.clean, shape, example), unpack(shot.corrupted), unpack(shot.rebuilt), this.shown[3] ?? null];
     this.parts[0]!.figure.textContent = this.run.names[example] ? `class ${this.run.names[example]}, held out` : 'held out of training';
-    this.parts[1]!.figure.textContent = imageFigures(shot.corrupted_figures[example]!);
-    this.parts[2]!.figure.textContent = imageFigures(shot.rebuilt_figures[example]!);
+    this.parts[1]!.figure.textContent = imageFigures(shot.corrupted_figures[0]!);
+    this.parts[2]!.figure.textContent = imageFigures(shot.rebuilt_figures[0]!);
     this.strip.forEach((each, i) => each.setAttribute('aria-pressed', String(i === example)));
     this.draw();
   }

@@ -1,11 +1,11 @@
 // The four columns of text: clean, corrupted, rebuilt, the best baseline; below, the guesses for one place.
 import { h } from '../dom';
 import { textFigures } from '../format';
-import type { TextExample, TextBaseline, TextBaselineExample, TextRun, TextShot } from '../types';
+import type { TextExample, TextBaseline, TextBaselineExample, TextRun } from '../types';
 import { guessBars, passage, pieceText, type Marked } from './passage';
 import type { Columns } from './columns';
 
-export class TextColumns implements Columns<TextShot, TextBaseline> {
+export class TextColumns implements Columns<TextExample, TextBaseline> {
   readonly element: HTMLElement;
   private bodies = ['Clean', 'Corrupted', 'Rebuilt', 'Best baseline'].map((name) => {
     const title = h('h4', {}, name), figure = h('p', { class: 'figure' }, '\u00a0'), body = h('div', { class: 'body' });
@@ -24,11 +24,11 @@ export class TextColumns implements Columns<TextShot, TextBaseline> {
     return this.run.clean.length;
   }
 
-  show(shot: TextShot, example: number): void {
+  show(shot: TextExample, example: number): void {
     this.example = example;
-    this.shot = shot.examples[example]!;
-    const positions = this.shot.hidden;
-    if (this.place === null || !positions.includes(this.place)) this.place = positions.find((_, i) => !this.shot!.right[i]) ?? positions[0] ?? null;
+    this.shot = shot;
+    const positions = shot.hidden;
+    if (this.place === null || !positions.includes(this.place)) this.place = positions.find((_, i) => !shot.right[i]) ?? positions[0] ?? null;
     this.draw();
   }
 
@@ -74,7 +74,7 @@ export class TextColumns implements Columns<TextShot, TextBaseline> {
     this.detail.replaceChildren(h('p', {}, 'Five guesses for ', h('strong', {}, truth), '. Press a word in “Rebuilt” for another.'), guessBars(shot.guesses[at]!, truth));
   }
 
-  showBaseline(baseline: TextBaseline | null, shot: TextShot, example: number): void {
+  showBaseline(baseline: TextBaseline | null, shot: TextExample, example: number): void {
     const last = this.bodies[3]!;
     if (!baseline) {
       last.figure.textContent = 'counting …';
@@ -83,7 +83,7 @@ export class TextColumns implements Columns<TextShot, TextBaseline> {
     last.title.textContent = `Best baseline: ${baseline.name}`;
     const mine: TextBaselineExample = baseline.examples[example]!;
     last.figure.textContent = textFigures(mine.figures);
-    last.body.replaceChildren(passage(this.run.clean[example]!, baselineMarks(shot.examples[example]!.hidden, mine)));
+    last.body.replaceChildren(passage(this.run.clean[example]!, baselineMarks(shot.hidden, mine)));
   }
 }
 

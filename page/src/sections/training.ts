@@ -4,7 +4,7 @@ import { command, h, newest, reason, status } from '../dom';
 import type { Feed } from '../feed';
 import { rowName } from '../format';
 import { player } from '../player';
-import type { ImageRun, ImageShot, TextRun, TextShot, Training } from '../types';
+import type { ImageRun, ImageShot, TextExample, TextRun, Training } from '../types';
 import type { DialSection } from './dial';
 import { ImageColumns } from './image';
 import { TextColumns } from './text';
@@ -30,7 +30,7 @@ export async function drawTraining(feed: Feed, index: number, run: TextRun | Ima
   const columns = modality === 'text' ? new TextColumns(run as TextRun) : new ImageColumns(run as ImageRun);
   const replay = h('div', { class: 'replay' });
   const latest = newest();
-  let checkpoints: number[] = [], example = dial.state.example, shot: TextShot | ImageShot | null = null;
+  let checkpoints: number[] = [], example = dial.state.example, shots: (TextExample & ImageShot)[] = [];
   const show = (frame: number): void => {
     const step = checkpoints[frame];
     if (step === undefined) return;
@@ -38,11 +38,11 @@ export async function drawTraining(feed: Feed, index: number, run: TextRun | Ima
     dial.address.keep('checkpoint', frame === checkpoints.length - 1 ? null : String(step));
     void latest(async (isNewest) => {
       try {
-        const found = await feed.get<TextShot & ImageShot>(`run/${index}/replay/${step}`);
+        const found = await feed.get<{ examples: (TextExample & ImageShot)[] }>(`run/${index}/replay/${step}`);
         if (!isNewest()) return;
-        shot = found;
+        shots = found.examples;
         line.textContent = `step ${step.toLocaleString('en')}`;
-        columns.show(found, example);
+        columns.show(shots[example]!, example);
       } catch (error) {
         if (isNewest()) line.textContent = reason(error);
       }
@@ -50,7 +50,7 @@ export async function drawTraining(feed: Feed, index: number, run: TextRun | Ima
   };
   const turn = (to: number): void => {
     example = to;
-    if (shot) columns.show(shot as TextShot & ImageShot, example);
+    if (shots.length) columns.show(shots[example]!, example);
   };
   if (columns instanceof ImageColumns) columns.pick = turn;
   dial.listen(() => turn(dial.state.example));

@@ -1,0 +1,163 @@
+"""What `textdae prepare` costs, and training from what it wrote.
+
+    python benchmarks/shards.py workers FILE.parquet [ROUNDS]      one worker and two, in turns: seconds
+    python benchmarks/shards.py growth MEGABYTES MEGABYTES ...     one worker: seconds a GB, and peak memory, for each size
+    python benchmarks/shards.py remote FILE.parquet [ROUNDS]       training from an S3 store on loopback and from a folder: tokens/s
+
+Whole processes, with a cache of their own. The text of `growth` is the docstrings, over and over, in files of 100 MB; its peak is
+that of the memory of their own (RssAnon) of all processes together, sampled ten times a second. `remote` starts moto's server in
+a process of its own, which shares the machine: its figure is a lower bound.
+"""
+
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from compare import Run, corpus_name, take_turns
+from growth import write
+
+TEXTDAE = [sys.executable, "-m", "textdae", "--quiet"]
+STEPS, BLOCKS, BLOCK = 60, 16, 128
+PART = 100
+"""Megabytes of a file of generated text."""
+
+
+def prepare(source: Path, folder: str, workers: int, output: str | None = None) -> tuple[float, float]:
+    """Return the seconds that it took, and the most megabytes."""
+    command = [
+        *TEXTDAE, "prepare", f"data.source={source}", f"data.cache_dir={folder}/cache", f"output_dir={output or f'{folder}/prepared'}",
+        "--workers", str(workers),
+    ]  # fmt: skip
+    began, most = time.perf_counter(), 0.0
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            most = max(most, own_memory(process.pid))
+            time.sleep(0.1)
+    if process.returncode:
+        raise SystemExit(f"prepare ended with {process.returncode}")
+    return time.perf_counter() - began, most
+
+
+def own_memory(pid: int) -> float:
+    """Return the megabytes of their own of a process and those that it started."""
+    total = 0
+    try:
+        parent = psutil.Process(pid)
+        for each in [parent, *parent.children(recursive=True)]:
+            for line in Path(f"/proc/{each.pid}/status").read_text().splitlines():
+                total += int(line.split()[1]) if line.startswith("RssAnon") else 0
+    except (psutil.NoSuchProcess, OSError):
+        pass
+    return total / 1024
+
+
+def digest_of(folder: Path) -> str:
+    """Return the SHA-256 of all files of a folder, names and contents."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        found.update(str(path.relative_to(folder)).encode() + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def measure_workers(run: Run, file: str, rounds: int = 3) -> None:
+    name, digests = corpus_name(file), set()
+
+    def speed(workers: int) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            seconds, _ = prepare(Path(file), folder, workers)
+            digests.add(digest_of(Path(folder) / "prepared"))
+        return Path(file).stat().st_size / 1e6 / seconds
+
+    contenders = {"2 workers": lambda: speed(2), "1 worker": lambda: speed(1)}
+    take_turns(run, f"preparing {name}", contenders, rounds, "MB/s")
+    if len(digests) > 1:
+        raise SystemExit("the numbers of workers gave different bytes")
+
+
+def measure_growth(run: Run, *sizes: str) -> None:
+    first: tuple[float, float] | None = None
+    for size in map(int, sizes):
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "texts"
+            source.mkdir()
+            for number in range(-(-size // PART)):
+                write(source / f"{number:04d}.txt", min(PART, size - number * PART))
+            seconds, most = prepare(source, folder, 1)
+        each = 1000 * seconds / size
+        first = first or (each, most)
+        print(f"{size} MB: {seconds:.0f} s, {each:.1f} s a GB, at most {most:.0f} MB", flush=True)
+        run.add(f"prepare, {size} MB of text, 1 worker: seconds a GB", each, "s")
+        run.add(f"prepare, {size} MB of text, 1 worker: peak memory", most, "MB")
+        if (each, most) != first:
+            run.add(f"prepare, {size} MB against {sizes[0]} MB of text: seconds a GB", each / first[0], "x")
+            run.add(f"prepare, {size} MB against {sizes[0]} MB of text: peak memory", most / first[1], "x")
+
+
+@contextmanager
+def store() -> Iterator[str]:
+    """An S3 server on loopback with an empty bucket, its address and credentials in the environment: the bucket."""
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "5999"]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:5999",
+    }  # fmt: skip
+    try:
+        import s3fs
+
+        for _ in range(100):
+            try:
+                s3fs.S3FileSystem(skip_instance_cache=True).mkdir("corpora")
+                break
+            except OSError:
+                time.sleep(0.3)
+        yield "s3://corpora"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def trained(source: str) -> float:
+    """Return tokens a second: the median over the steps after the first ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            *TEXTDAE, "pretrain", "text-mini", f"data.source={source}", f"data.cache_dir={folder}/cache", f"output_dir={folder}/run",
+            "train.time_budget=null", f"train.max_steps={STEPS}", f"train.per_device_train_batch_size={BLOCKS}", "train.compile=never",
+            "train.eval_steps=0", "train.save_steps=0", "train.logging_steps=5", "evaluate.max_examples=32",
+        ]  # fmt: skip
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        log = [json.loads(line) for line in Path(folder, "run/log.jsonl").read_text().splitlines()]
+    speeds = [entry["examples_per_second"] for entry in log if "examples_per_second" in entry]
+    return BLOCK * statistics.median(speeds[2:])
+
+
+def measure_remote(run: Run, file: str, rounds: int = 3) -> None:
+    with store() as bucket, tempfile.TemporaryDirectory() as folder:
+        prepare(Path(file), folder, 2)
+        prepare(Path(file), folder, 2, f"{bucket}/prepared")
+        contenders = {
+            "from an S3 store on loopback": lambda: trained(f"{bucket}/prepared"),
+            "from a folder": lambda: trained(f"{folder}/prepared"),
+        }
+        take_turns(run, f"training mini on {corpus_name(file)}", contenders, rounds, "tokens/s")
+
+
+MEASURES = {"workers": measure_workers, "growth": measure_growth, "remote": measure_remote}
+
+if __name__ == "__main__":
+    with Run(__doc__, 2) as run:
+        what, *words = run.words
+        if what not in MEASURES:
+            raise SystemExit(__doc__)
+        if what != "growth" and len(words) > 1:
+            words[1:] = [int(words[1])]
+        MEASURES[what](run, *words)
