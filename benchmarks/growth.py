@@ -42,10 +42,8 @@ class Peak(threading.Thread):
             time.sleep(0.05)
 
 
-def write(path: Path, megabytes: float) -> None:
-    texts = [
-        " ".join(text.split()) for text in open_source(TextDataSettings(source="docstrings"), path.parent)
-    ]
+def write(path: Path, megabytes: float, cache: Path) -> None:
+    texts = [" ".join(text.split()) for text in open_source(TextDataSettings(source="docstrings"), cache)]
     size = 0
     with open(path, "w", encoding="utf-8") as file:
         while size < megabytes * 1e6:
@@ -61,7 +59,7 @@ def one(megabytes: str, name: str) -> None:
     if pid := os.fork():  # so that the writing is not part of the peak
         os.waitpid(pid, 0)
     else:
-        write(path, float(megabytes))
+        write(path, float(megabytes), folder)
         os._exit(0)
     given = [
         f"data.source={path}", f"data.cache_dir={folder}", f"output_dir={folder}/run", "train.time_budget=null",

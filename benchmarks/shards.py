@@ -1,12 +1,14 @@
 """What `textdae prepare` costs, and training from what it wrote.
 
-    python benchmarks/shards.py workers FILE.parquet [ROUNDS]      one worker and two, in turns: seconds
+    python benchmarks/shards.py workers MEGABYTES [ROUNDS]         two workers and one, in turns: MB/s
     python benchmarks/shards.py growth MEGABYTES MEGABYTES ...     one worker: seconds a GB, and peak memory, for each size
     python benchmarks/shards.py remote FILE.parquet [ROUNDS]       training from an S3 store on loopback and from a folder: tokens/s
 
-Whole processes, with a cache of their own. The text of `growth` is the docstrings, over and over, in files of 100 MB; its peak is
-that of the memory of their own (RssAnon) of all processes together, sampled ten times a second. `remote` starts moto's server in
-a process of its own, which shares the machine: its figure is a lower bound.
+Whole processes. The text of the first two is the docstrings, over and over: `workers` in eight files, with a tokenizer that was
+trained before, for a tokenizer is trained on a sample that does not grow with the text, and one worker on one core too, for by
+itself it reads and tokenizes at the same time; `growth` in files of 100 MB, with a cache
+of its own for each size. The peak is that of the memory of their own (RssAnon) of all processes together, sampled ten times a
+second. `remote` starts moto's server in a process of its own, which shares the machine: its figure is a lower bound.
 """
 
 import hashlib
@@ -31,14 +33,17 @@ PART = 100
 """Megabytes of a file of generated text."""
 
 
-def prepare(source: Path, folder: str, workers: int, output: str | None = None) -> tuple[float, float]:
-    """Return the seconds that it took, and the most megabytes."""
+def prepare(
+    source: Path, output: str | Path, workers: int, *words: str, cores: set[int] | None = None
+) -> tuple[float, float]:
+    """Return the seconds that it took, on these cores alone, and the most megabytes."""
     command = [
-        *TEXTDAE, "prepare", f"data.source={source}", f"data.cache_dir={folder}/cache", f"output_dir={output or f'{folder}/prepared'}",
-        "--workers", str(workers),
+        *TEXTDAE, "prepare", f"data.source={source}", f"output_dir={output}", "--workers", str(workers), *words,
     ]  # fmt: skip
     began, most = time.perf_counter(), 0.0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        if cores:
+            os.sched_setaffinity(process.pid, cores)
         while process.poll() is None:
             most = max(most, own_memory(process.pid))
             time.sleep(0.1)
@@ -68,17 +73,31 @@ def digest_of(folder: Path) -> str:
     return found.hexdigest()
 
 
-def measure_workers(run: Run, file: str, rounds: int = 3) -> None:
-    name, digests = corpus_name(file), set()
+def measure_workers(run: Run, megabytes: str, rounds: int = 3) -> None:
+    digests = set()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "texts").mkdir()
+        for number in range(8):
+            write(folder / "texts" / f"{number}.txt", int(megabytes) / 8, folder / "cache")
+        prepare(folder / "texts" / "0.txt", folder / "first", 1, f"data.cache_dir={folder}/cache")
 
-    def speed(workers: int) -> float:
-        with tempfile.TemporaryDirectory() as folder:
-            seconds, _ = prepare(Path(file), folder, workers)
-            digests.add(digest_of(Path(folder) / "prepared"))
-        return Path(file).stat().st_size / 1e6 / seconds
+        def speed(workers: int, cores: set[int] | None = None) -> float:
+            with tempfile.TemporaryDirectory() as output:
+                words = [
+                    f"data.cache_dir={output}/cache",
+                    f"tokenizer.from_pretrained={folder}/first/tokenizer",
+                ]
+                seconds, _ = prepare(folder / "texts", f"{output}/prepared", workers, *words, cores=cores)
+                digests.add(digest_of(Path(output) / "prepared"))
+            return int(megabytes) / seconds
 
-    contenders = {"2 workers": lambda: speed(2), "1 worker": lambda: speed(1)}
-    take_turns(run, f"preparing {name}", contenders, rounds, "MB/s")
+        contenders = {
+            "2 workers, 2 cores": lambda: speed(2),
+            "1 worker, 1 core": lambda: speed(1, {min(os.sched_getaffinity(0))}),
+            "1 worker, 2 cores": lambda: speed(1),
+        }
+        take_turns(run, f"preparing {megabytes} MB of text", contenders, rounds, "MB/s")
     if len(digests) > 1:
         raise SystemExit("the numbers of workers gave different bytes")
 
@@ -90,8 +109,8 @@ def measure_growth(run: Run, *sizes: str) -> None:
             source = Path(folder) / "texts"
             source.mkdir()
             for number in range(-(-size // PART)):
-                write(source / f"{number:04d}.txt", min(PART, size - number * PART))
-            seconds, most = prepare(source, folder, 1)
+                write(source / f"{number:04d}.txt", min(PART, size - number * PART), Path(folder) / "cache")
+            seconds, most = prepare(source, f"{folder}/prepared", 1, f"data.cache_dir={folder}/cache")
         each = 1000 * seconds / size
         first = first or (each, most)
         print(f"{size} MB: {seconds:.0f} s, {each:.1f} s a GB, at most {most:.0f} MB", flush=True)
@@ -142,8 +161,8 @@ def trained(source: str) -> float:
 
 def measure_remote(run: Run, file: str, rounds: int = 3) -> None:
     with store() as bucket, tempfile.TemporaryDirectory() as folder:
-        prepare(Path(file), folder, 2)
-        prepare(Path(file), folder, 2, f"{bucket}/prepared")
+        for output in (f"{folder}/prepared", f"{bucket}/prepared"):
+            prepare(Path(file), output, 2, f"data.cache_dir={folder}/cache")
         contenders = {
             "from an S3 store on loopback": lambda: trained(f"{bucket}/prepared"),
             "from a folder": lambda: trained(f"{folder}/prepared"),

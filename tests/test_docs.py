@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
@@ -45,6 +46,8 @@ def code(page: Path) -> list[tuple[str, str]]:
 
 
 def kind_of(line: str) -> str:
+    if "demo sentence" in line or "demo language" in line:
+        return "text"
     if " demo " in line or any(part in line for part in ("digits", "photos")):
         return "image"
     return "text"
@@ -105,14 +108,68 @@ def folder(tmp_path, monkeypatch, corpus_texts):
     return tmp_path
 
 
+SAID = {
+    "OWNER/": "tester/", "step-1000": "step-2", "./scripts/textdae": "textdae", "--workers 64": "--workers 2", "--workers 16": "--workers 2",
+    "--executor slurm": "--executor local", " slurm.partition=cpu": "", "--nproc-per-node=8": "--nproc-per-node=1",
+    "accelerate launch": "accelerate launch --num_processes=1 --num_machines=1 --mixed_precision=no --dynamo_backend=no --cpu",
+}  # fmt: skip
+"""What stands in the pages, and what is run in its place: a Hub and a store on loopback, two workers, processes on the CPU."""
+
+
+def run_processes(line: str) -> None:
+    """Run what launches processes; several hosts are as many launchers on this one."""
+    words = shlex.split(line)
+    at = words.index("textdae") + 2
+    words[at:at] = [*TINY["text"], "train.max_steps=4"]
+    program = {"torchrun": "torch.distributed.run", "accelerate": "accelerate.commands.accelerate_cli"}[
+        words[0]
+    ]
+    hosts = next((int(word.split("=")[1]) for word in words if word.startswith("--nnodes=")), 1)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", program, *words[1:]]
+    launched = [
+        subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(hosts)
+    ]
+    for process in launched:
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, f"{line}\n{said[-3000:]}"
+
+
+def open_page(words: list[str]) -> None:
+    """Run `textdae app` until it has said its address."""
+    command = [sys.executable, "-m", *words, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        said = []
+        while not any("http://127.0.0.1:" in each for each in said):
+            said.append(process.stdout.readline())
+            assert said[-1], "".join(said)
+        process.terminate()
+
+
 def run_line(line: str, monkeypatch, capsys) -> None:
     if line == "./scripts/test":
         return
-    for said, meant in (("OWNER/", "tester/"), ("step-1000", "step-2"), ("./scripts/textdae", "textdae")):
+    for said, meant in SAID.items():
         line = line.replace(said, meant)
     words = shlex.split(line)
+    if words[:2] == ["pip", "install"]:
+        extras = re.fullmatch(r"textdae\[([a-z,]+)\]", words[2])[1].split(",")
+        known = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"][
+            "optional-dependencies"
+        ]
+        assert set(extras) <= set(known)
+        return
+    if words[0] in ("torchrun", "accelerate"):
+        return run_processes(line)
     assert words[0] == "textdae", line
+    if words[1] == "app" and "--export" not in words:
+        return open_page(words)
     command, settings = words[1], TINY[kind_of(line)]
+    if "data.source=s3://" in line:
+        settings = [word for word in settings if not word.startswith(("data.", "tokenizer."))]
     if command == "demo" and words[2] in ("score", "clean-or-noise"):  # which train no model of ours
         words += ["max_steps=4"]
     elif command in ("pretrain", "demo"):
@@ -157,7 +214,17 @@ SMALL = {
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the libraries that the pages use
-def test_every_block_of_code_runs(folder, hub, monkeypatch, capsys):
+def test_every_block_of_code_runs(folder, hub, s3, monkeypatch, capsys):
+    import s3fs
+
+    s3fs.S3FileSystem().put(str(folder / "texts"), f"{s3.bucket}/texts", recursive=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        places = {"s3://BUCKET": f"s3://{s3.bucket}", "HOST:29500": f"127.0.0.1:{free.getsockname()[1]}"}
+    prepare = (
+        f"textdae prepare data.source=texts/ output_dir=s3://{s3.bucket}/prepared tokenizer.vocab_size=400"
+    )
+    run_line(prepare, monkeypatch, capsys)
     for name, small in SMALL.items():
         monkeypatch.setattr(textdae, name, shorter(getattr(textdae, name), small), raising=False)
     for page in pages():
@@ -165,6 +232,8 @@ def test_every_block_of_code_runs(folder, hub, monkeypatch, capsys):
         if page.stem == "index":  # the documentation begins anew, after the README
             shutil.rmtree("runs")
         for language, block in code(page):
+            for said, meant in places.items():
+                block = block.replace(said, meant)
             if language == "python":
                 block = block.replace('"OWNER/', '"tester/')
                 exec(compile(block, str(page), "exec"), scope)
@@ -172,6 +241,16 @@ def test_every_block_of_code_runs(folder, hub, monkeypatch, capsys):
                 for line in block.replace("\\\n", " ").splitlines():
                     if line.split("  #")[0].strip():
                         run_line(line.split("  #")[0].strip(), monkeypatch, capsys)
+
+
+def test_no_block_of_code_is_of_a_kind_that_is_not_run():
+    kinds = {kind for page in pages() for kind in re.findall(r"```([a-z]+)\n", page.read_text())}
+    assert kinds == {
+        "bash",
+        "python",
+        "yaml",
+        "text",
+    }  # of the last two there are settings, and what is printed
 
 
 def test_the_pages_have_code_of_both_kinds():

@@ -23,6 +23,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from textdae.core.errors import SettingsError
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import PretrainSettings
 from textdae.core.split import is_held_out
 from textdae.image import corpus as images_module
 from textdae.image.corpus import ImageCorpus, prepare_images
@@ -480,6 +482,33 @@ def test_parquet_files_hold_bytes_or_structs_with_bytes(tmp_path, kind):
     corpus = prepared(table(tmp_path / "a.parquet", values, kind, label=labels), held_out=0.3)
     assert everything(corpus) == sorted((grey([number])[0], number % 4) for number in range(40))
     assert corpus.train.classes == ["0", "10", "20", "30"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "modality"),
+    [
+        ({"image": (CONTENTS[:2], pa.binary())}, "image"),
+        ({"image": ([{"bytes": c, "path": None} for c in CONTENTS[:2]], STRUCT)}, "image"),
+        ({"image": (CONTENTS[:2], pa.binary()), "text": (["a", "b"], pa.string())}, "text"),
+        ({"image": (["a.png", "b.png"], pa.string())}, "text"),
+        ({"text": (["a", "b"], pa.string())}, "text"),
+    ],
+)
+def test_a_parquet_file_of_pictures_is_known_by_its_columns(tmp_path, columns, modality):
+    for name, source in (("one", "one.parquet"), ("two", "t*.parquet")):
+        rows = pa.table({name: pa.array(*values) for name, values in columns.items()})
+        pq.write_table(rows, tmp_path / f"{name}.parquet")
+        assert load(PretrainSettings, None, [f"data.source={tmp_path}/{source}"]).modality == modality
+
+
+def test_a_column_that_datasets_calls_an_image_is_one(tmp_path):
+    rows = {"photo": [{"bytes": CONTENTS[0], "path": None}]}
+    datasets.Dataset.from_dict(rows, datasets.Features({"photo": datasets.Image()})).to_parquet(
+        tmp_path / "a.parquet"
+    )
+    assert load(PretrainSettings, None, [f"data.source={tmp_path}/a.parquet"]).modality == "image"
+    (tmp_path / "b.parquet").write_text("not a table")
+    assert load(PretrainSettings, None, [f"data.source={tmp_path}/b.parquet"]).modality == "text"
 
 
 def test_several_parquet_files_are_one_corpus(tmp_path):

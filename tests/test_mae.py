@@ -159,6 +159,23 @@ def test_a_run_goes_on_exactly_where_it_was(run):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # dynamo's own, about itself
+def test_compiled_it_learns_the_same(run):
+    folder, given, plain = run
+    steps = ["train.max_steps=8", "train.save_steps=4", "train.learning_rate=1e-2"]
+    given = [each for each in given if not each.startswith("train.compile")]
+    found = pretrain(
+        load(
+            PretrainSettings,
+            None,
+            [*given, *steps, "train.compile=always", f"output_dir={folder / 'compiled'}"],
+        )
+    )
+    for ours, theirs in zip(found.model.parameters(), plain.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_the_encoder_sees_every_patch_in_its_place(run):
     folder, _, _ = run
     examples = (pixels(3, 1, 8, 8) * 255).byte().numpy()
@@ -259,6 +276,10 @@ def test_a_decoder_of_its_own_gives_pixels_as_they_are(family, tmp_path):
     name = published(tmp_path / "whole", model)
     start, summary = load_start(name, seed=0)
     assert summary == []
+    for mine, right in zip(
+        ImageDenoiser.from_pretrained(name).model.parameters(), start.parameters(), strict=True
+    ):
+        assert torch.equal(mine, right)
     seen = pixels(3, 3, 8, 8)
     mean, deviation = (torch.tensor(each)[:, None, None] for each in (MEAN, DEVIATION))
     scaled = (seen - mean) / deviation

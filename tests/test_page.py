@@ -154,8 +154,7 @@ def test_guesses_are_those_of_denoise(text_feed, text_run):
 
 def test_more_noise_hides_more_words_and_shows_none_again(text_feed):
     hidden = [
-        [set(each["hidden"]) for each in shots(text_feed, f"words/{level}/3")]
-        for level in (0.15, 0.5, 0.95)
+        [set(each["hidden"]) for each in shots(text_feed, f"words/{level}/3")] for level in (0.15, 0.5, 0.95)
     ]
     for few, many, most in zip(*hidden, strict=True):
         assert few <= many <= most

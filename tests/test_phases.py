@@ -167,31 +167,34 @@ def test_any_number_of_processes_sees_the_same_examples_and_noise_in_each_step()
     assert max(spread[7:]) < 0.1 < min(spread[:7])  # noise_level of the last phase
 
 
-def train(folder, resume_from=None, given=PHASES):
+def train(folder, resume_from=None, given=PHASES, **more):
     torch.manual_seed(0)
     folder.mkdir(exist_ok=True)
     phases = [
         {name: value for name, value in phase.items() if name != "noise_level"} for phase in given
     ]  # signals have another noise
-    settings = TrainSettings(**{**SETTINGS, "phases": phases, "save_steps": 0, "milestones": [2, 3, 5, 9]})
+    settings = TrainSettings(
+        **{**SETTINGS, "phases": phases, "save_steps": 0, "milestones": [2, 3, 5, 9], **more}
+    )
     examples, noise = Concatenated([signals.Sines(20), signals.Sines(30)], SHARES), signals.GaussianNoise(0.3)
     denoiser = signals.SignalDenoiser(dropout=0.1)
     Trainer(denoiser, examples, noise, settings, folder, resume_from=resume_from).fit()
     return folder / "checkpoints"
 
 
-def test_stopped_in_each_phase_and_resumed_is_bit_for_bit_the_run_that_was_never_stopped(tmp_path):
-    whole = train(tmp_path / "whole")
+@pytest.mark.parametrize("more", [{}, {"ema": 0.8}], ids=["raw", "averaged"])
+def test_stopped_in_each_phase_and_resumed_is_bit_for_bit_the_run_that_was_never_stopped(tmp_path, more):
+    whole = train(tmp_path / "whole", **more)
     log = read_log(tmp_path / "whole/log.jsonl")
     assert [entry["phase"] for entry in log] == [1] * 3 + [2] * 4 + [3] * 5
     for step in (2, 3, 5, 9):  # within the phases, and at the end of the first
-        again = train(tmp_path / f"from-{step}", whole / f"step-{step:08d}")
+        again = train(tmp_path / f"from-{step}", whole / f"step-{step:08d}", **more)
         for name in ("model.safetensors", "training_state.safetensors"):
             mine, right = (load_file(each / "step-00000012" / name) for each in (again, whole))
             assert mine.keys() == right.keys()
             assert all(torch.equal(mine[key], right[key]) for key in right)
     with pytest.raises(SettingsError, match="a run with phases keeps them"):
-        train(tmp_path / "other", whole / "step-00000009", [{"steps": 8}, {"global_batch_size": 5}])
+        train(tmp_path / "other", whole / "step-00000009", [{"steps": 8}, {"global_batch_size": 5}], **more)
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
 """Fine-tuning on tags of words: entities against seqeval, first tokens against the words, whole runs against stock."""
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -300,3 +303,25 @@ def test_stopped_and_resumed_is_the_same_model(tmp_path, encoder, finished, monk
     assert parts.metrics["test"] == whole.metrics["test"]
     one, other = (load_file(run.output_dir / "model.safetensors") for run in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_model_of_one(tmp_path, encoder, finished):
+    overrides = ["train.max_steps=12", "train.eval_steps=0"]
+    one = finetune(encoder, settings_of(tmp_path / "one", finished[2], *overrides))
+    words = ["modality=text", "data.task=tokens", f"data.source={finished[2]}", f"output_dir={tmp_path / 'two'}", *QUICK, *overrides,
+             f"data.cache_dir={tmp_path / 'cache'}", "train.per_device_train_batch_size=8"]  # fmt: skip
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
+               "--rdzv-endpoint=localhost:0", "-m", "textdae", "finetune", str(encoder), *words]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    two, whole = (load_file(folder / "model.safetensors") for folder in (tmp_path / "two", one.output_dir))
+    for name, value in whole.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-4, msg=name)
+    found = json.loads((tmp_path / "two/metrics.json").read_text())["test"]
+    assert json.loads(json.dumps(one.metrics["test"])).keys() == found.keys()
+    assert found["model"]["f1"] == pytest.approx(one.metrics["test"]["model"]["f1"])
+    assert found["model"]["loss"] == pytest.approx(one.metrics["test"]["model"]["loss"], rel=1e-4)

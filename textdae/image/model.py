@@ -32,7 +32,8 @@ from textdae.image.arrays import as_planes
 from textdae.image.level import as_map, estimate_level
 from textdae.image.mae import build_mae, decode_patches, encode_visible
 from textdae.image.noises.neighbours import corrected_target
-from textdae.image.spec import MODELS
+from textdae.image.scaling import take_plain_pixels
+from textdae.image.spec import MODELS, OWN_MODEL_TYPES
 from textdae.image.tiles import in_tiles
 from textdae.image.unet import UNet
 
@@ -61,12 +62,16 @@ class ImageDenoiser(EncoderDecoderDenoiser):
     @classmethod
     def from_pretrained(cls, checkpoint: str | Path) -> "ImageDenoiser":
         """Load one of our models, or any `ViTForMaskedImageModeling` or `ViTMAEForPreTraining`, from a folder or the Hub, in
-        evaluation mode.
+        evaluation mode. It takes and gives pixels in [0, 1]: where an image processor scales them for a stock model, its first and
+        last layers do so from here on.
 
         Raises:
             SettingsError: there is none.
         """
-        return as_denoiser(load_image_model(str(checkpoint))).eval()
+        model = load_image_model(str(checkpoint))
+        if model.config.model_type not in OWN_MODEL_TYPES:
+            take_plain_pixels(model, str(checkpoint))
+        return as_denoiser(model).eval()
 
     @classmethod
     def from_config(cls, config: PreTrainedConfig, seed: int = 0) -> "ImageDenoiser":

@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from textdae.core.class_names import features_in
 from textdae.core.registry import Modality, modalities
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -57,9 +58,11 @@ def _noises() -> set[str]:
 
 
 def _holds_images(source: str) -> bool:
-    """Return whether a path is a picture, or a folder with pictures and without files of another modality."""
+    """Return whether a path is a picture, a table of them, or a folder with pictures and without files of another modality."""
     if source.lower().endswith(SUFFIXES):
         return True
+    if source.lower().endswith(".parquet"):
+        return _is_table_of_images(source)
     others = tuple(suffix for each in modalities().values() if each is not IMAGE for suffix in each.suffixes)
     folder, has_pictures = Path(source).expanduser(), False
     try:
@@ -71,6 +74,25 @@ def _holds_images(source: str) -> bool:
     except OSError:
         return False
     return has_pictures
+
+
+def _is_table_of_images(source: str) -> bool:
+    """Return whether the first Parquet file that a path means has a column of pictures and none called text."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(source).expanduser()
+    try:
+        files = [path] if path.is_file() else sorted(path.parent.glob(path.name))
+        schema = pq.read_schema(files[0])
+    except (OSError, IndexError, ValueError, NotImplementedError, pa.ArrowException):
+        return False  # whoever reads it says what is wrong
+    described = features_in(schema)
+    return "text" not in schema.names and any(
+        _value(described.get(column.name), "_type") == "Image"
+        or (column.name == "image" and (pa.types.is_struct(column.type) or "binary" in str(column.type)))
+        for column in schema
+    )
 
 
 IMAGE = Modality(

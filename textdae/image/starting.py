@@ -6,15 +6,14 @@ C channels, P patch size, D width of the encoder.
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import AutoConfig, PreTrainedModel
 
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.names import public
 from textdae.hub.locate import locate
-from textdae.image.encoder import image_input, load_processor
 from textdae.image.mae import init_positions
 from textdae.image.model import LOADERS, load_image_model
+from textdae.image.scaling import take_plain_pixels
 from textdae.image.spec import OWN_MODEL_TYPES
 
 
@@ -66,33 +65,5 @@ def load_start(name: str, seed: int) -> tuple[PreTrainedModel, list[str]]:
         )
         if config.model_type == "vit_mae":
             init_positions(model.decoder.decoder_pos_embed)
-    _, _, mean, deviation = image_input(config, load_processor(name))
-    if bool((mean != 0).any() or (deviation != 1).any()):
-        channels = (torch.zeros(config.num_channels, 1, 1) + each for each in (mean, deviation))
-        _fold_scale(model, *(each.flatten() for each in channels), undo=not fresh)
+    take_plain_pixels(model, name, undo=not fresh)
     return model, summary
-
-
-@torch.no_grad()
-def _fold_scale(model: Any, mean: Tensor, deviation: Tensor, undo: bool) -> None:
-    """Let the first layer take pixels as they are, where it took (pixels - mean) / deviation, each (C,).
-
-    Args:
-        undo: let the decoder give pixels as they are, too.
-    """
-    first = model.vit.embeddings.patch_embeddings.projection  # (D, C, P, P)
-    first.weight /= deviation[:, None, None]
-    first.bias -= (first.weight * mean[:, None, None]).sum((1, 2, 3))
-    if not undo:
-        return
-    area = model.config.patch_size**2
-    if model.config.model_type == "vit_mae":  # P, P, C
-        last, scale, shift = model.decoder.decoder_pred, deviation.repeat(area), mean.repeat(area)
-    else:  # C, P, P
-        last, scale, shift = (
-            model.decoder[0],
-            deviation.repeat_interleave(area),
-            mean.repeat_interleave(area),
-        )
-    last.weight *= scale.view(-1, *[1] * (last.weight.ndim - 1))
-    last.bias.mul_(scale).add_(shift)

@@ -253,7 +253,11 @@ class TextExplorer(Explorer):
         questions = Questions(examples, ChosenNoise(self._own.vocabulary, 1.0), torch.arange(1))
         baselines = TextBaselines(self._own.corpus.train, self._own.vocabulary, [questions])
         baseline = self._baseline(baselines, questions)
-        return {**pieces, **self._guessed(questions), "baseline": {"name": baseline["name"], **baseline["examples"][0]}}
+        return {
+            **pieces,
+            **self._guessed(questions),
+            "baseline": {"name": baseline["name"], **baseline["examples"][0]},
+        }
 
     def at(self, checkpoint: str) -> "TextExplorer":
         """Return the same passages with another model."""
