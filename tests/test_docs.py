@@ -15,6 +15,7 @@ import PIL.Image
 import pytest
 
 import textdae
+from textdae.app import export
 from textdae.cli.app import main
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -225,6 +226,8 @@ def test_every_block_of_code_runs(folder, hub, s3, monkeypatch, capsys):
         f"textdae prepare data.source=texts/ output_dir=s3://{s3.bucket}/prepared tokenizer.vocab_size=400"
     )
     run_line(prepare, monkeypatch, capsys)
+    monkeypatch.setattr(export, "_KINDS", 1)  # of noise, on an exported page
+    monkeypatch.setattr(export, "_EVERY", 6)
     for name, small in SMALL.items():
         monkeypatch.setattr(textdae, name, shorter(getattr(textdae, name), small), raising=False)
     for page in pages():

@@ -1,6 +1,7 @@
 """Masked autoencoders against the stock model, and models that start from an encoder alone."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -159,6 +160,9 @@ def test_a_run_goes_on_exactly_where_it_was(run):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    os.environ.get("TEXTDAE_TESTS") != "all", reason="a minute of compiling; TEXTDAE_TESTS=all"
+)
 @pytest.mark.filterwarnings("ignore")  # dynamo's own, about itself
 def test_compiled_it_learns_the_same(run):
     folder, given, plain = run
