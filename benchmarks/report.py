@@ -30,6 +30,7 @@ SECTIONS = {
     "pushes": "Pushing",
     "embedding": "Embedding",
     "encoding": "TextEncoder.encode",
+    "shards": "textdae prepare, and training from what it wrote",
     "finetuning": "Fine-tuning speed",
     "definitions": "Fewer labels: dictionary definitions",
     "fashion": "Fewer labels: Fashion-MNIST",
