@@ -83,9 +83,9 @@ def _is_table_of_images(source: str) -> bool:
 
     path = Path(source).expanduser()
     try:
-        files = [path] if path.is_file() else sorted(path.parent.glob(path.name))
-        schema = pq.read_schema(files[0])
-    except (OSError, IndexError, ValueError, NotImplementedError, pa.ArrowException):
+        matches = [path] if path.is_file() else sorted(path.parent.glob(path.name))
+        schema = pq.read_schema(next(file for file in matches if file.is_file()))
+    except (OSError, StopIteration, ValueError, NotImplementedError, pa.ArrowException):
         return False  # whoever reads it says what is wrong
     described = features_in(schema)
     return "text" not in schema.names and any(
