@@ -4,11 +4,11 @@
     python benchmarks/shards.py growth MEGABYTES MEGABYTES ...     one worker: seconds a GB, and peak memory, for each size
     python benchmarks/shards.py remote FILE.parquet [ROUNDS]       training from an S3 store on loopback and from a folder: tokens/s
 
-Whole processes. The text of the first two is the docstrings, over and over: `workers` in eight files, with a tokenizer that was
-trained before, for a tokenizer is trained on a sample that does not grow with the text, and one worker on one core too, for by
-itself it reads and tokenizes at the same time; `growth` in files of 100 MB, with a cache
-of its own for each size. The peak is that of the memory of their own (RssAnon) of all processes together, sampled ten times a
-second. `remote` starts moto's server in a process of its own, which shares the machine: its figure is a lower bound.
+Whole processes. The text of the first two is the docstrings, over and over, with a tokenizer that was trained before, for it is
+trained on a sample that does not grow with the text: `workers` in eight files, one worker on one core too, for by itself it reads
+and tokenizes at the same time; `growth` in files of 100 MB. The peak is that of the memory of their own (RssAnon) of all processes
+together, sampled ten times a second. `remote` starts moto's server in a process of its own, which shares the machine: its figure is
+a lower bound.
 """
 
 import hashlib
@@ -110,7 +110,10 @@ def measure_growth(run: Run, *sizes: str) -> None:
             source.mkdir()
             for number in range(-(-size // PART)):
                 write(source / f"{number:04d}.txt", min(PART, size - number * PART), Path(folder) / "cache")
-            seconds, most = prepare(source, f"{folder}/prepared", 1, f"data.cache_dir={folder}/cache")
+            cache = f"data.cache_dir={folder}/cache"
+            prepare(source / "0000.txt", f"{folder}/first", 1, cache)
+            words = [cache, f"tokenizer.from_pretrained={folder}/first/tokenizer"]
+            seconds, most = prepare(source, f"{folder}/prepared", 1, *words)
         each = 1000 * seconds / size
         first = first or (each, most)
         print(f"{size} MB: {seconds:.0f} s, {each:.1f} s a GB, at most {most:.0f} MB", flush=True)

@@ -4,6 +4,7 @@ B batch, L positions, R rows of packed examples.
 """
 
 import logging
+import struct
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -171,7 +172,13 @@ class MaskingCollator(TrainerCallback):
         length += -length % self.pad_to_multiple_of
         inside = np.arange(length) < lengths[:, None]
         if isinstance(rows[0], list):
-            flat = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+            flat = np.empty(lengths.sum(), np.int64)
+            try:  # a third of the time that numpy takes for lists
+                struct.pack_into(f"={len(flat)}q", flat, 0, *chain.from_iterable(rows))
+            except struct.error:
+                raise SettingsError(
+                    "MaskingCollator: input_ids and the like are lists of whole numbers"
+                ) from None
         else:
             flat = np.concatenate([np.asarray(row, np.int64) for row in rows])
         if len(flat) == inside.size:
