@@ -291,6 +291,14 @@ def test_types_of_the_stock_batch_and_columns_that_are_not_read(wordpiece, corpu
             lambda t: MaskingCollator(t, textdae.WordNoise(0.3))([{"input_ids": [1], "index": 0}, {"input_ids": [1]}]),
             "some examples have 'index', others do not",
         ),
+        (
+            lambda t: MaskingCollator(t, textdae.TokenNoise(0.15))([{"input_ids": [2, 1.5, 3]}]),
+            "lists of whole numbers",
+        ),
+        (
+            lambda t: MaskingCollator(t, textdae.TokenNoise(0.15))([{"input_ids": [[2, 5, 3]]}]),
+            "lists of whole numbers",
+        ),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(make, message, wordpiece):
