@@ -1,7 +1,9 @@
 """What the documents say is run: the notebooks, the code of CONTRIBUTING; of README and documentation see `test_docs`."""
 
 import re
+import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import numpy as np
@@ -139,3 +141,10 @@ def test_every_picture_of_the_readme_is_there():
     names = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text())
     assert names
     assert all((ROOT / name).is_file() for name in names)
+
+
+def test_the_badges_say_what_the_package_says():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for name, said in (("python", project["requires-python"]), ("licence", project["license"])):
+        badge = ElementTree.parse(ROOT / "docs/images" / f"badge-{name}.svg").getroot()
+        assert [text.text for text in badge.iter("{http://www.w3.org/2000/svg}text")] == [name, said]
