@@ -39,7 +39,7 @@ def main(run: Run) -> None:
             run.add(
                 f"encoding {len(texts):,} texts in fp32: largest difference from sentence-transformers",
                 difference,
-                "",
+                "absolute",
             )
 
         def encode(model):

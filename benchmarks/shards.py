@@ -4,10 +4,9 @@
     python benchmarks/shards.py growth MEGABYTES MEGABYTES ...     one worker: seconds a GB, and peak memory, for each size
     python benchmarks/shards.py remote FILE.parquet [ROUNDS]       training from an S3 store on loopback and from a folder: tokens/s
 
-Whole processes. The text of the first two is the docstrings, over and over, with a tokenizer that was trained before, for it is
-trained on a sample that does not grow with the text: `workers` in eight files, one worker on one core too, for by itself it reads
-and tokenizes at the same time; `growth` in files of 100 MB. The peak is that of the memory of their own (RssAnon) of all processes
-together, sampled ten times a second. `remote` starts moto's server in a process of its own, which shares the machine: its figure is
+Whole processes. The text of the first two is the docstrings, over and over; the tokenizer is trained beforehand, as its sample does
+not grow with the text. `workers` has eight files, and one worker on one core too, because on two it reads and tokenizes at the same
+time; `growth` has files of 100 MB. The peak is the private memory (RssAnon) of all processes together, sampled ten times a second. `remote` starts moto's server in a process of its own, which shares the machine: its figure is
 a lower bound.
 """
 
@@ -140,8 +139,10 @@ def store() -> Iterator[str]:
             try:
                 s3fs.S3FileSystem(skip_instance_cache=True).mkdir("corpora")
                 break
-            except OSError:
+            except Exception:  # of botocore: the server does not listen yet
                 time.sleep(0.3)
+        else:
+            raise SystemExit("moto's server did not start")
         yield "s3://corpora"
     finally:
         server.terminate()

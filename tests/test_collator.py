@@ -308,6 +308,19 @@ def test_a_mistake_is_one_line(make, message, wordpiece):
     assert "\n" not in str(raised.value)
 
 
+def test_lists_of_any_whole_numbers_and_booleans_are_taken(wordpiece):
+    ids, starts = [2, 300, 301, 302, 3], [False, True, False, True, False]
+    collator = MaskingCollator(wordpiece, textdae.WordNoise(0.5))
+    collator.set_epoch(0)
+    expected = collator(
+        [{"input_ids": ids, "word_start": starts}] * 3 + [{"input_ids": [], "word_start": []}]
+    )
+    for kind in (np.int32, np.uint8, np.bool_):
+        rows = [{"input_ids": ids, "word_start": [kind(each) for each in starts]}] * 3
+        batch = collator([*rows, {"input_ids": [], "word_start": []}])
+        assert torch.equal(batch["labels"], expected["labels"])
+
+
 def test_several_noises_one_after_the_other(wordpiece, long_rows):
     collator = MaskingCollator(wordpiece, [textdae.ShuffleNoise(0.2), textdae.WordNoise(0.2)])
     batch = collator(long_rows[:20])

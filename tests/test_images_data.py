@@ -499,6 +499,9 @@ def test_a_parquet_file_of_pictures_is_known_by_its_columns(tmp_path, columns, m
         rows = pa.table({name: pa.array(*values) for name, values in columns.items()})
         pq.write_table(rows, tmp_path / f"{name}.parquet")
         assert load(PretrainSettings, None, [f"data.source={tmp_path}/{source}"]).modality == modality
+    given = [f"data.source={tmp_path}*/one.parquet"]
+    assert load(PretrainSettings, None, given).modality == modality
+    assert load(PretrainSettings, None, [*given, "data.text_column=caption"]).modality == "text"
 
 
 def test_a_column_that_datasets_calls_an_image_is_one(tmp_path):

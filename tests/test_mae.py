@@ -299,6 +299,18 @@ def test_a_decoder_of_its_own_gives_pixels_as_they_are(family, tmp_path):
 
 
 @pytest.mark.slow
+def test_what_gives_no_picture_and_a_scale_of_other_channels_are_refused(tmp_path):
+    published(
+        tmp_path / "patches", ViTMAEForPreTraining(ViTMAEConfig(**SIZES, **DECODER, norm_pix_loss=True))
+    )
+    with pytest.raises(SettingsError, match="patches of mean 0 and deviation 1"):
+        ImageDenoiser.from_pretrained(tmp_path / "patches")
+    grey = SIZES | {"num_channels": 1}
+    published(tmp_path / "grey", ViTForMaskedImageModeling(ViTConfig(**grey, encoder_stride=2)))
+    with pytest.raises(SettingsError, match="scales 3 channels, and the model has 1"):
+        ImageDenoiser.from_pretrained(tmp_path / "grey")
+
+
 def test_a_run_that_begins_with_an_encoder_says_so(tmp_path):
     torch.manual_seed(0)
     name = published(tmp_path / "encoder", ViTModel(ViTConfig(**SIZES)))

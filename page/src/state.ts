@@ -70,6 +70,11 @@ export class Address {
   }
 
   private replace(hash: string): void {
-    history.replaceState(null, '', hash || location.pathname + location.search);
+    if (hash === location.hash) return;
+    try {
+      history.replaceState(null, '', hash || location.pathname + location.search);
+    } catch {
+      // A browser that was told too often in a short time; the next change is kept again.
+    }
   }
 }

@@ -1,4 +1,4 @@
-"""The answers to the requests of the page, by path: `about`, `run/0/shot/gaussian/0.25/0`, ... The live server and the export share them."""
+"""The answers to the requests of the page, by path: `about`, `run/0/shot/gaussian/0.25/0/3`, ... The live server and the export share them."""
 
 import json
 import logging

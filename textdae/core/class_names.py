@@ -16,7 +16,7 @@ def class_names_of(file: Any, column: str) -> list[str] | None:
             feature = features_in(table.schema_arrow)[column]
         # A list of classes is described by the class in it.
         names = feature.get("names") or feature.get("feature", {}).get("names")
-    except (OSError, pa.ArrowException, KeyError, TypeError, AttributeError):
+    except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError):
         return None
     return [str(name) for name in names] if isinstance(names, list) else None
 

@@ -40,7 +40,7 @@ class Dial(NamedTuple):
 
 
 class Explorer(ABC):
-    """A denoiser beside its baselines, one example at a time.
+    """A denoiser beside its baselines, on a few examples.
 
     A `seed` of 0 is the noise of every evaluation; another gives the same examples another noise.
 
@@ -66,7 +66,7 @@ class Explorer(ABC):
 
     @abstractmethod
     def baseline(self, kind: str, level: float, seed: int) -> Json:
-        """Rebuild all examples with the baseline that is best on them."""
+        """Rebuild all examples with the best baseline."""
 
     @abstractmethod
     def curve(self, kind: str, level: float) -> Json:

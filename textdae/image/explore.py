@@ -98,7 +98,7 @@ class ImageExplorer(Explorer):
         return Questions(self._redrawn, questions.noise, self._redrawn.number(shown, seed))
 
     def shot(self, kind: str, level: float, seed: int, example: int) -> Json:
-        """Return a corrupted and rebuilt picture, each with PSNR and SSIM."""
+        """Return a picture, corrupted and rebuilt, each with PSNR and SSIM."""
         corrupted = corrupt_for_evaluation(*self._questions(kind, level, seed, example))
         seen = corrupted.inputs["pixel_values"].numpy()
         return {

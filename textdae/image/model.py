@@ -63,13 +63,19 @@ class ImageDenoiser(EncoderDecoderDenoiser):
     def from_pretrained(cls, checkpoint: str | Path) -> "ImageDenoiser":
         """Load one of our models, or any `ViTForMaskedImageModeling` or `ViTMAEForPreTraining`, from a folder or the Hub, in
         evaluation mode. It takes and gives pixels in [0, 1]: where an image processor scales them for a stock model, its first and
-        last layers do so from here on.
+        last layers do so from here on, so save it without that processor.
 
         Raises:
-            SettingsError: there is none.
+            SettingsError: there is none, or it gives patches of mean 0 and deviation 1, of which no picture can be made
+                (`norm_pix_loss`).
         """
         model = load_image_model(str(checkpoint))
         if model.config.model_type not in OWN_MODEL_TYPES:
+            if getattr(model.config, "norm_pix_loss", False):
+                raise SettingsError(
+                    f"{checkpoint}: it gives patches of mean 0 and deviation 1 (norm_pix_loss), of which no picture can be made; "
+                    "go on from it with model.from_pretrained, or use its encoder"
+                )
             take_plain_pixels(model, str(checkpoint))
         return as_denoiser(model).eval()
 

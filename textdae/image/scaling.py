@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from textdae.core.errors import SettingsError
 from textdae.image.encoder import image_input, load_processor
 
 
@@ -15,10 +16,17 @@ def take_plain_pixels(model: Any, checkpoint: str, undo: bool = True) -> None:
         model: a `ViTForMaskedImageModeling` or `ViTMAEForPreTraining`; its first layer is changed.
         checkpoint: where it comes from.
         undo: let its decoder give pixels in [0, 1], too.
+
+    Raises:
+        SettingsError: the processor scales other channels than the model has.
     """
     _, _, mean, deviation = image_input(model.config, load_processor(checkpoint))
     if not bool((mean != 0).any() or (deviation != 1).any()):
         return
+    if not {len(mean), len(deviation)} <= {1, model.config.num_channels}:
+        raise SettingsError(
+            f"{checkpoint}: its image processor scales {len(mean)} channels, and the model has {model.config.num_channels}"
+        )
     mean, deviation = (
         (torch.zeros(model.config.num_channels, 1, 1) + each).flatten() for each in (mean, deviation)
     )

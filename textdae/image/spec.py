@@ -1,6 +1,8 @@
 """The `Modality` of images: its settings, task, encoder, loader and card."""
 
+import os
 from collections.abc import Mapping
+from glob import glob
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,11 @@ def recognizes(settings: Mapping[str, Any]) -> bool:
     types = [name.removeprefix("textdae_") for name in MODELS]
     if (kinds and not _noises().isdisjoint(kinds)) or _value(settings.get("model"), "type") in types:
         return True
-    return isinstance(source, str) and _holds_images(source)
+    if not isinstance(source, str):
+        return False
+    return _holds_images(source) or (
+        _value(settings.get("data"), "text_column") is None and _is_table_of_images(source)
+    )
 
 
 def recognizes_config(config: Mapping[str, Any]) -> bool:
@@ -58,11 +64,9 @@ def _noises() -> set[str]:
 
 
 def _holds_images(source: str) -> bool:
-    """Return whether a path is a picture, a table of them, or a folder with pictures and without files of another modality."""
+    """Return whether a path is a picture, or a folder with pictures and without files of another modality."""
     if source.lower().endswith(SUFFIXES):
         return True
-    if source.lower().endswith(".parquet"):
-        return _is_table_of_images(source)
     others = tuple(suffix for each in modalities().values() if each is not IMAGE for suffix in each.suffixes)
     folder, has_pictures = Path(source).expanduser(), False
     try:
@@ -81,11 +85,13 @@ def _is_table_of_images(source: str) -> bool:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = Path(source).expanduser()
+    if not source.lower().endswith(".parquet"):
+        return False
+    path = str(Path(source).expanduser())
     try:
-        matches = [path] if path.is_file() else sorted(path.parent.glob(path.name))
-        schema = pq.read_schema(next(file for file in matches if file.is_file()))
-    except (OSError, StopIteration, ValueError, NotImplementedError, pa.ArrowException):
+        files = [path] if Path(path).is_file() else sorted(filter(os.path.isfile, glob(path, recursive=True)))
+        schema = pq.read_schema(files[0])
+    except (OSError, IndexError, ValueError, pa.ArrowException):
         return False  # whoever reads it says what is wrong
     described = features_in(schema)
     return "text" not in schema.names and any(

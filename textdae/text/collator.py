@@ -174,11 +174,9 @@ class MaskingCollator(TrainerCallback):
         if isinstance(rows[0], list):
             flat = np.empty(lengths.sum(), np.int64)
             try:  # a third of the time that numpy takes for lists
-                struct.pack_into(f"={len(flat)}q", flat, 0, *chain.from_iterable(rows))
-            except struct.error:
-                raise SettingsError(
-                    "MaskingCollator: input_ids and the like are lists of whole numbers"
-                ) from None
+                struct.pack_into(f"={len(flat)}q", flat.data, 0, *chain.from_iterable(rows))
+            except struct.error:  # NumPy's booleans, or no whole numbers
+                flat = self._flattened(rows)
         else:
             flat = np.concatenate([np.asarray(row, np.int64) for row in rows])
         if len(flat) == inside.size:
@@ -186,6 +184,13 @@ class MaskingCollator(TrainerCallback):
         padded = np.full(inside.shape, fill)
         padded[inside] = flat
         return padded, inside
+
+    @staticmethod
+    def _flattened(rows: list[Any]) -> np.ndarray:
+        flat = list(chain.from_iterable(rows))
+        if not all(isinstance(each, int | np.integer | np.bool_) for each in flat):
+            raise SettingsError("MaskingCollator: input_ids and the like are lists of whole numbers")
+        return np.array(flat, np.int64)
 
     def _starts(self, columns: dict[str, list[Any]], ids: np.ndarray) -> np.ndarray:
         """Return whether a word begins at each position. *Shape:* (B, L), bool."""

@@ -4,7 +4,6 @@ import type { Feed } from '../feed';
 import { imageFigures, textFigures } from '../format';
 import { canvas, draw, pack, rgba, unpack } from '../pixels';
 import type { ImageFigures, ImageRun, Passage, TextExample, TextBaselineExample, TextRun } from '../types';
-import { whole } from '../state';
 import type { DialSection } from './dial';
 import { guessBars, passage, pieceText, type Marked } from './passage';
 import { baselineMarks } from './text';
@@ -18,7 +17,7 @@ export async function drawSentence(feed: Feed, index: number, run: TextRun, dial
   const { address } = dial, given = address.read('sentence');
   field.value = given?.slice(0, field.maxLength) ?? SENTENCE;
   const line = status(), words = h('p', { class: 'passage choose', role: 'group', 'aria-label': 'Press words to hide them' }), answer = h('div', { class: 'columns two' }), bars = h('div', { class: 'columns bars-of-all' }), made = h('div', {});
-  const hidden = new Set<number>((address.read('hidden') ?? (given === null ? '2' : '')).split(',').filter(Boolean).map((word) => whole(word, 999)));
+  const hidden = new Set<number>((address.read('hidden') ?? (given === null ? '2' : '')).split(',').filter((word) => /^\d{1,3}$/.test(word)).map(Number));
   const latest = newest();
   let timer = 0;
   const typed = (): void => {
