@@ -101,7 +101,7 @@ def test_what_is_no_pair_is_named(sides):
 
 def test_pairs_and_their_noise_go_together(sides):
     clean, noisy = sides
-    given = [f"data.source={clean}", "data.crop=8", "model.type=unet"]
+    given = [f"data.source={clean}", "data.crop=8", "model.type=unet", f"output_dir={clean.parent / 'run'}"]
     assert load(PretrainSettings, None, [*given, f"data.noisy_source={noisy}"]).noise == (PairsNoise(),)
     for more, says in (
         (["noise.kind=pairs"], "set data.noisy_source"),
