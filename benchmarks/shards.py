@@ -6,13 +6,14 @@
 
 Whole processes. The text of the first two is the docstrings, over and over; the tokenizer is trained beforehand, as its sample does
 not grow with the text. `workers` has eight files, and one worker on one core too, because on two it reads and tokenizes at the same
-time; `growth` has files of 100 MB. The peak is the private memory (RssAnon) of all processes together, sampled ten times a second. `remote` starts moto's server in a process of its own, which shares the machine: its figure is
-a lower bound.
+time; `growth` has files of 100 MB. The peak is the private memory (RssAnon) of all processes together, sampled ten times a second.
+`remote` starts moto's server in a process of its own, which shares the machine: its figure is a lower bound.
 """
 
 import hashlib
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
@@ -72,7 +73,7 @@ def digest_of(folder: Path) -> str:
     return found.hexdigest()
 
 
-def measure_workers(run: Run, megabytes: str, rounds: int = 3) -> None:
+def measure_workers(run: Run, megabytes: str, rounds: str = "3") -> None:
     digests = set()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -96,7 +97,7 @@ def measure_workers(run: Run, megabytes: str, rounds: int = 3) -> None:
             "1 worker, 1 core": lambda: speed(1, {min(os.sched_getaffinity(0))}),
             "1 worker, 2 cores": lambda: speed(1),
         }
-        take_turns(run, f"preparing {megabytes} MB of text", contenders, rounds, "MB/s")
+        take_turns(run, f"preparing {megabytes} MB of text", contenders, int(rounds), "MB/s")
     if len(digests) > 1:
         raise SystemExit("the numbers of workers gave different bytes")
 
@@ -126,11 +127,14 @@ def measure_growth(run: Run, *sizes: str) -> None:
 @contextmanager
 def store() -> Iterator[str]:
     """An S3 server on loopback with an empty bucket, its address and credentials in the environment: the bucket."""
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "5999"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.environ |= {
         "AWS_ACCESS_KEY_ID": "none", "AWS_SECRET_ACCESS_KEY": "none", "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": "http://127.0.0.1:5999",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
     }  # fmt: skip
     try:
         import s3fs
@@ -163,7 +167,7 @@ def trained(source: str) -> float:
     return BLOCK * statistics.median(speeds[2:])
 
 
-def measure_remote(run: Run, file: str, rounds: int = 3) -> None:
+def measure_remote(run: Run, file: str, rounds: str = "3") -> None:
     with store() as bucket, tempfile.TemporaryDirectory() as folder:
         for output in (f"{folder}/prepared", f"{bucket}/prepared"):
             prepare(Path(file), output, 2, f"data.cache_dir={folder}/cache")
@@ -171,7 +175,7 @@ def measure_remote(run: Run, file: str, rounds: int = 3) -> None:
             "from an S3 store on loopback": lambda: trained(f"{bucket}/prepared"),
             "from a folder": lambda: trained(f"{folder}/prepared"),
         }
-        take_turns(run, f"training mini on {corpus_name(file)}", contenders, rounds, "tokens/s")
+        take_turns(run, f"training mini on {corpus_name(file)}", contenders, int(rounds), "tokens/s")
 
 
 MEASURES = {"workers": measure_workers, "growth": measure_growth, "remote": measure_remote}
@@ -181,6 +185,4 @@ if __name__ == "__main__":
         what, *words = run.words
         if what not in MEASURES:
             raise SystemExit(__doc__)
-        if what != "growth" and len(words) > 1:
-            words[1:] = [int(words[1])]
         MEASURES[what](run, *words)

@@ -110,9 +110,9 @@ class S3Server:
 
 @pytest.fixture
 def s3(monkeypatch):
-    import s3fs
-
     server = S3Server(monkeypatch)
+    import s3fs  # there now, or the test is skipped
+
     yield server
     server.stop()
     s3fs.S3FileSystem.clear_instance_cache()

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import tomllib
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import pytest
 import textdae
 from textdae.app import export
 from textdae.cli.app import main
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import PretrainSettings
 
 DOCS = Path(__file__).parent.parent / "docs"
 TINY = {
@@ -145,10 +148,12 @@ def open_page(words: list[str]) -> None:
     """Run `textdae app` until it has said its address."""
     command = [sys.executable, "-m", *words, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        said = []
+        late, said = threading.Timer(120, process.kill), []
+        late.start()
         while not any("http://127.0.0.1:" in each for each in said):
             said.append(process.stdout.readline())
             assert said[-1], "".join(said)
+        late.cancel()
         process.terminate()
 
 
@@ -252,13 +257,19 @@ def test_no_block_of_code_is_of_a_kind_that_is_not_run():
     fences = [
         fence for page in pages() for fence in re.findall(r"^ *```(.*)$", page.read_text(), re.MULTILINE)
     ]
-    assert set(fences[::2]) == {
-        "bash",
-        "python",
-        "yaml",
-        "text",
-    }  # the last two: settings, and what is printed
+    kinds = {"bash", "python", "yaml", "text"}  # the last one is what is printed
+    assert set(fences[::2]) == kinds
     assert set(fences[1::2]) == {""}
+
+
+def test_every_block_of_settings_is_one(tmp_path):
+    blocks = [
+        block for page in pages() for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    ]
+    assert blocks
+    for block in blocks:
+        (tmp_path / "block.yaml").write_text(block)
+        load(PretrainSettings, tmp_path / "block.yaml")
 
 
 def test_the_pages_have_code_of_both_kinds():

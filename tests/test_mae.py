@@ -298,7 +298,6 @@ def test_a_decoder_of_its_own_gives_pixels_as_they_are(family, tmp_path):
     torch.testing.assert_close(found, expected * deviation + mean, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_what_gives_no_picture_and_a_scale_of_other_channels_are_refused(tmp_path):
     published(
         tmp_path / "patches", ViTMAEForPreTraining(ViTMAEConfig(**SIZES, **DECODER, norm_pix_loss=True))
@@ -311,6 +310,7 @@ def test_what_gives_no_picture_and_a_scale_of_other_channels_are_refused(tmp_pat
         ImageDenoiser.from_pretrained(tmp_path / "grey")
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_with_an_encoder_says_so(tmp_path):
     torch.manual_seed(0)
     name = published(tmp_path / "encoder", ViTModel(ViTConfig(**SIZES)))

@@ -140,7 +140,7 @@ def settings(folder, output, **more):
 def test_prepare_leaves_out_what_brute_force_does_and_says_how_many(tmp_path):
     texts, stays = corpus(tmp_path / "texts")
     prepare(settings(tmp_path / "texts", tmp_path / "one"), workers=1)
-    counts = json.loads((tmp_path / "one/work/removed/done.json").read_text())
+    counts = json.loads((tmp_path / "one" / "work" / "removed" / "done.json").read_text())
     assert 20 < len(texts) - len(stays) == counts["removed"]
     assert counts["documents"] == len(texts)
     found = prepare_text(TextDataSettings(source=str(tmp_path / "one")), TokenizerSettings())

@@ -13,10 +13,10 @@ export type Kept = 'measure' | 'sentence' | 'hidden' | 'picture' | 'round' | 'ch
 
 const LONGEST = 4096;
 
-/** A whole number from 0 on; what is none is 0. */
-export const whole = (text: string | null | undefined, most = 99): number => {
+/** A whole number from 0 to 99; what is none is 0. */
+export const whole = (text: string | null | undefined): number => {
   const value = Number(text);
-  return Number.isInteger(value) && value >= 0 && value <= most ? value : 0;
+  return Number.isInteger(value) && value >= 0 && value <= 99 ? value : 0;
 };
 
 /** What an address says of a run; what it does not say, or says wrongly, is left out. */

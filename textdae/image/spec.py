@@ -82,11 +82,11 @@ def _holds_images(source: str) -> bool:
 
 def _is_table_of_images(source: str) -> bool:
     """Return whether the first Parquet file that a path means has a column of pictures and none called text."""
+    if not source.lower().endswith(".parquet"):
+        return False
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not source.lower().endswith(".parquet"):
-        return False
     path = str(Path(source).expanduser())
     try:
         files = [path] if Path(path).is_file() else sorted(filter(os.path.isfile, glob(path, recursive=True)))
