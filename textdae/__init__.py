@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from textdae.commands.finetune import finetune
     from textdae.commands.label_curve import LabelCurveResult, label_curve
     from textdae.commands.load import load
+    from textdae.commands.plan import Plan, plan
     from textdae.commands.pretrain import pretrain
     from textdae.commands.probe import ProbeResult, probe
     from textdae.commands.training_run import TrainingResult
@@ -57,6 +58,7 @@ _HOMES = {
     "Modality": "textdae.core.registry",
     "Noise": "textdae.core.noise",
     "NoiseTransform": "textdae.core.noise_transform",
+    "Plan": "textdae.commands.plan",
     "PretrainSettings": "textdae.core.settings.runs",
     "ProbeResult": "textdae.commands.probe",
     "SettingsError": "textdae.core.errors",
@@ -77,6 +79,7 @@ _HOMES = {
     "load": "textdae.commands.load",
     "load_settings": "textdae.core.settings.reader:load",
     "load_text": "textdae.text.loading",
+    "plan": "textdae.commands.plan",
     "pretrain": "textdae.commands.pretrain",
     "probe": "textdae.commands.probe",
     "pseudo_log_likelihood": "textdae.text.likelihood",

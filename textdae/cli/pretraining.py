@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,7 +27,19 @@ logger = logging.getLogger(__name__)
 
 
 @app.command()
-def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite = False) -> None:
+def pretrain(
+    words: Words = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="Plan for so much time first (textdae plan), e.g. 1h, and run that.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Pretrain a denoiser; without arguments, a masked encoder on the docstrings of the installed packages."""
     from textdae.commands.keywords import of_resumed_run, read_settings
     from textdae.core.settings.runs import PretrainSettings
@@ -43,12 +55,32 @@ def pretrain(words: Words = None, resume: Resume = False, overwrite: Overwrite =
     if base:
         logger.info(f"the settings are those of {from_hub[0]}; if its data was a file, set data.source=...")
     settings = read_settings(PretrainSettings, *split(local), base)
+    hush_transformers()
+    if budget:
+        settings = _planned(settings, budget, split(local), bool(from_hub), resume)
     from textdae.commands.pretrain import pretrain as run
 
-    hush_transformers()
     result = run(settings, from_hub[0] if from_hub else resume, overwrite)
     words = [str(settings.output_dir / "settings.yaml")] if from_hub else local
     end(result, ["pretrain", *words], "held_out")
+
+
+def _planned(
+    settings: Any, budget: str, words: tuple[Path | None, list[str]], from_hub: bool, resume: bool
+) -> Any:
+    """Return the settings of a plan, which is printed; where a run with a plan is resumed, those that it began with."""
+    if from_hub:
+        raise SettingsError("--budget: a run on the Hub has its settings; leave it out")
+    began_with = settings.output_dir / "settings.yaml"
+    if resume and began_with.is_file():
+        from textdae.core.settings.reader import load
+
+        return load(type(settings), began_with, words[1])
+    from textdae.commands.plan import plan
+
+    made = plan(budget, *words)
+    typer.echo(made.text + "\n")
+    return made.settings
 
 
 @app.command()

@@ -31,6 +31,7 @@ class Modality:
             or the name of such a mapping. A command that is missing there cannot be run on this modality.
         pretraining: (settings, check of the number of parameters) -> a `Pretraining`.
         evaluation: (checkpoint, settings) -> an `Evaluation`.
+        sizes: settings of `pretrain` -> the `Sizes` that `textdae plan` chooses from.
         prepare: settings -> the preparation, whose `stages()` are the work to do, with `as_worker()` for further processes.
         labelled_task: (checkpoint, settings of the examples) -> a `LabelledTask`.
         load: checkpoint -> its `Denoiser`.
@@ -65,6 +66,7 @@ class Modality:
     settings: Mapping[str, str] | str
     pretraining: str
     evaluation: str
+    sizes: str | None = None
     prepare: str | None = None
     labelled_task: str | None = None
     load: str | None = None

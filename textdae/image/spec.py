@@ -113,6 +113,7 @@ IMAGE = Modality(
     },
     pretraining="textdae.image.task:prepare_pretraining",
     evaluation="textdae.image.task:open_evaluation",
+    sizes="textdae.image.sizes:image_sizes",
     labelled_task="textdae.image.labelled_task:LabelledImageTask",
     load="textdae.image.model:ImageDenoiser.from_pretrained",
     embed="textdae.image.encoder:open_pictures",

@@ -15,6 +15,7 @@ TEXT = Modality(
     },
     pretraining="textdae.text.task:prepare_pretraining",
     evaluation="textdae.text.task:open_evaluation",
+    sizes="textdae.text.sizes:text_sizes",
     prepare="textdae.text.preparing:TextPreparation",
     labelled_task="textdae.text.token_task:open_labelled_task",
     load="textdae.text.loading:load_denoiser",

@@ -56,6 +56,11 @@ def peak_memory(device: torch.device) -> int | None:
     return most if sys.platform == "darwin" else most * 1024
 
 
+def model_bytes(parameters: int) -> int:
+    """Return the bytes of so many weights, their gradients and the state of their optimizer."""
+    return parameters * _BYTES_PER_PARAMETER
+
+
 def check_model_fits(parameters: int, free: int | None, processes: int = 1) -> None:
     """Refuse a model whose weights, gradients and optimizer state exceed the memory.
 
@@ -67,7 +72,7 @@ def check_model_fits(parameters: int, free: int | None, processes: int = 1) -> N
     Raises:
         SettingsError: it does not fit.
     """
-    needed = parameters * _BYTES_PER_PARAMETER * processes
+    needed = model_bytes(parameters) * processes
     if free is not None and needed > free:
         raise SettingsError(
             f"model: {parameters / 1e6:,.0f} M parameters need {needed / 1e9:,.1f} GB with their gradients and optimizer, "
@@ -114,7 +119,7 @@ def check_batch_fits(
     Raises:
         SettingsError: it does not fit; the message says what would.
     """
-    fixed = parameters * _BYTES_PER_PARAMETER
+    fixed = model_bytes(parameters)
     needed = (fixed + per_example * batch_size) * processes
     if free is None or needed <= free:
         return

@@ -1,0 +1,40 @@
+"""The sizes of a denoiser of images that `textdae plan` chooses from."""
+
+from typing import Any
+
+from textdae.image.settings import ImagePretrainSettings
+from textdae.training.forecast import Experience
+from textdae.training.sizes import Sizes
+
+
+def image_sizes(settings: ImagePretrainSettings) -> Sizes:
+    """Return widths of the family that the settings name; a checkpoint to go on from has its own."""
+    model = settings.model
+    family = "conv" if getattr(model, "encoder", None) == "conv" else model.type
+    shapes = [{}] if model.from_pretrained else _SHAPES[family]
+    sizes = [{"model": {"type": model.type, **shape}} if shape else {} for shape in shapes]
+    return Sizes(sizes, {"width": "model.hidden_size", "layers": "model.num_hidden_layers"}, _EXPERIENCE)
+
+
+def _transformer(width: int, heads: int) -> dict[str, Any]:
+    return {"hidden_size": width, "num_attention_heads": heads, "intermediate_size": 4 * width}
+
+
+_TRANSFORMERS = [_transformer(64, 2), _transformer(128, 2), _transformer(192, 3), _transformer(384, 6)]
+_SHAPES: dict[str, list[dict[str, Any]]] = {
+    "unet": [{"hidden_size": width} for width in (16, 32, 64, 96)],
+    "autoencoder": [{"hidden_size": width} for width in (256, 512, 1024)],
+    "conv": [{"hidden_size": width} for width in (16, 32, 64)],
+    "vit": _TRANSFORMERS,
+    "vit_mae": _TRANSFORMERS,
+}
+_EXPERIENCE = Experience(
+    size_unit=1e6,
+    data_unit=1e4,
+    law=(-27.0, 1.0, 3.0),
+    law_deviation=(8.0, 1.0, 2.0),
+    size_exponents=(0.2, 0.35, 0.5),
+    data_exponents=(0.25, 0.5, 0.75),
+    noise=0.05,
+)
+"""In decibels, the wrong way round: less is better."""

@@ -1,0 +1,22 @@
+"""The sizes of a model that `textdae plan` chooses from, and what earlier runs say of them."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from textdae.training.forecast import Experience
+
+
+class Sizes(NamedTuple):
+    """What a modality offers to choose from.
+
+    Example:
+        >>> sizes = textdae.core.registry.modality("text").part("sizes")(textdae.load_settings(textdae.PretrainSettings))
+        >>> sizes.smallest_first[0]["model"]["hidden_size"]
+        128
+    """
+
+    smallest_first: list[dict[str, Any]]
+    """Settings of each, below those that the user gives."""
+    columns: Mapping[str, str]
+    """Heading of the table -> the setting below it: {"width": "model.hidden_size"}."""
+    experience: Experience
