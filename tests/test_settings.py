@@ -419,6 +419,7 @@ def test_the_table_of_keys_is_complete_and_its_defaults_are_those_of_the_setting
         "window",
         "code_size",
         "decoder_rate",
+        "decoder_share",
         "masked_weight",
         "contrast_weight",
         "code_weights",

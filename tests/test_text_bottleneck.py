@@ -333,7 +333,7 @@ def test_rare_tokens_count_more():
 
 def test_a_model_without_a_code_is_written_as_before():
     assert (
-        not {"code_size", "code_weights", "decoder_rate", "masked_weight", "contrast_weight"}
+        not {"code_size", "code_weights", "decoder_rate", "decoder_share", "masked_weight", "contrast_weight"}
         & TextModelSettings().model_dump().keys()
     )
     written = TextModelSettings(code_size=9).model_dump()

@@ -249,8 +249,10 @@ def with_decoder(
         sizes = (width, settings.code_size, positions, inner)
         heads = config.num_attention_heads
         decoder = build_seeded(lambda: CodeDecoder(sizes, heads, token_weights), seed, check)
-    bottleneck = BottleneckDenoiser(
-        denoiser.model, decoder.train(), settings.masked_weight, settings.contrast_weight
+    # Of a sample of the decoder's tokens, the same weights beside it.
+    weights = (
+        settings.decoder_share * each for each in (settings.masked_weight, settings.contrast_weight)
     )
+    bottleneck = BottleneckDenoiser(denoiser.model, decoder.train(), *weights)
     bottleneck.fresh, bottleneck.fresh_decoder = denoiser.fresh, fresh
     return bottleneck

@@ -20,20 +20,28 @@ class DecoderNoise(Noise):
     Args:
         noise: of the encoder.
         rate: share of the ordinary tokens that the decoder does not see.
+        share: of these, that the loss scores: a sample, drawn for each example.
     """
 
-    def __init__(self, noise: Noise, vocabulary: Vocabulary, rate: float) -> None:
+    def __init__(self, noise: Noise, vocabulary: Vocabulary, rate: float, share: float = 1.0) -> None:
         self.noise, self.field, self.aligned = noise, noise.field, noise.aligned
-        self._second = TokenNoise(rate=rate, mask_share=1.0, random_share=0.0).build(vocabulary)
+
+        def choose(part: float) -> Noise:
+            return TokenNoise(rate=part, mask_share=1.0, random_share=0.0).build(vocabulary)
+
+        self._second, self._sample = choose(rate), choose(share) if share < 1 else None
 
     def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
         """Corrupt a batch for the encoder and for the decoder; the decoder is scored where it sees a mask."""
         inputs, target, loss_mask = self.noise(clean, draw, progress)
         hidden = self._second(clean, draw.child("decoder"), progress)
+        scored = hidden.loss_mask
+        if self._sample:
+            scored = scored & self._sample(clean, draw.child("sample"), progress).loss_mask
         inputs |= {"decoder_input_ids": hidden.inputs["input_ids"], "decoder_document": clean["document"]}
         if self.aligned:
             inputs["encoder_loss_mask"] = loss_mask
-        return Corrupted(inputs, target, hidden.loss_mask)
+        return Corrupted(inputs, target, scored)
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
         """Refuse: the two noises have no level in common."""

@@ -46,7 +46,7 @@ def positions_of(config: Any) -> int:
     return positions - ((config.pad_token_id or 0) + 1 if config.model_type in COUNTED_FROM_PAD else 0)
 
 
-_OF_CODES = ("code_size", "code_weights", "decoder_rate", "masked_weight", "contrast_weight")
+_OF_CODES = ("code_size", "code_weights", "decoder_rate", "decoder_share", "masked_weight", "contrast_weight")
 
 
 class TextModelSettings(ModelSettings):
@@ -80,6 +80,8 @@ class TextModelSettings(ModelSettings):
     """With `code_size`: what tokens count in the mean that becomes the code: the rare ones more (SIF, Arora et al. 2017), or all alike."""
     decoder_rate: Annotated[float, Field(ge=0.5, le=1)] = 1.0
     """With `code_size`: share of the tokens that the decoder does not see; at 1 it has nothing but the code and the positions."""
+    decoder_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """With `code_size`: share of those that a step asks the decoder for; a sample, 0.25 say, teaches as much in less time."""
     masked_weight: Annotated[float, Field(ge=0)] = 4.0
     """With `code_size`: what a token that the encoder must guess counts in the loss, beside one that the decoder must guess."""
     contrast_weight: Annotated[float, Field(ge=0)] = 0.0
@@ -89,7 +91,8 @@ class TextModelSettings(ModelSettings):
     def _without_code(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A model without a code is written as it was before there were codes, so that its runs can be resumed."""
         written: dict[str, Any] = serialize(self)
-        for name in _OF_CODES if self.code_size is None else ():
+        later = ("decoder_share",) if self.decoder_share == 1 else ()
+        for name in _OF_CODES if self.code_size is None else later:
             written.pop(name, None)
         return written
 

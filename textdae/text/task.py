@@ -90,7 +90,7 @@ def prepare_pretraining(
 
     noise = build_noise(settings.noise, vocabulary)
     if settings.model.code_size:
-        noise = DecoderNoise(noise, vocabulary, settings.model.decoder_rate)
+        noise = DecoderNoise(noise, vocabulary, settings.model.decoder_rate, settings.model.decoder_share)
     return Pretraining(
         TextEvaluation(corpus, denoiser, settings.evaluate), noise, settings.model, save_assets
     )
