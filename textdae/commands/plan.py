@@ -105,8 +105,9 @@ def plan(
     sizes: Sizes = modality(first.modality).part("sizes")(first)
     candidates: list[PretrainSettings] = []
     for size in sizes.smallest_first:
-        if (settings_of_size := read(size)) not in candidates:
-            candidates.append(settings_of_size)
+        candidate = read(size)
+        if candidate.model not in [each.model for each in candidates]:  # where the settings give a size, it is the only one
+            candidates.append(candidate)
     search = Search(candidates, sizes.experience, seconds, accelerator := join_processes())
     rows = search.rows()
     chosen = search.best(rows)
@@ -183,10 +184,8 @@ def _notes(rows: Sequence[PlannedSize], chosen: int, search: Search) -> list[str
         notes.append(f"of the sizes, {search.left}")
     if not all(each.flown for each in rows):
         notes.append("*: no pilot of this size; what is foretold comes from the others")
-    if row.flown and row.seen > _FAR * row.flown:
-        notes.append(
-            f"beyond what was measured: the run sees {row.seen / row.flown:.0f} times as much as the longest pilot of its size"
-        )
+    if row.seen > _FAR * (longest := max(each.flown for each in rows)):
+        notes.append(f"beyond what was measured: the run sees {row.seen / longest:.0f} times as much as the longest pilot")
     passes = f"the training examples are seen {row.epochs:.2g} times"
     notes.append(
         passes

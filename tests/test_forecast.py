@@ -1,0 +1,73 @@
+"""The law that foretells losses, against least squares and by simulation."""
+
+import numpy as np
+import pytest
+
+from textdae.training.forecast import Experience, Law, Point, worth
+
+ONE = Experience(1e6, 1e6, (1.5, 1.0, 2.0), (0.8, 0.4, 0.9), (0.3,), (0.25,), 0.02)
+SEVERAL = ONE._replace(size_exponents=(0.2, 0.35, 0.5), data_exponents=(0.15, 0.25, 0.4))
+
+
+def losses(law, exponents, parameters, seen):
+    return law[0] + law[1] * (parameters / 1e6) ** -exponents[0] + law[2] * (seen / 1e6) ** -exponents[1]
+
+
+def test_one_pair_of_exponents_is_least_squares_with_the_experience_as_three_more_observations():
+    generator = np.random.default_rng(0)
+    points = [Point(*(10 ** generator.uniform(5, 7, 2)), float(generator.normal(3, 1))) for _ in range(7)]
+    rows = [[1, (p.parameters / 1e6) ** -0.3, (p.seen / 1e6) ** -0.25] for p in points]
+    weighted = np.vstack([np.array(rows) / ONE.noise, np.diag(1 / np.array(ONE.law_deviation))])
+    wanted = np.concatenate(
+        [np.array([p.loss for p in points]) / ONE.noise, np.array(ONE.law) / np.array(ONE.law_deviation)]
+    )
+    solution = np.linalg.lstsq(weighted, wanted, rcond=None)[0]
+    at = np.array([1, 4**-0.3, 9**-0.25])
+    found = Law(ONE, points).at(4e6, 9e6)
+    assert found.loss == pytest.approx(float(at @ solution), abs=1e-9)
+    variance = at @ np.linalg.inv(weighted.T @ weighted) @ at + ONE.noise**2
+    assert found.deviation == pytest.approx(variance**0.5, rel=1e-6)
+
+
+def test_without_runs_there_is_the_experience():
+    found = Law(ONE, []).at(1e6, 1e6)
+    assert found.loss == pytest.approx(4.5)
+    assert found.deviation == pytest.approx((0.8**2 + 0.4**2 + 0.9**2 + 0.02**2) ** 0.5)
+    low, high = found.interval
+    assert high - found.loss == pytest.approx(1.96 * found.deviation) == found.loss - low
+
+
+def test_many_runs_reveal_the_exponents():
+    law, exponents = (1.2, 0.9, 2.3), (0.35, 0.4)
+    points = [
+        Point(n, d, losses(law, exponents, n, d)) for n in (5e5, 2e6, 8e6) for d in (1e5, 4e5, 2e6, 1e7)
+    ]
+    found = Law(SEVERAL, points).at(5e6, 1e8)
+    assert found.loss == pytest.approx(losses(law, exponents, 5e6, 1e8), abs=0.01)
+    assert found.deviation < 0.1
+
+
+def test_the_interval_holds_what_it_says():
+    """Laws drawn from the experience, three short runs of each, a run of twenty times the data."""
+    generator = np.random.default_rng(1)
+    inside, tries = 0, 400
+    for _ in range(tries):
+        exponents = generator.choice(SEVERAL.size_exponents), generator.choice(SEVERAL.data_exponents)
+        law = generator.normal(SEVERAL.law, SEVERAL.law_deviation)
+        noise = generator.normal(0, SEVERAL.noise, 4)
+        runs = [(2e6, 2e5), (2e6, 1e6), (4e6, 5e5), (4e6, 2e7)]
+        *short, long = [
+            Point(n, d, losses(law, exponents, n, d) + e) for (n, d), e in zip(runs, noise, strict=True)
+        ]
+        low, high = Law(SEVERAL, short).at(long.parameters, long.seen).interval
+        inside += low <= long.loss <= high
+    assert 0.92 <= inside / tries <= 0.98
+
+
+def test_a_repeated_example_is_worth_less_each_time():
+    assert worth(80, 100) == 80 and worth(100, 100) == 100
+    # Equation 5 of Muennighoff et al. 2023, with U = 100 and R = 3 repeats of it.
+    assert worth(400, 100) == pytest.approx(100 + 100 * 15.4 * (1 - np.exp(-3 / 15.4)))
+    more = [worth(seen, 100) for seen in (100, 200, 400, 1000, 10_000)]
+    gains = np.diff(more) / np.diff([100, 200, 400, 1000, 10_000])
+    assert (np.diff(gains) < 0).all() and gains[0] < 1 and more[-1] < 100 * (1 + 15.4)
