@@ -26,7 +26,7 @@ _SHAPES: dict[str, list[dict[str, Any]]] = {
     "autoencoder": [{"hidden_size": width} for width in (256, 512, 1024)],
     "conv": [{"hidden_size": width} for width in (16, 32, 64)],
     "vit": _TRANSFORMERS,
-    "vit_mae": _TRANSFORMERS,
+    "vit_mae": [{**shape, "decoder_hidden_size": shape["hidden_size"] // 2} for shape in _TRANSFORMERS],
 }
 _EXPERIENCE = Experience(
     size_unit=1e6,
