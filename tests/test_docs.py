@@ -114,6 +114,7 @@ def folder(tmp_path, monkeypatch, corpus_texts):
 
 SAID = {
     "OWNER/": "tester/", "step-1000": "step-2", "./scripts/textdae": "textdae", "--workers 64": "--workers 2", "--workers 16": "--workers 2",
+    "--budget 1h": "--budget 4s",
     "--executor slurm": "--executor local", " slurm.partition=cpu": "", "--nproc-per-node=8": "--nproc-per-node=1",
     "accelerate launch": "accelerate launch --num_processes=1 --num_machines=1 --mixed_precision=no --dynamo_backend=no --cpu",
 }  # fmt: skip
@@ -180,8 +181,12 @@ def run_line(line: str, monkeypatch, capsys) -> None:
         settings = [word for word in settings if not word.startswith(("data.", "tokenizer."))]
     if command == "demo" and words[2] in ("score", "clean-or-noise"):  # which train no model of ours
         words += ["max_steps=4"]
+    elif command == "plan" or "--budget" in line:
+        words += settings
     elif command in ("pretrain", "demo"):
         words += settings + ([] if "train.max_steps" in line else ["train.max_steps=4"])
+        if "plan.yaml" in line:
+            words.append("train.time_budget=null")
     elif command == "evaluate" and kind_of(line) == "text":
         words += ["data.max_bytes=600KB", "evaluate.max_examples=8"]
     elif command in ("finetune", "label-curve"):
@@ -203,6 +208,8 @@ def shorter(function, small):
     """A call of the API with a smaller run; what the call says itself stays, but for its time."""
 
     def call(*args, **keywords):
+        if function.__name__ == "plan":
+            return function("4s", **keywords, **small)
         of_pictures = keywords.get("source") == "photos/"
         for name, values in (small | {"model": {"hidden_size": 16}} if of_pictures else small).items():
             if name != "tokenizer" or not of_pictures:
@@ -215,6 +222,7 @@ def shorter(function, small):
 SMALL = {
     "pretrain": {"train": {"time_budget": None, "max_steps": 4, "compile": "never"}, "tokenizer": {"vocab_size": 400},
                  "model": {"hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 32}},
+    "plan": {"tokenizer": {"vocab_size": 400}, "model": {"num_hidden_layers": 1, "intermediate_size": 32, "num_attention_heads": 2}},
     "finetune": {"train": {"max_steps": 3, "compile": "never"}},
     "label_curve": {"train": {"max_steps": 3, "compile": "never"}, "labels": [20], "draws": 1},
 }  # fmt: skip

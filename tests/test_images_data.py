@@ -501,6 +501,10 @@ def test_a_parquet_file_of_pictures_is_known_by_its_columns(tmp_path, columns, m
         assert load(PretrainSettings, None, [f"data.source={tmp_path}/{source}"]).modality == modality
     given = [f"data.source={tmp_path}*/one.parquet"]
     assert load(PretrainSettings, None, given).modality == modality
+    folder = [f"data.source={tmp_path}"]
+    assert load(PretrainSettings, None, folder).modality == modality
+    (tmp_path / "a.txt").write_text("a text beside them")
+    assert load(PretrainSettings, None, folder).modality == "text"
     assert load(PretrainSettings, None, [*given, "data.text_column=caption"]).modality == "text"
 
 

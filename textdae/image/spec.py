@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from glob import glob
+from glob import escape, glob
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -65,29 +65,36 @@ def _noises() -> set[str]:
 
 def _holds_images(source: str) -> bool:
     """Return whether a path is a picture, or a folder with pictures and without files of another modality."""
-    if source.lower().endswith(SUFFIXES):
-        return True
+    kinds = _kinds_in(source)
+    return source.lower().endswith(SUFFIXES) or ("picture" in kinds and "other" not in kinds)
+
+
+def _kinds_in(source: str) -> set[str]:
+    """Return which kinds of files a folder holds, up to the first of another modality: picture, table, other."""
     others = tuple(suffix for each in modalities().values() if each is not IMAGE for suffix in each.suffixes)
-    folder, has_pictures = Path(source).expanduser(), False
+    folder, kinds = Path(source).expanduser(), set()
     try:
         for path in folder.rglob("*") if folder.is_dir() else ():
             name = path.name.lower()
             if others and name.endswith(others) and name not in METADATA_FILES:
-                return False
-            has_pictures = has_pictures or name.endswith(SUFFIXES)
+                return {"other"}
+            if name.endswith((".parquet", *SUFFIXES)):
+                kinds.add("table" if name.endswith(".parquet") else "picture")
     except OSError:
-        return False
-    return has_pictures
+        return set()
+    return kinds
 
 
 def _is_table_of_images(source: str) -> bool:
-    """Return whether the first Parquet file that a path means has a column of pictures and none called text."""
-    if not source.lower().endswith(".parquet"):
+    """Return whether the first Parquet file that a path or folder means has a column of pictures and none called text."""
+    path = str(Path(source).expanduser())
+    if _kinds_in(source) == {"table"}:
+        path = f"{escape(path)}/**/*.parquet"
+    elif not source.lower().endswith(".parquet"):
         return False
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = str(Path(source).expanduser())
     try:
         files = [path] if Path(path).is_file() else sorted(filter(os.path.isfile, glob(path, recursive=True)))
         schema = pq.read_schema(files[0])
