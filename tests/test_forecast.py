@@ -65,9 +65,12 @@ def test_the_interval_holds_what_it_says():
 
 
 def test_a_repeated_example_is_worth_less_each_time():
-    assert worth(80, 100) == 80 and worth(100, 100) == 100
+    assert worth(80, 100) == 80
+    assert worth(100, 100) == 100
     # Equation 5 of Muennighoff et al. 2023, with U = 100 and R = 3 repeats of it.
     assert worth(400, 100) == pytest.approx(100 + 100 * 15.4 * (1 - np.exp(-3 / 15.4)))
     more = [worth(seen, 100) for seen in (100, 200, 400, 1000, 10_000)]
     gains = np.diff(more) / np.diff([100, 200, 400, 1000, 10_000])
-    assert (np.diff(gains) < 0).all() and gains[0] < 1 and more[-1] < 100 * (1 + 15.4)
+    assert (np.diff(gains) < 0).all()
+    assert gains[0] < 1
+    assert more[-1] < 100 * (1 + 15.4)

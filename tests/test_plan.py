@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import PIL.Image
 import pytest
 from typer.testing import CliRunner
 
@@ -51,9 +52,13 @@ def test_a_plan_of_text_is_kept_and_can_be_run(tmp_path, corpus, monkeypatch):
     assert made.settings == made.rows[made.chosen].settings
     assert made.settings.train.time_budget == 16
     for row in made.rows:
-        assert row.parameters > 0 and row.steps > 0 and row.memory > row.checkpoint == 4 * row.parameters
+        assert row.parameters > 0
+        assert row.steps > 0
+        assert row.memory > row.checkpoint == 4 * row.parameters
         assert row.seen == pytest.approx(row.epochs * len(made_examples(row.settings)) * 32, rel=1e-6)
-    assert made.text.count("->") == 1 and "chosen" in made.text and "times as much" in made.text
+    assert made.text.count("->") == 1
+    assert "chosen" in made.text
+    assert "times as much" in made.text
     # The file says the same.
     file = tmp_path / "plan.yaml"
     file.write_text(made.yaml)
@@ -78,7 +83,8 @@ def made_examples(settings):
 def test_images_are_planned_through_the_same_interface(tmp_path):
     words = ["data.source=digits", "model.type=unet", "evaluate.max_examples=64", "model.num_hidden_layers=1"]
     made = plan("20s", overrides=words)
-    assert "PSNR (dB)" in made.text and "pictures" not in made.text.splitlines()[0]
+    assert "PSNR (dB)" in made.text
+    assert "pictures" not in made.text.splitlines()[0]
     assert {row.settings.model.type for row in made.rows} == {"unet"}
     assert made.forecast.loss < -10  # decibels, their sign turned
 
@@ -151,7 +157,8 @@ def test_an_interrupted_plan_keeps_its_pilots(tmp_path, corpus, monkeypatch):
     kept[0].write_text("{")  # damaged: measured again
     monkeypatch.setattr(PilotSize, "_fly", fly)
     plan("6s", overrides=words)
-    assert set(kept) <= set(files(tmp_path)) and len(files(tmp_path)) > 2
+    assert set(kept) <= set(files(tmp_path))
+    assert len(files(tmp_path)) > 2
     assert not any(path.suffix == ".new" for path in (tmp_path / "cache" / "pilots").iterdir())
 
 
@@ -170,7 +177,8 @@ def test_what_cannot_be_planned_is_refused(tmp_path, monkeypatch, words, message
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("output_dir: mine\n")
     result = CliRunner().invoke(app, ["plan", *words])
-    assert isinstance(result.exception, SettingsError) and message in str(result.exception)
+    assert isinstance(result.exception, SettingsError)
+    assert message in str(result.exception)
     assert (tmp_path / "mine.yaml").read_text() == "output_dir: mine\n"
     assert not (tmp_path / "plan.yaml").exists()
 
@@ -189,6 +197,7 @@ def test_the_command_writes_a_plan_and_replaces_none_but_its_own(tmp_path, corpu
         assert result.exit_code == 0, result.output
         assert "textdae pretrain sub/plan.yaml" in result.output
         assert (tmp_path / "sub" / "plan.yaml").read_text().startswith(MARK)
+        assert PIL.Image.open(tmp_path / "sub" / "plan.png").size[0] > 400
 
 
 def test_pretrain_with_a_budget_plans_once(tmp_path, corpus, monkeypatch):
@@ -196,7 +205,8 @@ def test_pretrain_with_a_budget_plans_once(tmp_path, corpus, monkeypatch):
     words = [f"data.source={corpus}", f"output_dir={tmp_path / 'run'}", *TINY, "train.save_steps=5"]
     result = CliRunner().invoke(app, ["pretrain", "--budget", "3s", *words])
     assert result.exit_code == 0, result.output
-    assert "->" in result.output and "baseline: unigram" in result.output
+    assert "->" in result.output
+    assert "baseline: unigram" in result.output
     before = (tmp_path / "run" / "settings.yaml").read_text()
     monkeypatch.setattr("textdae.commands.plan.plan", None)
     result = CliRunner().invoke(app, ["pretrain", "--budget", "3s", *words, "--resume"])
@@ -211,6 +221,9 @@ def test_sizes_are_settings_of_every_family():
     for words in (["data.source=docstrings"], *([f"model.type={t}", "data.source=digits"] for t in ("unet", "autoencoder", "vit", "vit_mae"))):  # fmt: skip
         settings = load(PretrainSettings, None, words)
         sizes: Sizes = modality(settings.modality).part("sizes")(settings)
-        widths = [load(PretrainSettings, None, words, size).model.hidden_size for size in sizes.smallest_first]
-        assert widths == sorted(widths) and len(set(widths)) >= 3
+        widths = [
+            load(PretrainSettings, None, words, size).model.hidden_size for size in sizes.smallest_first
+        ]
+        assert widths == sorted(widths)
+        assert len(set(widths)) >= 3
         assert np.isfinite(sizes.experience.law).all()

@@ -16,9 +16,10 @@ logger = logging.getLogger(__name__)
 def plan(
     words: Words = None,
     budget: Annotated[str, typer.Option("--budget", help="Time of the training, e.g. 10m or 1h.")] = "1h",
-    output: Annotated[Path, typer.Option("--output", "-o", help="The settings file that is written.")] = Path(
-        "plan.yaml"
-    ),
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="The settings file that is written, and its picture beside it."),
+    ] = Path("plan.yaml"),
 ) -> None:
     """Find the size that learns most in a time budget on this machine: measure, fly short pilots, and write the settings."""
     from textdae.commands.keywords import read_settings
@@ -42,9 +43,12 @@ def plan(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(made.yaml)
+        made.draw(output.with_suffix(".png"))
     except OSError as error:
         raise SettingsError(
             f"{output}: cannot be written: {reason(error)}; choose another with --output"
         ) from None
     typer.echo(made.text)
-    typer.echo(f"settings: {output}; go on with: textdae pretrain {output}")
+    typer.echo(
+        f"settings and curves: {output}, {output.with_suffix('.png')}; go on with: textdae pretrain {output}"
+    )

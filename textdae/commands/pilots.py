@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from accelerate import Accelerator
 
@@ -115,6 +115,7 @@ class PilotSize:
             )
             fit = trainer.fit()
         finally:
+            self._accelerator.free_memory()  # it holds on to every model that it prepared
             shutil.rmtree(folder, ignore_errors=True)
         if fit.stopped_by:
             raise Interrupted(fit.stopped_by)

@@ -15,6 +15,7 @@ from textdae.core.settings.base import Seconds
 from textdae.core.settings.reader import over
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.yaml_text import dump
+from textdae.report.plots import plan_curves
 from textdae.report.scores import print_rows
 from textdae.training.forecast import Forecast
 from textdae.training.hardware import compile_gain, join_processes
@@ -56,6 +57,20 @@ class Plan(NamedTuple):
         """The settings as a file, below the table as a comment."""
         comment = "".join(f"# {line}".rstrip() + "\n" for line in self.text.splitlines())
         return f"{MARK}.\n#\n{comment}{dump(self.settings)}"
+
+    def draw(self, path: Path) -> None:
+        """Draw what is foretold of each size against the time."""
+        order = [self.chosen, *(number for number in range(len(self.rows)) if number != self.chosen)]
+        rows = {
+            f"{self.rows[number].parameters / 1e6:.2f} M parameters": self.rows[number] for number in order
+        }
+        curves = {
+            name: [(seconds, forecast.loss, *forecast.interval) for seconds, forecast in row.curve]
+            for name, row in rows.items()
+        }
+        pilots = {name: row.pilots for name, row in rows.items()}
+        budget = float(self.settings.train.time_budget or 0)
+        plan_curves(curves, pilots, budget, path, decibels=self.forecast.loss < 0)
 
 
 def plan(
@@ -106,7 +121,9 @@ def plan(
     candidates: list[PretrainSettings] = []
     for size in sizes.smallest_first:
         candidate = read(size)
-        if candidate.model not in [each.model for each in candidates]:  # where the settings give a size, it is the only one
+        if candidate.model not in [
+            each.model for each in candidates
+        ]:  # where the settings give a size, it is the only one
             candidates.append(candidate)
     search = Search(candidates, sizes.experience, seconds, accelerator := join_processes())
     rows = search.rows()
@@ -185,7 +202,9 @@ def _notes(rows: Sequence[PlannedSize], chosen: int, search: Search) -> list[str
     if not all(each.flown for each in rows):
         notes.append("*: no pilot of this size; what is foretold comes from the others")
     if row.seen > _FAR * (longest := max(each.flown for each in rows)):
-        notes.append(f"beyond what was measured: the run sees {row.seen / longest:.0f} times as much as the longest pilot")
+        notes.append(
+            f"beyond what was measured: the run sees {row.seen / longest:.0f} times as much as the longest pilot"
+        )
     passes = f"the training examples are seen {row.epochs:.2g} times"
     notes.append(
         passes

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 from accelerate import Accelerator
 
 from textdae.commands.pilots import Pilot, PilotSize
@@ -47,6 +48,10 @@ class PlannedSize(NamedTuple):
     """Bytes that training takes."""
     flown: float
     """Units of data of its longest pilot; 0: it had none."""
+    pilots: list[tuple[float, float]]
+    """Seconds and loss of each pilot."""
+    curve: list[tuple[float, Forecast]]
+    """What is foretold of other budgets, in seconds."""
 
     @property
     def checkpoint(self) -> float:
@@ -134,27 +139,40 @@ class Search:
         return [self._row(number, law) for number in range(len(self.sizes))]
 
     def _row(self, number: int, law: Law) -> PlannedSize:
-        size, pilots = self.sizes[number], self._flights[number]
+        size, asked = self.sizes[number], [pilot for pilot in self._flights[number] if pilot.loss is not None]
         train, corpus = size.settings.train, size.corpus
-        asked = [pilot for pilot in pilots if pilot.loss is not None]
-        faster, compiling = compile_gain(train, self._accelerator.device)
-        seconds = self._seconds - compiling
-        if asked and 0 < train.eval_steps < 1:
-            evaluations = size.share_in_training * asked[-1].asking / train.eval_steps
-            seconds -= min(evaluations, (train.eval_share or 1.0) * self._seconds)
-        examples = pilots[-1].examples_per_second * faster * max(seconds, 0.0)
+
+        def foretell(seconds: float) -> Forecast:
+            return law.at(size.parameters, self._worth(number, self._examples(number, seconds)))
+
+        examples = self._examples(number, self._seconds)
         batch = train.per_device_train_batch_size * train.gradient_accumulation_steps
-        flown = max((pilot.examples for pilot in asked), default=0)
         return PlannedSize(
-            size.settings,
-            size.parameters,
-            examples * corpus.units_per_example,
-            examples / len(corpus.train),
-            int(examples / (train.global_batch_size or batch)),
-            law.at(size.parameters, self._worth(number, examples)),
-            size.memory,
-            flown * corpus.units_per_example,
+            settings=size.settings,
+            parameters=size.parameters,
+            seen=examples * corpus.units_per_example,
+            epochs=examples / len(corpus.train),
+            steps=int(examples / (train.global_batch_size or batch)),
+            forecast=foretell(self._seconds),
+            memory=size.memory,
+            flown=max((pilot.examples for pilot in asked), default=0) * corpus.units_per_example,
+            pilots=[(pilot.seconds, pilot.loss) for pilot in asked if pilot.loss is not None],
+            curve=[
+                (t, foretell(t)) for t in np.geomspace(self._seconds / 50, self._seconds * 4, 40).tolist()
+            ],
         )
+
+    def _examples(self, number: int, seconds: float) -> float:
+        """Return how many examples a run of so many seconds sees: not while it is compiled, or evaluated."""
+        train, pilots = self.sizes[number].settings.train, self._flights[number]
+        budget = train.model_copy(update={"time_budget": seconds})
+        faster, compiling = compile_gain(budget, self._accelerator.device)
+        left = seconds - compiling
+        if 0 < train.eval_steps < 1:
+            asking = max(pilot.asking for pilot in pilots)
+            evaluations = self.sizes[number].share_in_training * asking / train.eval_steps
+            left -= min(evaluations, (train.eval_share or 1.0) * seconds)
+        return pilots[-1].examples_per_second * faster * max(left, 0.0)
 
     def _worth(self, number: int, examples: float) -> float:
         """Return the units of data that so many examples are worth."""

@@ -115,6 +115,41 @@ def level_sweep(
     _finish(figure, axes, decibels, path)
 
 
+def plan_curves(
+    sizes: Mapping[str, Sequence[tuple[float, float, float, float]]],
+    pilots: Mapping[str, Sequence[tuple[float, float]]],
+    budget: float,
+    path: Path,
+    decibels: bool = False,
+) -> None:
+    """Draw the loss that is foretold of each size against the time, the pilots as points, and the budget.
+
+    Args:
+        sizes: name -> seconds, loss, and the lower and upper end of its interval, of some budgets; the first one is chosen.
+        pilots: name -> seconds and loss of each.
+        budget: seconds.
+        decibels: the losses are PSNR with its sign turned.
+    """
+    figure, axes = _figure()
+    sign = -1 if decibels else 1
+    looks = [(_BLUE, "-"), *_looks(max(len(sizes) - 1, 0))]
+    for (color, style), (name, curve) in zip(looks, sizes.items(), strict=True):
+        minutes = [seconds / 60 for seconds, *_ in curve]
+        losses, low, high = ([sign * each[column] for each in curve] for column in (1, 2, 3))
+        axes.plot(minutes, losses, color=color, linestyle=style, label=name)
+        if color == _BLUE:
+            axes.fill_between(
+                minutes, low, high, color=color, alpha=0.12, linewidth=0, label="95 times of 100"
+            )
+        for seconds, loss in pilots.get(name, ()):
+            axes.plot(seconds / 60, sign * loss, color=color, marker="o", markersize=5)
+    axes.axvline(budget / 60, color="#57534e", linewidth=1, label="budget")
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xlabel("minutes of training; points are pilots")
+    _finish(figure, axes, decibels, path)
+
+
 def _looks(count: int) -> list[tuple[str, Any]]:
     """Return a colour and a line style for each baseline; 49 differ."""
     return [(_BASELINES[number % 7], _STYLES[(number + number // 7) % 7]) for number in range(count)]

@@ -250,9 +250,7 @@ def with_decoder(
         heads = config.num_attention_heads
         decoder = build_seeded(lambda: CodeDecoder(sizes, heads, token_weights), seed, check)
     # Of a sample of the decoder's tokens, the same weights beside it.
-    weights = (
-        settings.decoder_share * each for each in (settings.masked_weight, settings.contrast_weight)
-    )
+    weights = (settings.decoder_share * each for each in (settings.masked_weight, settings.contrast_weight))
     bottleneck = BottleneckDenoiser(denoiser.model, decoder.train(), *weights)
     bottleneck.fresh, bottleneck.fresh_decoder = denoiser.fresh, fresh
     return bottleneck
