@@ -4,7 +4,7 @@ import { fileOf } from '../src/feed';
 import { imageFigures, levelText, measure, textFigures } from '../src/format';
 import { difference, pack, picture, rgba, unpack } from '../src/pixels';
 import { passage } from '../src/sections/passage';
-import { lossLines } from '../src/sections/training';
+import { lossLines, probeLines } from '../src/sections/training';
 import { readKept, readState, withKept, withState } from '../src/state';
 
 describe('the address', () => {
@@ -64,6 +64,12 @@ describe('a chart', () => {
   it('draws the log of a run beside its baselines', () => {
     const lines = lossLines({ log: [{ step: 1, loss: 3 }, { step: 2, eval_loss: 2 }], baselines: { model: 1, 'baseline: unigram': 5 }, checkpoints: [], running: false, command: '' });
     expect(lines.map((line) => [line.name, line.points])).toEqual([['held out', [[2, 2]]], ['training', [[1, 3]]], ['unigram', [[1, 5], [2, 5]]]]);
+  });
+  it('draws the scores of a probe, where there are some', () => {
+    const log: Record<string, number>[] = [{ step: 1, loss: 3 }, { step: 2, eval_loss: 2, eval_probe_macro_f1: 0.4 }, { step: 3, eval_probe_macro_f1: 0.5 }];
+    const run = { log, baselines: {}, checkpoints: [], running: false, command: '' };
+    expect(probeLines(run).map((line) => [line.name, line.points])).toEqual([['linear probe: macro f1', [[2, 0.4], [3, 0.5]]]]);
+    expect(probeLines({ ...run, log: [{ step: 1, loss: 3 }] })).toEqual([]);
   });
 });
 

@@ -9,6 +9,8 @@ import type { DialSection } from './dial';
 import { ImageColumns } from './image';
 import { TextColumns } from './text';
 
+const PROBE = 'eval_probe_';
+
 /** The lines of a log. */
 export function lossLines(training: Training): Line[] {
   const of = (key: string): [number, number][] => training.log.filter((entry) => entry[key] !== undefined).map((entry) => [entry['step']!, entry[key]!]);
@@ -22,8 +24,19 @@ export function lossLines(training: Training): Line[] {
   ];
 }
 
+/** The scores of a linear probe during a pretraining, one line a measure. */
+export function probeLines(training: Training): Line[] {
+  const names = new Set(training.log.flatMap((entry) => Object.keys(entry).filter((key) => key.startsWith(PROBE))));
+  return [...names].map((name) => ({
+    name: `linear probe: ${name.slice(PROBE.length).replaceAll('_', ' ')}`,
+    strong: true,
+    points: training.log.filter((entry) => entry[name] !== undefined).map((entry) => [entry['step']!, entry[name]!]),
+  }));
+}
+
 export async function drawTraining(feed: Feed, index: number, run: TextRun | ImageRun, modality: string, live: boolean, dial: DialSection, section: HTMLElement): Promise<void> {
   const chart = new Chart({ label: 'The loss against the step, with the baselines', x: 'step', y: 'loss', xTick: (v) => v.toLocaleString('en'), yTick: (v) => String(Number(v.toPrecision(3))) });
+  const probe = new Chart({ label: 'The score of a linear probe against the step', x: 'step', y: 'score', xTick: (v) => v.toLocaleString('en'), yTick: (v) => String(Number(v.toPrecision(3))) });
   const state = h('p', { class: 'explain', role: 'status' });
   const line = status();
   const first = await feed.get<Training>(`run/${index}/training`);
@@ -34,7 +47,7 @@ export async function drawTraining(feed: Feed, index: number, run: TextRun | Ima
   const show = (frame: number): void => {
     const step = checkpoints[frame];
     if (step === undefined) return;
-    chart.point(step);
+    for (const each of [chart, probe]) each.point(step);
     dial.address.keep('checkpoint', frame === checkpoints.length - 1 ? null : String(step));
     void latest(async (isNewest) => {
       try {
@@ -57,6 +70,9 @@ export async function drawTraining(feed: Feed, index: number, run: TextRun | Ima
   const play = player('Checkpoint', show, 1200);
   const update = (training: Training): void => {
     chart.draw(lossLines(training));
+    const probed = probeLines(training);
+    probe.element.hidden = !probed.length;
+    probe.draw(probed);
     const last = training.log.at(-1);
     state.textContent = training.running ? `This run is going on: step ${last?.['step'] ?? 0}.` : `This run has ended, at step ${last?.['step'] ?? 0}.`;
     if (training.checkpoints.join() !== checkpoints.join()) {
@@ -69,7 +85,7 @@ export async function drawTraining(feed: Feed, index: number, run: TextRun | Ima
   columns.element.classList.add('without-baseline');
   replay.hidden = true;
   replay.append(h('h4', {}, 'The same eight examples, checkpoint by checkpoint'), play.element, line, columns.element);
-  section.append(state, chart.element, command(first.command), replay);
+  section.append(state, chart.element, probe.element, command(first.command), replay);
   update(first);
   if (live) feed.follow<Training>(`run/${index}/log`, update);
 }
