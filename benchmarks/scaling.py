@@ -1,0 +1,118 @@
+"""What size and data do to the loss of a masked encoder: the experience that `textdae plan` begins with.
+
+    python benchmarks/scaling.py fly SOURCE ...     pilots of several sizes and lengths, added to scaling.jsonl
+    python benchmarks/scaling.py rates SOURCE       pilots of a minute with half, all and twice the learning rates
+    python benchmarks/scaling.py fit                the law of each text, and what stands in textdae/text/sizes.py
+
+The pilots follow the clock, so fly them where nothing else runs. The loss is that of whole hidden words, in nats.
+"""
+
+import json
+import logging
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+POINTS = Path(__file__).resolve().parent / "scaling.jsonl"
+LENGTHS = {0: (10, 30, 90, 240), 1: (60,), 2: (10, 30, 90, 240), 3: (30, 120)}
+"""Size, as in `textdae.text.sizes` -> seconds of its pilots."""
+FACTORS = (0.5, 1.0, 2.0)
+SIZE_EXPONENTS, DATA_EXPONENTS = np.arange(0.1, 0.81, 0.05), np.arange(0.1, 0.81, 0.05)
+PRIOR = np.array([1.0, 1.0, 3.0])
+"""Where E, A and B of a text begin, each with a standard deviation of its own size, so that few runs do not run away."""
+
+
+def sizes(source: str, **train):
+    from textdae.commands.keywords import read_settings
+    from textdae.core.registry import modality
+    from textdae.core.settings.reader import over
+    from textdae.core.settings.runs import PretrainSettings
+
+    given = {"train": {"time_budget": 100, **train}}
+    first = read_settings(PretrainSettings, source=source, **given)
+    every = modality(first.modality).part("sizes")(first).smallest_first
+    return [read_settings(PretrainSettings, base=over(size, given), source=source) for size in every]
+
+
+def fly(source: str, name: str, settings, seconds: float, **more) -> None:
+    from textdae.commands.pilots import PilotSize
+    from textdae.training.hardware import join_processes
+
+    size = PilotSize(settings, join_processes())
+    pilot = size.fly(seconds, ask=True)
+    unit = size.corpus.units_per_example
+    point = {
+        "text": Path(source).parent.name or source,
+        "size": name,
+        "parameters": size.parameters,
+        "seen": pilot.examples * unit,
+        "there": len(size.corpus.train) * unit,
+        "seconds": round(pilot.seconds, 1),
+        "loss": round(pilot.loss, 4),
+        **more,
+    }
+    print(point, flush=True)
+    with POINTS.open("a") as file:
+        file.write(json.dumps(point) + "\n")
+
+
+def shape(settings) -> str:
+    return f"{settings.model.num_hidden_layers} x {settings.model.hidden_size}"
+
+
+def rates(source: str) -> None:
+    for number, factor in product((0, 2, 3), FACTORS):
+        train = {"learning_rate": 2e-3 * factor, "muon_learning_rate": 0.02 * factor}
+        settings = sizes(source, **train)[number]
+        fly(source, shape(settings), settings, 60, rates=factor)
+
+
+def fit() -> None:
+    from textdae.training.forecast import worth
+
+    points = [json.loads(line) for line in POINTS.read_text().splitlines()]
+    points = [point for point in points if point.get("rates", 1.0) == 1.0]
+    texts = sorted({point["text"] for point in points})
+    found = {}
+    for a, b in product(SIZE_EXPONENTS, DATA_EXPONENTS):
+        laws, missed = [], []
+        for text in texts:
+            own = [point for point in points if point["text"] == text]
+            rows = np.array(
+                [[1, (p["parameters"] / 1e6) ** -a, (worth(p["seen"], p["there"]) / 1e6) ** -b] for p in own]
+            )
+            losses = np.array([point["loss"] for point in own])
+            prior = 0.05 * np.diag(1 / PRIOR)
+            law = np.linalg.lstsq(
+                np.vstack([rows, prior]), np.concatenate([losses, prior @ PRIOR]), rcond=None
+            )[0]
+            laws.append(law)
+            missed += (rows @ law - losses).tolist()
+        found[round(float(a), 2), round(float(b), 2)] = float(np.sqrt(np.mean(np.square(missed)))), np.array(laws)
+    ranked = sorted(found.items(), key=lambda item: item[1][0])
+    for exponents, (error, laws) in ranked[:12]:
+        print(f"a, b = {exponents}: misses by {error:.3f} nats; E, A, B:")
+        for text, law in zip(texts, laws, strict=True):
+            print(f"    {text:12}", law.round(2).tolist())
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    from transformers.utils import logging as of_transformers
+
+    of_transformers.disable_progress_bar()
+    match sys.argv[1:]:
+        case ["fly", *sources] if sources:
+            for source in sources:
+                every = sizes(source)
+                for number, lengths in LENGTHS.items():
+                    for seconds in lengths:
+                        fly(source, shape(every[number]), every[number], seconds)
+        case ["rates", source]:
+            rates(source)
+        case ["fit"]:
+            fit()
+        case _:
+            raise SystemExit(__doc__)
