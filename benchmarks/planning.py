@@ -1,19 +1,22 @@
-"""What size and data do to the loss of a masked encoder: the experience that `textdae plan` begins with.
+"""What `textdae plan` foretells, against what is reached; and the experience that it begins with.
 
-    python benchmarks/scaling.py fly SOURCE ...     pilots of several sizes and lengths, added to scaling.jsonl
-    python benchmarks/scaling.py rates SOURCE       pilots of a minute with half, all and twice the learning rates
-    python benchmarks/scaling.py fit                the law of each text, and what stands in textdae/text/sizes.py
+    python benchmarks/planning.py check BUDGET SOURCE ...   plan, then run the plan: nats foretold, reached, and how far apart
+    python benchmarks/planning.py fly SOURCE ...            pilots of several sizes and lengths, added to scaling.jsonl
+    python benchmarks/planning.py rates SOURCE              pilots of a minute with half, all and twice the learning rates, added too
+    python benchmarks/planning.py fit                       the law of each text in scaling.jsonl, for textdae/text/sizes.py
 
-The pilots follow the clock, so fly them where nothing else runs. The loss is that of whole hidden words, in nats.
+All of it follows the clock, so nothing else may run beside it. The loss is that of whole hidden words, in nats. `check` makes its plan
+in an empty cache.
 """
 
 import json
-import logging
-import sys
+import os
+import tempfile
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+from compare import Run, corpus_name
 
 POINTS = Path(__file__).resolve().parent / "scaling.jsonl"
 LENGTHS = {0: (10, 30, 90, 240), 1: (60,), 2: (10, 30, 90, 240), 3: (30, 120)}
@@ -44,7 +47,7 @@ def fly(source: str, name: str, settings, seconds: float, **more) -> None:
     pilot = size.fly(seconds, ask=True)
     unit = size.corpus.units_per_example
     point = {
-        "text": Path(source).parent.name or source,
+        "text": corpus_name(source) if Path(source).is_absolute() else source,
         "size": name,
         "parameters": size.parameters,
         "seen": pilot.examples * unit,
@@ -90,7 +93,10 @@ def fit() -> None:
             )[0]
             laws.append(law)
             missed += (rows @ law - losses).tolist()
-        found[round(float(a), 2), round(float(b), 2)] = float(np.sqrt(np.mean(np.square(missed)))), np.array(laws)
+        found[round(float(a), 2), round(float(b), 2)] = (
+            float(np.sqrt(np.mean(np.square(missed)))),
+            np.array(laws),
+        )
     ranked = sorted(found.items(), key=lambda item: item[1][0])
     for exponents, (error, laws) in ranked[:12]:
         print(f"a, b = {exponents}: misses by {error:.3f} nats; E, A, B:")
@@ -98,12 +104,40 @@ def fit() -> None:
             print(f"    {text:12}", law.round(2).tolist())
 
 
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING)
+def check(run: Run, budget: str, source: str) -> None:
+    import textdae
+
+    name = corpus_name(source) if Path(source).is_absolute() else source
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TEXTDAE_CACHE"] = f"{folder}/cache"
+        plan = textdae.plan(budget, source=source, output_dir=f"{folder}/run")
+        print(plan.text, flush=True)
+        reached = textdae.pretrain(plan.settings).metrics["held_out"]["model"]["loss"]
+    foretold, (low, high) = plan.forecast.loss, plan.forecast.interval
+    print(
+        f"{name}, {budget}: foretold {foretold:.3f} ({low:.3f} to {high:.3f}), reached {reached:.3f}",
+        flush=True,
+    )
+    run.questions = "whole words"
+    size = shape(plan.settings)
+    run.add(
+        f"plan, {budget}, {name}: loss foretold ({size})",
+        foretold,
+        "nats",
+        note=f"95%: {low:.3f} to {high:.3f}",
+    )
+    run.add(f"plan, {budget}, {name}: loss reached ({size})", reached, "nats")
+    run.add(f"plan, {budget}, {name}: foretold too high by", foretold - reached, "nats")
+
+
+def main(run: Run) -> None:
     from transformers.utils import logging as of_transformers
 
     of_transformers.disable_progress_bar()
-    match sys.argv[1:]:
+    match run.words:
+        case ["check", budget, *sources] if sources:
+            for source in sources:
+                check(run, budget, source)
         case ["fly", *sources] if sources:
             for source in sources:
                 every = sizes(source)
@@ -116,3 +150,8 @@ if __name__ == "__main__":
             fit()
         case _:
             raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    with Run(__doc__, 1) as run:
+        main(run)
