@@ -1,11 +1,11 @@
-"""What `textdae plan` foretells, against what is reached; and the experience that it begins with.
+"""What `textdae plan` predicts, against what is reached; and the pilot runs that its prior comes from.
 
-    python benchmarks/planning.py check BUDGET SOURCE ...   plan, then run the plan: nats foretold, reached, and how far apart
-    python benchmarks/planning.py fly SOURCE ...            pilots of several sizes and lengths, added to scaling.jsonl
-    python benchmarks/planning.py rates SOURCE              pilots of a minute with half, all and twice the learning rates, added too
+    python benchmarks/planning.py check BUDGET SOURCE ...   plan, then run the plan: nats predicted, reached, and how far apart
+    python benchmarks/planning.py runs SOURCE ...           pilot runs of several sizes and lengths, added to scaling.jsonl
+    python benchmarks/planning.py rates SOURCE              pilot runs of a minute with half, all and twice the learning rates, added too
     python benchmarks/planning.py fit                       the law of each text in scaling.jsonl, for textdae/text/sizes.py
 
-All of it follows the clock, so nothing else may run beside it. The loss is that of whole hidden words, in nats. `check` makes its plan
+They follow the clock, so that nothing else may run beside them. The loss is that of whole hidden words, in nats. `check` makes its plan
 in an empty cache.
 """
 
@@ -20,7 +20,7 @@ from compare import Run, corpus_name
 
 POINTS = Path(__file__).resolve().parent / "scaling.jsonl"
 LENGTHS = {0: (10, 30, 90, 240), 1: (60,), 2: (10, 30, 90, 240), 3: (30, 120)}
-"""Size, as in `textdae.text.sizes` -> seconds of its pilots."""
+"""Size, as in `textdae.text.sizes` -> seconds of its pilot runs."""
 FACTORS = (0.5, 1.0, 2.0)
 SIZE_EXPONENTS, DATA_EXPONENTS = np.arange(0.1, 0.81, 0.05), np.arange(0.1, 0.81, 0.05)
 PRIOR = np.array([1.0, 1.0, 3.0])
@@ -39,19 +39,19 @@ def sizes(source: str, **train):
     return [read_settings(PretrainSettings, base=over(size, given), source=source) for size in every]
 
 
-def fly(source: str, name: str, settings, seconds: float, **more) -> None:
+def pilot_run(source: str, name: str, settings, seconds: float, **more) -> None:
     from textdae.commands.pilots import PilotSize
     from textdae.training.hardware import join_processes
 
-    size = PilotSize(settings, join_processes())
-    pilot = size.fly(seconds, ask=True)
+    size = PilotSize(settings, join_processes(), False)
+    pilot = size.run(seconds, True)
     unit = size.corpus.units_per_example
     point = {
         "text": corpus_name(source) if Path(source).is_absolute() else source,
         "size": name,
         "parameters": size.parameters,
         "seen": pilot.examples * unit,
-        "there": len(size.corpus.train) * unit,
+        "unique": len(size.corpus.train) * unit,
         "seconds": round(pilot.seconds, 1),
         "loss": round(pilot.loss, 4),
         **more,
@@ -69,11 +69,11 @@ def rates(source: str) -> None:
     for number, factor in product((0, 2, 3), FACTORS):
         train = {"learning_rate": 2e-3 * factor, "muon_learning_rate": 0.02 * factor}
         settings = sizes(source, **train)[number]
-        fly(source, shape(settings), settings, 60, rates=factor)
+        pilot_run(source, shape(settings), settings, 60, rates=factor)
 
 
 def fit() -> None:
-    from textdae.training.forecast import worth
+    from textdae.training.scaling_law import effective
 
     points = [json.loads(line) for line in POINTS.read_text().splitlines()]
     points = [point for point in points if point.get("rates", 1.0) == 1.0]
@@ -84,7 +84,10 @@ def fit() -> None:
         for text in texts:
             own = [point for point in points if point["text"] == text]
             rows = np.array(
-                [[1, (p["parameters"] / 1e6) ** -a, (worth(p["seen"], p["there"]) / 1e6) ** -b] for p in own]
+                [
+                    [1, (p["parameters"] / 1e6) ** -a, (effective(p["seen"], p["unique"]) / 1e6) ** -b]
+                    for p in own
+                ]
             )
             losses = np.array([point["loss"] for point in own])
             prior = 0.05 * np.diag(1 / PRIOR)
@@ -113,21 +116,21 @@ def check(run: Run, budget: str, source: str) -> None:
         plan = textdae.plan(budget, source=source, output_dir=f"{folder}/run")
         print(plan.text, flush=True)
         reached = textdae.pretrain(plan.settings).metrics["held_out"]["model"]["loss"]
-    foretold, (low, high) = plan.forecast.loss, plan.forecast.interval
+    predicted, (low, high) = plan.prediction.loss, plan.prediction.interval
     print(
-        f"{name}, {budget}: foretold {foretold:.3f} ({low:.3f} to {high:.3f}), reached {reached:.3f}",
+        f"{name}, {budget}: predicted {predicted:.3f} ({low:.3f} to {high:.3f}), reached {reached:.3f}",
         flush=True,
     )
     run.questions = "whole words"
     size = shape(plan.settings)
     run.add(
-        f"plan, {budget}, {name}: loss foretold ({size})",
-        foretold,
+        f"plan, {budget}, {name}: loss predicted ({size})",
+        predicted,
         "nats",
         note=f"95%: {low:.3f} to {high:.3f}",
     )
     run.add(f"plan, {budget}, {name}: loss reached ({size})", reached, "nats")
-    run.add(f"plan, {budget}, {name}: foretold too high by", foretold - reached, "nats")
+    run.add(f"plan, {budget}, {name}: predicted too high by", predicted - reached, "nats")
 
 
 def main(run: Run) -> None:
@@ -138,12 +141,12 @@ def main(run: Run) -> None:
         case ["check", budget, *sources] if sources:
             for source in sources:
                 check(run, budget, source)
-        case ["fly", *sources] if sources:
+        case ["runs", *sources] if sources:
             for source in sources:
                 every = sizes(source)
                 for number, lengths in LENGTHS.items():
                     for seconds in lengths:
-                        fly(source, shape(every[number]), every[number], seconds)
+                        pilot_run(source, shape(every[number]), every[number], seconds)
         case ["rates", source]:
             rates(source)
         case ["fit"]:

@@ -32,7 +32,7 @@ SECTIONS = {
     "encoding": "TextEncoder.encode",
     "shards": "textdae prepare, and training from what it wrote",
     "finetuning": "Fine-tuning speed",
-    "planning": "Plans: the loss foretold, and the loss reached",
+    "planning": "Plans: the loss predicted, and the loss reached",
     "definitions": "Fewer labels: dictionary definitions",
     "fashion": "Fewer labels: Fashion-MNIST",
     "images": "Images",

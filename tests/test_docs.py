@@ -222,7 +222,7 @@ def shorter(function, small):
 SMALL = {
     "pretrain": {"train": {"time_budget": None, "max_steps": 4, "compile": "never"}, "tokenizer": {"vocab_size": 400},
                  "model": {"hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 32}},
-    "plan": {"tokenizer": {"vocab_size": 400}, "model": {"num_hidden_layers": 1, "intermediate_size": 32, "num_attention_heads": 2}},
+    "plan": {"tokenizer": {"vocab_size": 400}, "model": {"hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 32}},
     "finetune": {"train": {"max_steps": 3, "compile": "never"}},
     "label_curve": {"train": {"max_steps": 3, "compile": "never"}, "labels": [20], "draws": 1},
 }  # fmt: skip

@@ -1,7 +1,9 @@
-"""A plan: what it measures, foretells, chooses, keeps and refuses."""
+"""A plan: what it measures, predicts, chooses, keeps and refuses."""
 
+import json
 import os
 
+import datasets
 import numpy as np
 import PIL.Image
 import pytest
@@ -10,28 +12,31 @@ from typer.testing import CliRunner
 from textdae.cli import app
 from textdae.commands import pilots, plan_search
 from textdae.commands.pilots import Pilot, PilotSize
-from textdae.commands.plan import MARK, plan
+from textdae.commands.plan import MARK, _table, plan
+from textdae.commands.plan_search import PlannedSize, Search
 from textdae.commands.pretrain import pretrain
-from textdae.core.errors import Interrupted, SettingsError
+from textdae.core.errors import Interrupted, SettingsError, TextdaeError
+from textdae.core.registry import modality
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.text import sizes as text_sizes
+from textdae.text.task import prepare_pretraining
 from textdae.training.hardware import join_processes
+from textdae.training.scaling_law import Prediction, Prior
 from textdae.training.sizes import Sizes
 
-TINY = [
-    "data.block_size=32",
-    "tokenizer.vocab_size=300",
-    "model.num_hidden_layers=1",
-    "model.num_attention_heads=1",
-    "model.intermediate_size=16",
-    "evaluate.max_examples=20",
-]
+TINY = ["data.block_size=32", "tokenizer.vocab_size=300", "evaluate.max_examples=20"]
+LAW = Prior("nats", 1e6, 1e6, (1.5, 1.0, 2.4), (1.0, 0.5, 1.0), (0.2, 0.5), (0.25, 0.5), 0.02)
 
 
 @pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch):
-    monkeypatch.setattr(plan_search, "_LEAST_EACH", 0.3)
-    monkeypatch.setattr(plan_search, "_SHORTEST", 0.3)
+def _small_and_in_a_hurry(monkeypatch):
+    """Shapes that take no time; every size is measured, however busy the machine."""
+    monkeypatch.setattr(text_sizes, "_SHAPES", [(16, 1, 2, 8), (32, 1, 2, 8), (48, 2, 2, 8)])
+    monkeypatch.setattr(plan_search, "_EACH", 0.1)
+    monkeypatch.setattr(plan_search, "_SHORTEST", 0.1)
+    monkeypatch.setattr(plan_search, "_WORSE", 1e9)
+    monkeypatch.setattr(plan_search, "_WARM", 0.0)
 
 
 @pytest.fixture
@@ -47,118 +52,233 @@ def files(tmp_path):
 
 def test_a_plan_of_text_is_kept_and_can_be_run(tmp_path, corpus, monkeypatch):
     words = [*TINY, f"data.source={corpus}", f"output_dir={tmp_path / 'run'}"]
-    made = plan("16s", overrides=words)
-    assert [row.settings.model.hidden_size for row in made.rows][:3] == [128, 192, 256]
+    made = plan("8s", overrides=words)
+    assert [row.settings.model.hidden_size for row in made.rows] == [16, 32, 48]
     assert made.settings == made.rows[made.chosen].settings
-    assert made.settings.train.time_budget == 16
+    assert made.settings.train.time_budget == 8
+    there = len(prepare_pretraining(made.settings).evaluation.corpus.train)
     for row in made.rows:
         assert row.parameters > 0
         assert row.steps > 0
         assert row.memory > row.checkpoint == 4 * row.parameters
-        assert row.seen == pytest.approx(row.epochs * len(made_examples(row.settings)) * 32, rel=1e-6)
+        assert row.seen == pytest.approx(row.epochs * there * 32, rel=1e-6)
     assert made.text.count("->") == 1
-    assert "chosen" in made.text
-    assert "times as much" in made.text
+    assert "is chosen" in made.text
     # The file says the same.
     file = tmp_path / "plan.yaml"
     file.write_text(made.yaml)
     assert load(PretrainSettings, file) == made.settings
-    assert all(line in made.yaml for line in made.text.splitlines())
-    # The same plan again takes what was measured.
-    assert len(files(tmp_path)) >= 5
+    assert all(line.rstrip() in made.yaml for line in made.text.splitlines())
+    # The same plan again takes what was measured; another budget takes the speeds.
+    before = files(tmp_path)
+    assert len(before) >= 4
     with monkeypatch.context() as patch:
         patch.setattr(pilots, "Trainer", None)
-        assert plan("16s", overrides=words).text == made.text
+        assert plan("8s", overrides=words).text == made.text
+    plan("9s", overrides=words)
+    pilot_runs = sum(json.loads(path.read_text())["loss"] is not None for path in before)
+    assert len(files(tmp_path)) <= 2 * pilot_runs + 3
     # It is a settings file like any other.
     run = pretrain(file, train={"time_budget": 1})
     assert run.metrics["parameters"] == made.rows[made.chosen].parameters
 
 
-def made_examples(settings):
-    from textdae.text.task import prepare_pretraining
+@pytest.mark.slow
+def test_measuring_again_measures_again(corpus, monkeypatch):
+    words = [*TINY, f"data.source={corpus}", "model.hidden_size=16"]
+    plan("5s", overrides=words)
+    ran, run = [], PilotSize._run
+    monkeypatch.setattr(PilotSize, "_run", lambda *args: ran.append(args) or run(*args))
+    plan("5s", overrides=words)
+    assert not ran
+    plan("5s", overrides=words, fresh=True)
+    assert len(ran) >= 2
 
-    return prepare_pretraining(settings).evaluation.corpus.train
 
-
-def test_images_are_planned_through_the_same_interface(tmp_path):
-    words = ["data.source=digits", "model.type=unet", "evaluate.max_examples=64", "model.num_hidden_layers=1"]
-    made = plan("20s", overrides=words)
+@pytest.mark.parametrize("words", [["data.source=digits", "model.type=unet"], pytest.param(["data.source=photos", "data.crop=16", "model.type=unet"], marks=pytest.mark.slow)])  # fmt: skip
+def test_images_are_planned_through_the_same_interface(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for number in range(24):
+        pixels = np.random.default_rng(number).integers(0, 256, (36, 40), dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / f"photos/{number}.png")
+    made = plan("4s", overrides=[*words, "evaluate.max_examples=32", "model.num_hidden_layers=1"])
     assert "PSNR (dB)" in made.text
-    assert "pictures" not in made.text.splitlines()[0]
-    assert {row.settings.model.type for row in made.rows} == {"unet"}
-    assert made.forecast.loss < -10  # decibels, their sign turned
+    assert made.unit == "dB"
+    assert [row.settings.model.hidden_size for row in made.rows] == [16, 32, 64, 96]
+    assert all(loss < -5 for row in made.rows for *_, loss in row.pilots)  # decibels, their sign turned
+    assert made.prediction.loss < -5
 
 
-def test_a_size_that_is_given_stays(tmp_path, corpus):
-    made = plan("6s", overrides=[*TINY, f"data.source={corpus}", "model.hidden_size=16"])
-    assert [row.settings.model.hidden_size for row in made.rows] == [16]
+def test_crops_of_a_photograph_are_many_examples(tmp_path):
+    for number in range(10):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 64), dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    settings = load(PretrainSettings, None, [f"data.source={tmp_path}", "data.crop=16", "data.held_out=0.5", "model.type=unet"])  # fmt: skip
+    train = modality("image").part("pretraining")(settings).evaluation.corpus.train
+    assert train.unique == len(train) * (32 * 64 / 16**2) * 8
 
 
-class _Law:
-    """Pilots by a formula: speeds fall with size, losses follow the law of the experience."""
+@pytest.mark.parametrize("width", [16, pytest.param(256, marks=pytest.mark.slow)])
+def test_a_shape_that_is_given_stays(corpus, width):
+    made = plan("3s", overrides=[*TINY, f"data.source={corpus}", f"model.hidden_size={width}", "model.num_hidden_layers=1"])  # fmt: skip
+    assert [row.settings.model.hidden_size for row in made.rows] == [width]
+    assert made.settings.model.num_attention_heads == 2
 
-    def __init__(self, experience):
-        self.experience = experience
+
+@pytest.mark.slow
+def test_rows_of_a_dataset_are_read_once(tmp_path, corpus_texts, monkeypatch):
+    from textdae.core import source_dataset
+
+    read, calls = source_dataset.as_parquet, []
+    monkeypatch.setattr(source_dataset, "as_parquet", lambda *args: calls.append(1) or read(*args))
+    rows = datasets.Dataset.from_dict({"text": corpus_texts})
+    made = plan("4s", overrides=TINY, dataset=rows)
+    assert len(calls) == 1
+    assert len({row.settings.data.source for row in made.rows}) == 1
+    assert made.settings.data.source.endswith(".parquet")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_goes_on_with_its_own_size(tmp_path, corpus):
+    words = [*TINY, f"data.source={corpus}"]
+    for seed in (1, 2):
+        pretrain(overrides_of(words, tmp_path / f"m{seed}", seed))
+    plans = [
+        plan("3s", overrides=[*words, f"model.from_pretrained={tmp_path / name}"]) for name in ("m1", "m2")
+    ]
+    assert all(len(made.rows) == 1 for made in plans)
+    assert "a rough one" in plans[0].text
+    assert "width" not in plans[0].text
+    assert len(files(tmp_path)) == 4  # the two are not taken for each other
+
+
+def overrides_of(words, folder, seed):
+    more = [f"output_dir={folder}", "model.hidden_size=16", "model.num_hidden_layers=1", "train.max_steps=2", f"train.seed={seed}"]  # fmt: skip
+    return load(PretrainSettings, None, [*words, *more])
+
+
+class _Machine:
+    """Pilot runs by a formula: speeds fall with size, losses follow a law that is not the mean of the prior."""
+
+    def __init__(self, law, exponents):
+        self.law, self.exponents, self.said = law, exponents, []
 
     def loss(self, parameters, seen):
-        e = self.experience
-        return (
-            e.law[0]
-            + e.law[1] * (parameters / e.size_unit) ** -e.size_exponents[0]
-            + e.law[2] * (seen / e.data_unit) ** -e.data_exponents[0]
-        )
+        (e, a, b), (alpha, beta) = self.law, self.exponents
+        return e + a * (parameters / 1e6) ** -alpha + b * (seen / 1e6) ** -beta
 
-    def fly(self, size, seconds, ask):
-        speed = 2e7 / size.parameters
-        examples = speed * seconds
-        loss = self.loss(size.parameters, examples * 32) if ask else None
-        return Pilot(seconds, int(examples), 1, speed, loss, 0.0)
+    def speed(self, parameters):
+        return 2e7 / parameters
+
+    def run(self, size, seconds, score, fresh):
+        self.said.append((size.parameters, seconds, score))
+        examples = self.speed(size.parameters) * seconds
+        loss = self.loss(size.parameters, examples * 32) if score else None
+        return Pilot(seconds, int(examples), 10**6, self.speed(size.parameters), 0.0, loss)
 
 
-@pytest.mark.parametrize("seconds", [60, 3000, 200_000])
+@pytest.mark.parametrize("seconds", [600, 20_000])
 def test_the_choice_is_that_of_a_look_at_every_size(corpus, monkeypatch, seconds):
-    """Against brute force, where the pilots follow a known law."""
-    settings = load(PretrainSettings, None, [*TINY, f"data.source={corpus}"])
-    from textdae.text.sizes import _EXPERIENCE
-
-    experience = _EXPERIENCE._replace(size_exponents=(0.5,), data_exponents=(0.35,))
-    law = _Law(experience)
-    monkeypatch.setattr(PilotSize, "fly", lambda size, seconds, ask: law.fly(size, seconds, ask))
+    """Against brute force over the sizes, where pilot runs follow a known law; without them the prediction is another."""
+    machine = _Machine((2.2, 0.6, 3.1), (0.5, 0.25))
+    monkeypatch.setattr(PilotSize, "run", lambda *args: machine.run(*args))
     monkeypatch.setattr(plan_search, "_ALIKE", 1e-9)
-    monkeypatch.setattr(plan_search, "worth", lambda seen, there: seen)
+    monkeypatch.setattr(plan_search, "effective", lambda seen, unique: seen)
     monkeypatch.setattr(plan_search, "compile_gain", lambda settings, device: (1.0, 0.0))
-    sizes = [settings.model_copy(update={"model": settings.model.model_copy(update={"hidden_size": width})}) for width in (16, 32, 64, 128, 256)]  # fmt: skip
-    search = plan_search.Search(sizes, experience, seconds, join_processes())
+    monkeypatch.setattr(text_sizes, "_SHAPES", [(16, 1, 2, 8), (64, 2, 2, 8), (128, 2, 2, 8), (256, 2, 2, 8)])
+    settings = load(PretrainSettings, None, [*TINY, f"data.source={corpus}"])
+    candidates = [load(PretrainSettings, None, [*TINY, f"data.source={corpus}"], size) for size in modality("text").part("sizes")(settings).smallest_first]  # fmt: skip
+    search = Search(candidates, LAW, seconds, join_processes())
+    search._climb()
+    before = search.rows()
+    search = Search(candidates, LAW, seconds, join_processes())
+    search.measure()
     rows = search.rows()
-    assert len(rows) >= 3, search.left
-    wanted = [law.loss(row.parameters, 2e7 / row.parameters * seconds * 32) for row in rows]
-    assert [row.forecast.loss for row in rows] == pytest.approx(wanted, rel=0.05)
-    assert wanted[search.best(rows)] == min(wanted)
-    if len(rows) < len(sizes):  # the climb did not end too soon
-        beyond = search.sizes[-1].parameters * 2
-        assert law.loss(beyond, 2e7 / beyond * seconds * 32) > min(wanted)
+    wanted = [machine.loss(row.parameters, machine.speed(row.parameters) * seconds * 32) for row in rows]
+    scored = [number for number, row in enumerate(rows) if row.pilots]
+    assert [rows[number].prediction.loss for number in scored] == pytest.approx(
+        [wanted[number] for number in scored], abs=0.1
+    )
+    assert abs(before[0].prediction.loss - wanted[0]) > 0.3
+    assert wanted[search.best(rows)] - min(wanted) < 0.03
+    assert sum(seconds for _, seconds, score in machine.said if score) <= seconds / 20 + 0.1
 
 
-def test_an_interrupted_plan_keeps_its_pilots(tmp_path, corpus, monkeypatch):
-    fly, flown = PilotSize._fly, []
+def test_the_climb_ends_where_sizes_are_too_slow_or_do_not_fit(corpus, monkeypatch):
+    machine = _Machine((2.2, 0.6, 3.1), (0.5, 0.25))
+    monkeypatch.setattr(plan_search, "_WORSE", 5.0)
+    settings = [load(PretrainSettings, None, [*TINY, f"data.source={corpus}", f"model.hidden_size={width}"]) for width in (16, 32, 64, 128, 256)]  # fmt: skip
 
-    def fly_once(self, seconds, ask):
-        if len(flown) == 2:
+    def run(size, *args):
+        if limit and size.parameters > limit:
+            raise TextdaeError("out of memory: told so")
+        return machine.run(size, *args)
+
+    monkeypatch.setattr(PilotSize, "run", run)
+    limit = 0
+    search = Search(settings, LAW, 10, join_processes())
+    search.measure()
+    assert len(search.sizes) == 3
+    assert "learn too slowly" in search.left
+    limit = search.sizes[0].parameters
+    search = Search(settings, LAW, 10, join_processes())
+    search.measure()
+    assert len(search.sizes) == 1
+    assert "out of memory" in search.left
+    limit = 1
+    with pytest.raises(TextdaeError, match="told so"):
+        Search(settings, LAW, 10, join_processes()).measure()
+
+
+def test_compiling_and_evaluating_take_their_time(corpus, monkeypatch):
+    words = [*TINY, f"data.source={corpus}", "model.hidden_size=16"]
+
+    def examples(*more, gain=(1.0, 0.0)):
+        monkeypatch.setattr(plan_search, "compile_gain", lambda settings, device: gain)
+        search = Search([load(PretrainSettings, None, [*words, *more])], LAW, 100, join_processes())
+        search._pilots = [[Pilot(1, 10, 10, 10.0, 2.0, None)]]
+        search.sizes = [PilotSize(search._candidates[0], join_processes(), False)]
+        return search._examples(0, 100)
+
+    assert examples("train.eval_steps=0") == 1000
+    assert examples("train.eval_steps=0", gain=(1.25, 20.0)) == 1000
+    assert examples("train.eval_steps=0.1", "train.eval_share=null") == pytest.approx(800)
+    assert examples("train.eval_steps=0.1") == pytest.approx(900)  # at most a tenth
+    # 2 s after each 5 steps of 16 examples, which take 8 s.
+    assert examples("train.eval_steps=5", "train.eval_share=null") == pytest.approx(800)
+
+
+def test_a_table_of_decibels_has_its_ends_in_order():
+    settings = load(PretrainSettings, None, ["data.source=digits"])
+    row = PlannedSize(settings, 10**6, 1e6, 2.0, 10, Prediction(-10.0, 0.1), 1e9, [(1.0, 1e5, -9.0)])
+    shown = _table([row], 0, {}, "dB", "pictures")
+    assert "10.00" in shown
+    assert "9.80 to 10.20" in shown
+    near_zero = row._replace(prediction=Prediction(-0.04, 0.5))
+    assert "-1.020 to 0.940" in _table([near_zero], 0, {}, "nats", "tokens")
+
+
+def test_an_interrupted_plan_keeps_what_it_measured(tmp_path, corpus, monkeypatch):
+    run, ran = PilotSize._run, []
+
+    def run_twice(self, seconds, score):
+        if len(ran) == 2:
             raise Interrupted(2)
-        flown.append(seconds)
-        return fly(self, seconds, ask)
+        ran.append(seconds)
+        return run(self, seconds, score)
 
     words = [*TINY, f"data.source={corpus}"]
-    monkeypatch.setattr(PilotSize, "_fly", fly_once)
+    monkeypatch.setattr(PilotSize, "_run", run_twice)
     with pytest.raises(Interrupted):
-        plan("6s", overrides=words)
-    kept = files(tmp_path)
-    assert len(kept) == 2
-    kept[0].write_text("{")  # damaged: measured again
-    monkeypatch.setattr(PilotSize, "_fly", fly)
-    plan("6s", overrides=words)
-    assert set(kept) <= set(files(tmp_path))
-    assert len(files(tmp_path)) > 2
+        plan("3s", overrides=words)
+    damaged, whole = files(tmp_path)
+    damaged.write_text("{")  # is measured again
+    kept = whole.read_text()
+    monkeypatch.setattr(PilotSize, "_run", run)
+    plan("3s", overrides=words)
+    assert whole.read_text() == kept
+    assert json.loads(damaged.read_text())["steps"] > 0
     assert not any(path.suffix == ".new" for path in (tmp_path / "cache" / "pilots").iterdir())
 
 
@@ -167,19 +287,23 @@ def test_an_interrupted_plan_keeps_its_pilots(tmp_path, corpus, monkeypatch):
     [
         (["--budget", "soon"], "budget: not a quantity with a unit"),
         (["--budget", "-5"], "budget: "),
-        (["--budget", "5s", "train.max_steps=3"], "the budget of a plan is its only limit"),
-        (["--budget", "5s", "train.time_budget=9s"], "the budget of a plan is its only limit"),
+        (["--budget", "5s", "train.max_steps=3"], "the budget is the only limit of a plan"),
+        (["--budget", "5s", "train.time_budget=9s"], "the budget is the only limit of a plan"),
         (["--budget", "5s", "data.sauce=3"], "data.sauce"),
         (["--budget", "5s", "-o", "mine.yaml"], "mine.yaml: it is no plan"),
+        (["--budget", "5s", "-o", "other.yaml"], "other.png: it would be replaced"),
+        (["--budget", "5s", "-o", "plan.png"], "ends with .yaml"),
     ],
 )
 def test_what_cannot_be_planned_is_refused(tmp_path, monkeypatch, words, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("output_dir: mine\n")
+    (tmp_path / "other.png").write_text("a picture")
     result = CliRunner().invoke(app, ["plan", *words])
     assert isinstance(result.exception, SettingsError)
     assert message in str(result.exception)
     assert (tmp_path / "mine.yaml").read_text() == "output_dir: mine\n"
+    assert (tmp_path / "other.png").read_text() == "a picture"
     assert not (tmp_path / "plan.yaml").exists()
 
 
@@ -189,6 +313,7 @@ def test_several_processes_are_refused(monkeypatch):
         plan("5s")
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_plan_and_replaces_none_but_its_own(tmp_path, corpus, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ["plan", "--budget", "5s", "-o", "sub/plan.yaml", f"data.source={corpus}", *TINY]
@@ -197,28 +322,33 @@ def test_the_command_writes_a_plan_and_replaces_none_but_its_own(tmp_path, corpu
         assert result.exit_code == 0, result.output
         assert "textdae pretrain sub/plan.yaml" in result.output
         assert (tmp_path / "sub" / "plan.yaml").read_text().startswith(MARK)
-        assert PIL.Image.open(tmp_path / "sub" / "plan.png").size[0] > 400
+        with PIL.Image.open(tmp_path / "sub" / "plan.png") as picture:
+            assert picture.size[0] > 400
 
 
 def test_pretrain_with_a_budget_plans_once(tmp_path, corpus, monkeypatch):
-    """A resumed run goes on with the settings that it began with, though another plan would be made by now."""
-    words = [f"data.source={corpus}", f"output_dir={tmp_path / 'run'}", *TINY, "train.save_steps=5"]
+    """A run that is resumed goes on with the settings that it began with, though another plan would be made by now."""
+    run = tmp_path / "run"
+    words = [f"data.source={corpus}", f"output_dir={run}", *TINY, "train.save_steps=5"]
     result = CliRunner().invoke(app, ["pretrain", "--budget", "3s", *words])
     assert result.exit_code == 0, result.output
     assert "->" in result.output
     assert "baseline: unigram" in result.output
-    before = (tmp_path / "run" / "settings.yaml").read_text()
+    before = (run / "settings.yaml").read_text()
     monkeypatch.setattr("textdae.commands.plan.plan", None)
+    result = CliRunner().invoke(app, ["pretrain", "--budget", "3s", *words])
+    assert "already holds a run" in str(result.exception)
+    result = CliRunner().invoke(app, ["pretrain", "--budget", "9s", *words, "--resume"])
+    assert "planned for another time (3 s)" in str(result.exception)
     result = CliRunner().invoke(app, ["pretrain", "--budget", "3s", *words, "--resume"])
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "run" / "settings.yaml").read_text() == before
-    assert result.exception is None
+    assert (run / "settings.yaml").read_text() == before
 
 
-def test_sizes_are_settings_of_every_family():
-    from textdae.core.registry import modality
-
-    for words in (["data.source=docstrings"], *([f"model.type={t}", "data.source=digits"] for t in ("unet", "autoencoder", "vit", "vit_mae"))):  # fmt: skip
+def test_sizes_are_settings_of_every_family(monkeypatch):
+    monkeypatch.undo()
+    families = [["model.type=unet"], ["model.encoder=conv"], ["model.encoder=mlp"], ["model.type=vit"], ["model.type=vit_mae"]]  # fmt: skip
+    for words in (["data.source=docstrings"], *([*family, "data.source=digits"] for family in families)):
         settings = load(PretrainSettings, None, words)
         sizes: Sizes = modality(settings.modality).part("sizes")(settings)
         widths = [
@@ -226,4 +356,16 @@ def test_sizes_are_settings_of_every_family():
         ]
         assert widths == sorted(widths)
         assert len(set(widths)) >= 3
-        assert np.isfinite(sizes.experience.law).all()
+        assert np.isfinite(sizes.prior.law).all()
+        one = [*words, "model.hidden_size=256"]
+        given = {
+            load(PretrainSettings, None, one, size).model.hidden_size for size in sizes_of(one).smallest_first
+        }
+        assert given == {256}
+    # What chooses between convolutions and an MLP by the size of the images is left to choose.
+    assert sizes_of(["data.source=digits"]).smallest_first == [{}]
+
+
+def sizes_of(words):
+    settings = load(PretrainSettings, None, words)
+    return modality(settings.modality).part("sizes")(settings)

@@ -18,11 +18,12 @@ from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
-from textdae.text.bottleneck import BottleneckDenoiser
+from textdae.text.bottleneck import BottleneckDenoiser, with_decoder
 from textdae.text.code_decoder import CodeDecoder
 from textdae.text.decoder_noise import DecoderNoise
 from textdae.text.encoder import TextEncoder
 from textdae.text.loading import load_text
+from textdae.text.model import TextDenoiser
 from textdae.text.model_settings import TextModelSettings
 from textdae.text.noise import Vocabulary
 from textdae.text.noises.masking import TokenNoise
@@ -157,6 +158,35 @@ def test_the_loss_is_a_sum_over_rows_whatever_the_batch():
     torch.testing.assert_close(denoiser(filled).loss_sum, losses[:2].sum(), rtol=1e-5, atol=1e-4)
     hidden = whole.loss_mask.float().sum(1) / 20
     assert hidden.mean() == pytest.approx(0.7, abs=0.05)
+
+
+def test_a_sample_of_the_decoders_tokens_is_scored_as_all_are_in_the_mean():
+    """Over draws of the sample the loss of a token, and the parts beside it, are those without a sample."""
+    ids = token_ids(6, 24)
+    clean = {"input_ids": ids, "document": (torch.arange(24) // 8).expand(6, -1).clone(),
+             "word_start": torch.ones(6, 24, dtype=torch.bool)}  # fmt: skip
+    rows = torch.arange(6)
+    encoder = TokenNoise(rate=0.3).build(VOCABULARY)
+    whole = DecoderNoise(encoder, VOCABULARY, 0.7)(clean, Draw(5, rows, rows))
+    part = DecoderNoise(encoder, VOCABULARY, 0.7, 0.25)(clean, Draw(5, rows, rows))
+    for name, value in whole.inputs.items():  # what is corrupted is the same
+        assert torch.equal(value, part.inputs[name])
+    shares = []
+    for seed in range(200):
+        draw = Draw(seed, rows, rows)
+        some = DecoderNoise(encoder, VOCABULARY, 0.7, 0.25)(clean, draw).loss_mask
+        every = DecoderNoise(encoder, VOCABULARY, 0.7)(clean, draw).loss_mask
+        assert not (some & ~every).any()
+        assert some.any(1).all()
+        shares.append(float(some.sum() / every.sum()))
+    assert sum(shares) / len(shares) == pytest.approx(0.25, abs=0.01)
+    # Nothing sampled: all of the row is asked, so that its other losses are not lost.
+    few = DecoderNoise(encoder, VOCABULARY, 0.7, 1e-6)(clean, Draw(5, rows, rows))
+    assert few.loss_mask.any(1).all()
+    # The losses beside the decoder's keep their weight: share times as large in a sum that is share times as large.
+    settings = TextModelSettings(code_size=8, decoder_share=0.25, masked_weight=4, contrast_weight=8)
+    model = with_decoder(TextDenoiser(denoiser_of("bert").model), settings, 40, torch.ones(V), 0)
+    assert (model.masked_weight, model.contrast_weight) == (1.0, 2.0)
 
 
 def test_whitening_changes_the_code_and_not_what_comes_back():

@@ -17,11 +17,11 @@ def plan(
     words: Words = None,
     budget: Annotated[str, typer.Option("--budget", help="Time of the training, e.g. 10m or 1h.")] = "1h",
     output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="The settings file that is written, and its picture beside it."),
+        Path, typer.Option("--output", "-o", help="The settings file to write, and the name of its picture.")
     ] = Path("plan.yaml"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what was measured before.")] = False,
 ) -> None:
-    """Find the size that learns most in a time budget on this machine: measure, fly short pilots, and write the settings."""
+    """Find the size that learns most in a time budget on this machine: measure, make pilot runs, write the settings."""
     from textdae.commands.keywords import read_settings
     from textdae.core.settings.runs import PretrainSettings
 
@@ -30,25 +30,21 @@ def plan(
     from textdae.commands.plan import MARK
     from textdae.commands.plan import plan as make
 
+    picture = output.with_suffix(".png")
+    if output.suffix not in (".yaml", ".yml"):
+        raise SettingsError(f"--output: the name of a settings file ends with .yaml, got {output}")
+    elsewhere = "choose another with --output"
     try:
-        mine = not output.exists() or output.read_text(encoding="utf-8", errors="replace").startswith(MARK)
-    except OSError as error:
-        raise SettingsError(
-            f"{output}: cannot be read: {reason(error)}; choose another with --output"
-        ) from None
-    if not mine:
-        raise SettingsError(f"{output}: it is no plan, and would be replaced; choose another with --output")
-    hush_transformers()
-    made = make(budget, path, overrides)
-    try:
+        if output.exists() and not output.read_text(encoding="utf-8", errors="replace").startswith(MARK):
+            raise SettingsError(f"{output}: it is no plan, and would be replaced; {elsewhere}")
+        if picture.exists() and not output.exists():
+            raise SettingsError(f"{picture}: it would be replaced by the picture of the plan; {elsewhere}")
+        hush_transformers()
+        made = make(budget, path, overrides, fresh=fresh)
         output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(made.yaml)
-        made.draw(output.with_suffix(".png"))
+        output.write_text(made.yaml, encoding="utf-8")
+        made.draw(picture)
     except OSError as error:
-        raise SettingsError(
-            f"{output}: cannot be written: {reason(error)}; choose another with --output"
-        ) from None
+        raise SettingsError(f"{output}: {reason(error)}; {elsewhere}") from None
     typer.echo(made.text)
-    typer.echo(
-        f"settings and curves: {output}, {output.with_suffix('.png')}; go on with: textdae pretrain {output}"
-    )
+    typer.echo(f"settings: {output}; curves: {picture}; go on with: textdae pretrain {output}")

@@ -56,28 +56,36 @@ def pretrain(
         logger.info(f"the settings are those of {from_hub[0]}; if its data was a file, set data.source=...")
     settings = read_settings(PretrainSettings, *split(local), base)
     hush_transformers()
-    if budget:
-        settings = _planned(settings, budget, split(local), bool(from_hub), resume)
+    if budget is not None:
+        if from_hub:
+            raise SettingsError("--budget: a run on the Hub has its settings; leave it out")
+        settings = _planned(settings, budget, split(local), resume, overwrite)
     from textdae.commands.pretrain import pretrain as run
 
     result = run(settings, from_hub[0] if from_hub else resume, overwrite)
-    words = [str(settings.output_dir / "settings.yaml")] if from_hub else local
+    words = [str(settings.output_dir / "settings.yaml")] if from_hub or budget is not None else local
     end(result, ["pretrain", *words], "held_out")
 
 
 def _planned(
-    settings: Any, budget: str, words: tuple[Path | None, list[str]], from_hub: bool, resume: bool
+    settings: Any, budget: str, words: tuple[Path | None, list[str]], resume: bool, overwrite: bool
 ) -> Any:
-    """Return the settings of a plan, which is printed; where a run with a plan is resumed, those that it began with."""
-    if from_hub:
-        raise SettingsError("--budget: a run on the Hub has its settings; leave it out")
-    began_with = settings.output_dir / "settings.yaml"
+    """Return the settings of a plan, which is printed; where a run is resumed, those that it began with."""
+    from textdae.commands.plan import budget_seconds, plan
+    from textdae.commands.run_folder import check_output_dir
+
+    seconds, began_with = budget_seconds(budget), settings.output_dir / "settings.yaml"
     if resume and began_with.is_file():
         from textdae.core.settings.reader import load
 
-        return load(type(settings), began_with, words[1])
-    from textdae.commands.plan import plan
-
+        began = load(type(settings), began_with, words[1])
+        if began.train.time_budget != seconds:
+            raise SettingsError(
+                f"--budget: the run in {settings.output_dir} was planned for another time ({began.train.time_budget:g} s); "
+                f"go on with: textdae pretrain {began_with} --resume"
+            )
+        return began
+    check_output_dir(settings.output_dir, resume or overwrite)
     made = plan(budget, *words)
     typer.echo(made.text + "\n")
     return made.settings

@@ -1,8 +1,9 @@
-"""Pilots: short runs of a size, which say how fast it is here, and what it learns in so many seconds."""
+"""Pilot runs: short runs of one size, which say how fast it is here and what it learns in so many seconds."""
 
 import copy
 import json
 import logging
+import platform
 import shutil
 import tempfile
 import time
@@ -18,6 +19,8 @@ from textdae.core.errors import Interrupted
 from textdae.core.registry import modality
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.task import Pretraining
+from textdae.hub.locate import digests
+from textdae.training.evaluation import evaluate
 from textdae.training.hardware import autocast_dtype
 from textdae.training.loop import Trainer
 from textdae.training.memory import activation_bytes, model_bytes, model_check
@@ -26,88 +29,98 @@ logger = logging.getLogger(__name__)
 
 
 class Pilot(NamedTuple):
-    """A short run."""
+    """What a pilot run measured."""
 
     seconds: float
+    """Of training."""
     examples: int
     """Seen in that time."""
     steps: int
     examples_per_second: float
+    evaluation_seconds: float
+    """Of one evaluation during training."""
     loss: float | None
-    """On the held-out questions, in decibels with the sign turned where the modality has them; None: not asked."""
-    asking: float
-    """Seconds that all the held-out questions took."""
+    """On all held-out questions; in decibels with the sign turned. None: not scored."""
 
 
 class PilotSize:
-    """One size, on the corpus of a run: its model, and its pilots, which are kept in the cache.
+    """One size on the corpus of a run. What its pilot runs measure is kept in the cache.
 
     Args:
         settings: of a run of this size.
+        decibels: whether the loss is the PSNR, with its sign turned.
 
     Raises:
         SettingsError: the corpus cannot be used, or the model does not fit into memory.
     """
 
-    def __init__(self, settings: PretrainSettings, accelerator: Accelerator) -> None:
-        self.settings, self._accelerator = settings, accelerator
+    def __init__(self, settings: PretrainSettings, accelerator: Accelerator, decibels: bool) -> None:
+        # Nothing is saved, sent or evaluated on the way, and a plan of another budget takes the same measurements.
+        own = {
+            "time_budget": 1.0, "eval_steps": 0, "save_steps": 0, "logging_steps": 1, "compile": "never", "milestones": (),
+            "report_to": (), "checkpoint_store": None,
+        }  # fmt: skip
+        self.settings, self._accelerator, self._decibels = settings, accelerator, decibels
+        self._train = settings.train.model_copy(update=own)
         prepare = modality(settings.modality).part("pretraining")
         parts: Pretraining = prepare(settings, model_check(accelerator))
-        self._noise, self._evaluation = parts.noise, parts.evaluation
-        self._fresh = parts.evaluation.denoiser
+        self._noise, self._evaluation, self._fresh = parts.noise, parts.evaluation, parts.evaluation.denoiser
         self.corpus = parts.evaluation.corpus
         self.parameters = count_parameters(self._fresh)
         evaluated = settings.evaluate
         self._questions = self._evaluation.questions(evaluated.max_examples)
-        asked = self._evaluation.questions_in_training(evaluated.max_examples_in_training)
-        self.share_in_training = len(asked.indices) / max(len(self._questions.indices), 1)
-        """Of the questions, those that an evaluation during training asks."""
-        device = accelerator.device
-        dtype = autocast_dtype(settings.train.precision, device)
-        one = activation_bytes(
-            copy.deepcopy(self._fresh).to(device).train(), self.corpus.train, self._noise, dtype
+        self._in_training = self._evaluation.questions_in_training(evaluated.max_examples_in_training)
+        self.memory = (
+            model_bytes(self.parameters) + self._activations() * self._train.per_device_train_batch_size
         )
-        self.memory = model_bytes(self.parameters) + one * settings.train.per_device_train_batch_size
         """Bytes that a step takes."""
 
-    def fly(self, seconds: float, ask: bool) -> Pilot:
+    def _activations(self) -> int:
+        """Return the bytes of one example, measured as `Trainer` does."""
+        denoiser, device = copy.deepcopy(self._fresh), self._accelerator.device
+        denoiser.to(device).eval()
+        denoiser.optimize_for(device, False, self._train.fast == "auto")
+        dtype = autocast_dtype(self._train.precision, device)
+        return activation_bytes(denoiser, self.corpus.train, self._noise, dtype)
+
+    def run(self, seconds: float, score: bool, fresh: bool = False) -> Pilot:
         """Train a fresh model for so many seconds, its whole schedule in them; or take what was measured before.
 
         Args:
-            ask: whether to score the model afterwards.
+            score: whether to score the model afterwards.
+            fresh: measure again.
 
         Raises:
             Interrupted: a signal ended it.
+            TextdaeError: it could not be trained, for instance because memory ran out.
         """
-        file = cache_root(self.settings.data.cache_dir) / "pilots" / f"{self._key(seconds, ask)}.json"
-        if file.is_file():
+        what = f"{self.parameters / 1e6:.2f} M parameters, {seconds:.3g} s"
+        file = cache_root(self.settings.data.cache_dir) / "pilots" / f"{self._key(seconds, score)}.json"
+        if file.is_file() and not fresh:
             try:
-                return Pilot(**json.loads(file.read_text()))
+                kept = Pilot(**json.loads(file.read_text()))
             except (ValueError, TypeError):
                 logger.warning(f"{file}: damaged; measuring again")
-        pilot = self._fly(seconds, ask)
+            else:
+                logger.info(f"measured before: {what}")
+                return kept
+        logger.info(f"{'a pilot run' if score else 'the speed'} of {what}")
+        pilot = self._run(seconds, score)
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_suffix(".new")
         new.write_text(json.dumps(pilot._asdict()))
         new.replace(file)
         return pilot
 
-    def _key(self, seconds: float, ask: bool) -> str:
-        settings = {k: v for k, v in comparable(self.settings).items() if not k.startswith("evaluate.probe")}
-        numbers = {k: v for k, v in versions().items() if k != "git_commit"}
-        return digest(settings, self.corpus.fingerprint, seconds, ask, hardware(self._accelerator), numbers)
+    def _key(self, seconds: float, score: bool) -> str:
+        settings = comparable(self.settings.model_copy(update={"train": self._train}))
+        start = getattr(self.settings.model, "from_pretrained", None)
+        model = [self.parameters, digests(start) if start else None]
+        machine = [hardware(self._accelerator), platform.node(), platform.machine(), versions()]
+        return digest(settings, self.corpus.fingerprint, model, seconds, score, machine)
 
-    def _fly(self, seconds: float, ask: bool) -> Pilot:
-        own = {
-            "time_budget": seconds,
-            "eval_steps": 0,
-            "save_steps": 0,
-            "logging_steps": 1,
-            "compile": "never",
-        }
-        off = {"checkpoint_store": None, "milestones": (), "report_to": (), "dataloader_num_workers": 0}
-        train = self.settings.train.model_copy(update=own | off)
-        denoiser = copy.deepcopy(self._fresh)
+    def _run(self, seconds: float, score: bool) -> Pilot:
+        denoiser, train = copy.deepcopy(self._fresh), self._train.model_copy(update={"time_budget": seconds})
         folder = Path(tempfile.mkdtemp(prefix="textdae-pilot-"))
         try:
             trainer = Trainer(
@@ -119,17 +132,15 @@ class PilotSize:
             shutil.rmtree(folder, ignore_errors=True)
         if fit.stopped_by:
             raise Interrupted(fit.stopped_by)
-        loss, began = None, time.monotonic()
-        if ask:
-            denoiser.eval()
+        denoiser.eval()
+        began = time.monotonic()
+        evaluate(denoiser, *self._in_training, self.settings.evaluate.batch_size)
+        evaluation_seconds, loss = time.monotonic() - began, None
+        if score:
             self._evaluation.denoiser = denoiser
             row, _ = self._evaluation.score(self._questions, self.settings.evaluate.batch_size)
-            loss = -row["psnr"] if "psnr" in row else row["loss"]
-        return Pilot(
-            fit.cursor.seconds,
-            fit.cursor.examples,
-            fit.cursor.step,
-            fit.examples_per_second or fit.cursor.examples / max(fit.cursor.seconds, 1e-9),
-            loss,
-            time.monotonic() - began,
-        )
+            self._evaluation.denoiser = self._fresh
+            loss = -row["psnr"] if self._decibels else row["loss"]
+        cursor = fit.cursor
+        speed = fit.examples_per_second or cursor.examples / max(cursor.seconds, 1e-9)
+        return Pilot(cursor.seconds, cursor.examples, cursor.step, speed, evaluation_seconds, loss)

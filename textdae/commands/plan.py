@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from textdae.commands.keywords import read_settings
 from textdae.commands.plan_search import PlannedSize, Search
+from textdae.commands.provenance import with_absolute_paths
 from textdae.core.errors import SettingsError
 from textdae.core.registry import modality
 from textdae.core.settings.base import Seconds
@@ -17,16 +18,16 @@ from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.yaml_text import dump
 from textdae.report.plots import plan_curves
 from textdae.report.scores import print_rows
-from textdae.training.forecast import Forecast
 from textdae.training.hardware import compile_gain, join_processes
+from textdae.training.scaling_law import Prediction
 from textdae.training.sizes import Sizes
 
 MARK = "# A plan of textdae"
 """How the settings file of a plan begins."""
 _FAR = 3.0
-"""A forecast that reaches so many times beyond the longest pilot is said to."""
+"""A prediction that reaches so many times beyond the longest pilot run is said to."""
 _OFTEN = 4.0
-"""Passes over a corpus up to which a repeated example is nearly worth a fresh one (Muennighoff et al. 2023)."""
+"""Passes over a corpus up to which repeated data are nearly worth fresh ones (Muennighoff et al. 2023)."""
 
 
 class Plan(NamedTuple):
@@ -46,31 +47,38 @@ class Plan(NamedTuple):
     """The row of `settings`."""
     text: str
     """The table, the choice and the reasons, as they are printed."""
+    unit: str
+    """Of the losses: nats, or dB with their sign turned."""
+    curves: list[list[tuple[float, Prediction]]]
+    """For each row what is predicted of other budgets, in seconds."""
 
     @property
-    def forecast(self) -> Forecast:
-        """The held-out loss that the run is foretold to reach; where it is measured in decibels, these with their sign turned."""
-        return self.rows[self.chosen].forecast
+    def prediction(self) -> Prediction:
+        """The held-out loss that the run is predicted to reach."""
+        return self.rows[self.chosen].prediction
 
     @property
     def yaml(self) -> str:
         """The settings as a file, below the table as a comment."""
         comment = "".join(f"# {line}".rstrip() + "\n" for line in self.text.splitlines())
-        return f"{MARK}.\n#\n{comment}{dump(self.settings)}"
+        return f"{MARK}.\n#\n{comment}{dump(with_absolute_paths(self.settings))}"
 
     def draw(self, path: Path) -> None:
-        """Draw what is foretold of each size against the time."""
-        order = [self.chosen, *(number for number in range(len(self.rows)) if number != self.chosen)]
-        rows = {
-            f"{self.rows[number].parameters / 1e6:.2f} M parameters": self.rows[number] for number in order
+        """Draw what is predicted of each size against the time, as PNG."""
+        order = sorted(range(len(self.rows)), key=lambda number: number != self.chosen)
+        names = {
+            number: f"{number + 1}: {self.rows[number].parameters / 1e6:.2f} M parameters" for number in order
         }
         curves = {
-            name: [(seconds, forecast.loss, *forecast.interval) for seconds, forecast in row.curve]
-            for name, row in rows.items()
+            name: [(seconds, each.loss, *each.interval) for seconds, each in self.curves[number]]
+            for number, name in names.items()
         }
-        pilots = {name: row.pilots for name, row in rows.items()}
+        runs = {
+            name: [(seconds, loss) for seconds, _, loss in self.rows[number].pilots]
+            for number, name in names.items()
+        }
         budget = float(self.settings.train.time_budget or 0)
-        plan_curves(curves, pilots, budget, path, decibels=self.forecast.loss < 0)
+        plan_curves(curves, runs, budget, path, decibels=self.unit == "dB")
 
 
 def plan(
@@ -78,6 +86,7 @@ def plan(
     settings: Mapping[str, Any] | Path | str | None = None,
     overrides: Sequence[str] = (),
     *,
+    fresh: bool = False,
     source: str | Path | None = None,
     dataset: Any = None,
     output_dir: str | Path | None = None,
@@ -85,59 +94,72 @@ def plan(
 ) -> Plan:
     """Choose the size of a denoiser that learns most in a given time, on this machine and this corpus.
 
-    The speeds of some sizes are measured, in a minute at most. Pilots, short runs in a twentieth of the budget, say what each
-    learns; they are kept in the cache, so that the same plan is made again at once. Sizes that the settings give stay as
-    they are.
+    The speeds of some sizes are measured, in a minute at most. Pilot runs, in a twentieth of the budget, say what each learns.
+    Both are kept in the cache, so that the same plan is made again at once. A size that the settings give stays as it is.
 
     Args:
         budget: time of the training: seconds, "10m" or "1h".
-        settings, source, dataset, output_dir, sections: as for `pretrain`.
+        settings: a dictionary, a YAML file, or the name of one that comes with textdae.
         overrides: `key=value` words.
+        fresh: measure again what was measured before.
+        source, dataset, output_dir, sections: as for `pretrain`.
 
     Raises:
         SettingsError: the settings or the corpus cannot be used, or the length of the run is given in another way too.
-        Interrupted: a signal ended it; the pilots that are finished are kept.
+        Interrupted: a signal ended it; what is measured is kept.
 
     Example:
         >>> plan = textdae.plan("1h", source="texts/")
-        >>> plan.forecast.interval
+        >>> plan.prediction.interval
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SettingsError("plan: one process measures; launch the settings that it writes on all of them")
-    seconds = _seconds(budget)
+    seconds = budget_seconds(budget)
+    kind: dict[str, Any] = {"source": source, "dataset": dataset, "output_dir": output_dir, **sections}
 
     def read(size: Mapping[str, Any]) -> PretrainSettings:
         base = over({"train": {"time_budget": seconds}}, dict(size))
-        kind = {"source": source, "dataset": dataset, "output_dir": output_dir}
-        return read_settings(PretrainSettings, settings, overrides, base, **kind, **sections)
+        return read_settings(PretrainSettings, settings, overrides, base, **kind)
 
     first = read({})
     train = first.train
-    if train.max_steps or train.num_train_epochs or train.time_budget != seconds:
+    if train.max_steps or train.num_train_epochs or train.phases or train.time_budget != seconds:
         raise SettingsError(
-            "train: the budget of a plan is its only limit; leave out max_steps, num_train_epochs and time_budget"
+            "train: the budget is the only limit of a plan; leave out time_budget, max_steps, num_train_epochs and phases"
         )
+    if dataset is not None:  # its rows are in the cache now
+        data = first.data.model_dump(mode="json", exclude_none=True)
+        kind |= {"dataset": None, "modality": first.modality, "data": data}
     sizes: Sizes = modality(first.modality).part("sizes")(first)
     candidates: list[PretrainSettings] = []
     for size in sizes.smallest_first:
         candidate = read(size)
-        if candidate.model not in [
-            each.model for each in candidates
-        ]:  # where the settings give a size, it is the only one
+        if candidate.model not in [each.model for each in candidates]:
             candidates.append(candidate)
-    search = Search(candidates, sizes.experience, seconds, accelerator := join_processes())
+    search = Search(candidates, sizes.prior, seconds, accelerator := join_processes(), fresh)
+    search.measure()
     rows = search.rows()
     chosen = search.best(rows)
-    notes = _notes(rows, chosen, search)
+    unit, corpus = sizes.prior.unit, search.sizes[0].corpus
+    notes = _notes(rows, chosen, unit, corpus.unit, search.left)
     if compile_gain(train, accelerator.device)[1]:
         notes.append(
-            "torch.compile will make steps shorter; by how much is taken from another machine, not measured here"
+            "torch.compile will make the steps shorter: by how much is taken from another machine, not measured here"
         )
-    table = _table(rows, chosen, sizes.columns, search.sizes[0].corpus.unit)
-    return Plan(rows[chosen].settings, rows, chosen, "\n".join([table, "", *notes]))
+    if getattr(first.model, "from_pretrained", None):
+        notes.append(
+            "a checkpoint goes on: the law is that of training from scratch, so take the prediction as a rough one"
+        )
+    text = "\n".join([_table(rows, chosen, sizes.columns, unit, corpus.unit), "", *notes])
+    return Plan(rows[chosen].settings, rows, chosen, text, unit, [search.curve(n) for n in range(len(rows))])
 
 
-def _seconds(budget: float | str) -> float:
+def budget_seconds(budget: float | str) -> float:
+    """Read a budget.
+
+    Raises:
+        SettingsError: it is no time.
+    """
     try:
         return TypeAdapter[float](Seconds).validate_python(budget)
     except ValidationError as error:
@@ -145,31 +167,29 @@ def _seconds(budget: float | str) -> float:
         raise SettingsError(f"budget: {message}, got {budget!r}") from None
 
 
-def _shown(forecast: float) -> str:
-    """Return a loss in nats, or decibels with their sign turned."""
-    return f"{forecast:.3f}" if forecast > 0 else f"{-forecast:.2f}"
-
-
-def _table(rows: Sequence[PlannedSize], chosen: int, columns: Mapping[str, str], unit: str) -> str:
+def _table(
+    rows: Sequence[PlannedSize], chosen: int, columns: Mapping[str, str], unit: str, data_unit: str
+) -> str:
     """Return the table of the sizes; an arrow points to the one that is chosen."""
-    measure = "loss" if rows[0].forecast.loss > 0 else "PSNR (dB)"
-    headings = [*columns, "batch", "steps", unit, measure, "95%", "memory", "checkpoint"]
+    sign, form = (-1, ".2f") if unit == "dB" else (1, ".3f")
+    measure = "PSNR (dB)" if unit == "dB" else "loss"
+    headings = [*columns, "batch", "steps", data_unit, measure, "95%", "memory", "checkpoint"]
     cells = []
     for number, row in enumerate(rows):
         train, values = row.settings.train, row.settings.model_dump(mode="json")
         batch = (
             train.global_batch_size or train.per_device_train_batch_size * train.gradient_accumulation_steps
         )
-        low, high = sorted(map(_shown, row.forecast.interval))
+        low, high = sorted(sign * end for end in row.prediction.interval)
         cells.append(
             [
-                f"{'->' if number == chosen else '  '} {row.parameters / 1e6:.2f} M parameters",
+                f"{'->' if number == chosen else '  '} {number + 1}: {row.parameters / 1e6:.2f} M parameters",
                 *(_cell(values, key) for key in columns.values()),
                 f"{batch:,}",
                 f"{row.steps:,}",
                 f"{row.seen / 1e6:.2f} M",
-                _shown(row.forecast.loss) + ("" if row.flown else "*"),
-                f"{low}-{high}",
+                f"{sign * row.prediction.loss:{form}}" + ("" if row.pilots else "*"),
+                f"{low:{form}} to {high:{form}}",
                 f"{row.memory / 1e9:.2f} GB",
                 f"{row.checkpoint / 1e6:.0f} MB",
             ]
@@ -178,38 +198,35 @@ def _table(rows: Sequence[PlannedSize], chosen: int, columns: Mapping[str, str],
 
 
 def _cell(values: Mapping[str, Any], key: str) -> str:
+    value: Any = values
     for part in key.split("."):
-        values = values.get(part) if isinstance(values, Mapping) else None  # type: ignore[assignment]
-    return "" if values is None else f"{values:,}" if isinstance(values, int) else str(values)
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _notes(rows: Sequence[PlannedSize], chosen: int, search: Search) -> list[str]:
+def _notes(rows: Sequence[PlannedSize], chosen: int, unit: str, data_unit: str, left: str) -> list[str]:
     """Return the reasons for the choice, and how far it can be trusted."""
-    row, decibels = rows[chosen], rows[0].forecast.loss < 0
-    unit = "dB" if decibels else "nats"
-    notes = []
-    others = [each for number, each in enumerate(rows) if number != chosen]
+    row, notes = rows[chosen], []
+    others = [number for number in range(len(rows)) if number != chosen]
     if others:
-        nearest = min(others, key=lambda each: each.forecast.loss)
-        gap = nearest.forecast.loss - row.forecast.loss
-        way = "worse" if gap > 0 else "better, which is too little to pay for it,"
+        nearest = min(others, key=lambda number: rows[number].prediction.loss)
+        gap = rows[nearest].prediction.loss - row.prediction.loss
+        way = "worse" if gap > 0 else "better, less than two runs differ by,"
         notes.append(
-            f"{row.parameters / 1e6:.2f} M parameters are chosen: {nearest.parameters / 1e6:.2f} M are foretold to be "
-            f"{abs(gap):.3f} {unit} {way} in this time"
+            f"{chosen + 1} is chosen: {nearest + 1} is predicted to be {abs(gap):.3f} {unit} {way} in this time"
         )
-    if search.left:
-        notes.append(f"of the sizes, {search.left}")
-    if not all(each.flown for each in rows):
-        notes.append("*: no pilot of this size; what is foretold comes from the others")
-    if row.seen > _FAR * (longest := max(each.flown for each in rows)):
+    notes += [left] if left else []
+    if not all(each.pilots for each in rows):
+        notes.append("*: without a pilot run of this size; the prediction comes from the others")
+    longest = max((seen for each in rows for _, seen, _ in each.pilots), default=0.0)
+    if not longest:
+        notes.append("no pilot run could be made, so that the predictions are those of other data")
+    elif row.seen > _FAR * longest:
         notes.append(
-            f"beyond what was measured: the run sees {row.seen / longest:.0f} times as much as the longest pilot"
+            f"beyond what was measured: the run sees {row.seen / longest:.0f} times as much as the longest pilot run"
         )
-    passes = f"the training examples are seen {row.epochs:.2g} times"
-    notes.append(
-        passes
-        + ("; more text would help more than more time" if row.epochs > _OFTEN and not decibels else "")
-    )
+    passes = f"the training {data_unit} are seen {row.epochs:.2g} times"
+    notes.append(f"{passes}: more of them would help more than more time" if row.epochs > _OFTEN else passes)
     train = row.settings.train
     muon = f"{train.muon_learning_rate:g} (Muon), " if train.optimizer == "muon" else ""
     notes.append(f"learning rates: {muon}{train.learning_rate:g} (AdamW)")

@@ -1,7 +1,6 @@
-"""Search for the size of a plan: measure speeds up a ladder of sizes, fly pilots around the best, foretell the rest."""
+"""Search for the size of a plan: measure speeds up the sizes, make pilot runs of the best ones, predict the rest."""
 
 import logging
-import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,49 +8,46 @@ import numpy as np
 from accelerate import Accelerator
 
 from textdae.commands.pilots import Pilot, PilotSize
-from textdae.core.errors import SettingsError
+from textdae.core.errors import Interrupted, TextdaeError
 from textdae.core.settings.runs import PretrainSettings
-from textdae.training.forecast import Experience, Forecast, Law, Point, worth
 from textdae.training.hardware import compile_gain
-from textdae.training.memory import available_memory
+from textdae.training.scaling_law import Point, Prediction, Prior, ScalingLaw, effective
 
 logger = logging.getLogger(__name__)
 
-_MEASURING, _MOST_EACH, _LEAST_EACH = 60.0, 8.0, 2.0
+_MEASURING, _EACH = 60.0, 4.0
 """Seconds for the speeds of all sizes, and of each."""
 _SHARE, _LONGEST = 1 / 20, 900.0
-"""Pilots take at most this share of the budget, and at most so many seconds."""
-_FLIGHTS = ((0, 0.5), (1, 0.2), (-1, 0.15), (0, 0.15))
-"""Steps up the ladder from the best size, and the share of the pilots' time; in the order of their worth."""
+"""Pilot runs take at most this share of the budget, and at most so many seconds."""
+_PILOTS = ((0, 0.5), (1, 0.2), (-1, 0.15), (0, 0.15))
+"""Steps up from the best size, and the share of the time for pilot runs; in the order of their worth."""
 _SHORTEST = 4.0
-"""Seconds below which a pilot says nothing, so that it is left out."""
+"""Seconds below which a pilot run says nothing, so that it is left out."""
+_WARM = 2.0
+"""The law holds from so many times the steps of the warm-up."""
 _FEWEST = 3
 """Sizes whose speed is measured in any case."""
-_WORSE = 0.1
-"""A size that is foretold to be so much worse than another ends the climb."""
-_ALIKE = 0.01
-"""Losses that differ by less are alike: the smaller size is taken."""
+_WORSE, _ALIKE = 5.0, 0.5
+"""Times the noise of a run: a size that is so much worse than another ends the climb; of sizes so near, the smaller is taken."""
+_SPEED, _COMPILED = 0.05, 0.2
+"""Standard deviations of the speed of a run: as measured, and where it will be compiled."""
 
 
 class PlannedSize(NamedTuple):
-    """A size, and what is foretold of it."""
+    """A size, and what is predicted of it."""
 
     settings: PretrainSettings
     parameters: int
     seen: float
     """Units of data in the budget, repeats and all."""
     epochs: float
-    """Passes over the training examples."""
+    """Passes over different data."""
     steps: int
-    forecast: Forecast
+    prediction: Prediction
     memory: float
     """Bytes that training takes."""
-    flown: float
-    """Units of data of its longest pilot; 0: it had none."""
-    pilots: list[tuple[float, float]]
-    """Seconds and loss of each pilot."""
-    curve: list[tuple[float, Forecast]]
-    """What is foretold of other budgets, in seconds."""
+    pilots: list[tuple[float, float, float]]
+    """Seconds, units of data and loss of each pilot run that was scored."""
 
     @property
     def checkpoint(self) -> float:
@@ -65,122 +61,145 @@ class Search:
     Args:
         candidates: settings of a run of each size, the smallest first.
         seconds: of the budget.
-
-    Raises:
-        SettingsError: the corpus cannot be used, or not even the smallest fits into memory.
+        fresh: measure again what was measured before.
 
     Attributes:
         sizes: those measured.
-        left: why the climb ended, if the sizes did not.
+        left: why there are no larger ones, if there is more to say than that there are none.
     """
 
     def __init__(
         self,
         candidates: Sequence[PretrainSettings],
-        experience: Experience,
+        prior: Prior,
         seconds: float,
         accelerator: Accelerator,
+        fresh: bool = False,
     ) -> None:
-        self._experience, self._seconds = experience, seconds
-        self._accelerator = accelerator
-        self._flights: dict[int, list[Pilot]] = {}
+        self._candidates, self._prior, self._seconds = candidates, prior, seconds
+        self._accelerator, self._fresh = accelerator, fresh
+        self._pilots: list[list[Pilot]] = []
         self.sizes: list[PilotSize] = []
         self.left = ""
-        self._climb(candidates)
-        self._fly()
 
-    def _climb(self, candidates: Sequence[PretrainSettings]) -> None:
-        """Measure speeds, the smallest size first, until a size is too large for the budget."""
-        began, each = time.monotonic(), min(_MOST_EACH, max(_LEAST_EACH, self._seconds / 60))
-        for number, settings in enumerate(candidates):
-            if number and time.monotonic() - began > _MEASURING - each:
-                self.left = "larger ones were not measured: the minute for it was over"
-                return
-            try:
-                size = PilotSize(settings, self._accelerator)
-                free = available_memory(self._accelerator.device)
-                if free is not None and size.memory > free:
-                    raise SettingsError(
-                        f"{size.memory / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
-                    )
-            except SettingsError as error:
-                if not number:
-                    raise
-                self.left = f"larger ones do not fit: {error}"
-                return
-            logger.info(f"the speed of {size.parameters / 1e6:.2f} M parameters: {each:.0f} s")
-            self.sizes.append(size)
-            self._flights[number] = [size.fly(each, ask=False)]
-            losses = [row.forecast.loss for row in self.rows()]
-            if number + 1 >= _FEWEST and losses[-1] > min(losses) + _WORSE:
-                self.left = "larger ones learn too slowly for this budget"
-                return
+    def measure(self) -> None:
+        """Measure the speeds of the sizes, and make the pilot runs.
 
-    def _fly(self) -> None:
-        """Fly pilots of the best size and of its neighbours."""
+        Raises:
+            SettingsError: the corpus cannot be used, or not even the smallest size fits into memory.
+            Interrupted: a signal ended it.
+        """
+        self._climb()
         total, best = min(self._seconds * _SHARE, _LONGEST), self.best(self.rows())
-        known = [
-            (best + step, share * total) for step, share in _FLIGHTS if 0 <= best + step < len(self.sizes)
-        ]
-        flights = [(number, seconds) for number, seconds in known if seconds >= _SHORTEST]
-        for number, seconds in flights or [(best, max(total, _LEAST_EACH))]:
-            logger.info(f"a pilot of {self.sizes[number].parameters / 1e6:.2f} M parameters: {seconds:.0f} s")
-            self._flights[number].append(self.sizes[number].fly(round(seconds, 2), ask=True))
+        wanted = [(best + step, share * total) for step, share in _PILOTS]
+        wanted = [pilot for pilot in wanted if pilot[1] >= _SHORTEST and 0 <= pilot[0] < len(self.sizes)]
+        for number, seconds in wanted or [(best, max(total, _EACH))]:
+            try:
+                self._pilots[number].append(self.sizes[number].run(round(seconds, 2), True, self._fresh))
+            except Interrupted:
+                raise
+            except TextdaeError as error:
+                logger.warning(
+                    f"a pilot run of {self.sizes[number].parameters / 1e6:.2f} M parameters: {error}"
+                )
+
+    def _climb(self) -> None:
+        """Measure speeds, the smallest size first, until a size is too large for the budget."""
+        for settings in self._candidates:
+            if len(self.sizes) >= _FEWEST:
+                losses = [row.prediction.loss for row in self.rows()]
+                if losses[-1] > min(losses) + _WORSE * self._prior.noise:
+                    self.left = "larger ones learn too slowly for this budget"
+                    return
+                if (len(self.sizes) + 1) * _EACH > _MEASURING:
+                    self.left = "larger ones were not measured: the minute for it is over"
+                    return
+            try:
+                size = PilotSize(settings, self._accelerator, self._prior.unit == "dB")
+                pilot = size.run(_EACH, False, self._fresh)
+            except Interrupted:
+                raise
+            except TextdaeError as error:
+                if not self.sizes:
+                    raise
+                self.left = f"larger ones were left out: {error}"
+                return
+            self.sizes.append(size)
+            self._pilots.append([pilot])
 
     def rows(self) -> list[PlannedSize]:
-        """Return what is foretold of each size that was measured, by all pilots so far."""
-        points = [
-            Point(self.sizes[number].parameters, self._worth(number, pilot.examples), pilot.loss)
-            for number, pilots in self._flights.items()
-            for pilot in pilots
-            if pilot.loss is not None
-        ]
-        law = Law(self._experience, points)
+        """Return what is predicted of each size that was measured, by all pilot runs so far."""
+        law = self._law()
         return [self._row(number, law) for number in range(len(self.sizes))]
 
-    def _row(self, number: int, law: Law) -> PlannedSize:
-        size, asked = self.sizes[number], [pilot for pilot in self._flights[number] if pilot.loss is not None]
-        train, corpus = size.settings.train, size.corpus
+    def curve(self, number: int) -> list[tuple[float, Prediction]]:
+        """Return what is predicted of a size for other budgets, in seconds."""
+        law = self._law()
+        budgets = np.geomspace(self._seconds / 50, self._seconds * 4, 40).tolist()
+        return [(seconds, self._predict(law, number, seconds)) for seconds in budgets]
 
-        def foretell(seconds: float) -> Forecast:
-            return law.at(size.parameters, self._worth(number, self._examples(number, seconds)))
+    def _law(self) -> ScalingLaw:
+        runs = [
+            Point(size.parameters, self._effective(size, pilot.examples), pilot.loss)
+            for size, pilots in zip(self.sizes, self._pilots, strict=True)
+            for pilot in pilots
+            if pilot.loss is not None and pilot.steps >= _WARM * max(size.settings.train.warmup_steps, 1)
+        ]
+        return ScalingLaw(self._prior, runs)
 
-        examples = self._examples(number, self._seconds)
+    def _predict(self, law: ScalingLaw, number: int, seconds: float) -> Prediction:
+        size, examples = self.sizes[number], self._examples(number, seconds)
+        budget = size.settings.train.model_copy(update={"time_budget": seconds})
+        compiled = compile_gain(budget, self._accelerator.device)[0] > 1
+        return law.predict(
+            size.parameters, self._effective(size, examples), _COMPILED if compiled else _SPEED
+        )
+
+    def _row(self, number: int, law: ScalingLaw) -> PlannedSize:
+        size, examples = self.sizes[number], self._examples(number, self._seconds)
+        train, unit = size.settings.train, size.corpus.units_per_example
         batch = train.per_device_train_batch_size * train.gradient_accumulation_steps
         return PlannedSize(
             settings=size.settings,
             parameters=size.parameters,
-            seen=examples * corpus.units_per_example,
-            epochs=examples / len(corpus.train),
+            seen=examples * unit,
+            epochs=examples / self._unique(size),
             steps=int(examples / (train.global_batch_size or batch)),
-            forecast=foretell(self._seconds),
+            prediction=self._predict(law, number, self._seconds),
             memory=size.memory,
-            flown=max((pilot.examples for pilot in asked), default=0) * corpus.units_per_example,
-            pilots=[(pilot.seconds, pilot.loss) for pilot in asked if pilot.loss is not None],
-            curve=[
-                (t, foretell(t)) for t in np.geomspace(self._seconds / 50, self._seconds * 4, 40).tolist()
+            pilots=[
+                (pilot.seconds, pilot.examples * unit, pilot.loss)
+                for pilot in self._pilots[number]
+                if pilot.loss is not None
             ],
         )
 
     def _examples(self, number: int, seconds: float) -> float:
         """Return how many examples a run of so many seconds sees: not while it is compiled, or evaluated."""
-        train, pilots = self.sizes[number].settings.train, self._flights[number]
+        train, pilots = self.sizes[number].settings.train, self._pilots[number]
+        longest = max(pilots, key=lambda pilot: pilot.steps)
         budget = train.model_copy(update={"time_budget": seconds})
         faster, compiling = compile_gain(budget, self._accelerator.device)
-        left = seconds - compiling
-        if 0 < train.eval_steps < 1:
-            asking = max(pilot.asking for pilot in pilots)
-            evaluations = self.sizes[number].share_in_training * asking / train.eval_steps
-            left -= min(evaluations, (train.eval_share or 1.0) * seconds)
-        return pilots[-1].examples_per_second * faster * max(left, 0.0)
+        left = max(seconds - compiling, seconds / 5)
+        speed, asking = longest.examples_per_second * faster, longest.evaluation_seconds
+        if train.eval_steps >= 1:  # steps
+            batch = train.per_device_train_batch_size * train.gradient_accumulation_steps
+            share = asking / (asking + train.eval_steps * (train.global_batch_size or batch) / speed)
+        else:  # a share of the run
+            share = asking / train.eval_steps / left if train.eval_steps else 0.0
+        return speed * left * (1 - min(share, train.eval_share or 1.0))
 
-    def _worth(self, number: int, examples: float) -> float:
+    def _effective(self, size: PilotSize, examples: float) -> float:
         """Return the units of data that so many examples are worth."""
-        corpus = self.sizes[number].corpus
-        return worth(max(examples, 1.0), len(corpus.train)) * corpus.units_per_example
+        return effective(max(examples, 1.0), self._unique(size)) * size.corpus.units_per_example
 
     @staticmethod
-    def best(rows: Sequence[PlannedSize]) -> int:
-        """Return the row that is foretold to be best, the smallest of those that are alike."""
-        least = min(row.forecast.loss for row in rows)
-        return next(i for i, row in enumerate(rows) if row.forecast.loss < least + _ALIKE)
+    def _unique(size: PilotSize) -> float:
+        """Return how many different examples there are; a crop of a photograph is one of many."""
+        return float(getattr(size.corpus.train, "unique", len(size.corpus.train)))
+
+    def best(self, rows: Sequence[PlannedSize]) -> int:
+        """Return the row that is predicted to be best, the smallest of those that are alike."""
+        least = min(row.prediction.loss for row in rows)
+        near = least + _ALIKE * self._prior.noise
+        return next(number for number, row in enumerate(rows) if row.prediction.loss <= near)

@@ -42,6 +42,14 @@ class Photographs(Images):
         return self._crop is None
 
     @property
+    def unique(self) -> float:
+        """How many examples are different: crops that share no pixel, in each of their orientations."""
+        if self._crop is None:
+            return float(len(self))
+        crops = float(self._shapes[:, 1:].prod(1).sum()) / self._crop**2
+        return crops * (8 if self._flips else 1)
+
+    @property
     def sizes(self) -> str:
         """Their sizes, in words."""
         low, high = (" x ".join(map(str, side(self._shapes[:, :0:-1], axis=0))) for side in (np.min, np.max))

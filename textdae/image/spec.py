@@ -38,9 +38,12 @@ def recognizes(settings: Mapping[str, Any]) -> bool:
         return True
     if not isinstance(source, str):
         return False
-    return _holds_images(source) or (
-        _value(settings.get("data"), "text_column") is None and _is_table_of_images(source)
-    )
+    if source.lower().endswith(SUFFIXES):
+        return True
+    files = _kinds_in(source)
+    is_table = files == {"table"} or source.lower().endswith(".parquet")
+    is_named = _value(settings.get("data"), "text_column") is not None
+    return "picture" in files or (is_table and not is_named and _is_table_of_images(source))
 
 
 def recognizes_config(config: Mapping[str, Any]) -> bool:
@@ -63,12 +66,6 @@ def _noises() -> set[str]:
     return set(import_module("textdae.image.noise").ImageNoise.kinds)
 
 
-def _holds_images(source: str) -> bool:
-    """Return whether a path is a picture, or a folder with pictures and without files of another modality."""
-    kinds = _kinds_in(source)
-    return source.lower().endswith(SUFFIXES) or ("picture" in kinds and "other" not in kinds)
-
-
 def _kinds_in(source: str) -> set[str]:
     """Return which kinds of files a folder holds, up to the first of another modality: picture, table, other."""
     others = tuple(suffix for each in modalities().values() if each is not IMAGE for suffix in each.suffixes)
@@ -88,10 +85,8 @@ def _kinds_in(source: str) -> set[str]:
 def _is_table_of_images(source: str) -> bool:
     """Return whether the first Parquet file that a path or folder means has a column of pictures and none called text."""
     path = str(Path(source).expanduser())
-    if _kinds_in(source) == {"table"}:
+    if Path(path).is_dir():
         path = f"{escape(path)}/**/*.parquet"
-    elif not source.lower().endswith(".parquet"):
-        return False
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -117,16 +117,16 @@ def level_sweep(
 
 def plan_curves(
     sizes: Mapping[str, Sequence[tuple[float, float, float, float]]],
-    pilots: Mapping[str, Sequence[tuple[float, float]]],
+    runs: Mapping[str, Sequence[tuple[float, float]]],
     budget: float,
     path: Path,
     decibels: bool = False,
 ) -> None:
-    """Draw the loss that is foretold of each size against the time, the pilots as points, and the budget.
+    """Draw the loss that is predicted of each size against the time, the pilot runs as points, and the budget.
 
     Args:
         sizes: name -> seconds, loss, and the lower and upper end of its interval, of some budgets; the first one is chosen.
-        pilots: name -> seconds and loss of each.
+        runs: name -> seconds and loss of each pilot run.
         budget: seconds.
         decibels: the losses are PSNR with its sign turned.
     """
@@ -139,14 +139,14 @@ def plan_curves(
         axes.plot(minutes, losses, color=color, linestyle=style, label=name)
         if color == _BLUE:
             axes.fill_between(
-                minutes, low, high, color=color, alpha=0.12, linewidth=0, label="95 times of 100"
+                minutes, low, high, color=color, alpha=0.12, linewidth=0, label="95% prediction interval"
             )
-        for seconds, loss in pilots.get(name, ()):
+        for seconds, loss in runs.get(name, ()):
             axes.plot(seconds / 60, sign * loss, color=color, marker="o", markersize=5)
     axes.axvline(budget / 60, color="#57534e", linewidth=1, label="budget")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlabel("minutes of training; points are pilots")
+    axes.set_xlabel("minutes of training; points are pilot runs")
     _finish(figure, axes, decibels, path)
 
 

@@ -3,6 +3,7 @@
 B batch, L positions.
 """
 
+import torch
 from torch import Tensor
 
 from textdae.core.draw import Draw
@@ -20,7 +21,7 @@ class DecoderNoise(Noise):
     Args:
         noise: of the encoder.
         rate: share of the ordinary tokens that the decoder does not see.
-        share: of these, that the loss scores: a sample, drawn for each example.
+        share: of these, that the loss scores: a sample, drawn for each example; all where it would be empty.
     """
 
     def __init__(self, noise: Noise, vocabulary: Vocabulary, rate: float, share: float = 1.0) -> None:
@@ -37,7 +38,8 @@ class DecoderNoise(Noise):
         hidden = self._second(clean, draw.child("decoder"), progress)
         scored = hidden.loss_mask
         if self._sample:
-            scored = scored & self._sample(clean, draw.child("sample"), progress).loss_mask
+            sample = scored & self._sample(clean, draw.child("sample"), progress).loss_mask
+            scored = torch.where(sample.any(1, keepdim=True), sample, scored)
         inputs |= {"decoder_input_ids": hidden.inputs["input_ids"], "decoder_document": clean["document"]}
         if self.aligned:
             inputs["encoder_loss_mask"] = loss_mask

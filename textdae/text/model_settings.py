@@ -81,7 +81,7 @@ class TextModelSettings(ModelSettings):
     decoder_rate: Annotated[float, Field(ge=0.5, le=1)] = 1.0
     """With `code_size`: share of the tokens that the decoder does not see; at 1 it has nothing but the code and the positions."""
     decoder_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """With `code_size`: share of those that a step asks the decoder for; a sample, 0.25 say, teaches as much in less time."""
+    """With `code_size`: share of those that a step asks the decoder for: a sample, such as 0.25, makes a step shorter."""
     masked_weight: Annotated[float, Field(ge=0)] = 4.0
     """With `code_size`: what a token that the encoder must guess counts in the loss, beside one that the decoder must guess."""
     contrast_weight: Annotated[float, Field(ge=0)] = 0.0

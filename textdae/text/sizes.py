@@ -1,26 +1,27 @@
-"""The sizes of a masked encoder that `textdae plan` chooses from, and what earlier runs say of them."""
+"""The sizes of a masked encoder that `textdae plan` chooses from, and what is known of them beforehand."""
 
 from typing import Any
 
 from textdae.text.settings import TextPretrainSettings
-from textdae.training.forecast import Experience
+from textdae.training.scaling_law import Prior
 from textdae.training.sizes import Sizes
 
 
 def text_sizes(settings: TextPretrainSettings) -> Sizes:
-    """Return the shapes of the shipped settings, and some between them; a checkpoint to go on from has its own."""
-    sizes = [] if settings.model.from_pretrained else [_size(*shape) for shape in _SHAPES]
-    return Sizes(sizes or [{}], _COLUMNS, _EXPERIENCE)
+    """Return the shapes of the shipped settings, and some between them; a shape that is given, or a checkpoint's, is the only one."""
+    model, vocabulary = settings.model, {"vocabulary": "tokenizer.vocab_size"}
+    if model.from_pretrained:
+        return Sizes([{}], {}, _PRIOR)
+    sizes = [{}] if _SHAPE & model.model_fields_set else [_size(*shape) for shape in _SHAPES]
+    return Sizes(sizes, _COLUMNS if settings.tokenizer.from_pretrained else _COLUMNS | vocabulary, _PRIOR)
 
 
+_SHAPE = {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}
 _SHAPES = [(128, 4, 2, 16), (192, 4, 3, 16), (256, 4, 4, 32), (384, 6, 6, 32), (384, 12, 6, 64), (512, 16, 8, 64), (768, 22, 12, 64)]  # fmt: skip
 """Width, layers, heads, and blocks in a batch."""
-_COLUMNS = {
-    "width": "model.hidden_size",
-    "layers": "model.num_hidden_layers",
-    "vocabulary": "tokenizer.vocab_size",
-}
-_EXPERIENCE = Experience(
+_COLUMNS = {"width": "model.hidden_size", "layers": "model.num_hidden_layers"}
+_PRIOR = Prior(
+    unit="nats",
     size_unit=1e6,
     data_unit=1e6,
     law=(1.5, 1.0, 2.4),

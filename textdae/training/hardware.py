@@ -19,7 +19,7 @@ from textdae.core.settings.base import TrainSettings
 from textdae.training.processes import PATIENCE, leave_processes, set_patience
 
 # Compiling a small model takes about a minute on two cores and makes a step about a fifth shorter.
-_GAIN = (1.25, 60.0)
+_GAIN = (1.25, 60.0)  # times as fast, and seconds to compile
 _REPAID_AFTER_SECONDS = 480
 _REPAID_AFTER_STEPS = 2000
 MEETING = timedelta(minutes=5)

@@ -1,9 +1,9 @@
-"""The sizes of a model that `textdae plan` chooses from, and what earlier runs say of them."""
+"""The sizes of a model that `textdae plan` chooses from, and what is known of them beforehand."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from textdae.training.forecast import Experience
+from textdae.training.scaling_law import Prior
 
 
 class Sizes(NamedTuple):
@@ -16,7 +16,7 @@ class Sizes(NamedTuple):
     """
 
     smallest_first: list[dict[str, Any]]
-    """Settings of each, below those that the user gives."""
+    """Settings of each; `{}` leaves them as they are."""
     columns: Mapping[str, str]
     """Heading of the table -> the setting below it: {"width": "model.hidden_size"}."""
-    experience: Experience
+    prior: Prior

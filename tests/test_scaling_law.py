@@ -1,11 +1,11 @@
-"""The law that foretells losses, against least squares and by simulation."""
+"""The law that predicts losses, against least squares and by simulation."""
 
 import numpy as np
 import pytest
 
-from textdae.training.forecast import Experience, Law, Point, worth
+from textdae.training.scaling_law import Point, Prior, ScalingLaw, effective
 
-ONE = Experience(1e6, 1e6, (1.5, 1.0, 2.0), (0.8, 0.4, 0.9), (0.3,), (0.25,), 0.02)
+ONE = Prior("nats", 1e6, 1e6, (1.5, 1.0, 2.0), (0.8, 0.4, 0.9), (0.3,), (0.25,), 0.02)
 SEVERAL = ONE._replace(size_exponents=(0.2, 0.35, 0.5), data_exponents=(0.15, 0.25, 0.4))
 
 
@@ -13,7 +13,7 @@ def losses(law, exponents, parameters, seen):
     return law[0] + law[1] * (parameters / 1e6) ** -exponents[0] + law[2] * (seen / 1e6) ** -exponents[1]
 
 
-def test_one_pair_of_exponents_is_least_squares_with_the_experience_as_three_more_observations():
+def test_one_pair_of_exponents_is_least_squares_with_the_prior_as_three_more_observations():
     generator = np.random.default_rng(0)
     points = [Point(*(10 ** generator.uniform(5, 7, 2)), float(generator.normal(3, 1))) for _ in range(7)]
     rows = [[1, (p.parameters / 1e6) ** -0.3, (p.seen / 1e6) ** -0.25] for p in points]
@@ -23,14 +23,14 @@ def test_one_pair_of_exponents_is_least_squares_with_the_experience_as_three_mor
     )
     solution = np.linalg.lstsq(weighted, wanted, rcond=None)[0]
     at = np.array([1, 4**-0.3, 9**-0.25])
-    found = Law(ONE, points).at(4e6, 9e6)
+    found = ScalingLaw(ONE, points).predict(4e6, 9e6)
     assert found.loss == pytest.approx(float(at @ solution), abs=1e-9)
     variance = at @ np.linalg.inv(weighted.T @ weighted) @ at + ONE.noise**2
     assert found.deviation == pytest.approx(variance**0.5, rel=1e-6)
 
 
-def test_without_runs_there_is_the_experience():
-    found = Law(ONE, []).at(1e6, 1e6)
+def test_without_runs_there_is_the_prior():
+    found = ScalingLaw(ONE, []).predict(1e6, 1e6)
     assert found.loss == pytest.approx(4.5)
     assert found.deviation == pytest.approx((0.8**2 + 0.4**2 + 0.9**2 + 0.02**2) ** 0.5)
     low, high = found.interval
@@ -42,13 +42,13 @@ def test_many_runs_reveal_the_exponents():
     points = [
         Point(n, d, losses(law, exponents, n, d)) for n in (5e5, 2e6, 8e6) for d in (1e5, 4e5, 2e6, 1e7)
     ]
-    found = Law(SEVERAL, points).at(5e6, 1e8)
+    found = ScalingLaw(SEVERAL, points).predict(5e6, 1e8)
     assert found.loss == pytest.approx(losses(law, exponents, 5e6, 1e8), abs=0.01)
     assert found.deviation < 0.1
 
 
 def test_the_interval_holds_what_it_says():
-    """Laws drawn from the experience, three short runs of each, a run of twenty times the data."""
+    """Laws drawn from the prior, three short runs of each, a run of twenty times the data."""
     generator = np.random.default_rng(1)
     inside, tries = 0, 400
     for _ in range(tries):
@@ -59,18 +59,26 @@ def test_the_interval_holds_what_it_says():
         *short, long = [
             Point(n, d, losses(law, exponents, n, d) + e) for (n, d), e in zip(runs, noise, strict=True)
         ]
-        low, high = Law(SEVERAL, short).at(long.parameters, long.seen).interval
+        low, high = ScalingLaw(SEVERAL, short).predict(long.parameters, long.seen).interval
         inside += low <= long.loss <= high
     assert 0.92 <= inside / tries <= 0.98
 
 
 def test_a_repeated_example_is_worth_less_each_time():
-    assert worth(80, 100) == 80
-    assert worth(100, 100) == 100
+    assert effective(80, 100) == 80
+    assert effective(100, 100) == 100
     # Equation 5 of Muennighoff et al. 2023, with U = 100 and R = 3 repeats of it.
-    assert worth(400, 100) == pytest.approx(100 + 100 * 15.4 * (1 - np.exp(-3 / 15.4)))
-    more = [worth(seen, 100) for seen in (100, 200, 400, 1000, 10_000)]
+    assert effective(400, 100) == pytest.approx(100 + 100 * 15.4 * (1 - np.exp(-3 / 15.4)))
+    more = [effective(seen, 100) for seen in (100, 200, 400, 1000, 10_000)]
     gains = np.diff(more) / np.diff([100, 200, 400, 1000, 10_000])
     assert (np.diff(gains) < 0).all()
     assert gains[0] < 1
     assert more[-1] < 100 * (1 + 15.4)
+
+
+def test_an_uncertain_speed_widens_the_interval():
+    law = ScalingLaw(ONE, [Point(1e6, 1e5, 6.0), Point(1e6, 4e5, 5.2)])
+    sure, unsure = law.predict(1e6, 1e6), law.predict(1e6, 1e6, 0.2)
+    assert unsure.loss == sure.loss
+    more = law.predict(1e6, 1.2e6).loss
+    assert unsure.deviation == pytest.approx(np.hypot(sure.deviation, more - sure.loss))

@@ -1,0 +1,143 @@
+"""Predict the loss of a long run from short ones, by a law of size and data.
+
+    L(N, D) = E + A (N / N_0)^-a + B (D / D_0)^-b        (Hoffmann et al. 2022, "Training compute-optimal LLMs", eq. 2)
+
+N parameters, D units of data seen, such as tokens. Short runs say little about E, A, B and the exponents one by one, so a prior
+from runs on other data says where they begin; the prediction is a mean over them all, with its spread. Data that were seen
+before count less (Muennighoff et al. 2023, "Scaling data-constrained language models", eq. 5).
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+_REPEATS = 15.4
+"""Repeats after which a further one is worth 1/e of fresh data (Muennighoff et al. 2023, section 5.2; of causal language models)."""
+
+
+class Prior(NamedTuple):
+    """What runs on other data say of the law.
+
+    Example:
+        >>> Prior("nats", 1e6, 1e6, (2, 1, 1), (1, 1, 1), (0.3,), (0.3,), 0.02).unit
+        'nats'
+    """
+
+    unit: str
+    """Of the loss: nats, or dB, whose sign is turned so that less is better."""
+    size_unit: float
+    """N_0, in parameters."""
+    data_unit: float
+    """D_0, in units of data."""
+    law: tuple[float, float, float]
+    """Means of E, A and B."""
+    law_deviation: tuple[float, float, float]
+    """Standard deviation of each between data sets."""
+    size_exponents: tuple[float, ...]
+    """Values of a, equally likely."""
+    data_exponents: tuple[float, ...]
+    """Values of b, equally likely."""
+    noise: float
+    """Standard deviation of the loss of a run around the law."""
+
+
+class Point(NamedTuple):
+    """A run: how large, on how much, and the loss that it reached.
+
+    Example:
+        >>> Point(parameters=4e6, seen=2e6, loss=4.1).loss
+        4.1
+    """
+
+    parameters: float
+    seen: float
+    """Units of data; see `effective`."""
+    loss: float
+
+
+class Prediction(NamedTuple):
+    """A loss that is not measured yet, with its standard deviation.
+
+    Example:
+        >>> Prediction(3.0, 0.1).interval
+        (2.804, 3.196)
+    """
+
+    loss: float
+    deviation: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% prediction interval."""
+        return self.loss - 1.96 * self.deviation, self.loss + 1.96 * self.deviation
+
+
+def effective(seen: float, unique: float) -> float:
+    """Return how many fresh units of data are worth as much as `seen`, of which only `unique` are different.
+
+    Example:
+        >>> effective(50, 100), round(effective(400, 100))
+        (50, 373)
+    """
+    if seen <= unique:
+        return seen
+    repeats = seen / unique - 1
+    return unique + unique * _REPEATS * -math.expm1(-repeats / _REPEATS)
+
+
+class ScalingLaw:
+    """The law, given some runs.
+
+    For each pair of exponents the law is linear in E, A and B, whose distribution given the runs has a closed form; the pairs
+    count as much as they make the runs likely (Bishop 2006, "Pattern recognition and machine learning", sections 3.3 and 3.4).
+
+    Example:
+        >>> prior = Prior("nats", 1e6, 1e6, (2, 1, 1), (1, 1, 1), (0.3,), (0.3,), 0.02)
+        >>> law = ScalingLaw(prior, [Point(1e6, 1e6, 4.2)])
+        >>> law.predict(1e6, 1e6).loss < law.predict(1e6, 1e5).loss
+        True
+    """
+
+    def __init__(self, prior: Prior, runs: Sequence[Point]) -> None:
+        self._prior = prior
+        losses = np.array([run.loss for run in runs])
+        before = np.array(prior.law)
+        precision = np.diag(1 / np.square(prior.law_deviation))
+        self._exponents = list(product(prior.size_exponents, prior.data_exponents))
+        self._laws, likelihoods = [], []
+        for exponents in self._exponents:
+            rows = np.array([self._row(run.parameters, run.seen, exponents) for run in runs])
+            rows = rows.reshape(len(runs), 3)
+            covariance = np.linalg.inv(precision + rows.T @ rows / prior.noise**2)
+            mean = covariance @ (precision @ before + rows.T @ losses / prior.noise**2)
+            self._laws.append((mean, covariance))
+            # How likely the runs were before they were made.
+            spread = rows @ np.linalg.inv(precision) @ rows.T + prior.noise**2 * np.eye(len(runs))
+            missed = losses - rows @ before
+            likelihoods.append(
+                -0.5 * (missed @ np.linalg.solve(spread, missed) + np.linalg.slogdet(spread)[1])
+            )
+        weights = np.exp(np.array(likelihoods) - max(likelihoods))
+        self._weights = weights / weights.sum()
+
+    def _row(self, parameters: float, seen: float, exponents: tuple[float, float]) -> list[float]:
+        size, data = parameters / self._prior.size_unit, seen / self._prior.data_unit
+        return [1.0, size ** -exponents[0], data ** -exponents[1]]
+
+    def predict(self, parameters: float, seen: float, uncertain: float = 0.0) -> Prediction:
+        """Return the loss of a run of this size on so many units of data.
+
+        Args:
+            uncertain: standard deviation of `seen`, as a share of it.
+        """
+        rows = [np.array(self._row(parameters, seen, exponents)) for exponents in self._exponents]
+        means = np.array([row @ mean for row, (mean, _) in zip(rows, self._laws, strict=True)])
+        variances = np.array([row @ cov @ row for row, (_, cov) in zip(rows, self._laws, strict=True)])
+        mean = float(self._weights @ means)
+        variance = float(self._weights @ (variances + np.square(means - mean))) + self._prior.noise**2
+        if uncertain:
+            variance += (self.predict(parameters, seen * (1 + uncertain)).loss - mean) ** 2
+        return Prediction(mean, math.sqrt(variance))
