@@ -12,8 +12,8 @@ from utilization import SIZES, Random, Size
 from textdae.core.draw import Draw
 from textdae.text.fast import packed_attention
 from textdae.text.model import TextDenoiser
-from textdae.text.noise import Vocabulary
 from textdae.text.noises.masking import TokenNoise
+from textdae.text.vocabulary import Vocabulary
 
 SMALL = Size(4, 128, 2, 256, 1000, 256, 8, 16, 2, 1)
 

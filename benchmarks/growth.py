@@ -24,7 +24,7 @@ from textdae.core.settings.runs import PretrainSettings
 from textdae.text.corpus import prepare_text
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.sources import open_source
-from textdae.text.tokenizer import vocabulary_of
+from textdae.text.vocabulary import vocabulary_of
 from textdae.training.batches import Batches, BatchSpec
 
 CONFIG = Path(__file__).parent.parent / "configs/text-mini.yaml"

@@ -14,7 +14,7 @@ from textdae.text.corpus import prepare_text
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.model_settings import TokenizerSettings
 from textdae.text.noises.masking import TokenNoise
-from textdae.text.tokenizer import vocabulary_of
+from textdae.text.vocabulary import vocabulary_of
 from textdae.training.batches import Batches, BatchSpec
 
 BLOCKS = 6400

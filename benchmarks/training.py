@@ -134,7 +134,7 @@ def held_out_loss(model, folder: str, corpus) -> float:
     from textdae.text.model import TextDenoiser
     from textdae.text.settings import TextEvaluateSettings
     from textdae.text.task import word_questions
-    from textdae.text.tokenizer import vocabulary_of
+    from textdae.text.vocabulary import vocabulary_of
     from textdae.training.evaluation import evaluate
 
     defaults = TextEvaluateSettings()

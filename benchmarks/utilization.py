@@ -22,8 +22,8 @@ from transformers import ModernBertConfig, ModernBertForMaskedLM
 
 from textdae.core.settings.base import TrainSettings
 from textdae.text.model import TextDenoiser
-from textdae.text.noise import Vocabulary
 from textdae.text.noises.masking import TokenNoise
+from textdae.text.vocabulary import Vocabulary
 from textdae.training.loop import Trainer
 
 RATE, WARM_UP, STEPS, LOGGED, TURNS = 0.2, 15, 45, 5, 2

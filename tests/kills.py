@@ -36,9 +36,9 @@ from textdae.image.noises.changing import GaussianNoise
 from textdae.image.settings import ImageFinetuneSettings, ImagePretrainSettings
 from textdae.image.unet import UNet, UNetConfig
 from textdae.text.model import TextDenoiser
-from textdae.text.noise import Vocabulary
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.settings import TextPretrainSettings
+from textdae.text.vocabulary import Vocabulary
 from textdae.training import checkpoint
 from textdae.training.loop import Trainer
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from textdae.core.noise import Noise
 from textdae.image.noise import ImageNoise
-from textdae.text.noise import TextNoise, Vocabulary
+from textdae.text.noise import TextNoise
+from textdae.text.vocabulary import Vocabulary
 
 
 def image_noise(

@@ -30,8 +30,8 @@ from textdae.image.settings import ImagePretrainSettings
 from textdae.image.unet import UNet, UNetConfig
 from textdae.text.classifier import TextClassifier
 from textdae.text.model import TextDenoiser
-from textdae.text.noise import Vocabulary
 from textdae.text.settings import TextPretrainSettings
+from textdae.text.vocabulary import Vocabulary
 from textdae.training import checkpoint
 from textdae.training.evaluation import evaluate
 from textdae.training.hardware import join_processes

@@ -14,7 +14,7 @@ from textdae.text.baselines import TextBaselines
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.packing import Blocks, Packer, StreamWriter
 from textdae.text.task import word_questions
-from textdae.text.tokenizer import vocabulary_of
+from textdae.text.vocabulary import vocabulary_of
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 

@@ -17,7 +17,7 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.text.bound import bound_draws, diffusion_noise
 from textdae.text.model import TextDenoiser
-from textdae.text.noise import Vocabulary
+from textdae.text.vocabulary import Vocabulary
 from textdae.training.batches import Batches, BatchSpec, with_elbo_weights
 
 SIX = Vocabulary(size=6, mask_id=1, special_ids=(0, 1))

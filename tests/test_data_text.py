@@ -19,8 +19,8 @@ from textdae.text.corpus import prepare_text
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.model_settings import TokenizerSettings
 from textdae.text.sources import open_source
-from textdae.text.tokenizer import vocabulary_of
 from textdae.text.tokenizer_sample import TokenizerSample
+from textdae.text.vocabulary import vocabulary_of
 
 TOKENIZER = TokenizerSettings(vocab_size=300)
 

@@ -22,7 +22,7 @@ from textdae.image import corpus
 from textdae.image.data_settings import ImageDataSettings
 from textdae.report.scores import print_table
 from textdae.text.noise import TextNoise
-from textdae.text.tokenizer import vocabulary_of
+from textdae.text.vocabulary import vocabulary_of
 
 ROOT = Path(__file__).parent.parent
 

@@ -19,7 +19,7 @@ from textdae.text.mixed import MixedBlocks, MixedQuestions, by_source
 from textdae.text.model_settings import TokenizerSettings
 from textdae.text.settings import TextPretrainSettings
 from textdae.text.task import word_questions
-from textdae.text.tokenizer import vocabulary_of
+from textdae.text.vocabulary import vocabulary_of
 from textdae.training.batches import Batches
 from textdae.training.mixture import MixtureSampler, period
 from textdae.training.order import EpochSampler

@@ -23,9 +23,10 @@ from textdae.core.settings.yaml_text import dump
 from textdae.image.noise import ImageNoise
 from textdae.image.noises.changing import BlurNoise, GaussianNoise
 from textdae.image.noises.none import NoNoise
-from textdae.text.noise import Block, ReplacingNoise, TextNoise, Vocabulary
+from textdae.text.noise import Block, ReplacingNoise, TextNoise
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.settings import TextPretrainSettings
+from textdae.text.vocabulary import Vocabulary
 from textdae.training.batches import Batches, BatchSpec
 from textdae.training.evaluation import evaluate
 from textdae.training.loop import Trainer

@@ -12,10 +12,10 @@ from textdae.core.errors import SettingsError
 from textdae.core.noise_kind import build_noise
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
-from textdae.text.noise import Vocabulary
 from textdae.text.noises.masking import TokenNoise, WordNoise
 from textdae.text.noises.order import DeleteNoise, ShuffleNoise
 from textdae.text.settings import TextFinetuneSettings
+from textdae.text.vocabulary import Vocabulary
 
 PAD = 9
 VOCABULARY = Vocabulary(40, 2, (0, 2, 9), pad_id=PAD)

@@ -19,7 +19,8 @@ from textdae.text.model_settings import TokenizerSettings
 from textdae.text.packing import Blocks, Packer, StreamWriter
 from textdae.text.questions import WordQuestions
 from textdae.text.task import word_questions
-from textdae.text.tokenizer import train_tokenizer, vocabulary_of
+from textdae.text.tokenizer import train_tokenizer
+from textdae.text.vocabulary import vocabulary_of
 from textdae.text.words import STRETCH, words
 from textdae.training.evaluation import corrupt_for_evaluation, evaluate
 

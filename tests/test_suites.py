@@ -19,7 +19,8 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.runs import EvaluateRunSettings
 from textdae.text import minimal_pairs, similarity
 from textdae.text.encoder import TextEncoder
-from textdae.text.suites import evaluate_suite, open_suite
+from textdae.text.suite_scores import evaluate_suite
+from textdae.text.suites import open_suite
 from textdae.text.tokenizer import save_tokenizer
 
 

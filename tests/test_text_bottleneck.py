@@ -25,12 +25,12 @@ from textdae.text.encoder import TextEncoder
 from textdae.text.loading import load_text
 from textdae.text.model import TextDenoiser
 from textdae.text.model_settings import TextModelSettings
-from textdae.text.noise import Vocabulary
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.noises.order import DeleteNoise
 from textdae.text.returned import returned_by_code, returned_by_pca, short_documents
 from textdae.text.token_weights import token_weights
-from textdae.text.tokenizer import load_tokenizer, vocabulary_of
+from textdae.text.tokenizer import load_tokenizer
+from textdae.text.vocabulary import Vocabulary, vocabulary_of
 
 K, MASK = 7, 3
 VOCABULARY_OF_15 = Vocabulary(15, MASK, (0, 1, 2, MASK, 4))

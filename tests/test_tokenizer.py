@@ -20,15 +20,8 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from textdae.core.errors import SettingsError
 from textdae.text import tokenizer as tokenizer_module
 from textdae.text.model_settings import TokenizerSettings
-from textdae.text.noise import Vocabulary
-from textdae.text.tokenizer import (
-    SPECIAL,
-    load_tokenizer,
-    pieces,
-    save_tokenizer,
-    train_tokenizer,
-    vocabulary_of,
-)
+from textdae.text.tokenizer import SPECIAL, load_tokenizer, pieces, save_tokenizer, train_tokenizer
+from textdae.text.vocabulary import Vocabulary, vocabulary_of
 
 FOREIGN = [
     "我昨天在北京看见了三只猫。",

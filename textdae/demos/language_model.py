@@ -21,7 +21,7 @@ from textdae.text.loading import load_text
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.packing import Blocks
 from textdae.text.settings import TextPretrainSettings
-from textdae.text.tokenizer import vocabulary_of
+from textdae.text.vocabulary import vocabulary_of
 from textdae.training.evaluation import evaluate, subsample
 
 SETTINGS = TextPretrainSettings

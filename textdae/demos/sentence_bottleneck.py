@@ -13,7 +13,7 @@ from textdae.report.plots import new_figure
 from textdae.text.corpus import prepare_text
 from textdae.text.returned import LONGEST, WordPCA, short_documents
 from textdae.text.settings import TextPretrainSettings
-from textdae.text.tokenizer import vocabulary_of
+from textdae.text.vocabulary import vocabulary_of
 
 SETTINGS = TextPretrainSettings
 BASE: dict[str, Any] = {

@@ -14,9 +14,10 @@ import numpy as np
 from textdae.core.examples import Questions
 from textdae.core.noise_kind import BuiltNoise
 from textdae.text.mixed import MixedBlocks
-from textdae.text.noise import ChosenNoise, Vocabulary
+from textdae.text.noise import ChosenNoise
 from textdae.text.noises.masking import MaskingNoise
 from textdae.text.packing import Blocks
+from textdae.text.vocabulary import Vocabulary
 from textdae.training.evaluation import corrupt_for_evaluation
 
 _CHUNK, _ROWS = 1 << 22, 256

@@ -26,9 +26,9 @@ from textdae.core.progress import Progress
 from textdae.text.mixed import MixedBlocks
 from textdae.text.model import TextDenoiser
 from textdae.text.ngram import NGramModel
-from textdae.text.noise import Vocabulary
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.packing import Blocks
+from textdae.text.vocabulary import Vocabulary
 from textdae.training.batches import with_elbo_weights
 from textdae.training.evaluation import FROZEN_SEED
 

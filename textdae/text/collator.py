@@ -23,7 +23,7 @@ from textdae.core.shared_epoch import SharedEpoch
 from textdae.text.model import TextDenoiser
 from textdae.text.noise import TextNoise
 from textdae.text.packed_rows import pack_rows
-from textdae.text.tokenizer import vocabulary_of
+from textdae.text.vocabulary import vocabulary_of
 from textdae.text.word_starts import starts_of_words, word_starts
 
 logger = logging.getLogger(__name__)

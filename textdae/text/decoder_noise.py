@@ -8,8 +8,8 @@ from torch import Tensor
 
 from textdae.core.draw import Draw
 from textdae.core.noise import Corrupted, Example, Noise
-from textdae.text.noise import Vocabulary
 from textdae.text.noises.masking import TokenNoise
+from textdae.text.vocabulary import Vocabulary
 
 
 class DecoderNoise(Noise):

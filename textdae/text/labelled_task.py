@@ -23,7 +23,8 @@ from textdae.text.classifier import TextClassifier
 from textdae.text.data_settings import LabelledTextSettings
 from textdae.text.encoder import TextEncoder, tokenize
 from textdae.text.labelled import labelled_texts
-from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
+from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer
+from textdae.text.vocabulary import vocabulary_of
 
 _LONGEST = 512
 """Tokens; most classification tasks do not need more."""

@@ -1,14 +1,12 @@
-"""Shared parts of the noises of text: vocabulary, block of tokens, base classes.
+"""Shared parts of the noises of text: block of tokens, base classes.
 
 B batch, L positions, V vocabulary.
 """
 
 from __future__ import annotations
 
-import functools
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -19,39 +17,10 @@ from textdae.core.errors import SettingsError
 from textdae.core.noise import Corrupted, Example, Level, Noise
 from textdae.core.noise_kind import NoiseKind
 from textdae.core.settings.base import Share
+from textdae.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The ids of a tokenizer, for a noise."""
-
-    size: int
-    """V, the number of ids."""
-    mask_id: int
-    """Id of the mask."""
-    special_ids: tuple[int, ...]
-    """Ids that are never changed, scored or drawn as a replacement: padding, separators, mask, unknown."""
-    pad_id: int = 0
-    """Id of padding."""
-
-    def __post_init__(self) -> None:
-        if not len(self.ordinary):
-            raise ValueError("the vocabulary holds special tokens only")
-
-    @functools.cached_property
-    def is_ordinary(self) -> np.ndarray:
-        """Whether an id is not special. *Shape:* (V,), bool."""
-        ordinary = np.ones(self.size, bool)
-        ordinary[list(self.special_ids)] = False
-        return ordinary
-
-    @functools.cached_property
-    def ordinary(self) -> np.ndarray:
-        """The ids that are not special. *Shape:* (at most V,), int64."""
-        return np.flatnonzero(self.is_ordinary)
 
 
 class Block(NamedTuple):

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerFast
 from textdae.core.draw import mix
 from textdae.core.errors import SettingsError
 from textdae.text.mixed import MixedBlocks
-from textdae.text.noise import Vocabulary
 from textdae.text.packing import Blocks, Packer
 from textdae.text.tokenizing import TextTokenizer
+from textdae.text.vocabulary import Vocabulary
 from textdae.text.words import StreamWords, document_key, find_words, is_below, word_hash
 from textdae.training.evaluation import subsample
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from textdae.text.bottleneck import BottleneckDenoiser
 from textdae.text.mixed import MixedBlocks
-from textdae.text.noise import Vocabulary
 from textdae.text.packing import DOCUMENT_START, Blocks
 from textdae.text.through_code import decode_codes, encode_texts
+from textdae.text.vocabulary import Vocabulary
 from textdae.training.evaluation import subsample
 
 BASELINE = "baseline: bag of words and PCA"

@@ -1,12 +1,12 @@
 """Public evaluation suites: minimal pairs of sentences, and pairs with a similarity score; from the Hub or from files.
 
-`textdae evaluate CHECKPOINT --suite blimp|sts|PATH` runs them. The columns of the table tell the kind of a suite.
+The columns of a table tell the kind of a suite.
 """
 
 import csv
 import json
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,35 +61,6 @@ class Suite(NamedTuple):
     rows: list[Row]
     """Two sentences, and then the phenomenon and the paradigm, or their similarity."""
     fingerprint: str
-
-
-def evaluate_suite(
-    checkpoint: str,
-    name: str,
-    settings: TextEvaluateRunSettings,
-    beside: Sequence[str] = (),
-    most: int | None = None,
-) -> SuiteResult:
-    """Score a checkpoint, and others beside it, on a suite.
-
-    If `settings.data` names a source, the text that the checkpoint was trained on, the n-gram baselines count it.
-
-    Args:
-        name: `blimp`, `sts`, or a file, folder or glob of tables.
-        beside: checkpoints that stand in the table too.
-        most: at most so many pairs of each paradigm, or rows of a similarity suite: the first ones.
-
-    Raises:
-        SettingsError: there is no such suite, or a checkpoint cannot be scored on it.
-    """
-    suite = open_suite(name, settings)
-    if suite.kind == "pairs":
-        from textdae.text.minimal_pairs import score_pairs
-
-        return score_pairs(checkpoint, suite, settings, beside, most)
-    from textdae.text.similarity import score_similarity
-
-    return score_similarity(checkpoint, suite, settings, beside, most)
 
 
 def row_name(checkpoint: str, taken: Container[str]) -> str:

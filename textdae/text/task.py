@@ -27,7 +27,7 @@ from textdae.text.loading import load_text
 from textdae.text.mixed import MixedBlocks, MixedQuestions, by_source, word_examples
 from textdae.text.model import TextDenoiser
 from textdae.text.model_settings import TokenizerSettings
-from textdae.text.noise import ChosenNoise, Vocabulary
+from textdae.text.noise import ChosenNoise
 from textdae.text.noises import TextNoise
 from textdae.text.noises.masking import MaskingNoise
 from textdae.text.packed_corpus import TextCorpus
@@ -39,7 +39,8 @@ from textdae.text.sentence_transformer import save_sentence_files
 from textdae.text.settings import TextEvaluateRunSettings, TextEvaluateSettings, TextPretrainSettings
 from textdae.text.through_code import block_codes
 from textdae.text.token_weights import token_weights
-from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer, vocabulary_of
+from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer
+from textdae.text.vocabulary import Vocabulary, vocabulary_of
 from textdae.training.evaluation import evaluate, subsample
 
 logger = logging.getLogger(__name__)

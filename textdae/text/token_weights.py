@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from textdae.text.mixed import MixedBlocks
-from textdae.text.noise import Vocabulary
 from textdae.text.packing import Blocks
+from textdae.text.vocabulary import Vocabulary
 
 _SMOOTHING = 1e-3
 """`a` of the paper; a token of this share counts half as much as one that never occurs."""

@@ -26,7 +26,6 @@ from textdae.core.errors import SettingsError, TextdaeError, first_line, panics_
 from textdae.hub.locate import folder_of
 from textdae.hub.vetting.folder import vet_tokenizer
 from textdae.text.model_settings import TokenizerSettings, positions_of
-from textdae.text.noise import Vocabulary
 
 logger = logging.getLogger(__name__)
 PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
@@ -269,12 +268,6 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path, longest: in
     if longest is not None:
         saved.model_max_length = longest
     saved.save_pretrained(str(folder))
-
-
-def vocabulary_of(tokenizer: PreTrainedTokenizerFast) -> Vocabulary:
-    """Return the parts of a tokenizer that a noise needs."""
-    special = tuple(sorted(tokenizer.all_special_ids))
-    return Vocabulary(len(tokenizer), tokenizer.mask_token_id, special, tokenizer.pad_token_id or 0)
 
 
 def longest_input(tokenizer: PreTrainedTokenizerFast, config: Any) -> int:

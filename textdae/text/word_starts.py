@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Example
-from textdae.text.tokenizer import vocabulary_of
+from textdae.text.vocabulary import vocabulary_of
 
 _BY_SPACES = (["Metaspace"], ["WhitespaceSplit", "Metaspace"])
 

@@ -14,7 +14,8 @@ from textdae.core.choice import priorities, select_to_rate
 from textdae.core.draw import Draw
 from textdae.core.noise import Example
 from textdae.core.settings.base import Share
-from textdae.text.noise import Block, ReplacingNoise, TextNoise, Vocabulary
+from textdae.text.noise import Block, ReplacingNoise, TextNoise
+from textdae.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,32 @@
+"""`textdae evaluate CHECKPOINT --suite blimp|sts|PATH`: a checkpoint on public questions."""
+
+from collections.abc import Sequence
+
+from textdae.text.minimal_pairs import score_pairs
+from textdae.text.settings import TextEvaluateRunSettings
+from textdae.text.similarity import score_similarity
+from textdae.text.suites import SuiteResult, open_suite
+
+
+def evaluate_suite(
+    checkpoint: str,
+    name: str,
+    settings: TextEvaluateRunSettings,
+    beside: Sequence[str] = (),
+    most: int | None = None,
+) -> SuiteResult:
+    """Score a checkpoint, and others beside it, on a suite.
+
+    If `settings.data` names a source, the text that the checkpoint was trained on, the n-gram baselines count it.
+
+    Args:
+        name: `blimp`, `sts`, or a file, folder or glob of tables.
+        beside: checkpoints that stand in the table too.
+        most: at most so many pairs of each paradigm, or rows of a similarity suite: the first ones.
+
+    Raises:
+        SettingsError: there is no such suite, or a checkpoint cannot be scored on it.
+    """
+    suite = open_suite(name, settings)
+    score = score_pairs if suite.kind == "pairs" else score_similarity
+    return score(checkpoint, suite, settings, beside, most)
