@@ -128,7 +128,7 @@ class ViTSettings(_ImageModel):
         """Return a stock `ViTForMaskedImageModeling`."""
         from transformers import ViTConfig, ViTForMaskedImageModeling
 
-        from textdae.image.building import vit_config
+        from textdae.image.vit_config import vit_config
 
         sizes = {**self.sizes(image_size, channels), "encoder_stride": self.patch_size}
         return ViTForMaskedImageModeling(vit_config(ViTConfig, self, sizes))
@@ -163,8 +163,8 @@ class ViTMAESettings(ViTSettings):
         """Return a stock `ViTMAEForPreTraining`."""
         from transformers import ViTMAEConfig
 
-        from textdae.image.building import vit_config
         from textdae.image.mae import build_mae
+        from textdae.image.vit_config import vit_config
 
         decoder = {
             "decoder_hidden_size": self.decoder_hidden_size,
