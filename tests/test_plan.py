@@ -32,7 +32,7 @@ LAW = Prior("nats", 1e6, 1e6, (1.5, 1.0, 2.4), (1.0, 0.5, 1.0), (0.2, 0.5), (0.2
 @pytest.fixture(autouse=True)
 def _small_and_in_a_hurry(monkeypatch):
     """Shapes that take no time; every size is measured, however busy the machine."""
-    monkeypatch.setattr(text_sizes, "_SHAPES", [(16, 1, 2, 8), (32, 1, 2, 8), (48, 2, 2, 8)])
+    monkeypatch.setattr(text_sizes, "_SHAPES", [(16, 1, 2), (32, 1, 2), (48, 2, 2)])
     monkeypatch.setattr(plan_search, "_EACH", 0.1)
     monkeypatch.setattr(plan_search, "_SHORTEST", 0.1)
     monkeypatch.setattr(plan_search, "_WORSE", 1e9)
@@ -171,11 +171,11 @@ class _Machine:
     def speed(self, parameters):
         return 2e7 / parameters
 
-    def run(self, size, seconds, score, fresh):
+    def run(self, size, seconds, score, batch, fresh):
         self.said.append((size.parameters, seconds, score))
         examples = self.speed(size.parameters) * seconds
         loss = self.loss(size.parameters, examples * 32) if score else None
-        return Pilot(seconds, int(examples), 10**6, self.speed(size.parameters), 0.0, loss)
+        return Pilot(seconds, int(examples), 10**6, batch, self.speed(size.parameters), 0.0, loss)
 
 
 @pytest.mark.parametrize("seconds", [600, 20_000])
@@ -186,13 +186,13 @@ def test_the_choice_is_that_of_a_look_at_every_size(corpus, monkeypatch, seconds
     monkeypatch.setattr(plan_search, "_ALIKE", 1e-9)
     monkeypatch.setattr(plan_search, "effective", lambda seen, unique: seen)
     monkeypatch.setattr(plan_search, "compile_gain", lambda settings, device: (1.0, 0.0))
-    monkeypatch.setattr(text_sizes, "_SHAPES", [(16, 1, 2, 8), (64, 2, 2, 8), (128, 2, 2, 8), (256, 2, 2, 8)])
+    monkeypatch.setattr(text_sizes, "_SHAPES", [(16, 1, 2), (64, 2, 2), (128, 2, 2), (256, 2, 2)])
     settings = load(PretrainSettings, None, [*TINY, f"data.source={corpus}"])
     candidates = [load(PretrainSettings, None, [*TINY, f"data.source={corpus}"], size) for size in modality("text").part("sizes")(settings).smallest_first]  # fmt: skip
-    search = Search(candidates, LAW, seconds, join_processes())
+    search = Search(candidates, LAW, None, seconds, join_processes())
     search._climb()
     before = search.rows()
-    search = Search(candidates, LAW, seconds, join_processes())
+    search = Search(candidates, LAW, None, seconds, join_processes())
     search.measure()
     rows = search.rows()
     wanted = [machine.loss(row.parameters, machine.speed(row.parameters) * seconds * 32) for row in rows]
@@ -217,18 +217,18 @@ def test_the_climb_ends_where_sizes_are_too_slow_or_do_not_fit(corpus, monkeypat
 
     monkeypatch.setattr(PilotSize, "run", run)
     limit = 0
-    search = Search(settings, LAW, 10, join_processes())
+    search = Search(settings, LAW, None, 10, join_processes())
     search.measure()
     assert len(search.sizes) == 3
     assert "learn too slowly" in search.left
     limit = search.sizes[0].parameters
-    search = Search(settings, LAW, 10, join_processes())
+    search = Search(settings, LAW, None, 10, join_processes())
     search.measure()
     assert len(search.sizes) == 1
     assert "out of memory" in search.left
     limit = 1
     with pytest.raises(TextdaeError, match="told so"):
-        Search(settings, LAW, 10, join_processes()).measure()
+        Search(settings, LAW, None, 10, join_processes()).measure()
 
 
 def test_compiling_and_evaluating_take_their_time(corpus, monkeypatch):
@@ -236,8 +236,8 @@ def test_compiling_and_evaluating_take_their_time(corpus, monkeypatch):
 
     def examples(*more, gain=(1.0, 0.0)):
         monkeypatch.setattr(plan_search, "compile_gain", lambda settings, device: gain)
-        search = Search([load(PretrainSettings, None, [*words, *more])], LAW, 100, join_processes())
-        search._pilots = [[Pilot(1, 10, 10, 10.0, 2.0, None)]]
+        search = Search([load(PretrainSettings, None, [*words, *more])], LAW, None, 100, join_processes())
+        search._pilots = [[Pilot(1, 10, 10, 16, 10.0, 2.0, None)]]
         search.sizes = [PilotSize(search._candidates[0], join_processes(), False)]
         return search._examples(0, 100)
 
@@ -247,6 +247,30 @@ def test_compiling_and_evaluating_take_their_time(corpus, monkeypatch):
     assert examples("train.eval_steps=0.1") == pytest.approx(900)  # at most a tenth
     # 2 s after each 5 steps of 16 examples, which take 8 s.
     assert examples("train.eval_steps=5", "train.eval_share=null") == pytest.approx(800)
+
+
+def test_the_batch_follows_the_data_unless_it_is_given():
+    def batch(tokens, *words):
+        return text_sizes.batch_for(load(PretrainSettings, None, ["data.source=docstrings", *words]), tokens)
+
+    assert [batch(tokens) for tokens in (1e4, 2.6e6, 4 * 2.6e6, 16 * 2.6e6, 1e15)] == [16, 16, 32, 64, 1024]
+    assert batch(16 * 2.6e6, "data.block_size=512") == 16
+    assert batch(16 * 2.6e6, "train.per_device_train_batch_size=24") == 24
+    assert batch(16 * 2.6e6, "train.global_batch_size=32") == 16
+
+
+def test_a_long_run_has_a_larger_batch_than_its_pilot_runs(corpus, monkeypatch):
+    machine = _Machine((2.2, 0.6, 3.1), (0.5, 0.25))
+    monkeypatch.setattr(PilotSize, "run", lambda *args: machine.run(*args))
+    settings = [load(PretrainSettings, None, [*TINY, f"data.source={corpus}", "model.hidden_size=16"])]
+    rule = lambda settings, tokens: 64 if tokens > 1e6 else 16  # noqa: E731
+    parameters = PilotSize(settings[0], join_processes(), False).parameters
+    search = Search(settings, LAW, rule, 6e4 / machine.speed(parameters), join_processes())
+    search.measure()
+    (row,) = search.rows()
+    assert row.settings.train.per_device_train_batch_size == 64
+    assert {pilot.batch for pilot in search._pilots[0][1:]} == {16}
+    assert row.steps == int(search._examples(0, search._seconds) / 64)
 
 
 def test_a_table_of_decibels_has_its_ends_in_order():
@@ -262,11 +286,11 @@ def test_a_table_of_decibels_has_its_ends_in_order():
 def test_an_interrupted_plan_keeps_what_it_measured(tmp_path, corpus, monkeypatch):
     run, ran = PilotSize._run, []
 
-    def run_twice(self, seconds, score):
+    def run_twice(self, *how):
         if len(ran) == 2:
             raise Interrupted(2)
-        ran.append(seconds)
-        return run(self, seconds, score)
+        ran.append(how)
+        return run(self, *how)
 
     words = [*TINY, f"data.source={corpus}"]
     monkeypatch.setattr(PilotSize, "_run", run_twice)

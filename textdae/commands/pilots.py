@@ -36,6 +36,8 @@ class Pilot(NamedTuple):
     examples: int
     """Seen in that time."""
     steps: int
+    batch: int
+    """Examples in a forward pass."""
     examples_per_second: float
     evaluation_seconds: float
     """Of one evaluation during training."""
@@ -70,10 +72,11 @@ class PilotSize:
         evaluated = settings.evaluate
         self._questions = self._evaluation.questions(evaluated.max_examples)
         self._in_training = self._evaluation.questions_in_training(evaluated.max_examples_in_training)
-        self.memory = (
-            model_bytes(self.parameters) + self._activations() * self._train.per_device_train_batch_size
-        )
-        """Bytes that a step takes."""
+        self._per_example = self._activations()
+
+    def memory(self, batch: int) -> float:
+        """Return the bytes that a step takes."""
+        return model_bytes(self.parameters) + self._per_example * batch
 
     def _activations(self) -> int:
         """Return the bytes of one example, measured as `Trainer` does."""
@@ -83,11 +86,12 @@ class PilotSize:
         dtype = autocast_dtype(self._train.precision, device)
         return activation_bytes(denoiser, self.corpus.train, self._noise, dtype)
 
-    def run(self, seconds: float, score: bool, fresh: bool = False) -> Pilot:
+    def run(self, seconds: float, score: bool, batch: int, fresh: bool = False) -> Pilot:
         """Train a fresh model for so many seconds, its whole schedule in them; or take what was measured before.
 
         Args:
             score: whether to score the model afterwards.
+            batch: examples in a forward pass.
             fresh: measure again.
 
         Raises:
@@ -95,7 +99,9 @@ class PilotSize:
             TextdaeError: it could not be trained, for instance because memory ran out.
         """
         what = f"{self.parameters / 1e6:.2f} M parameters, {seconds:.3g} s"
-        file = cache_root(self.settings.data.cache_dir) / "pilots" / f"{self._key(seconds, score)}.json"
+        file = (
+            cache_root(self.settings.data.cache_dir) / "pilots" / f"{self._key(seconds, score, batch)}.json"
+        )
         if file.is_file() and not fresh:
             try:
                 kept = Pilot(**json.loads(file.read_text()))
@@ -105,22 +111,24 @@ class PilotSize:
                 logger.info(f"measured before: {what}")
                 return kept
         logger.info(f"{'a pilot run' if score else 'the speed'} of {what}")
-        pilot = self._run(seconds, score)
+        pilot = self._run(seconds, score, batch)
         file.parent.mkdir(parents=True, exist_ok=True)
         new = file.with_suffix(".new")
         new.write_text(json.dumps(pilot._asdict()))
         new.replace(file)
         return pilot
 
-    def _key(self, seconds: float, score: bool) -> str:
+    def _key(self, seconds: float, score: bool, batch: int) -> str:
         settings = comparable(self.settings.model_copy(update={"train": self._train}))
         start = getattr(self.settings.model, "from_pretrained", None)
         model = [self.parameters, digests(start) if start else None]
         machine = [hardware(self._accelerator), platform.node(), platform.machine(), versions()]
-        return digest(settings, self.corpus.fingerprint, model, seconds, score, machine)
+        return digest(settings, self.corpus.fingerprint, model, seconds, score, batch, machine)
 
-    def _run(self, seconds: float, score: bool) -> Pilot:
-        denoiser, train = copy.deepcopy(self._fresh), self._train.model_copy(update={"time_budget": seconds})
+    def _run(self, seconds: float, score: bool, batch: int) -> Pilot:
+        denoiser = copy.deepcopy(self._fresh)
+        own = {"time_budget": seconds, "per_device_train_batch_size": batch}
+        train = self._train.model_copy(update=own)
         folder = Path(tempfile.mkdtemp(prefix="textdae-pilot-"))
         try:
             trainer = Trainer(
@@ -143,4 +151,4 @@ class PilotSize:
             loss = -row["psnr"] if self._decibels else row["loss"]
         cursor = fit.cursor
         speed = fit.examples_per_second or cursor.examples / max(cursor.seconds, 1e-9)
-        return Pilot(cursor.seconds, cursor.examples, cursor.step, speed, evaluation_seconds, loss)
+        return Pilot(cursor.seconds, cursor.examples, cursor.step, batch, speed, evaluation_seconds, loss)

@@ -136,7 +136,7 @@ def plan(
         candidate = read(size)
         if candidate.model not in [each.model for each in candidates]:
             candidates.append(candidate)
-    search = Search(candidates, sizes.prior, seconds, accelerator := join_processes(), fresh)
+    search = Search(candidates, sizes.prior, sizes.batch, seconds, accelerator := join_processes(), fresh)
     search.measure()
     rows = search.rows()
     chosen = search.best(rows)

@@ -1,14 +1,15 @@
 """Search for the size of a plan: measure speeds up the sizes, make pilot runs of the best ones, predict the rest."""
 
 import logging
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from accelerate import Accelerator
 
 from textdae.commands.pilots import Pilot, PilotSize
 from textdae.core.errors import Interrupted, TextdaeError
+from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.runs import PretrainSettings
 from textdae.training.hardware import compile_gain
 from textdae.training.scaling_law import Point, Prediction, Prior, ScalingLaw, effective
@@ -60,6 +61,7 @@ class Search:
 
     Args:
         candidates: settings of a run of each size, the smallest first.
+        batch: see `Sizes`.
         seconds: of the budget.
         fresh: measure again what was measured before.
 
@@ -72,11 +74,12 @@ class Search:
         self,
         candidates: Sequence[PretrainSettings],
         prior: Prior,
+        batch: Callable[[Any, float], int] | None,
         seconds: float,
         accelerator: Accelerator,
         fresh: bool = False,
     ) -> None:
-        self._candidates, self._prior, self._seconds = candidates, prior, seconds
+        self._candidates, self._prior, self._batch_rule, self._seconds = candidates, prior, batch, seconds
         self._accelerator, self._fresh = accelerator, fresh
         self._pilots: list[list[Pilot]] = []
         self.sizes: list[PilotSize] = []
@@ -95,7 +98,9 @@ class Search:
         wanted = [pilot for pilot in wanted if pilot[1] >= _SHORTEST and 0 <= pilot[0] < len(self.sizes)]
         for number, seconds in wanted or [(best, max(total, _EACH))]:
             try:
-                self._pilots[number].append(self.sizes[number].run(round(seconds, 2), True, self._fresh))
+                batch = self._batch(self.sizes[number], self._speed(number).examples_per_second * seconds)
+                pilot = self.sizes[number].run(round(seconds, 2), True, batch, self._fresh)
+                self._pilots[number].append(pilot)
             except Interrupted:
                 raise
             except TextdaeError as error:
@@ -116,7 +121,10 @@ class Search:
                     return
             try:
                 size = PilotSize(settings, self._accelerator, self._prior.unit == "dB")
-                pilot = size.run(_EACH, False, self._fresh)
+                pilot = size.run(_EACH, False, settings.train.per_device_train_batch_size, self._fresh)
+                batch = self._batch(size, pilot.examples_per_second * self._seconds)
+                if batch != pilot.batch:
+                    pilot = size.run(_EACH, False, batch, self._fresh)
             except Interrupted:
                 raise
             except TextdaeError as error:
@@ -126,6 +134,19 @@ class Search:
                 return
             self.sizes.append(size)
             self._pilots.append([pilot])
+
+    def _batch(self, size: PilotSize, examples: float) -> int:
+        """Return how many examples a forward pass should have in a run that sees so many."""
+        if self._batch_rule is None:
+            return int(size.settings.train.per_device_train_batch_size)
+        return self._batch_rule(size.settings, examples * size.corpus.units_per_example)
+
+    def _speed(self, number: int) -> Pilot:
+        """Return the longest pilot run with the batch of the whole run."""
+        batch = self._pilots[number][0].batch
+        return max(
+            (pilot for pilot in self._pilots[number] if pilot.batch == batch), key=lambda pilot: pilot.steps
+        )
 
     def rows(self) -> list[PlannedSize]:
         """Return what is predicted of each size that was measured, by all pilot runs so far."""
@@ -157,16 +178,15 @@ class Search:
 
     def _row(self, number: int, law: ScalingLaw) -> PlannedSize:
         size, examples = self.sizes[number], self._examples(number, self._seconds)
-        train, unit = size.settings.train, size.corpus.units_per_example
-        batch = train.per_device_train_batch_size * train.gradient_accumulation_steps
+        train, unit = self._train(number), size.corpus.units_per_example
         return PlannedSize(
-            settings=size.settings,
+            settings=size.settings.model_copy(update={"train": train}),
             parameters=size.parameters,
             seen=examples * unit,
             epochs=examples / self._unique(size),
-            steps=int(examples / (train.global_batch_size or batch)),
+            steps=int(examples / _global_batch(train)),
             prediction=self._predict(law, number, self._seconds),
-            memory=size.memory,
+            memory=size.memory(train.per_device_train_batch_size),
             pilots=[
                 (pilot.seconds, pilot.examples * unit, pilot.loss)
                 for pilot in self._pilots[number]
@@ -174,17 +194,20 @@ class Search:
             ],
         )
 
+    def _train(self, number: int) -> TrainSettings:
+        """Return the settings of the whole run."""
+        update = {"per_device_train_batch_size": self._pilots[number][0].batch}
+        return self.sizes[number].settings.train.model_copy(update=update)
+
     def _examples(self, number: int, seconds: float) -> float:
         """Return how many examples a run of so many seconds sees: not while it is compiled, or evaluated."""
-        train, pilots = self.sizes[number].settings.train, self._pilots[number]
-        longest = max(pilots, key=lambda pilot: pilot.steps)
+        train, longest = self._train(number), self._speed(number)
         budget = train.model_copy(update={"time_budget": seconds})
         faster, compiling = compile_gain(budget, self._accelerator.device)
         left = max(seconds - compiling, seconds / 5)
         speed, asking = longest.examples_per_second * faster, longest.evaluation_seconds
         if train.eval_steps >= 1:  # steps
-            batch = train.per_device_train_batch_size * train.gradient_accumulation_steps
-            share = asking / (asking + train.eval_steps * (train.global_batch_size or batch) / speed)
+            share = asking / (asking + train.eval_steps * _global_batch(train) / speed)
         else:  # a share of the run
             share = asking / train.eval_steps / left if train.eval_steps else 0.0
         return speed * left * (1 - min(share, train.eval_share or 1.0))
@@ -203,3 +226,8 @@ class Search:
         least = min(row.prediction.loss for row in rows)
         near = least + _ALIKE * self._prior.noise
         return next(number for number, row in enumerate(rows) if row.prediction.loss <= near)
+
+
+def _global_batch(train: TrainSettings) -> int:
+    """Return the examples of a step in one process."""
+    return train.global_batch_size or train.per_device_train_batch_size * train.gradient_accumulation_steps

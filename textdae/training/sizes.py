@@ -1,6 +1,6 @@
 """The sizes of a model that `textdae plan` chooses from, and what is known of them beforehand."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from textdae.training.scaling_law import Prior
@@ -20,3 +20,5 @@ class Sizes(NamedTuple):
     columns: Mapping[str, str]
     """Heading of the table -> the setting below it: {"width": "model.hidden_size"}."""
     prior: Prior
+    batch: Callable[[Any, float], int] | None = None
+    """Settings of a run, and the units of data that it will see -> examples in a batch; default: as the settings say."""
