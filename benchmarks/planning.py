@@ -19,12 +19,13 @@ import numpy as np
 from compare import Run, corpus_name
 
 POINTS = Path(__file__).resolve().parent / "scaling.jsonl"
-LENGTHS = {0: (10, 30, 90, 240), 1: (60,), 2: (10, 30, 90, 240), 3: (30, 120)}
+LENGTHS = {0: (10, 30, 120), 2: (30, 120), 3: (60,)}
 """Size, as in `textdae.text.sizes` -> seconds of its pilot runs."""
 FACTORS = (0.5, 1.0, 2.0)
 SIZE_EXPONENTS, DATA_EXPONENTS = np.arange(0.1, 0.81, 0.05), np.arange(0.1, 0.81, 0.05)
-PRIOR = np.array([1.0, 1.0, 3.0])
-"""Where E, A and B of a text begin, each with a standard deviation of its own size, so that few runs do not run away."""
+FIRST_STEPS = (50, 100, 150, 200, 300)
+PRIOR = np.array([2.0, 1.0, 1.5, 1.0])
+"""Where E, A, B and C of a text begin, each with a standard deviation of its own size, so that few runs do not run away."""
 
 
 def sizes(source: str, **train):
@@ -44,13 +45,14 @@ def pilot_run(source: str, name: str, settings, seconds: float, **more) -> None:
     from textdae.training.hardware import join_processes
 
     size = PilotSize(settings, join_processes(), False)
-    pilot = size.run(seconds, True)
+    pilot = size.run(seconds, True, settings.train.per_device_train_batch_size)
     unit = size.corpus.units_per_example
     point = {
         "text": corpus_name(source) if Path(source).is_absolute() else source,
         "size": name,
         "parameters": size.parameters,
         "seen": pilot.examples * unit,
+        "steps": pilot.steps,
         "unique": len(size.corpus.train) * unit,
         "seconds": round(pilot.seconds, 1),
         "loss": round(pilot.loss, 4),
@@ -73,38 +75,31 @@ def rates(source: str) -> None:
 
 
 def fit() -> None:
+    """Fit the law of each text for every choice of exponents and of the first steps; print the best choices."""
     from textdae.training.scaling_law import effective
 
     points = [json.loads(line) for line in POINTS.read_text().splitlines()]
     points = [point for point in points if point.get("rates", 1.0) == 1.0]
     texts = sorted({point["text"] for point in points})
-    found = {}
-    for a, b in product(SIZE_EXPONENTS, DATA_EXPONENTS):
+    found = []
+    for a, b, first in product(SIZE_EXPONENTS, DATA_EXPONENTS, FIRST_STEPS):
         laws, missed = [], []
         for text in texts:
             own = [point for point in points if point["text"] == text]
-            rows = np.array(
-                [
-                    [1, (p["parameters"] / 1e6) ** -a, (effective(p["seen"], p["unique"]) / 1e6) ** -b]
-                    for p in own
-                ]
-            )
+            rows = np.array([
+                [1, (p["parameters"] / 1e6) ** -a, (effective(p["seen"], p["unique"]) / 1e6) ** -b, np.exp(-p["steps"] / first)]
+                for p in own
+            ])  # fmt: skip
             losses = np.array([point["loss"] for point in own])
-            prior = 0.05 * np.diag(1 / PRIOR)
-            law = np.linalg.lstsq(
-                np.vstack([rows, prior]), np.concatenate([losses, prior @ PRIOR]), rcond=None
-            )[0]
-            laws.append(law)
-            missed += (rows @ law - losses).tolist()
-        found[round(float(a), 2), round(float(b), 2)] = (
-            float(np.sqrt(np.mean(np.square(missed)))),
-            np.array(laws),
-        )
-    ranked = sorted(found.items(), key=lambda item: item[1][0])
-    for exponents, (error, laws) in ranked[:12]:
-        print(f"a, b = {exponents}: misses by {error:.3f} nats; E, A, B:")
+            prior = 0.03 * np.diag(1 / PRIOR)
+            known = np.concatenate([losses, prior @ PRIOR])
+            laws.append(np.linalg.lstsq(np.vstack([rows, prior]), known, rcond=None)[0])
+            missed += (rows @ laws[-1] - losses).tolist()
+        found.append((float(np.sqrt(np.mean(np.square(missed)))), (a, b, first), laws))
+    for error, (a, b, first), laws in sorted(found, key=lambda each: each[0])[:12]:
+        print(f"a = {a:.2f}, b = {b:.2f}, S_0 = {first}: misses by {error:.3f} nats; E, A, B, C:")
         for text, law in zip(texts, laws, strict=True):
-            print(f"    {text:12}", law.round(2).tolist())
+            print(f"    {text:22}", law.round(2).tolist())
 
 
 def check(run: Run, budget: str, source: str) -> None:

@@ -26,7 +26,7 @@ from textdae.training.scaling_law import Prediction, Prior
 from textdae.training.sizes import Sizes
 
 TINY = ["data.block_size=32", "tokenizer.vocab_size=300", "evaluate.max_examples=20"]
-LAW = Prior("nats", 1e6, 1e6, (1.5, 1.0, 2.4), (1.0, 0.5, 1.0), (0.2, 0.5), (0.25, 0.5), 0.02)
+LAW = Prior("nats", 1e6, 1e6, 130, (1.5, 1.0, 2.4, 1.0), (1.0, 0.5, 1.0, 0.4), (0.2, 0.5), (0.25, 0.5), 0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,6 @@ def _small_and_in_a_hurry(monkeypatch):
     monkeypatch.setattr(plan_search, "_EACH", 0.1)
     monkeypatch.setattr(plan_search, "_SHORTEST", 0.1)
     monkeypatch.setattr(plan_search, "_WORSE", 1e9)
-    monkeypatch.setattr(plan_search, "_WARM", 0.0)
 
 
 @pytest.fixture

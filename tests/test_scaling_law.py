@@ -5,32 +5,47 @@ import pytest
 
 from textdae.training.scaling_law import Point, Prior, ScalingLaw, effective
 
-ONE = Prior("nats", 1e6, 1e6, (1.5, 1.0, 2.0), (0.8, 0.4, 0.9), (0.3,), (0.25,), 0.02)
+ONE = Prior("nats", 1e6, 1e6, 100, (1.5, 1.0, 2.0, 1.0), (0.8, 0.4, 0.9, 0.5), (0.3,), (0.25,), 0.02)
 SEVERAL = ONE._replace(size_exponents=(0.2, 0.35, 0.5), data_exponents=(0.15, 0.25, 0.4))
 
 
-def losses(law, exponents, parameters, seen):
-    return law[0] + law[1] * (parameters / 1e6) ** -exponents[0] + law[2] * (seen / 1e6) ** -exponents[1]
+def point(law, exponents, parameters, seen, noise=0.0):
+    """A run with 2,048 units of data a step, by the formula."""
+    (e, a, b, c), steps = law, seen / 2048
+    loss = (
+        e
+        + a * (parameters / 1e6) ** -exponents[0]
+        + b * (seen / 1e6) ** -exponents[1]
+        + c * np.exp(-steps / 100)
+    )
+    return Point(parameters, seen, steps, loss + noise)
 
 
-def test_one_pair_of_exponents_is_least_squares_with_the_prior_as_three_more_observations():
+def row(parameters, seen, steps):
+    return [1, (parameters / 1e6) ** -0.3, (seen / 1e6) ** -0.25, np.exp(-steps / 100)]
+
+
+def test_one_pair_of_exponents_is_least_squares_with_the_prior_as_four_more_observations():
     generator = np.random.default_rng(0)
-    points = [Point(*(10 ** generator.uniform(5, 7, 2)), float(generator.normal(3, 1))) for _ in range(7)]
-    rows = [[1, (p.parameters / 1e6) ** -0.3, (p.seen / 1e6) ** -0.25] for p in points]
+    points = [
+        Point(*(10 ** generator.uniform([5, 5, 1], [7, 7, 3])), float(generator.normal(3, 1)))
+        for _ in range(7)
+    ]
+    rows = [row(p.parameters, p.seen, p.steps) for p in points]
     weighted = np.vstack([np.array(rows) / ONE.noise, np.diag(1 / np.array(ONE.law_deviation))])
     wanted = np.concatenate(
         [np.array([p.loss for p in points]) / ONE.noise, np.array(ONE.law) / np.array(ONE.law_deviation)]
     )
     solution = np.linalg.lstsq(weighted, wanted, rcond=None)[0]
-    at = np.array([1, 4**-0.3, 9**-0.25])
-    found = ScalingLaw(ONE, points).predict(4e6, 9e6)
+    at = np.array(row(4e6, 9e6, 200))
+    found = ScalingLaw(ONE, points).predict(4e6, 9e6, 200)
     assert found.loss == pytest.approx(float(at @ solution), abs=1e-9)
     variance = at @ np.linalg.inv(weighted.T @ weighted) @ at + ONE.noise**2
     assert found.deviation == pytest.approx(variance**0.5, rel=1e-6)
 
 
 def test_without_runs_there_is_the_prior():
-    found = ScalingLaw(ONE, []).predict(1e6, 1e6)
+    found = ScalingLaw(ONE, []).predict(1e6, 1e6, 1e9)
     assert found.loss == pytest.approx(4.5)
     assert found.deviation == pytest.approx((0.8**2 + 0.4**2 + 0.9**2 + 0.02**2) ** 0.5)
     low, high = found.interval
@@ -38,17 +53,15 @@ def test_without_runs_there_is_the_prior():
 
 
 def test_many_runs_reveal_the_exponents():
-    law, exponents = (1.2, 0.9, 2.3), (0.35, 0.4)
-    points = [
-        Point(n, d, losses(law, exponents, n, d)) for n in (5e5, 2e6, 8e6) for d in (1e5, 4e5, 2e6, 1e7)
-    ]
-    found = ScalingLaw(SEVERAL, points).predict(5e6, 1e8)
-    assert found.loss == pytest.approx(losses(law, exponents, 5e6, 1e8), abs=0.01)
+    law, exponents = (1.2, 0.9, 2.3, 1.4), (0.35, 0.4)
+    points = [point(law, exponents, n, d) for n in (5e5, 2e6, 8e6) for d in (1e5, 4e5, 2e6, 1e7)]
+    found = ScalingLaw(SEVERAL, points).predict(5e6, 1e8, 1e5)
+    assert found.loss == pytest.approx(point(law, exponents, 5e6, 1e8).loss, abs=0.01)
     assert found.deviation < 0.1
 
 
 def test_the_interval_holds_what_it_says():
-    """Laws drawn from the prior, three short runs of each, a run of twenty times the data."""
+    """Laws drawn from the prior, three short runs of each, a run of up to a hundred times the data."""
     generator = np.random.default_rng(1)
     inside, tries = 0, 400
     for _ in range(tries):
@@ -56,10 +69,8 @@ def test_the_interval_holds_what_it_says():
         law = generator.normal(SEVERAL.law, SEVERAL.law_deviation)
         noise = generator.normal(0, SEVERAL.noise, 4)
         runs = [(2e6, 2e5), (2e6, 1e6), (4e6, 5e5), (4e6, 2e7)]
-        *short, long = [
-            Point(n, d, losses(law, exponents, n, d) + e) for (n, d), e in zip(runs, noise, strict=True)
-        ]
-        low, high = ScalingLaw(SEVERAL, short).predict(long.parameters, long.seen).interval
+        *short, long = [point(law, exponents, n, d, e) for (n, d), e in zip(runs, noise, strict=True)]
+        low, high = ScalingLaw(SEVERAL, short).predict(*long[:3]).interval
         inside += low <= long.loss <= high
     assert 0.92 <= inside / tries <= 0.98
 
@@ -77,8 +88,8 @@ def test_a_repeated_example_is_worth_less_each_time():
 
 
 def test_an_uncertain_speed_widens_the_interval():
-    law = ScalingLaw(ONE, [Point(1e6, 1e5, 6.0), Point(1e6, 4e5, 5.2)])
-    sure, unsure = law.predict(1e6, 1e6), law.predict(1e6, 1e6, 0.2)
+    law = ScalingLaw(ONE, [Point(1e6, 1e5, 50, 6.0), Point(1e6, 4e5, 200, 5.2)])
+    sure, unsure = law.predict(1e6, 1e6, 500), law.predict(1e6, 1e6, 500, 0.2)
     assert unsure.loss == sure.loss
-    more = law.predict(1e6, 1.2e6).loss
+    more = law.predict(1e6, 1.2e6, 600).loss
     assert unsure.deviation == pytest.approx(np.hypot(sure.deviation, more - sure.loss))

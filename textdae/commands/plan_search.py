@@ -24,8 +24,6 @@ _PILOTS = ((0, 0.5), (1, 0.2), (-1, 0.15), (0, 0.15))
 """Steps up from the best size, and the share of the time for pilot runs; in the order of their worth."""
 _SHORTEST = 4.0
 """Seconds below which a pilot run says nothing, so that it is left out."""
-_WARM = 2.0
-"""The law holds from so many times the steps of the warm-up."""
 _FEWEST = 3
 """Sizes whose speed is measured in any case."""
 _WORSE, _ALIKE = 5.0, 0.5
@@ -161,10 +159,10 @@ class Search:
 
     def _law(self) -> ScalingLaw:
         runs = [
-            Point(size.parameters, self._effective(size, pilot.examples), pilot.loss)
+            Point(size.parameters, self._effective(size, pilot.examples), pilot.steps, pilot.loss)
             for size, pilots in zip(self.sizes, self._pilots, strict=True)
             for pilot in pilots
-            if pilot.loss is not None and pilot.steps >= _WARM * max(size.settings.train.warmup_steps, 1)
+            if pilot.loss is not None
         ]
         return ScalingLaw(self._prior, runs)
 

@@ -1,10 +1,12 @@
 """Predict the loss of a long run from short ones, by a law of size and data.
 
-    L(N, D) = E + A (N / N_0)^-a + B (D / D_0)^-b        (Hoffmann et al. 2022, "Training compute-optimal LLMs", eq. 2)
+    L = E + A (N / N_0)^-a + B (D / D_0)^-b + C exp(-S / S_0)
 
-N parameters, D units of data seen, such as tokens. Short runs say little about E, A, B and the exponents one by one, so a prior
-from runs on other data says where they begin; the prediction is a mean over them all, with its spread. Data that were seen
-before count less (Muennighoff et al. 2023, "Scaling data-constrained language models", eq. 5).
+N parameters, D units of data seen, such as tokens; the first three terms are equation 2 of Hoffmann et al. 2022, "Training
+compute-optimal LLMs". The last one is for the first steps, S of them, which lie above any such law. Short runs say little about
+E, A, B, C and the exponents one by one, so a prior from runs on other data says where they begin; the prediction is a mean over them
+all, with its spread. Data that were seen before count less (Muennighoff et al. 2023, "Scaling data-constrained language
+models", eq. 5).
 """
 
 import math
@@ -22,7 +24,7 @@ class Prior(NamedTuple):
     """What runs on other data say of the law.
 
     Example:
-        >>> Prior("nats", 1e6, 1e6, (2, 1, 1), (1, 1, 1), (0.3,), (0.3,), 0.02).unit
+        >>> Prior("nats", 1e6, 1e6, 100, (2, 1, 1, 1), (1, 1, 1, 1), (0.3,), (0.3,), 0.02).unit
         'nats'
     """
 
@@ -32,9 +34,11 @@ class Prior(NamedTuple):
     """N_0, in parameters."""
     data_unit: float
     """D_0, in units of data."""
-    law: tuple[float, float, float]
-    """Means of E, A and B."""
-    law_deviation: tuple[float, float, float]
+    first_steps: float
+    """S_0."""
+    law: tuple[float, float, float, float]
+    """Means of E, A, B and C."""
+    law_deviation: tuple[float, float, float, float]
     """Standard deviation of each between data sets."""
     size_exponents: tuple[float, ...]
     """Values of a, equally likely."""
@@ -45,16 +49,17 @@ class Prior(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A run: how large, on how much, and the loss that it reached.
+    """A run: how large, on how much, in how many steps, and the loss that it reached.
 
     Example:
-        >>> Point(parameters=4e6, seen=2e6, loss=4.1).loss
+        >>> Point(parameters=4e6, seen=2e6, steps=1000, loss=4.1).loss
         4.1
     """
 
     parameters: float
     seen: float
     """Units of data; see `effective`."""
+    steps: float
     loss: float
 
 
@@ -91,13 +96,13 @@ def effective(seen: float, unique: float) -> float:
 class ScalingLaw:
     """The law, given some runs.
 
-    For each pair of exponents the law is linear in E, A and B, whose distribution given the runs has a closed form; the pairs
+    For each pair of exponents the law is linear in E, A, B and C, whose distribution given the runs has a closed form; the pairs
     count as much as they make the runs likely (Bishop 2006, "Pattern recognition and machine learning", sections 3.3 and 3.4).
 
     Example:
-        >>> prior = Prior("nats", 1e6, 1e6, (2, 1, 1), (1, 1, 1), (0.3,), (0.3,), 0.02)
-        >>> law = ScalingLaw(prior, [Point(1e6, 1e6, 4.2)])
-        >>> law.predict(1e6, 1e6).loss < law.predict(1e6, 1e5).loss
+        >>> prior = Prior("nats", 1e6, 1e6, 100, (2, 1, 1, 1), (1, 1, 1, 1), (0.3,), (0.3,), 0.02)
+        >>> law = ScalingLaw(prior, [Point(1e6, 1e6, 500, 4.2)])
+        >>> law.predict(1e6, 1e6, 500).loss < law.predict(1e6, 1e5, 50).loss
         True
     """
 
@@ -109,8 +114,8 @@ class ScalingLaw:
         self._exponents = list(product(prior.size_exponents, prior.data_exponents))
         self._laws, likelihoods = [], []
         for exponents in self._exponents:
-            rows = np.array([self._row(run.parameters, run.seen, exponents) for run in runs])
-            rows = rows.reshape(len(runs), 3)
+            rows = np.array([self._row(run.parameters, run.seen, run.steps, exponents) for run in runs])
+            rows = rows.reshape(len(runs), 4)
             covariance = np.linalg.inv(precision + rows.T @ rows / prior.noise**2)
             mean = covariance @ (precision @ before + rows.T @ losses / prior.noise**2)
             self._laws.append((mean, covariance))
@@ -123,21 +128,25 @@ class ScalingLaw:
         weights = np.exp(np.array(likelihoods) - max(likelihoods))
         self._weights = weights / weights.sum()
 
-    def _row(self, parameters: float, seen: float, exponents: tuple[float, float]) -> list[float]:
+    def _row(
+        self, parameters: float, seen: float, steps: float, exponents: tuple[float, float]
+    ) -> list[float]:
         size, data = parameters / self._prior.size_unit, seen / self._prior.data_unit
-        return [1.0, size ** -exponents[0], data ** -exponents[1]]
+        return [1.0, size ** -exponents[0], data ** -exponents[1], math.exp(-steps / self._prior.first_steps)]
 
-    def predict(self, parameters: float, seen: float, uncertain: float = 0.0) -> Prediction:
+    def predict(self, parameters: float, seen: float, steps: float, uncertain: float = 0.0) -> Prediction:
         """Return the loss of a run of this size on so many units of data.
 
         Args:
-            uncertain: standard deviation of `seen`, as a share of it.
+            uncertain: standard deviation of `seen` and `steps`, as a share of them.
         """
-        rows = [np.array(self._row(parameters, seen, exponents)) for exponents in self._exponents]
+        rows = [np.array(self._row(parameters, seen, steps, exponents)) for exponents in self._exponents]
         means = np.array([row @ mean for row, (mean, _) in zip(rows, self._laws, strict=True)])
         variances = np.array([row @ cov @ row for row, (_, cov) in zip(rows, self._laws, strict=True)])
         mean = float(self._weights @ means)
         variance = float(self._weights @ (variances + np.square(means - mean))) + self._prior.noise**2
         if uncertain:
-            variance += (self.predict(parameters, seen * (1 + uncertain)).loss - mean) ** 2
+            variance += (
+                self.predict(parameters, seen * (1 + uncertain), steps * (1 + uncertain)).loss - mean
+            ) ** 2
         return Prediction(mean, math.sqrt(variance))
