@@ -22,10 +22,13 @@ POINTS = Path(__file__).resolve().parent / "scaling.jsonl"
 LENGTHS = {0: (10, 30, 120), 2: (30, 120), 3: (60,)}
 """Size, as in `textdae.text.sizes` -> seconds of its pilot runs."""
 FACTORS = (0.5, 1.0, 2.0)
-SIZE_EXPONENTS, DATA_EXPONENTS = np.arange(0.1, 0.81, 0.05), np.arange(0.1, 0.81, 0.05)
-FIRST_STEPS = (50, 100, 150, 200, 300)
-PRIOR = np.array([2.0, 1.0, 1.5, 1.0])
-"""Where E, A, B and C of a text begin, each with a standard deviation of its own size, so that few runs do not run away."""
+SIZE_EXPONENTS, DATA_EXPONENTS, FIRST_STEPS = (
+    np.arange(0.1, 0.6, 0.05),
+    np.arange(0.1, 0.6, 0.1),
+    (60, 80, 100, 130, 200),
+)
+SHARED = (1.0, 1.5, 1.0)
+"""Where A, B and C begin, with standard deviations a good deal larger than what runs leave open."""
 
 
 def sizes(source: str, **train):
@@ -75,31 +78,33 @@ def rates(source: str) -> None:
 
 
 def fit() -> None:
-    """Fit the law of each text for every choice of exponents and of the first steps; print the best choices."""
+    """Fit one law to all texts, each with an E of its own; print the best for each b, as the prior takes it."""
     from textdae.training.scaling_law import effective
 
     points = [json.loads(line) for line in POINTS.read_text().splitlines()]
     points = [point for point in points if point.get("rates", 1.0) == 1.0]
     texts = sorted({point["text"] for point in points})
-    found = []
+    losses = np.array([point["loss"] for point in points])
+    means = np.array([*[2.0] * len(texts), *SHARED])
+    weak = 0.03 * np.diag(1 / means)
+    best = {}
     for a, b, first in product(SIZE_EXPONENTS, DATA_EXPONENTS, FIRST_STEPS):
-        laws, missed = [], []
-        for text in texts:
-            own = [point for point in points if point["text"] == text]
-            rows = np.array([
-                [1, (p["parameters"] / 1e6) ** -a, (effective(p["seen"], p["unique"]) / 1e6) ** -b, np.exp(-p["steps"] / first)]
-                for p in own
-            ])  # fmt: skip
-            losses = np.array([point["loss"] for point in own])
-            prior = 0.03 * np.diag(1 / PRIOR)
-            known = np.concatenate([losses, prior @ PRIOR])
-            laws.append(np.linalg.lstsq(np.vstack([rows, prior]), known, rcond=None)[0])
-            missed += (rows @ laws[-1] - losses).tolist()
-        found.append((float(np.sqrt(np.mean(np.square(missed)))), (a, b, first), laws))
-    for error, (a, b, first), laws in sorted(found, key=lambda each: each[0])[:12]:
-        print(f"a = {a:.2f}, b = {b:.2f}, S_0 = {first}: misses by {error:.3f} nats; E, A, B, C:")
-        for text, law in zip(texts, laws, strict=True):
-            print(f"    {text:22}", law.round(2).tolist())
+        rows = np.array([
+            [*(p["text"] == text for text in texts), (p["parameters"] / 1e6) ** -a,
+             (effective(p["seen"], p["unique"]) / 1e6) ** -b, np.exp(-p["steps"] / first)]
+            for p in points
+        ])  # fmt: skip
+        law = np.linalg.lstsq(np.vstack([rows, weak]), np.concatenate([losses, weak @ means]), rcond=None)[0]
+        error = float(np.sqrt(np.mean(np.square(rows @ law - losses))))
+        if b not in best or error < best[b][0]:
+            best[b] = error, a, first, law
+    for b, (error, a, first, law) in best.items():
+        own = ", ".join(f"{text} {e:.2f}" for text, e in zip(texts, law, strict=False))
+        mean, shared = law[: len(texts)].mean(), law[len(texts) :]
+        print(
+            f"b = {b:.1f}: misses by {error:.3f} nats with a = {a:.2f}, S_0 = {first}; E of {own}; E, A, B, C:"
+        )
+        print("   ", [round(float(each), 2) for each in (mean, *shared)])
 
 
 def check(run: Run, budget: str, source: str) -> None:

@@ -26,7 +26,7 @@ from textdae.training.scaling_law import Prediction, Prior
 from textdae.training.sizes import Sizes
 
 TINY = ["data.block_size=32", "tokenizer.vocab_size=300", "evaluate.max_examples=20"]
-LAW = Prior("nats", 1e6, 1e6, 130, (1.5, 1.0, 2.4, 1.0), (1.0, 0.5, 1.0, 0.4), (0.2, 0.5), (0.25, 0.5), 0.02)
+LAW = Prior("nats", 1e6, 1e6, 130, {(a, b): (1.5, 1.0, 2.4, 1.0) for a in (0.2, 0.5) for b in (0.25, 0.5)}, (1.0, 0.5, 1.0, 0.4), 0.02)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -379,7 +379,7 @@ def test_sizes_are_settings_of_every_family(monkeypatch):
         ]
         assert widths == sorted(widths)
         assert len(set(widths)) >= 3
-        assert np.isfinite(sizes.prior.law).all()
+        assert np.isfinite(list(sizes.prior.laws.values())).all()
         one = [*words, "model.hidden_size=256"]
         given = {
             load(PretrainSettings, None, one, size).model.hidden_size for size in sizes_of(one).smallest_first

@@ -5,8 +5,11 @@ import pytest
 
 from textdae.training.scaling_law import Point, Prior, ScalingLaw, effective
 
-ONE = Prior("nats", 1e6, 1e6, 100, (1.5, 1.0, 2.0, 1.0), (0.8, 0.4, 0.9, 0.5), (0.3,), (0.25,), 0.02)
-SEVERAL = ONE._replace(size_exponents=(0.2, 0.35, 0.5), data_exponents=(0.15, 0.25, 0.4))
+MEAN = (1.5, 1.0, 2.0, 1.0)
+ONE = Prior("nats", 1e6, 1e6, 100, {(0.3, 0.25): MEAN}, (0.8, 0.4, 0.9, 0.5), 0.02)
+SEVERAL = ONE._replace(
+    laws={(a, b): (1.5, 1.0, 0.5 / b, 1.0) for a in (0.2, 0.35, 0.5) for b in (0.15, 0.25, 0.4)}
+)
 
 
 def point(law, exponents, parameters, seen, noise=0.0):
@@ -32,9 +35,9 @@ def test_one_pair_of_exponents_is_least_squares_with_the_prior_as_four_more_obse
         for _ in range(7)
     ]
     rows = [row(p.parameters, p.seen, p.steps) for p in points]
-    weighted = np.vstack([np.array(rows) / ONE.noise, np.diag(1 / np.array(ONE.law_deviation))])
+    weighted = np.vstack([np.array(rows) / ONE.noise, np.diag(1 / np.array(ONE.deviation))])
     wanted = np.concatenate(
-        [np.array([p.loss for p in points]) / ONE.noise, np.array(ONE.law) / np.array(ONE.law_deviation)]
+        [np.array([p.loss for p in points]) / ONE.noise, np.array(MEAN) / np.array(ONE.deviation)]
     )
     solution = np.linalg.lstsq(weighted, wanted, rcond=None)[0]
     at = np.array(row(4e6, 9e6, 200))
@@ -65,8 +68,8 @@ def test_the_interval_holds_what_it_says():
     generator = np.random.default_rng(1)
     inside, tries = 0, 400
     for _ in range(tries):
-        exponents = generator.choice(SEVERAL.size_exponents), generator.choice(SEVERAL.data_exponents)
-        law = generator.normal(SEVERAL.law, SEVERAL.law_deviation)
+        exponents, mean = list(SEVERAL.laws.items())[generator.integers(len(SEVERAL.laws))]
+        law = generator.normal(mean, SEVERAL.deviation)
         noise = generator.normal(0, SEVERAL.noise, 4)
         runs = [(2e6, 2e5), (2e6, 1e6), (4e6, 5e5), (4e6, 2e7)]
         *short, long = [point(law, exponents, n, d, e) for (n, d), e in zip(runs, noise, strict=True)]

@@ -10,8 +10,7 @@ models", eq. 5).
 """
 
 import math
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ class Prior(NamedTuple):
     """What runs on other data say of the law.
 
     Example:
-        >>> Prior("nats", 1e6, 1e6, 100, (2, 1, 1, 1), (1, 1, 1, 1), (0.3,), (0.3,), 0.02).unit
+        >>> Prior("nats", 1e6, 1e6, 100, {(0.3, 0.3): (2, 1, 1, 1)}, (1, 1, 1, 1), 0.02).unit
         'nats'
     """
 
@@ -36,14 +35,10 @@ class Prior(NamedTuple):
     """D_0, in units of data."""
     first_steps: float
     """S_0."""
-    law: tuple[float, float, float, float]
-    """Means of E, A, B and C."""
-    law_deviation: tuple[float, float, float, float]
-    """Standard deviation of each between data sets."""
-    size_exponents: tuple[float, ...]
-    """Values of a, equally likely."""
-    data_exponents: tuple[float, ...]
-    """Values of b, equally likely."""
+    laws: Mapping[tuple[float, float], tuple[float, float, float, float]]
+    """The exponents a and b -> the means of E, A, B and C with them; all pairs are equally likely."""
+    deviation: tuple[float, float, float, float]
+    """Standard deviation of E, A, B and C between data sets."""
     noise: float
     """Standard deviation of the loss of a run around the law."""
 
@@ -100,7 +95,7 @@ class ScalingLaw:
     count as much as they make the runs likely (Bishop 2006, "Pattern recognition and machine learning", sections 3.3 and 3.4).
 
     Example:
-        >>> prior = Prior("nats", 1e6, 1e6, 100, (2, 1, 1, 1), (1, 1, 1, 1), (0.3,), (0.3,), 0.02)
+        >>> prior = Prior("nats", 1e6, 1e6, 100, {(0.3, 0.3): (2, 1, 1, 1)}, (1, 1, 1, 1), 0.02)
         >>> law = ScalingLaw(prior, [Point(1e6, 1e6, 500, 4.2)])
         >>> law.predict(1e6, 1e6, 500).loss < law.predict(1e6, 1e5, 50).loss
         True
@@ -109,11 +104,11 @@ class ScalingLaw:
     def __init__(self, prior: Prior, runs: Sequence[Point]) -> None:
         self._prior = prior
         losses = np.array([run.loss for run in runs])
-        before = np.array(prior.law)
-        precision = np.diag(1 / np.square(prior.law_deviation))
-        self._exponents = list(product(prior.size_exponents, prior.data_exponents))
+        precision = np.diag(1 / np.square(prior.deviation))
+        self._exponents = list(prior.laws)
         self._laws, likelihoods = [], []
-        for exponents in self._exponents:
+        for exponents, law in prior.laws.items():
+            before = np.array(law)
             rows = np.array([self._row(run.parameters, run.seen, run.steps, exponents) for run in runs])
             rows = rows.reshape(len(runs), 4)
             covariance = np.linalg.inv(precision + rows.T @ rows / prior.noise**2)
