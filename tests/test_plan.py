@@ -26,7 +26,7 @@ from textdae.training.scaling_law import Prediction, Prior
 from textdae.training.sizes import Sizes
 
 TINY = ["data.block_size=32", "tokenizer.vocab_size=300", "evaluate.max_examples=20"]
-LAW = Prior("nats", 1e6, 1e6, 130, {(a, b): (1.5, 1.0, 2.4, 1.0) for a in (0.2, 0.5) for b in (0.25, 0.5)}, (1.0, 0.5, 1.0, 0.4), 0.02)  # fmt: skip
+LAW = Prior("nats", 1e6, 1e6, 1e-3, {(a, b): (1.5, 1.0, 2.4, 1.0) for a in (0.2, 0.5) for b in (0.25, 0.5)}, (1.0, 0.5, 1.0, 0.4), 0.02)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
