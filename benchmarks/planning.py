@@ -22,11 +22,8 @@ POINTS = Path(__file__).resolve().parent / "scaling.jsonl"
 LENGTHS = {0: (10, 30, 120), 2: (30, 120), 3: (60,)}
 """Size, as in `textdae.text.sizes` -> seconds of its pilot runs."""
 FACTORS = (0.5, 1.0, 2.0)
-SIZE_EXPONENTS, DATA_EXPONENTS, FIRST_STEPS = (
-    np.arange(0.1, 0.6, 0.05),
-    np.arange(0.1, 0.6, 0.1),
-    (60, 80, 100, 130, 200),
-)
+SIZE_EXPONENTS, DATA_EXPONENTS = np.arange(0.1, 0.6, 0.05), np.arange(0.1, 0.4, 0.1)
+FIRST_STEPS = 100
 SHARED = (1.0, 1.5, 1.0)
 """Where A, B and C begin, with standard deviations a good deal larger than what runs leave open."""
 
@@ -48,7 +45,7 @@ def pilot_run(source: str, name: str, settings, seconds: float, **more) -> None:
     from textdae.training.hardware import join_processes
 
     size = PilotSize(settings, join_processes(), False)
-    pilot = size.run(seconds, True, settings.train.per_device_train_batch_size)
+    pilot = size.run(seconds, True, settings.train.per_device_train_batch_size, fresh=True)
     unit = size.corpus.units_per_example
     point = {
         "text": corpus_name(source) if Path(source).is_absolute() else source,
@@ -88,21 +85,21 @@ def fit() -> None:
     means = np.array([*[2.0] * len(texts), *SHARED])
     weak = 0.03 * np.diag(1 / means)
     best = {}
-    for a, b, first in product(SIZE_EXPONENTS, DATA_EXPONENTS, FIRST_STEPS):
+    for a, b in product(SIZE_EXPONENTS, DATA_EXPONENTS):
         rows = np.array([
             [*(p["text"] == text for text in texts), (p["parameters"] / 1e6) ** -a,
-             (effective(p["seen"], p["unique"]) / 1e6) ** -b, np.exp(-p["steps"] / first)]
+             (effective(p["seen"], p["unique"]) / 1e6) ** -b, np.exp(-p["steps"] / FIRST_STEPS)]
             for p in points
         ])  # fmt: skip
         law = np.linalg.lstsq(np.vstack([rows, weak]), np.concatenate([losses, weak @ means]), rcond=None)[0]
         error = float(np.sqrt(np.mean(np.square(rows @ law - losses))))
         if b not in best or error < best[b][0]:
-            best[b] = error, a, first, law
-    for b, (error, a, first, law) in best.items():
+            best[b] = error, a, law
+    for b, (error, a, law) in best.items():
         own = ", ".join(f"{text} {e:.2f}" for text, e in zip(texts, law, strict=False))
         mean, shared = law[: len(texts)].mean(), law[len(texts) :]
         print(
-            f"b = {b:.1f}: misses by {error:.3f} nats with a = {a:.2f}, S_0 = {first}; E of {own}; E, A, B, C:"
+            f"b = {b:.1f}: misses by {error:.3f} nats with a = {a:.2f}, S_0 = {FIRST_STEPS}; E of {own}; E, A, B, C:"
         )
         print("   ", [round(float(each), 2) for each in (mean, *shared)])
 
@@ -111,11 +108,16 @@ def check(run: Run, budget: str, source: str) -> None:
     import textdae
 
     name = corpus_name(source) if Path(source).is_absolute() else source
+    before = os.environ.get("TEXTDAE_CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TEXTDAE_CACHE"] = f"{folder}/cache"
         plan = textdae.plan(budget, source=source, output_dir=f"{folder}/run")
         print(plan.text, flush=True)
-        reached = textdae.pretrain(plan.settings).metrics["held_out"]["model"]["loss"]
+        metrics = textdae.pretrain(plan.settings).metrics
+    os.environ.pop("TEXTDAE_CACHE")
+    os.environ |= {"TEXTDAE_CACHE": before} if before else {}
+    reached = metrics["held_out"]["model"]["loss"]
+    print(f"{metrics['steps']:,} steps, planned {plan.rows[plan.chosen].steps:,}")
     predicted, (low, high) = plan.prediction.loss, plan.prediction.interval
     print(
         f"{name}, {budget}: predicted {predicted:.3f} ({low:.3f} to {high:.3f}), reached {reached:.3f}",

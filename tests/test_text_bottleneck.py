@@ -171,15 +171,21 @@ def test_a_sample_of_the_decoders_tokens_is_scored_as_all_are_in_the_mean():
     part = DecoderNoise(encoder, VOCABULARY, 0.7, 0.25)(clean, Draw(5, rows, rows))
     for name, value in whole.inputs.items():  # what is corrupted is the same
         assert torch.equal(value, part.inputs[name])
-    shares = []
+    denoiser = bottleneck_of("bert")
+    denoiser.masked_weight = 0.0
+    shares, losses = [], []
     for seed in range(200):
         draw = Draw(seed, rows, rows)
-        some = DecoderNoise(encoder, VOCABULARY, 0.7, 0.25)(clean, draw).loss_mask
-        every = DecoderNoise(encoder, VOCABULARY, 0.7)(clean, draw).loss_mask
-        assert not (some & ~every).any()
-        assert some.any(1).all()
-        shares.append(float(some.sum() / every.sum()))
+        some = DecoderNoise(encoder, VOCABULARY, 0.7, 0.25)(clean, draw)
+        every = DecoderNoise(encoder, VOCABULARY, 0.7)(clean, draw)
+        assert not (some.loss_mask & ~every.loss_mask).any()
+        assert some.loss_mask.any(1).all()
+        shares.append(float(some.loss_mask.sum() / every.loss_mask.sum()))
+        with torch.no_grad():
+            losses.append(float(denoiser(some).loss - denoiser(every).loss))
     assert sum(shares) / len(shares) == pytest.approx(0.25, abs=0.01)
+    spread = torch.tensor(losses).std() / len(losses) ** 0.5
+    assert abs(sum(losses) / len(losses)) < 4 * spread < 0.2
     # Nothing sampled: all of the row is asked, so that its other losses are not lost.
     few = DecoderNoise(encoder, VOCABULARY, 0.7, 1e-6)(clean, Draw(5, rows, rows))
     assert few.loss_mask.any(1).all()

@@ -39,12 +39,15 @@ def plan(
             raise SettingsError(f"{output}: it is no plan, and would be replaced; {elsewhere}")
         if picture.exists() and not output.exists():
             raise SettingsError(f"{picture}: it would be replaced by the picture of the plan; {elsewhere}")
-        hush_transformers()
-        made = make(budget, path, overrides, fresh=fresh)
         output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{output}: {reason(error)}; {elsewhere}") from None
+    hush_transformers()
+    made = make(budget, path, overrides, fresh=fresh)
+    typer.echo(made.text)
+    try:
         output.write_text(made.yaml, encoding="utf-8")
         made.draw(picture)
     except OSError as error:
         raise SettingsError(f"{output}: {reason(error)}; {elsewhere}") from None
-    typer.echo(made.text)
     typer.echo(f"settings: {output}; curves: {picture}; go on with: textdae pretrain {output}")

@@ -81,7 +81,7 @@ def _planned(
         began = load(type(settings), began_with, words[1])
         if began.train.time_budget != seconds:
             raise SettingsError(
-                f"--budget: the run in {settings.output_dir} was planned for another time ({began.train.time_budget:g} s); "
+                f"--budget: the run in {settings.output_dir} did not begin with this one; "
                 f"go on with: textdae pretrain {began_with} --resume"
             )
         return began

@@ -7,15 +7,17 @@ import platform
 import shutil
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from accelerate import Accelerator
 
 from textdae.commands.provenance import comparable, hardware, versions
 from textdae.commands.training_run import count_parameters
 from textdae.core.cache import cache_root, digest
-from textdae.core.errors import Interrupted
+from textdae.core.errors import Interrupted, reason
 from textdae.core.registry import modality
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.task import Pretraining
@@ -112,16 +114,19 @@ class PilotSize:
                 return kept
         logger.info(f"{'a pilot run' if score else 'the speed'} of {what}")
         pilot = self._run(seconds, score, batch)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(".new")
-        new.write_text(json.dumps(pilot._asdict()))
-        new.replace(file)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            new = file.with_suffix(".new")
+            new.write_text(json.dumps(pilot._asdict()))
+            new.replace(file)
+        except OSError as error:
+            logger.warning(f"{file}: not kept, so that it is measured again next time: {reason(error)}")
         return pilot
 
     def _key(self, seconds: float, score: bool, batch: int) -> str:
         settings = comparable(self.settings.model_copy(update={"train": self._train}))
         start = getattr(self.settings.model, "from_pretrained", None)
-        model = [self.parameters, digests(start) if start else None]
+        model = [self.parameters, digests(start) if start else None, self._train.dataloader_num_workers]
         machine = [hardware(self._accelerator), platform.node(), platform.machine(), versions()]
         return digest(settings, self.corpus.fingerprint, model, seconds, score, batch, machine)
 
@@ -141,8 +146,10 @@ class PilotSize:
         if fit.stopped_by:
             raise Interrupted(fit.stopped_by)
         denoiser.eval()
-        began = time.monotonic()
-        evaluate(denoiser, *self._in_training, self.settings.evaluate.batch_size)
+        began, device = time.monotonic(), self._accelerator.device
+        dtype = autocast_dtype(train.precision, device)
+        with torch.autocast(device.type, dtype) if dtype else nullcontext():
+            evaluate(denoiser, *self._in_training, self.settings.evaluate.batch_size)
         evaluation_seconds, loss = time.monotonic() - began, None
         if score:
             self._evaluation.denoiser = denoiser

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from textdae.commands.keywords import read_settings
-from textdae.commands.plan_search import PlannedSize, Search
+from textdae.commands.plan_search import PlannedSize, Search, global_batch
 from textdae.commands.provenance import with_absolute_paths
 from textdae.core.errors import SettingsError
 from textdae.core.registry import modality
 from textdae.core.settings.base import Seconds
-from textdae.core.settings.reader import over
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.yaml_text import dump
 from textdae.report.plots import plan_curves
@@ -24,6 +23,7 @@ from textdae.training.sizes import Sizes
 
 MARK = "# A plan of textdae"
 """How the settings file of a plan begins."""
+_LIMITS = ("max_steps", "num_train_epochs", "time_budget")
 _FAR = 3.0
 """A prediction that reaches so many times beyond the longest pilot run is said to."""
 _OFTEN = 4.0
@@ -115,18 +115,29 @@ def plan(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SettingsError("plan: one process measures; launch the settings that it writes on all of them")
     seconds = budget_seconds(budget)
-    kind: dict[str, Any] = {"source": source, "dataset": dataset, "output_dir": output_dir, **sections}
+    said = {word.partition("=")[0] for word in overrides} | {
+        f"train.{name}" for name in sections.get("train") or {}
+    }
+    if twice := sorted(said & {f"train.{name}" for name in (*_LIMITS, "phases")}):
+        raise SettingsError(f"{twice[0]}: the budget is the only limit of a plan; leave it out")
+    # The budget takes the place of the limits of a settings file.
+    limits = {**dict.fromkeys(_LIMITS), "time_budget": seconds}
+    trained = {**(sections.pop("train", None) or {}), **limits}
+    kind: dict[str, Any] = {
+        "source": source,
+        "dataset": dataset,
+        "output_dir": output_dir,
+        "train": trained,
+        **sections,
+    }
 
     def read(size: Mapping[str, Any]) -> PretrainSettings:
-        base = over({"train": {"time_budget": seconds}}, dict(size))
-        return read_settings(PretrainSettings, settings, overrides, base, **kind)
+        return read_settings(PretrainSettings, settings, overrides, size, **kind)
 
     first = read({})
     train = first.train
-    if train.max_steps or train.num_train_epochs or train.phases or train.time_budget != seconds:
-        raise SettingsError(
-            "train: the budget is the only limit of a plan; leave out time_budget, max_steps, num_train_epochs and phases"
-        )
+    if train.phases:
+        raise SettingsError("train.phases: they are counted in steps, and a plan in time; leave them out")
     if dataset is not None:  # its rows are in the cache now
         data = first.data.model_dump(mode="json", exclude_none=True)
         kind |= {"dataset": None, "modality": first.modality, "data": data}
@@ -142,6 +153,8 @@ def plan(
     chosen = search.best(rows)
     unit, corpus = sizes.prior.unit, search.sizes[0].corpus
     notes = _notes(rows, chosen, unit, corpus.unit, search.left)
+    if getattr(first.model, "encoder", None) == "auto" and len(rows) == 1:
+        notes.append("to compare sizes, set model.encoder=conv or mlp, or model.type=unet")
     if compile_gain(train, accelerator.device)[1]:
         notes.append(
             "torch.compile will make the steps shorter: by how much is taken from another machine, not measured here"
@@ -177,15 +190,12 @@ def _table(
     cells = []
     for number, row in enumerate(rows):
         train, values = row.settings.train, row.settings.model_dump(mode="json")
-        batch = (
-            train.global_batch_size or train.per_device_train_batch_size * train.gradient_accumulation_steps
-        )
         low, high = sorted(sign * end for end in row.prediction.interval)
         cells.append(
             [
                 f"{'->' if number == chosen else '  '} {number + 1}: {row.parameters / 1e6:.2f} M parameters",
                 *(_cell(values, key) for key in columns.values()),
-                f"{batch:,}",
+                f"{global_batch(train):,}",
                 f"{row.steps:,}",
                 f"{row.seen / 1e6:.2f} M",
                 f"{sign * row.prediction.loss:{form}}" + ("" if row.pilots else "*"),
@@ -208,7 +218,9 @@ def _notes(rows: Sequence[PlannedSize], chosen: int, unit: str, data_unit: str, 
     """Return the reasons for the choice, and how far it can be trusted."""
     row, notes = rows[chosen], []
     others = [number for number in range(len(rows)) if number != chosen]
-    if others:
+    if not others:
+        notes.append("one size: it is given, so that nothing was chosen")
+    else:
         nearest = min(others, key=lambda number: rows[number].prediction.loss)
         gap = rows[nearest].prediction.loss - row.prediction.loss
         way = "worse" if gap > 0 else "better, less than two runs differ by,"

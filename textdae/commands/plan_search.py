@@ -12,21 +12,24 @@ from textdae.core.errors import Interrupted, TextdaeError
 from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.runs import PretrainSettings
 from textdae.training.hardware import compile_gain
+from textdae.training.memory import available_memory
 from textdae.training.scaling_law import Point, Prediction, Prior, ScalingLaw, effective
 
 logger = logging.getLogger(__name__)
 
-_MEASURING, _EACH = 60.0, 4.0
-"""Seconds for the speeds of all sizes, and of each."""
+_EACH = 4.0
+"""Seconds for the speed of a size: a minute for all of them, though some are measured twice."""
 _SHARE, _LONGEST = 1 / 20, 900.0
 """Pilot runs take at most this share of the budget, and at most so many seconds."""
 _PILOTS = ((0, 0.5), (1, 0.2), (-1, 0.15), (0, 0.15))
 """Steps up from the best size, and the share of the time for pilot runs; in the order of their worth."""
 _SHORTEST = 4.0
 """Seconds below which a pilot run says nothing, so that it is left out."""
+_FEW_STEPS = 5
+"""Steps below which a pilot run does not tell the speed."""
 _FEWEST = 3
 """Sizes whose speed is measured in any case."""
-_WORSE, _ALIKE = 5.0, 0.5
+_WORSE, _ALIKE = 2.0, 0.1
 """Times the noise of a run: a size that is so much worse than another ends the climb; of sizes so near, the smaller is taken."""
 _SPEED, _COMPILED = 0.05, 0.2
 """Standard deviations of the speed of a run: as measured, and where it will be compiled."""
@@ -114,9 +117,6 @@ class Search:
                 if losses[-1] > min(losses) + _WORSE * self._prior.noise:
                     self.left = "larger ones learn too slowly for this budget"
                     return
-                if (len(self.sizes) + 1) * _EACH > _MEASURING:
-                    self.left = "larger ones were not measured: the minute for it is over"
-                    return
             try:
                 size = PilotSize(settings, self._accelerator, self._prior.unit == "dB")
                 pilot = size.run(_EACH, False, settings.train.per_device_train_batch_size, self._fresh)
@@ -135,16 +135,20 @@ class Search:
 
     def _batch(self, size: PilotSize, examples: float) -> int:
         """Return how many examples a forward pass should have in a run that sees so many."""
+        least = int(size.settings.train.per_device_train_batch_size)
         if self._batch_rule is None:
-            return int(size.settings.train.per_device_train_batch_size)
-        return self._batch_rule(size.settings, examples * size.corpus.units_per_example)
+            return least
+        batch = self._batch_rule(size.settings, self._effective(size, examples))
+        free = available_memory(self._accelerator.device)
+        while free is not None and batch > least and size.memory(batch) > free / 2:
+            batch //= 2
+        return max(batch, least)
 
     def _speed(self, number: int) -> Pilot:
-        """Return the longest pilot run with the batch of the whole run."""
-        batch = self._pilots[number][0].batch
-        return max(
-            (pilot for pilot in self._pilots[number] if pilot.batch == batch), key=lambda pilot: pilot.steps
-        )
+        """Return the longest pilot run with the batch of the whole run; if it had few steps, the longest of all."""
+        pilots = self._pilots[number]
+        alike = [each for each in pilots if each.batch == pilots[0].batch and each.steps >= _FEW_STEPS]
+        return max(alike or pilots, key=lambda pilot: pilot.steps)
 
     def rows(self) -> list[PlannedSize]:
         """Return what is predicted of each size that was measured, by all pilot runs so far."""
@@ -167,12 +171,11 @@ class Search:
         return ScalingLaw(self._prior, runs)
 
     def _predict(self, law: ScalingLaw, number: int, seconds: float) -> Prediction:
-        size, examples = self.sizes[number], self._examples(number, seconds)
-        budget = size.settings.train.model_copy(update={"time_budget": seconds})
+        size, examples, train = self.sizes[number], self._examples(number, seconds), self._train(number)
+        budget = train.model_copy(update={"time_budget": seconds})
         compiled = compile_gain(budget, self._accelerator.device)[0] > 1
-        return law.predict(
-            size.parameters, self._effective(size, examples), _COMPILED if compiled else _SPEED
-        )
+        steps, seen = examples / global_batch(train), self._effective(size, examples)
+        return law.predict(size.parameters, seen, steps, uncertain=_COMPILED if compiled else _SPEED)
 
     def _row(self, number: int, law: ScalingLaw) -> PlannedSize:
         size, examples = self.sizes[number], self._examples(number, self._seconds)
@@ -182,7 +185,7 @@ class Search:
             parameters=size.parameters,
             seen=examples * unit,
             epochs=examples / self._unique(size),
-            steps=int(examples / _global_batch(train)),
+            steps=int(examples / global_batch(train)),
             prediction=self._predict(law, number, self._seconds),
             memory=size.memory(train.per_device_train_batch_size),
             pilots=[
@@ -205,7 +208,7 @@ class Search:
         left = max(seconds - compiling, seconds / 5)
         speed, asking = longest.examples_per_second * faster, longest.evaluation_seconds
         if train.eval_steps >= 1:  # steps
-            share = asking / (asking + train.eval_steps * _global_batch(train) / speed)
+            share = asking / (asking + train.eval_steps * global_batch(train) / speed)
         else:  # a share of the run
             share = asking / train.eval_steps / left if train.eval_steps else 0.0
         return speed * left * (1 - min(share, train.eval_share or 1.0))
@@ -226,6 +229,6 @@ class Search:
         return next(number for number, row in enumerate(rows) if row.prediction.loss <= near)
 
 
-def _global_batch(train: TrainSettings) -> int:
+def global_batch(train: TrainSettings) -> int:
     """Return the examples of a step in one process."""
     return train.global_batch_size or train.per_device_train_batch_size * train.gradient_accumulation_steps

@@ -17,7 +17,7 @@ def image_sizes(settings: ImagePretrainSettings) -> Sizes:
     if model.from_pretrained:
         return Sizes([{}], {}, _PRIOR)
     family = getattr(model, "encoder", model.type)
-    given = family != "conv" and "hidden_size" in model.model_fields_set and model.hidden_size is not None
+    given = family != "conv" and model.model_fields_set & _SHAPE
     shapes = [{}] if given else _SHAPES.get(family, [{}])
     sizes = [{"model": {"type": model.type, **shape}} if shape else {} for shape in shapes]
     return Sizes(sizes, {"width": "model.hidden_size", "layers": "model.num_hidden_layers"}, _PRIOR)
@@ -27,6 +27,7 @@ def _transformer(width: int, heads: int) -> dict[str, Any]:
     return {"hidden_size": width, "num_attention_heads": heads, "intermediate_size": 4 * width}
 
 
+_SHAPE = {"hidden_size", "num_attention_heads", "intermediate_size", "decoder_hidden_size"}
 _TRANSFORMERS = [_transformer(64, 2), _transformer(128, 2), _transformer(192, 3), _transformer(384, 6)]
 _SHAPES: dict[str, list[dict[str, Any]]] = {
     "unet": [{"hidden_size": width} for width in (16, 32, 64, 96)],

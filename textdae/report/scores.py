@@ -80,9 +80,15 @@ def print_table(table: Mapping[str, Mapping[str, float]]) -> str:
 def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows of cells as text, the first cell of each to the left, under headings of the others."""
     width = max(22, *(len(row[0]) for row in rows)) + 1
-    lines = [" " * width + "".join(f"{heading:>12}" for heading in headings)]
-    lines += [f"{row[0]:{width}}" + "".join(f"{cell:>12}" for cell in row[1:]) for row in rows]
-    return "\n".join(lines)
+    wide = [
+        max(12, *(len(cell) + 2 for cell in column))
+        for column in zip(headings, *(row[1:] for row in rows), strict=True)
+    ]
+
+    def line(cells: Sequence[str]) -> str:
+        return "".join(f"{cell:>{size}}" for cell, size in zip(cells, wide, strict=True))
+
+    return "\n".join([" " * width + line(headings), *(f"{row[0]:{width}}" + line(row[1:]) for row in rows)])
 
 
 def print_sources(metrics: Mapping[str, Any]) -> str:

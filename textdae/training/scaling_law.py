@@ -129,7 +129,7 @@ class ScalingLaw:
         size, data = parameters / self._prior.size_unit, seen / self._prior.data_unit
         return [1.0, size ** -exponents[0], data ** -exponents[1], math.exp(-steps / self._prior.first_steps)]
 
-    def predict(self, parameters: float, seen: float, steps: float, uncertain: float = 0.0) -> Prediction:
+    def predict(self, parameters: float, seen: float, steps: float, *, uncertain: float = 0.0) -> Prediction:
         """Return the loss of a run of this size on so many units of data.
 
         Args:
