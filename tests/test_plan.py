@@ -205,7 +205,7 @@ def test_the_choice_is_that_of_a_look_at_every_size(corpus, monkeypatch, seconds
     wanted = [machine.loss(row.parameters, machine.speed(row.parameters) * seconds * 32) for row in rows]
     scored = [number for number, row in enumerate(rows) if row.pilots]
     assert [rows[number].prediction.loss for number in scored] == pytest.approx(
-        [wanted[number] for number in scored], abs=0.1
+        [wanted[number] for number in scored], abs=0.15
     )
     assert abs(before[0].prediction.loss - wanted[0]) > 0.3
     assert wanted[search.best(rows)] - min(wanted) < 0.03

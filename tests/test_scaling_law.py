@@ -92,7 +92,7 @@ def test_a_repeated_example_is_worth_less_each_time():
 
 def test_an_uncertain_speed_widens_the_interval():
     law = ScalingLaw(ONE, [Point(1e6, 1e5, 50, 6.0), Point(1e6, 4e5, 200, 5.2)])
-    sure, unsure = law.predict(1e6, 1e6, 500), law.predict(1e6, 1e6, 500, 0.2)
+    sure, unsure = law.predict(1e6, 1e6, 500), law.predict(1e6, 1e6, 500, uncertain=0.2)
     assert unsure.loss == sure.loss
     more = law.predict(1e6, 1.2e6, 600).loss
     assert unsure.deviation == pytest.approx(np.hypot(sure.deviation, more - sure.loss))
