@@ -15,7 +15,7 @@ from textdae.image.building import save_image_processor
 from textdae.text.tokenizer import save_tokenizer
 
 NOT_RUN = {
-    "pretrain", "finetune", "probe", "label_curve", "evaluate", "embed", "push", "doctor", "TrainingResult",
+    "pretrain", "plan", "Plan", "finetune", "probe", "label_curve", "evaluate", "embed", "push", "doctor", "TrainingResult",
     "ProbeResult", "LabelCurveResult", "EvaluationResult", "EmbedResult", "DenoiserOutput", "MaskingCollator", "Trainer",
 }  # fmt: skip
 """They train, or read a corpus; the tests of their own do what these examples do."""

@@ -42,7 +42,7 @@ def _rough_intervals():
 @pytest.fixture(scope="module")
 def probed(tmp_path_factory, encoder, table):
     folder = tmp_path_factory.mktemp("probe")
-    given = [f"data.source={table}", f"data.cache_dir={folder / 'cache'}", "precision=fp32", "modality=text"]
+    given = [f"data.source={table}", f"data.cache_dir={folder / 'cache'}", f"output_dir={folder / 'out'}", "precision=fp32", "modality=text"]  # fmt: skip
     settings = load(ProbeSettings, None, given)
     with heard() as said:
         return probe(encoder, settings), settings, said
