@@ -4,9 +4,11 @@ import csv
 import json
 
 import numpy as np
+import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hub_server import regular
 from huggingface_hub import HfApi
 from scipy import stats
@@ -18,7 +20,10 @@ from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import EvaluateRunSettings
 from textdae.text import minimal_pairs, similarity
+from textdae.text.bottleneck import with_decoder
 from textdae.text.encoder import TextEncoder
+from textdae.text.loading import load_text
+from textdae.text.model_settings import TextModelSettings
 from textdae.text.suite_scores import evaluate_suite
 from textdae.text.suites import open_suite
 from textdae.text.tokenizer import save_tokenizer
@@ -118,6 +123,34 @@ def test_similarity_is_spearman_of_the_cosine(checkpoint, corpus_texts, tmp_path
     assert list(overall.values())[-1] == overall["model"]
     low, high = overall["model"]["interval"]
     assert low < expected < high
+
+
+def test_a_part_of_a_code_is_scored_as_a_shorter_one(checkpoint, wordpiece, corpus_texts, tmp_path):
+    denoiser = load_text(checkpoint).denoiser
+    weights = torch.ones(len(wordpiece))
+    with_decoder(denoiser, TextModelSettings(code_size=20), 64, weights, 0).save_pretrained(
+        tmp_path / "coded"
+    )
+    save_tokenizer(wordpiece, tmp_path / "coded", 64)
+    texts = corpus_texts[:16]
+    rows = [("text", "text_pair", "label"), *((one, other, i % 6) for i, (one, other) in enumerate(zip(texts[::2], texts[1::2], strict=True)))]  # fmt: skip
+    with open(tmp_path / "s.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    words = ["evaluate", tmp_path / "coded", "--suite", tmp_path / "s.csv", "-o", tmp_path / "out"]
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "out/evaluation.json").read_text())
+    codes = TextEncoder(str(tmp_path / "coded"))(texts).astype(float)
+    assert codes.shape == (16, 20)
+    for size in (8, 16, 20):
+        one, other = codes[::2, :size], codes[1::2, :size]
+        cosines = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+        expected = stats.spearmanr(cosines, [row[2] for row in rows[1:]]).statistic
+        assert found["by_size"][str(size)] == pytest.approx(expected)
+        name = f"its first {size} numbers" if size < 20 else "model"
+        assert found["overall"][name]["spearman"] == found["by_size"][str(size)]
+    with PIL.Image.open(tmp_path / "out/sizes.png") as picture:
+        assert picture.size[0] > 400
 
 
 def test_input_embeddings_are_the_mean_of_the_rows_of_the_table(checkpoint, wordpiece):

@@ -119,7 +119,7 @@ def evaluate(
         str, typer.Option("--levels", help="Levels of the noise to score at, e.g. 0.05,0.15,0.3.")
     ] = "",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and levels.png.")
+        Path | None, typer.Option("--output", "-o", help="Folder for evaluation.json and a picture.")
     ] = None,
     suite: Annotated[
         str | None,
@@ -160,6 +160,13 @@ def evaluate(
             output.mkdir(parents=True, exist_ok=True)
             (output / "evaluation.json").write_text(json.dumps(result.results, indent=1))
             typer.echo(f"\nwritten: {output / 'evaluation.json'}")
+            if by_size := result.results.get("by_size"):
+                from textdae.report.plots import size_curve
+
+                rows = result.results["overall"].items()
+                baselines = {name: row["spearman"] for name, row in rows if name.startswith("baseline")}
+                size_curve(by_size, baselines, "Spearman's correlation", output / "sizes.png")
+                typer.echo(f"written: {output / 'sizes.png'}")
         return
 
     from textdae.commands.evaluate import evaluate as run

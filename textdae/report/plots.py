@@ -94,7 +94,7 @@ def loss_curve(
         label = f"baseline: {name} ({_said(shown(loss), decibels)})"
         axes.axhline(shown(loss), color=color, linestyle=style, linewidth=1.2, label=label)
     figure.axes[-1].set_xlabel("optimizer step")
-    _finish(figure, axes, decibels, path)
+    _finish(figure, axes, _measure(decibels), path)
 
 
 def level_sweep(
@@ -112,7 +112,19 @@ def level_sweep(
         shown = [_psnr(value) for value in values] if decibels else values
         axes.plot(levels, shown, color=color, marker="o", markersize=4, linestyle=style, label=name)
     axes.set_xlabel("level of the noise")
-    _finish(figure, axes, decibels, path)
+    _finish(figure, axes, _measure(decibels), path)
+
+
+def size_curve(scores: Mapping[int, float], baselines: Mapping[str, float], measure: str, path: Path) -> None:
+    """Draw a score against how many numbers of a code it takes, with baselines as lines."""
+    figure, axes = _figure(5.5)
+    axes.plot(list(scores), list(scores.values()), color=_BLUE, marker="o", markersize=4, label="model")
+    for (color, style), (name, score) in zip(_looks(len(baselines)), baselines.items(), strict=True):
+        axes.axhline(score, color=color, linestyle=style, linewidth=1.2, label=f"{name} ({score:.3f})")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(scores), [str(size) for size in scores])
+    axes.set_xlabel("numbers K of the code")
+    _finish(figure, axes, measure, path)
 
 
 def plan_curves(
@@ -147,7 +159,7 @@ def plan_curves(
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("minutes of training; points are pilot runs")
-    _finish(figure, axes, decibels, path)
+    _finish(figure, axes, _measure(decibels), path)
 
 
 def _looks(count: int) -> list[tuple[str, Any]]:
@@ -164,8 +176,12 @@ def _said(value: float, decibels: bool) -> str:
     return f"{value:.2f} dB" if decibels else f"{value:.3g}"
 
 
-def _finish(figure: Figure, axes: Any, decibels: bool, path: Path) -> None:
-    """Name the losses, and put the legend below the axes, where it hides no line."""
-    axes.set_ylabel("PSNR in dB, higher is better" if decibels else "loss per scored position")
+def _measure(decibels: bool) -> str:
+    return "PSNR in dB, higher is better" if decibels else "loss per scored position"
+
+
+def _finish(figure: Figure, axes: Any, measure: str, path: Path) -> None:
+    """Name the measure, and put the legend below the axes, where it hides no line."""
+    axes.set_ylabel(measure)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)

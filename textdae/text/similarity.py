@@ -13,9 +13,11 @@ import numpy as np
 
 from textdae.core.errors import SettingsError
 from textdae.report.scores import print_rows
-from textdae.text.encoder import TextEncoder, tokenize
+from textdae.text.encoder import CODE, TextEncoder, tokenize
 from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.suites import Suite, SuiteResult, row_name
+
+_SIZES = tuple(2**power for power in range(3, 13))
 
 
 def score_similarity(
@@ -45,11 +47,16 @@ def score_similarity(
         return TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
 
     encoder = TextEncoder(checkpoint, precision=settings.precision)
+    vectors = encoder(texts)
     scores = {
-        "model": correlation(encoder),
+        "model": correlation(lambda _: vectors),
         "baseline: TF-IDF": correlation(tf_idf),
         "baseline: mean of input embeddings": correlation(lambda texts: input_embeddings(encoder, texts)),
     }
+    # The directions of a code are sorted by how much texts differ along them, so that a part of it is a shorter code.
+    shorter = [size for size in _SIZES if size < vectors.shape[1]] if encoder.view == CODE else []
+    by_size = {size: correlation(lambda _, size=size: vectors[:, :size]) for size in shorter}  # type: ignore[misc]
+    scores |= {f"its first {size} numbers": r for size, r in by_size.items()}
     for other in beside:
         scores[row_name(other, scores)] = correlation(TextEncoder(other, precision=settings.precision))
     intervals = {name: interval(r, len(rows)) for name, r in scores.items()}
@@ -71,6 +78,7 @@ def score_similarity(
             "fingerprint": suite.fingerprint,
             "pairs": len(rows),
             "overall": figures,
+            **({"by_size": {**by_size, vectors.shape[1]: scores["model"]}} if by_size else {}),
         },
     )
 
