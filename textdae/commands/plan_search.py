@@ -83,6 +83,7 @@ class Search:
         self._candidates, self._prior, self._batch_rule, self._seconds = candidates, prior, batch, seconds
         self._accelerator, self._fresh = accelerator, fresh
         self._pilots: list[list[Pilot]] = []
+        """Of each size; the first one has the batch of the whole run."""
         self.sizes: list[PilotSize] = []
         self.left = ""
 
@@ -119,10 +120,10 @@ class Search:
                     return
             try:
                 size = PilotSize(settings, self._accelerator, self._prior.unit == "dB")
-                pilot = size.run(_EACH, False, settings.train.per_device_train_batch_size, self._fresh)
-                batch = self._batch(size, pilot.examples_per_second * self._seconds)
-                if batch != pilot.batch:
-                    pilot = size.run(_EACH, False, batch, self._fresh)
+                pilots = [size.run(_EACH, False, settings.train.per_device_train_batch_size, self._fresh)]
+                batch = self._batch(size, pilots[0].examples_per_second * self._seconds)
+                if batch != pilots[0].batch:
+                    pilots.insert(0, size.run(_EACH, False, batch, self._fresh))
             except Interrupted:
                 raise
             except TextdaeError as error:
@@ -131,7 +132,7 @@ class Search:
                 self.left = f"larger ones were left out: {error}"
                 return
             self.sizes.append(size)
-            self._pilots.append([pilot])
+            self._pilots.append(pilots)
 
     def _batch(self, size: PilotSize, examples: float) -> int:
         """Return how many examples a forward pass should have in a run that sees so many."""
@@ -145,10 +146,10 @@ class Search:
         return max(batch, least)
 
     def _speed(self, number: int) -> Pilot:
-        """Return the longest pilot run with the batch of the whole run; if it had few steps, the longest of all."""
+        """Return the fastest run of a size, for whatever else the machine does only makes runs slower; of enough steps, if there is one."""
         pilots = self._pilots[number]
-        alike = [each for each in pilots if each.batch == pilots[0].batch and each.steps >= _FEW_STEPS]
-        return max(alike or pilots, key=lambda pilot: pilot.steps)
+        enough = [pilot for pilot in pilots if pilot.steps >= _FEW_STEPS]
+        return max(enough or pilots, key=lambda pilot: pilot.examples_per_second)
 
     def rows(self) -> list[PlannedSize]:
         """Return what is predicted of each size that was measured, by all pilot runs so far."""
