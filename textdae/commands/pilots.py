@@ -100,7 +100,7 @@ class PilotSize:
             Interrupted: a signal ended it.
             TextdaeError: it could not be trained, for instance because memory ran out.
         """
-        what = f"{self.parameters / 1e6:.2f} M parameters, {seconds:.3g} s"
+        what = f"{self.parameters / 1e6:.2f} M parameters, {seconds:.3g} s, batch {batch}"
         file = (
             cache_root(self.settings.data.cache_dir) / "pilots" / f"{self._key(seconds, score, batch)}.json"
         )
