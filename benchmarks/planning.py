@@ -3,7 +3,7 @@
     python benchmarks/planning.py check BUDGET SOURCE ...   plan, then run the plan: nats predicted, reached, and how far apart
     python benchmarks/planning.py runs SOURCE ...           pilot runs of several sizes and lengths, added to scaling.jsonl
     python benchmarks/planning.py rates SOURCE              pilot runs of a minute with half, all and twice the learning rates, added too
-    python benchmarks/planning.py fit                       the law of each text in scaling.jsonl, for textdae/text/sizes.py
+    python benchmarks/planning.py fit                       one law for all texts in scaling.jsonl, the prior of textdae/text/sizes.py
 
 They follow the clock, so that nothing else may run beside them. The loss is that of whole hidden words, in nats. `check` makes its plan
 in an empty cache.
@@ -74,8 +74,8 @@ def rates(source: str) -> None:
         pilot_run(source, shape(settings), settings, 60, rates=factor)
 
 
-def fit() -> None:
-    """Fit one law to all texts, each with an E of its own; print the best for each b, as the prior takes it."""
+def fit() -> dict[tuple[float, float], list[float]]:
+    """Fit one law to all texts, each with an E of its own; print and return the best for each b, as the prior takes it."""
     from textdae.training.scaling_law import effective
 
     points = [json.loads(line) for line in POINTS.read_text().splitlines()]
@@ -95,13 +95,16 @@ def fit() -> None:
         error = float(np.sqrt(np.mean(np.square(rows @ law - losses))))
         if b not in best or error < best[b][0]:
             best[b] = error, a, law
+    laws = {}
     for b, (error, a, law) in best.items():
         own = ", ".join(f"{text} {e:.2f}" for text, e in zip(texts, law, strict=False))
         mean, shared = law[: len(texts)].mean(), law[len(texts) :]
         print(
             f"b = {b:.1f}: misses by {error:.3f} nats with a = {a:.2f}, S_0 = {FIRST_STEPS}; E of {own}; E, A, B, C:"
         )
-        print("   ", [round(float(each), 2) for each in (mean, *shared)])
+        laws[round(float(a), 2), round(float(b), 1)] = [round(float(each), 2) for each in (mean, *shared)]
+        print("   ", list(laws.values())[-1])
+    return laws
 
 
 def check(run: Run, budget: str, source: str) -> None:

@@ -56,6 +56,14 @@ def test_program_explains_itself(compare, monkeypatch, capsys, name):
     assert "--results FOLDER" in shown
 
 
+def test_the_prior_of_text_is_what_its_runs_give(compare):
+    from textdae.text.sizes import _PRIOR
+
+    fitted = importlib.import_module("planning").fit()
+    for exponents, law in _PRIOR.laws.items():
+        assert fitted[exponents] == pytest.approx(law, abs=0.01)
+
+
 def test_readme_has_a_row_for_each_program():
     rows = re.findall(r"^\| `(\w+\.py)` \|", (FOLDER / "README.md").read_text(), re.MULTILINE)
     assert sorted(rows) == sorted([*PROGRAMS, "report.py"])

@@ -184,8 +184,8 @@ def test_a_sample_of_the_decoders_tokens_is_scored_as_all_are_in_the_mean():
         with torch.no_grad():
             losses.append(float(denoiser(some).loss - denoiser(every).loss))
     assert sum(shares) / len(shares) == pytest.approx(0.25, abs=0.01)
-    spread = torch.tensor(losses).std() / len(losses) ** 0.5
-    assert abs(sum(losses) / len(losses)) < 4 * spread < 0.2
+    standard_error = torch.tensor(losses).std() / len(losses) ** 0.5
+    assert abs(sum(losses) / len(losses)) < 4 * standard_error < 0.2
     # Nothing sampled: all of the row is asked, so that its other losses are not lost.
     few = DecoderNoise(encoder, VOCABULARY, 0.7, 1e-6)(clean, Draw(5, rows, rows))
     assert few.loss_mask.any(1).all()

@@ -1,6 +1,5 @@
 """The command plan."""
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +7,6 @@ import typer
 
 from textdae.cli.app import Words, app, hush_transformers, split
 from textdae.core.errors import SettingsError, reason
-
-logger = logging.getLogger(__name__)
 
 
 @app.command()

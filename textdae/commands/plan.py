@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from textdae.commands.keywords import read_settings
-from textdae.commands.plan_search import PlannedSize, Search, global_batch
+from textdae.commands.plan_search import PlannedSize, Search
 from textdae.commands.provenance import with_absolute_paths
 from textdae.core.errors import SettingsError
 from textdae.core.registry import modality
@@ -20,12 +20,13 @@ from textdae.report.scores import print_rows
 from textdae.training.hardware import compile_gain, join_processes
 from textdae.training.scaling_law import Prediction
 from textdae.training.sizes import Sizes
+from textdae.training.step_plan import StepPlan
 
 MARK = "# A plan of textdae"
 """How the settings file of a plan begins."""
 _LIMITS = ("max_steps", "num_train_epochs", "time_budget")
 _FAR = 3.0
-"""A prediction that reaches so many times beyond the longest pilot run is said to."""
+"""From so many times the data of the longest pilot run on, a prediction is reported as an extrapolation."""
 _OFTEN = 4.0
 """Passes over a corpus up to which repeated data are nearly worth fresh ones (Muennighoff et al. 2023)."""
 
@@ -115,10 +116,10 @@ def plan(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SettingsError("plan: one process measures; launch the settings that it writes on all of them")
     seconds = budget_seconds(budget)
-    said = {word.partition("=")[0] for word in overrides} | {
+    given = {word.partition("=")[0] for word in overrides} | {
         f"train.{name}" for name in sections.get("train") or {}
     }
-    if twice := sorted(said & {f"train.{name}" for name in (*_LIMITS, "phases")}):
+    if twice := sorted(given & {f"train.{name}" for name in (*_LIMITS, "phases")}):
         raise SettingsError(f"{twice[0]}: the budget is the only limit of a plan; leave it out")
     # The budget takes the place of the limits of a settings file.
     limits = {**dict.fromkeys(_LIMITS), "time_budget": seconds}
@@ -195,7 +196,7 @@ def _table(
             [
                 f"{'->' if number == chosen else '  '} {number + 1}: {row.parameters / 1e6:.2f} M parameters",
                 *(_cell(values, key) for key in columns.values()),
-                f"{global_batch(train):,}",
+                f"{StepPlan.of(train, 1).global_batch:,}",
                 f"{row.steps:,}",
                 f"{row.seen / 1e6:.2f} M",
                 f"{sign * row.prediction.loss:{form}}" + ("" if row.pilots else "*"),

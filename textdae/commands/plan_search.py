@@ -14,6 +14,7 @@ from textdae.core.settings.runs import PretrainSettings
 from textdae.training.hardware import compile_gain
 from textdae.training.memory import available_memory
 from textdae.training.scaling_law import Point, Prediction, Prior, ScalingLaw, effective
+from textdae.training.step_plan import StepPlan
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class Search:
         return max(batch, least)
 
     def _speed(self, number: int) -> Pilot:
-        """Return the fastest run of a size, for whatever else the machine does only makes runs slower; of enough steps, if there is one."""
+        """Return the fastest pilot run of a size that has enough steps: other work on the machine only slows runs down."""
         pilots = self._pilots[number]
         enough = [pilot for pilot in pilots if pilot.steps >= _FEW_STEPS]
         return max(enough or pilots, key=lambda pilot: pilot.examples_per_second)
@@ -175,7 +176,7 @@ class Search:
         size, examples, train = self.sizes[number], self._examples(number, seconds), self._train(number)
         budget = train.model_copy(update={"time_budget": seconds})
         compiled = compile_gain(budget, self._accelerator.device)[0] > 1
-        steps, seen = examples / global_batch(train), self._effective(size, examples)
+        steps, seen = examples / StepPlan.of(train, 1).global_batch, self._effective(size, examples)
         return law.predict(size.parameters, seen, steps, uncertain=_COMPILED if compiled else _SPEED)
 
     def _row(self, number: int, law: ScalingLaw) -> PlannedSize:
@@ -186,7 +187,7 @@ class Search:
             parameters=size.parameters,
             seen=examples * unit,
             epochs=examples / self._unique(size),
-            steps=int(examples / global_batch(train)),
+            steps=int(examples / StepPlan.of(train, 1).global_batch),
             prediction=self._predict(law, number, self._seconds),
             memory=size.memory(train.per_device_train_batch_size),
             pilots=[
@@ -203,16 +204,16 @@ class Search:
 
     def _examples(self, number: int, seconds: float) -> float:
         """Return how many examples a run of so many seconds sees: not while it is compiled, or evaluated."""
-        train, longest = self._train(number), self._speed(number)
+        train, fastest = self._train(number), self._speed(number)
         budget = train.model_copy(update={"time_budget": seconds})
         faster, compiling = compile_gain(budget, self._accelerator.device)
-        left = max(seconds - compiling, seconds / 5)
-        speed, asking = longest.examples_per_second * faster, longest.evaluation_seconds
+        training = max(seconds - compiling, seconds / 5)
+        speed, evaluation = fastest.examples_per_second * faster, fastest.evaluation_seconds
         if train.eval_steps >= 1:  # steps
-            share = asking / (asking + train.eval_steps * global_batch(train) / speed)
+            share = evaluation / (evaluation + train.eval_steps * StepPlan.of(train, 1).global_batch / speed)
         else:  # a share of the run
-            share = asking / train.eval_steps / left if train.eval_steps else 0.0
-        return speed * left * (1 - min(share, train.eval_share or 1.0))
+            share = evaluation / train.eval_steps / training if train.eval_steps else 0.0
+        return speed * training * (1 - min(share, train.eval_share or 1.0))
 
     def _effective(self, size: PilotSize, examples: float) -> float:
         """Return the units of data that so many examples are worth."""
@@ -228,8 +229,3 @@ class Search:
         least = min(row.prediction.loss for row in rows)
         near = least + _ALIKE * self._prior.noise
         return next(number for number, row in enumerate(rows) if row.prediction.loss <= near)
-
-
-def global_batch(train: TrainSettings) -> int:
-    """Return the examples of a step in one process."""
-    return train.global_batch_size or train.per_device_train_batch_size * train.gradient_accumulation_steps

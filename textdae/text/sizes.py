@@ -22,7 +22,7 @@ def batch_for(settings: TextPretrainSettings, tokens: float) -> int:
     """Return how many blocks a batch should have in a run that sees so many tokens: that of the settings, where they give one.
 
     The batch beyond which steps are wasted grows with the square root of the data (Zhang et al. 2024, "How does critical batch
-    size scale in pre-training?"), whatever the size. The quickstart, 16 blocks of 128 in 2.6 M tokens, is the measured point.
+    size scale in pre-training?"), for every size. It is anchored at the quickstart: 16 blocks of 128 for 2.6 M tokens.
     """
     train = settings.train
     if train.model_fields_set & {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The ids of a tokenizer, for a noise."""
+    """Size and special ids of a tokenizer: what a noise needs of it."""
 
     size: int
     """V, the number of ids."""

@@ -114,11 +114,11 @@ class ScalingLaw:
             covariance = np.linalg.inv(precision + rows.T @ rows / prior.noise**2)
             mean = covariance @ (precision @ before + rows.T @ losses / prior.noise**2)
             self._laws.append((mean, covariance))
-            # How likely the runs were before they were made.
-            spread = rows @ np.linalg.inv(precision) @ rows.T + prior.noise**2 * np.eye(len(runs))
+            # The marginal likelihood of the runs, by its covariance.
+            marginal = rows @ np.linalg.inv(precision) @ rows.T + prior.noise**2 * np.eye(len(runs))
             missed = losses - rows @ before
             likelihoods.append(
-                -0.5 * (missed @ np.linalg.solve(spread, missed) + np.linalg.slogdet(spread)[1])
+                -0.5 * (missed @ np.linalg.solve(marginal, missed) + np.linalg.slogdet(marginal)[1])
             )
         weights = np.exp(np.array(likelihoods) - max(likelihoods))
         self._weights = weights / weights.sum()
