@@ -162,6 +162,17 @@ def overrides_of(words, folder, seed):
     return load(PretrainSettings, None, [*words, *more])
 
 
+@pytest.mark.slow
+def test_a_code_an_average_of_weights_and_two_noises_are_planned(corpus):
+    noises = "noise=[{kind: tokens, rate: 0.2}, {kind: shuffle}]"
+    made = plan(
+        "3s", overrides=[*TINY, f"data.source={corpus}", "model.code_size=8", "train.ema=0.9", noises]
+    )
+    assert len(made.rows) == 3
+    assert [made.settings.model.code_size, made.settings.train.ema, len(made.settings.noise)] == [8, 0.9, 2]
+    assert all(np.isfinite(loss) for row in made.rows for *_, loss in row.pilots)
+
+
 class _Machine:
     """Pilot runs by a formula: speeds fall with size, losses follow a law that is not the mean of the prior, C being 1.3."""
 
