@@ -100,6 +100,8 @@ def folder(tmp_path, monkeypatch, corpus_texts):
         pixels = np.random.default_rng(number).integers(0, 256, (36, 40, 3), dtype=np.uint8)
         PIL.Image.fromarray(pixels).save(tmp_path / f"photos/{number}.png")
     PIL.Image.fromarray(pixels).save(tmp_path / "photo.png")
+    PIL.Image.fromarray(pixels[:8, :8, 0]).save(tmp_path / "digit.png")
+    PIL.Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save(tmp_path / "hole.png")
     rows = ["text,label", *(f'"{text}",{"odd" if len(text) % 2 else "even"}' for text in corpus_texts[:80])]
     (tmp_path / "labelled.csv").write_text("\n".join(rows))
     tagged = [

@@ -35,6 +35,7 @@ def test_some_pixels_show_a_neighbour_and_only_these_are_scored(radius):
     value = shown[:, 0][hidden].numpy().astype(int)
     down, right = value // 23 - rows, value % 23 - columns
     assert max(abs(down).max(), abs(right).max()) == radius
+    assert (abs(down) + abs(right)).min() > 0  # no pixel shows itself, not at an edge either
     inside = (rows >= radius) & (rows < 17 - radius) & (columns >= radius) & (columns < 23 - radius)
     places, found = np.unique(np.stack([down, right])[:, inside], axis=1, return_counts=True)
     assert places.shape[1] == (2 * radius + 1) ** 2 - 1  # all but itself

@@ -18,7 +18,8 @@ from textdae.image.denoise import denoise_pictures
 from textdae.image.level import as_map, estimate_level
 from textdae.image.model import as_denoiser
 from textdae.image.model_settings import UNetSettings
-from textdae.image.noises.changing import GaussianNoise
+from textdae.image.noises.changing import BlurNoise, GaussianNoise, SpeckleNoise
+from textdae.image.task import ImageEvaluation
 from textdae.image.unet import UNet, UNetConfig
 
 
@@ -80,6 +81,89 @@ def test_training_tells_the_level_of_each_picture():
         given = denoiser(corrupted).reconstruction
         expected = denoiser.model(corrupted.inputs["pixel_values"], level=told).reconstruction
     assert torch.equal(given, expected)
+
+
+DEVIATION = 0.25
+
+
+def test_before_training_a_model_of_all_levels_is_the_wiener_filter():
+    model = build_image_denoiser(UNetSettings(hidden_size=8, condition="level"), 16, 1, 0).model
+    assert model.config.data_deviation == DEVIATION
+    pixels, levels = smooth(3, 16), torch.tensor([0.01, 0.25, 20.0])
+    with torch.no_grad():
+        found = model(pixels, level=levels).reconstruction
+    share = DEVIATION**2 / (DEVIATION**2 + levels**2)
+    assert torch.allclose(found, 0.5 + share.view(-1, 1, 1, 1) * (pixels - 0.5), atol=1e-6)
+
+
+def test_the_convolutions_see_and_give_numbers_of_one_size_at_every_level():
+    """Karras et al. 2022, table 1: c_skip x + c_out F(c_in x, ln(level) / 4), with the F of a model that is without all that."""
+    model = unet(condition="level", data_deviation=DEVIATION)
+    plain = unet(condition="level")
+    plain.load_state_dict(model.state_dict(), strict=False)
+    torch.nn.init.zeros_(plain.head.bias)
+    pixels, level = smooth(2, 18) - 0.5, torch.tensor([0.03, 3.0]).view(2, 1, 1, 1)
+    total = (level**2 + DEVIATION**2).sqrt()
+    with torch.no_grad():
+        found = model(pixels + 0.5, level=level.flatten()).reconstruction
+        inner = plain(pixels / total + 0.5, level=(level.log() / 4).flatten()).reconstruction
+        F = inner - 0.5 - pixels / total
+    expected = 0.5 + (DEVIATION / total) ** 2 * pixels + level * DEVIATION / total * F
+    assert F.abs().mean() > 0.01
+    assert torch.allclose(found, expected, atol=2e-6)
+
+
+def test_each_level_weighs_as_much_in_training():
+    denoiser = as_denoiser(unet(condition="level", data_deviation=DEVIATION))
+    noise = GaussianNoise(sigma=2, final_sigma=0.01, schedule="log_uniform").build()
+    examples = torch.arange(4)
+    corrupted = noise({"pixel_values": smooth(4, 16)}, Draw(0, torch.zeros_like(examples), examples))
+    output = denoiser.train()(corrupted)
+    errors = (output.reconstruction - corrupted.target).square().sum((1, 2, 3))
+    weights = 1 + (DEVIATION / corrupted.inputs["level"][:, 0]) ** 2
+    assert output.loss_sum.item() == pytest.approx((weights * errors).sum().item(), rel=1e-4)
+    evaluated = denoiser.eval()(corrupted)
+    assert evaluated.loss_sum.item() == pytest.approx(errors.sum().item(), rel=1e-4)
+
+
+def test_a_level_may_be_uniform_in_its_logarithm():
+    noise = GaussianNoise(sigma=20, schedule="log_uniform")
+    assert noise.level == (20, 0.02, "log_uniform")
+    assert noise.at_end() is noise
+    count = 2000
+    levels = noise.level.at(0.3, Draw(0, torch.zeros(count, dtype=torch.long), torch.arange(count)))
+    share = ((levels / 0.02).log() / np.log(1000)).flatten().sort().values.numpy()
+    assert np.abs(share - (np.arange(count) + 0.5) / count).max() < 1.63 / count**0.5  # Kolmogorov, 1%
+    given = ["data.source=digits", "noise.sigma=20"]
+    load(PretrainSettings, None, [*given, "noise.schedule=log_uniform"])
+    with pytest.raises(SettingsError, match=r"leaves nothing of a picture"):
+        load(PretrainSettings, None, [*given, "noise.schedule=uniform"])
+    with pytest.raises(SettingsError, match=r"draws no level of 0; set final_sigma=0.01"):
+        load(PretrainSettings, None, [*given, "noise.schedule=log_uniform", "noise.final_sigma=0"])
+
+
+def test_where_a_file_has_cut_the_noise_off_it_is_not_estimated():
+    noise = torch.randn(1, 1, 128, 128, generator=torch.Generator().manual_seed(1))
+    dark = smooth(1) * 0.5 + 0.25
+    dark[..., :80, :] = 0.0  # most of it is black, where half of the noise is cut off
+    files = ((dark + 0.1 * noise).clamp(0, 1) * 255).round() / 255
+    assert float(estimate_level(files)) == pytest.approx(0.1, rel=0.1)
+    assert float(estimate_level(torch.zeros(1, 1, 16, 16))) == 0.0
+
+
+def test_a_blur_is_not_told_as_a_level_and_tiles_share_the_estimate(monkeypatch):
+    examples = torch.arange(1)
+    draw = Draw(0, torch.zeros_like(examples), examples)
+    clean = {"pixel_values": smooth(1, 90)}
+    blurred = BlurNoise(sigma=1.0).build()(clean, draw)
+    assert "level" not in blurred.inputs
+    noisy = SpeckleNoise(sigma=0.5).build()(clean, draw)
+    assert "level" not in noisy.inputs
+    evaluation = object.__new__(ImageEvaluation)
+    evaluation.denoiser = as_denoiser(unet(condition="level"))
+    whole = evaluation.rebuild(noisy)
+    monkeypatch.setattr("textdae.image.tiles.TILE", 32)
+    np.testing.assert_allclose(evaluation.rebuild(noisy), whole, atol=2e-6)
 
 
 @pytest.mark.parametrize("condition", [None, "level"])

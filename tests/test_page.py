@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from labelled import image_checkpoint, text_checkpoint
+from PIL import Image
 
 from textdae.app.artifacts import open_run
 from textdae.app.export import _public_paths, export
@@ -19,7 +20,9 @@ from textdae.commands.keywords import for_checkpoint
 from textdae.core.errors import SettingsError
 from textdae.core.layout import PAGE
 from textdae.core.settings.runs import EvaluateRunSettings
+from textdae.image.building import build_image_denoiser
 from textdae.image.explore import packed
+from textdae.image.model_settings import UNetSettings
 from textdae.training.evaluation import corrupt_for_evaluation
 
 PORT = 8765
@@ -210,6 +213,29 @@ def test_steps_end_where_everything_is_filled(text_feed, image_feed):
     assert len(base64.b64decode(chain["frames"])) == 64 * len(chain["figures"])
 
 
+def test_crops_of_photographs_are_shown_at_their_size(tmp_path):
+    from skimage.data import chelsea, coffee, rocket
+
+    for number, picture in enumerate((chelsea(), coffee(), rocket())):
+        Image.fromarray(picture[:90, :120]).save(tmp_path / f"{number}.png")
+    denoiser = build_image_denoiser(UNetSettings(hidden_size=8, num_hidden_layers=1), 16, 3, 0)
+    denoiser.save_pretrained(tmp_path / "run")
+    words = [
+        f"data.source={tmp_path}",
+        "data.crop=16",
+        f"data.cache_dir={tmp_path}/cache",
+        "data.held_out=0.3",
+    ]
+    noise = ["evaluate.noise.kind=gaussian", "evaluate.noise.sigma=0.25", "precision=fp32"]
+    feed = Feed([open_run(str(tmp_path / "run"), [*words, *noise])], None, live=True)
+    about = ask(feed, "run/0/about")
+    held_out = feed.explorer(0)._own.corpus.held_out
+    middles = held_out.batch(range(len(held_out)))["pixel_values"].numpy()
+    assert about["shape"] == [3, 16, 16]
+    assert about["clean"] == packed(middles)
+    assert ask(feed, "run/0/map")["pixels"] == packed(middles)
+
+
 def test_a_map_is_the_plane_of_largest_variance(text_feed):
     from textdae.core.explorer import in_the_plane
 
@@ -218,6 +244,10 @@ def test_a_map_is_the_plane_of_largest_variance(text_feed):
     values = np.sort(np.linalg.eigvalsh(np.cov(vectors.T)))[::-1]
     assert np.var(plane, axis=0, ddof=1) == pytest.approx(values[:2])
     assert shares == pytest.approx((values / values.sum())[:2])
+    for few in (vectors[:1], vectors[:, :1]):  # one example; a code of one number
+        plane, shares = in_the_plane(few)
+        assert plane.shape == (len(few), 2)
+        assert len(shares) == 2
     assert len(ask(text_feed, "run/0/map")["texts"]) > 5
 
 

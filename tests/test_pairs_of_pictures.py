@@ -24,7 +24,7 @@ COUNT = 8
 
 
 def write(folder: Path, pixels: np.ndarray, number: int, ending: str = "png") -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(folder / f"{number}.{ending}")
 
 
@@ -72,6 +72,23 @@ def test_rows_of_tables_are_pairs_by_their_number(sides, tmp_path):
     assert torch.allclose(batch["noisy_values"] - batch["pixel_values"], torch.tensor(100 / 255))
 
 
+def test_folders_count_where_noisy_pictures_share_a_name(tmp_path):
+    for folder, value in (("a", 10), ("b", 20)):
+        write(tmp_path / "clean" / folder, np.full((8, 8), value, np.uint8), 1)
+        write(tmp_path / "noisy" / folder, np.full((8, 8), value + 100, np.uint8), 1, "bmp")
+    given = {"source": str(tmp_path / "clean"), "crop": 8, "held_out": 0.5}
+    corpus = prepare_images(ImageCorpusSettings(**given, noisy_source=str(tmp_path / "noisy")))
+    for side in (corpus.train, corpus.held_out):
+        batch = side.batch(range(len(side)))
+        assert torch.allclose(batch["noisy_values"] - batch["pixel_values"], torch.tensor(100 / 255))
+    # One noisy picture for two clean ones is no pair, and one for none is counted.
+    with pytest.raises(SettingsError, match=r"one picture is called 1, and two of data.source are"):
+        prepare_images(ImageCorpusSettings(**given, noisy_source=str(tmp_path / "noisy" / "a")))
+    write(tmp_path / "noisy" / "b", np.zeros((8, 8), np.uint8), 2)
+    counted = prepare_images(ImageCorpusSettings(**given, noisy_source=str(tmp_path / "noisy")))
+    assert any("noisy pictures without a clean one: 1" in line for line in map(str, counted.summary))
+
+
 def test_another_noisy_source_is_another_corpus(sides):
     clean, noisy = sides
     given = {"source": str(clean), "noisy_source": str(noisy), "crop": 8}
@@ -89,10 +106,10 @@ def test_what_is_no_pair_is_named(sides):
     left = prepare_images(ImageCorpusSettings(**given, on_error="skip"))
     assert len(left.train) + len(left.held_out) == COUNT - 1
     write(noisy, np.zeros((9, 9), np.uint8), 3, "bmp")
-    with pytest.raises(SettingsError, match=r"26 x 20, but its noisy partner has 9 x 9"):
-        prepare_images(ImageCorpusSettings(**given))
-    (noisy / "deeper").mkdir()
-    write(noisy / "deeper", np.zeros((20, 26), np.uint8), 3)
+    for how in ({}, {"crop": None, "image_size": 8}):
+        with pytest.raises(SettingsError, match=r"26 x 20, but its noisy partner has 9 x 9"):
+            prepare_images(ImageCorpusSettings(**{**given, **how}))
+    write(noisy, np.zeros((20, 26), np.uint8), 3, "png")
     with pytest.raises(SettingsError, match=r"two pictures are called 3"):
         prepare_images(ImageCorpusSettings(**given))
     with pytest.raises(SettingsError, match=r"data.noisy_source: no such file"):

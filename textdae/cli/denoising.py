@@ -3,7 +3,7 @@
 from enum import StrEnum
 from inspect import signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -83,7 +83,7 @@ def denoise(
     """Give back the original behind something corrupted: what masks hide, what lies behind noise."""
     kind = modality_of(checkpoint)
     denoise_lines = modality(kind).part("denoise")
-    options = {
+    options: dict[str, Any] = {
         "steps": steps,
         "top": top,
         "through_code": through_code,
@@ -105,8 +105,8 @@ def denoise(
             else f"denoise: --between has its two texts already; leave out {what!r}"
         )
     hush_transformers()
-    if mask and strength is None and (highest := _highest_level(checkpoint)) is not None:
-        options["strength"] = highest
+    if mask:
+        options["levels"] = _levels(checkpoint, options.pop("strength", None))
     for line in denoise_lines(checkpoint, what, output, **options):
         typer.echo(line)
 
@@ -167,7 +167,7 @@ def sample(
         typer.Option(
             "--strength",
             min=0.01,
-            max=2.0,
+            max=100.0,
             help="Level of the noise that the chain starts from; default: the highest of the training.",
             show_default=False,
         ),
@@ -178,15 +178,19 @@ def sample(
     if output is None:
         raise SettingsError("sample: name the file for the samples, e.g. -o samples.png")
     hush_transformers()
-    highest = _highest_level(checkpoint) if strength is None else strength
-    for line in sample_lines(checkpoint, output.expanduser(), highest, count, steps, seed):
+    levels = _levels(checkpoint, strength)
+    for line in sample_lines(checkpoint, output.expanduser(), levels, count, steps, seed):
         typer.echo(line)
 
 
-def _highest_level(checkpoint: str) -> float | None:
-    """Return the strongest noise that a checkpoint was trained on, where the settings of its run lie beside it."""
+def _levels(checkpoint: str, highest: float | None) -> tuple[float, float] | None:
+    """Return the strongest and the faintest noise of a chain: those that a checkpoint was trained on, where the settings of its
+    run lie beside it."""
     from textdae.commands.keywords import run_settings
 
     settings = run_settings(checkpoint)
     levels = [noise.level for noise in settings.noise if noise.dial == "sigma"] if settings else []
-    return max((max(level.start, level.end) for level in levels), default=None)
+    ends = [end for level in levels for end in (level.start, level.end)]
+    if highest is not None:
+        return highest, min(ends, default=0.0)
+    return (max(ends), min(ends)) if ends else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from textdae.core.draw import Draw
 from textdae.core.noise import Example
@@ -44,9 +44,17 @@ class SigmaDial(Settings):
     sigma: Annotated[float, Field(gt=0)] = 0.25
     """Strength at the start of the run."""
     final_sigma: Annotated[float, Field(ge=0)] | None = None
-    """Strength at the end of the run; default: `sigma` throughout (uniform: 0)."""
-    schedule: Literal["linear", "cosine", "uniform"] = "linear"
-    """How the strength moves from start to end; uniform: each example draws its own between the two."""
+    """Strength at the end of the run; default: `sigma` throughout (uniform: 0, log_uniform: a thousandth of `sigma`)."""
+    schedule: Literal["linear", "cosine", "uniform", "log_uniform"] = "linear"
+    """How the strength moves from start to end; uniform: each example draws its own between the two; log_uniform: as many between .1 and 1 as between 1 and 10."""
+
+    @model_validator(mode="after")
+    def _has_a_logarithm(self) -> SigmaDial:
+        if self.schedule == "log_uniform" and self.final_sigma == 0:
+            raise ValueError(
+                "schedule log_uniform draws no level of 0; set final_sigma=0.01, or leave it out"
+            )
+        return self
 
 
 def normal(draw: Draw, name: str, shape: torch.Size) -> Tensor:

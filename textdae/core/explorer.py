@@ -161,6 +161,9 @@ def in_the_plane(vectors: np.ndarray) -> tuple[np.ndarray, list[float]]:
 
     centred = vectors.astype(np.float64) - vectors.mean(0)
     _, values, directions = np.linalg.svd(centred, full_matrices=False)
+    if len(directions) < 2:  # one vector, or vectors of one number
+        directions = np.pad(directions, ((0, 1), (0, 0)))
+        values = np.pad(values, (0, 1))
     variance = values**2 / max(float((values**2).sum()), 1e-30)
     # The sign of a direction is arbitrary: the largest weight is made positive, so that a map is the same each time.
     directions = directions[:2] * np.sign(directions[[0, 1], np.abs(directions[:2]).argmax(1)])[:, None]

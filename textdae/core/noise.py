@@ -59,7 +59,12 @@ class Level(NamedTuple):
 
     start: float
     end: float
-    schedule: Literal["linear", "cosine", "uniform"] = "linear"
+    schedule: Literal["linear", "cosine", "uniform", "log_uniform"] = "linear"
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether each example draws its own, throughout the run."""
+        return self.schedule in ("uniform", "log_uniform")
 
     def at(self, progress: float, draw: Draw) -> Tensor:
         """Return the level of each example at `progress` (0..1) of the run. *Shape:* (B, 1), float32."""
@@ -67,6 +72,8 @@ class Level(NamedTuple):
 
         if self.schedule == "uniform":
             return self.end + (self.start - self.end) * draw.level()
+        if self.schedule == "log_uniform":
+            return self.end * (self.start / self.end) ** draw.level()
         share = min(max(progress, 0.0), 1.0)
         if self.schedule == "cosine":
             share = (1 - math.cos(math.pi * share)) / 2

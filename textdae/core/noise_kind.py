@@ -150,13 +150,14 @@ class NoiseKind(Settings):
 
     @property
     def level(self) -> Level:
-        """The dial over the run; by default it is constant, and a uniform level is drawn from 0 up."""
+        """The dial over the run; by default it is constant, a uniform level is drawn from 0 up, and one uniform in its logarithm
+        from a thousandth up."""
         if self.dial is None:
             return Level(0.0, 0.0)
         start, end = getattr(self, self.dial), getattr(self, f"final_{self.dial}")
         schedule = getattr(self, "schedule")  # noqa: B009  # a field of those with a dial
         if end is None:
-            end = 0.0 if schedule == "uniform" else start
+            end = {"uniform": 0.0, "log_uniform": start / 1000}.get(schedule, start)
         return Level(start, end, schedule)
 
     def at_level(self, level: float, where: str = "level") -> Self:
@@ -179,7 +180,7 @@ class NoiseKind(Settings):
 
     def at_end(self) -> Self:
         """Return the same noise at its final level, unless each example draws its own."""
-        if self.dial is None or self.level.schedule == "uniform":
+        if self.dial is None or self.level.is_drawn:
             return self
         return self.model_copy(update={self.dial: self.level.end, f"final_{self.dial}": None})
 

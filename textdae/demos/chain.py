@@ -7,8 +7,9 @@ import torch
 from textdae.core.errors import SettingsError
 from textdae.demos.runs import run_once
 from textdae.image.corpus import prepare_images
+from textdae.image.level import LOWEST
 from textdae.image.model import ImageDenoiser
-from textdae.image.sampling import chain, karras_levels
+from textdae.image.sampling import Levels, chain, karras_levels
 from textdae.image.settings import ImagePretrainSettings
 from textdae.report.grids import picture_grid
 
@@ -17,7 +18,7 @@ BASE: dict[str, Any] = {
     "modality": "image",
     "output_dir": "runs/demo-chain",
     "data": {"source": "digits"},
-    "noise": {"kind": "gaussian", "sigma": 1.0, "schedule": "uniform"},
+    "noise": {"kind": "gaussian", "sigma": 20.0, "schedule": "log_uniform"},
     "model": {"type": "unet", "condition": "level", "hidden_size": 64},
     "train": {"time_budget": "90s", "eval_steps": 0},
 }
@@ -34,10 +35,11 @@ def run(settings: ImagePretrainSettings) -> list[str]:
     denoiser = ImageDenoiser.from_pretrained(str(folder))
     config = denoiser.model.config
     shape = (COUNT, config.num_channels, config.image_size, config.image_size)
-    highest = settings.noise[0].level.start
-    levels = karras_levels(highest, STEPS)
+    drawn = settings.noise[0].level
+    trained = Levels(drawn.start, max(drawn.end, LOWEST))
+    levels = karras_levels(trained, STEPS)
     rows = {}
-    for step, pictures in enumerate(chain(denoiser, shape, highest, STEPS, settings.train.seed)):
+    for step, pictures in enumerate(chain(denoiser, shape, trained, STEPS, settings.train.seed)):
         if step % (STEPS // SHOWN) == 0 or step == STEPS:
             rows[f"level {levels[step]:.2f}"] = pictures.clamp(0, 1).numpy()
     images = prepare_images(settings.data).train
@@ -49,7 +51,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
     picture_grid(rows, path)
     error = float(distances.amin(1).square().mean()) / train_images[0].numel()
     return [
-        f"{COUNT} samples in {STEPS} steps from noise of level {highest:g}",
+        f"{COUNT} samples in {STEPS} steps from noise of level {trained.highest:g}",
         f"mean squared difference to the nearest image of the data: {error:.4f}",
         f"picture: {path}",
     ]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from textdae.core.settings.base import Settings
 from textdae.demos.score import spiral
-from textdae.image.sampling import karras_levels
+from textdae.image.sampling import Levels, karras_levels
 from textdae.report.plots import new_figure
 
 
@@ -111,7 +111,7 @@ def _train(
 def _sample(denoise: _Denoiser, dimensions: int, generator: torch.Generator) -> Tensor:
     """Draw samples down the levels of Karras et al. 2022, each step straight towards the guess. (n, D)."""
     samples = _HIGHEST * torch.randn(_SAMPLES, dimensions, generator=generator)
-    for level, following in itertools.pairwise(karras_levels(_HIGHEST, _STEPS)):
+    for level, following in itertools.pairwise(karras_levels(Levels(_HIGHEST), _STEPS)):
         guess = denoise(samples, torch.full((_SAMPLES, 1), level))
         samples = guess + following / level * (samples - guess)
     return samples

@@ -14,6 +14,7 @@ from torch import Tensor
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Examples
 from textdae.core.noise import Corrupted, Noise
+from textdae.core.progress import Progress
 from textdae.image.noise import ImageNoise
 from textdae.image.noises.hiding import HidingNoise
 from textdae.image.photographs import Photographs
@@ -98,11 +99,14 @@ def measure(
     """Return the scores of each rebuilder on the examples of these indices (n,), and the number of scored pixels."""
     quality = {name: Quality(isinstance(examples, Photographs)) for name in rebuilds}
     scored = 0
-    for batch in split_batches(examples, indices, batch_size):
-        corrupted = corrupt_for_evaluation(examples, noise, batch)
-        scored += int(corrupted.loss_mask.sum())
-        for name, rebuild in rebuilds.items():
-            quality[name].add(corrupted, rebuild(corrupted))
+    total = len(indices) * len(rebuilds)
+    with Progress("scoring", total, "pictures") as progress:
+        for batch in split_batches(examples, indices, batch_size):
+            corrupted = corrupt_for_evaluation(examples, noise, batch)
+            scored += int(corrupted.loss_mask.sum())
+            for name, rebuild in rebuilds.items():
+                quality[name].add(corrupted, rebuild(corrupted))
+                progress.update(len(batch))
     return {name: each.row() for name, each in quality.items()}, scored
 
 

@@ -5,7 +5,7 @@ N images of one side, C channels.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from textdae.core.progress import Progress
 from textdae.core.split import check_apart, is_held_out, named_as, other_source, share_for_both_sides
 from textdae.image.data_settings import ImageCorpusSettings, ImageDataSettings
 from textdae.image.images import Images
-from textdae.image.pairs import Opener, joined, noisy_partner, noisy_partners
+from textdae.image.pairs import Partners, check_sizes, joined
 from textdae.image.photographs import Photographs
 from textdae.image.pictures import UnusablePicture, fit, whole
 from textdae.image.sources import ImageSource, open_images
@@ -116,12 +116,13 @@ def _crop(data: ImageDataSettings) -> tuple[int | None, bool]:
 def _fingerprint(
     data: ImageDataSettings, source: ImageSource, other: ImageSource | None, share: float
 ) -> dict[str, Any]:
+    crop, _ = _crop(data)
     reading = data.model_dump(include={"image_size", "channels", "background", "on_error", "max_images"})
     return {
         "data.source": source.fingerprint,
         "data.held_out": other.fingerprint if other else share,
         **{f"data.{key}": value for key, value in reading.items()},
-        **({"pictures": "whole"} if _crop(data)[0] else {}),
+        **({"pictures": "whole", "data.crop": crop} if crop else {}),  # smaller pictures are not used
         **{f"data.{key}": each.fingerprint for key, each in _noisy_sources(data).items()},
     }
 
@@ -152,7 +153,7 @@ def _write(
     contents = (image.picture.tobytes() for image in Reader(data, Counter()).read(source))
     if (used := share_for_both_sides(contents, share)) != share:
         notes[f"put on a side that data.held_out={share:g} left empty"], share = 1, used
-    partners = {key: noisy_partners(each) for key, each in _noisy_sources(data).items()}
+    partners = {key: Partners(each) for key, each in _noisy_sources(data).items()}
     reader = Reader(data, notes, partners.get("noisy_source"))
     labels: dict[str, list[Any]] = {"train": [], "held_out": []}
     shapes: dict[str, list[tuple[int, ...]]] = {"train": [], "held_out": []}
@@ -218,11 +219,11 @@ class Reader:
     """Convert every picture to one size and number of channels; the first picture decides open settings.
 
     Args:
-        partners: what opens the noisy picture of each pair, see `noisy_partners`; each picture is then read with its own.
+        partners: what opens the noisy picture of each pair, see `Partners`; each picture is then read with its own.
     """
 
     def __init__(
-        self, data: ImageDataSettings, notes: Counter[str], partners: Mapping[str, Opener] | None = None
+        self, data: ImageDataSettings, notes: Counter[str], partners: Partners | None = None
     ) -> None:
         self.data, self.notes, self.partners = data, notes, partners
         self.crop, _ = _crop(data)
@@ -241,8 +242,9 @@ class Reader:
                 picture = open_picture(self.notes)
                 pixels = self._bring(picture, name)
                 if self.partners is not None:
-                    noisy = noisy_partner(name, self.partners)(self.notes)
-                    pixels = joined(pixels, self._bring(noisy, f"the noisy partner of {name}"), name)
+                    noisy = self.partners.of(name)(self.notes)
+                    check_sizes(picture, noisy, name)
+                    pixels = joined(pixels, self._bring(noisy, f"the noisy partner of {name}"))
             except UnusablePicture as error:
                 if self.data.on_error == "stop":
                     raise SettingsError(f"{error}; or set data.on_error=skip") from None
@@ -250,16 +252,18 @@ class Reader:
                 continue
             count += 1
             yield Found(row, picture, pixels, label)
+        if self.partners is not None:
+            self.partners.count_unused(self.notes)
 
     def _bring(self, picture: Any, name: str) -> np.ndarray:
         width, height = picture.size
-        if self.channels is None and self.crop:
-            self.channels = 1 if picture.mode == "L" else 3
         if self.crop:
             if min(width, height) < self.crop:
                 raise UnusablePicture(
                     f"{name}: {width} x {height}, smaller than a crop of {self.crop} x {self.crop}; set a smaller data.crop"
                 )
+            if self.channels is None:
+                self.channels = 1 if picture.mode == "L" else 3
             return whole(picture, self.channels or 1, self.notes)
         if self.size is None:
             if width != height:

@@ -58,12 +58,14 @@ def denoise_lines(
     strength: float | None = None,
     mask: Path | None = None,
     draws: int | None = None,
+    levels: tuple[float, float] | None = None,
 ) -> Iterator[str]:
     """Yield the lines of `textdae denoise`: one for each picture that is written.
 
     Args:
-        mask: the hole to fill; `strength` is then the level that the chain starts from, see `inpaint_lines`.
+        mask: the hole to fill, see `inpaint_lines`.
         draws: how often it is filled.
+        levels: highest and lowest level of the chain that fills it.
 
     Raises:
         SettingsError: there is no `output`; or see `denoise_pictures`.
@@ -76,7 +78,7 @@ def denoise_lines(
             Path(source).expanduser(),
             mask.expanduser(),
             output.expanduser(),
-            strength,
+            levels,
             draws or 4,
         )
         return

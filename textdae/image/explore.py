@@ -51,7 +51,7 @@ class ImageExplorer(Explorer):
     row_keys = [("psnr", "dB", True), ("ssim", "", True)]
 
     def __init__(self, checkpoint: str, settings: ImageEvaluateRunSettings) -> None:
-        own = open_evaluation(checkpoint, settings)
+        own = open_evaluation(checkpoint, settings, slow=False)
         self._settings = settings
         self._most, self._option = scored(settings)
         self._evaluations = {own.noises[0].kind: own}
@@ -88,7 +88,7 @@ class ImageExplorer(Explorer):
             "parameters": sum(each.numel() for each in self._own.denoiser.parameters()),
             "data": self._own.corpus.summary[0],
             "shape": [images.channels, images.image_size, images.image_size],
-            "clean": packed(images.pixels[self._shown.numpy()]),
+            "clean": packed(images.batch(self._shown)["pixel_values"].numpy()),
             "names": [images.classes[label] if label >= 0 else "" for label in labels],
         }
 
@@ -142,9 +142,10 @@ class ImageExplorer(Explorer):
         """Denoise a picture, then the result, and so on."""
         corrupted = corrupt_for_evaluation(*self._questions(kind, level, seed, example))
         frames = [corrupted.inputs["pixel_values"].numpy().clip(0, 1)]
-        inputs = dict(corrupted.inputs)
+        # From the second round on the level is no longer that of the noise: it is estimated.
+        inputs = {name: value for name, value in corrupted.inputs.items() if name != "level"}
         for _ in range(_ROUNDS):
-            rebuilt = self._own.rebuild(corrupted._replace(inputs=inputs))
+            rebuilt = self._own.rebuild(corrupted if len(frames) == 1 else corrupted._replace(inputs=inputs))
             rebuilt = np.where(corrupted.loss_mask.numpy(), rebuilt, frames[0])
             frames.append(rebuilt)
             inputs = {**inputs, "pixel_values": torch.from_numpy(rebuilt).float()}
@@ -156,7 +157,8 @@ class ImageExplorer(Explorer):
         """Return the codes, or the mean features, of held-out pictures; a code of two numbers is decoded over its plane."""
         images, denoiser = self._own.corpus.held_out, self._own.denoiser
         indices = subsample(len(images), MOST_ON_THE_MAP)
-        embedding = denoiser.encode(images.batch(indices)).float()
+        clean = images.batch(indices)["pixel_values"]
+        embedding = denoiser.encode({"pixel_values": clean}).float()
         if embedding.ndim == 4:
             embedding = embedding.mean((2, 3))
         elif embedding.ndim == 3:
@@ -173,7 +175,7 @@ class ImageExplorer(Explorer):
             "y": rounded(plane[:, 1]),
             "labels": labels,
             "classes": images.classes,
-            "pixels": packed(images.pixels[indices.numpy()]),
+            "pixels": packed(clean.numpy()),
         }
         if is_code:
             low, high = plane.min(0), plane.max(0)

@@ -29,7 +29,7 @@ from textdae.core.noise import Corrupted
 from textdae.core.registry import imported
 from textdae.hub.locate import load_pretrained, locate
 from textdae.image.arrays import as_planes
-from textdae.image.level import as_map, estimate_level
+from textdae.image.level import LOWEST, as_map, estimate_level
 from textdae.image.mae import build_mae, decode_patches, encode_visible
 from textdae.image.noises.neighbours import corrected_target
 from textdae.image.scaling import take_plain_pixels
@@ -98,12 +98,19 @@ class ImageDenoiser(EncoderDecoderDenoiser):
             ) from None
 
     def forward(self, corrupted: Corrupted) -> DenoiserOutput:
-        """Denoise as any denoiser; in training on `neighbours`, correct the target by the guess for the whole picture."""
+        """Denoise as any denoiser; in training on `neighbours`, correct the target by the guess for the whole picture, and of a
+        model of all levels weigh each level (Karras et al. 2022, table 1)."""
         if self.training and "whole" in corrupted.inputs:
             with torch.no_grad():
                 whole = self.decode(self.encode({"pixel_values": corrupted.inputs["whole"]})).float()
             height, width = corrupted.inputs["whole"].shape[-2:]
             corrupted = corrected_target(corrupted, whole[..., :height, :width])
+        deviation = getattr(self.model.config, "data_deviation", None)
+        if self.training and deviation and "level" in corrupted.inputs:
+            # 1 + (deviation / level)^2 times the squared error: its share of what the convolutions may add is the same at each level.
+            level = corrupted.inputs["level"].clamp(min=LOWEST).view(-1, 1, 1, 1)
+            root = (1 + (deviation / level) ** 2).sqrt()
+            corrupted = corrupted._replace(loss_mask=corrupted.loss_mask * root)
         return super().forward(corrupted)
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -121,7 +128,7 @@ class ImageDenoiser(EncoderDecoderDenoiser):
         return getattr(self.model.config, "condition", None) == "level"
 
     def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode whole images (B, C, H, W), and compare them where the loss mask is True."""
+        """Decode whole images (B, C, H, W), and compare them where the loss mask is True, or by the roots of weights."""
         clean, loss_mask = target
         reconstruction = self.decode(embedding)[..., : clean.shape[-2], : clean.shape[-1]]
         return self.loss(reconstruction * loss_mask, clean * loss_mask), reconstruction.detach()
@@ -160,7 +167,8 @@ class ImageDenoiser(EncoderDecoderDenoiser):
 
         Args:
             pixels: floating-point numbers, black 0 and white 1, which may lie beyond both, as noise does. A U-Net takes any
-                size, and a grey one the channels of a colour picture one by one. *Shape:* (H, W) or (H, W, C).
+                size; a grey model takes the channels of a colour picture one by one, a colour model a grey picture as one without
+                colours. *Shape:* (H, W) or (H, W, C).
             strength: standard deviation of the noise, where white is 1, for a model of `model.condition=level`; default: as
                 estimated from the picture.
 
@@ -179,6 +187,8 @@ class ImageDenoiser(EncoderDecoderDenoiser):
         planes = as_planes(picture, config.num_channels, size)
         batch = planes[:, None] if config.num_channels == 1 else planes[None]
         restored: np.ndarray = self.restore(batch, strength).reshape(planes.shape).numpy()
+        if len(planes) > picture.size // planes[0].numel():  # a grey picture through a colour model
+            restored = restored.mean(0, keepdims=True)
         return restored.transpose(1, 2, 0).reshape(picture.shape)
 
     def check_strength(self, strength: float | None) -> None:

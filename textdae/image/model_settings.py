@@ -74,6 +74,10 @@ class AutoencoderSettings(_ImageModel):
         return Autoencoder(AutoencoderConfig(**sizes | {"encoder": own.encoder, "code_size": own.code_size}))
 
 
+_DATA_DEVIATION = 0.25
+"""Of clean pixels around mid-grey: Karras et al. (2022) take .5 for pixels from -1 to 1."""
+
+
 class UNetSettings(_ImageModel):
     """A convolutional denoiser with skips and no bottleneck."""
 
@@ -95,7 +99,9 @@ class UNetSettings(_ImageModel):
         from textdae.image.unet import UNet, UNetConfig
 
         sizes = self.sizes(image_size, channels)
-        return UNet(UNetConfig(**sizes, condition=self.condition, bias=self.bias))
+        # Without biases a picture twice as bright must give one twice as bright: nothing may depend on a fixed deviation.
+        deviation = _DATA_DEVIATION if self.condition and self.bias else None
+        return UNet(UNetConfig(**sizes, condition=self.condition, bias=self.bias, data_deviation=deviation))
 
 
 class ViTSettings(_ImageModel):

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from textdae.core.changing import Changing, SigmaDial
-from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError, listed
 from textdae.core.noise import Example, Noise
 from textdae.core.noise_kind import BuiltNoise, NoiseKind
 from textdae.core.settings.base import Share
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 
 class ImageNoise(NoiseKind):
@@ -83,11 +82,6 @@ class ChangingNoise(Changing, ImageNoise):
 
 class SigmaNoise(SigmaDial, ChangingNoise):
     """A noise with a strength."""
-
-    def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
-        """Change the pixels, and add `level` (B, 1) to the inputs, for models that have it as an input."""
-        inputs, loss_mask = super().corrupt(inputs, draw, level, *context)
-        return {**inputs, "level": level}, loss_mask
 
 
 class RateNoise(ImageNoise):

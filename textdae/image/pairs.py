@@ -1,7 +1,9 @@
 """Pairs of a clean and a noisy picture, matched by their names."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import os
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -14,19 +16,46 @@ Opener = Callable[[Any], Any]
 """Opens a picture; it is called with the `Counter` of changes."""
 
 
-def noisy_partners(source: ImageSource) -> dict[str, Opener]:
-    """Return the opener of each noisy picture, by the name that it shares with the clean one.
+class Partners:
+    """The noisy pictures of a source, each for one clean picture of the same name.
+
+    Names are compared without their endings. Where noisy pictures of several folders share a name, the folders count too.
 
     Raises:
         SettingsError: two of them share a name.
     """
-    openers: dict[str, Opener] = {}
-    for name, opener, _ in source:
-        if openers.setdefault(shared_name(name), opener) is not opener:
+
+    def __init__(self, source: ImageSource) -> None:
+        entries = [(name, opener) for name, opener, _ in source]
+        names = [shared_name(name) for name, _ in entries]
+        if len(set(names)) < len(names):
+            names = _with_folders([name for name, _ in entries])
+        self._openers: dict[str, Opener] = {}
+        for shared, (name, opener) in zip(names, entries, strict=True):
+            if self._openers.setdefault(shared, opener) is not opener:
+                raise SettingsError(f"data.noisy_source: two pictures are called {shared}: {name} is one")
+        self._taken: dict[str, str] = {}
+
+    def of(self, name: str) -> Opener:
+        """Return the opener of the noisy partner of a clean picture.
+
+        Raises:
+            UnusablePicture: it has none.
+            SettingsError: another clean picture has the same one.
+        """
+        shared = next((tail for tail in _tails(name) if tail in self._openers), None)
+        if shared is None:
+            raise UnusablePicture(f"{name}: data.noisy_source has no picture called {shared_name(name)}")
+        if self._taken.setdefault(shared, name) != name:
             raise SettingsError(
-                f"data.noisy_source: two pictures are called {shared_name(name)}: {name} is one"
+                f"data.noisy_source: one picture is called {shared}, and two of data.source are: {self._taken[shared]}, {name}"
             )
-    return openers
+        return self._openers[shared]
+
+    def count_unused(self, notes: Counter[str]) -> None:
+        """Note how many of them no clean picture had."""
+        if unused := len(self._openers) - len(self._taken):
+            notes["noisy pictures without a clean one"] = unused
 
 
 def shared_name(name: str) -> str:
@@ -35,24 +64,31 @@ def shared_name(name: str) -> str:
     return f"row {row}" if comma else Path(name).stem
 
 
-def noisy_partner(name: str, partners: Mapping[str, Opener]) -> Opener:
-    """Return the opener of the noisy partner of a clean picture.
-
-    Raises:
-        UnusablePicture: it has none.
-    """
-    if (shared := shared_name(name)) not in partners:
-        raise UnusablePicture(f"{name}: data.noisy_source has no picture called {shared}")
-    return partners[shared]
+def _with_folders(names: list[str]) -> list[str]:
+    """Return names of files without ending, from the folder down that holds all of them."""
+    root = os.path.commonpath([str(PurePath(name).parent) for name in names])
+    return [str(PurePath(name).relative_to(root).with_suffix("")) for name in names]
 
 
-def joined(clean: np.ndarray, noisy: np.ndarray, name: str) -> np.ndarray:
-    """Join both into one, the noisy channels behind the clean ones. (C, H, W) twice -> (2 C, H, W).
+def _tails(name: str) -> list[str]:
+    """Return what a partner may be called: the name with all its folders, with fewer, and alone."""
+    if ", row " in name:
+        return [shared_name(name)]
+    parts = PurePath(name).with_suffix("").parts
+    return [str(PurePath(*parts[first:])) for first in range(len(parts))]
 
-    Raises:
-        UnusablePicture: they differ in size.
-    """
-    if clean.shape != noisy.shape:
-        sizes = [" x ".join(map(str, each.shape[:0:-1])) for each in (clean, noisy)]
-        raise UnusablePicture(f"{name}: {sizes[0]}, but its noisy partner has {sizes[1]}")
+
+def joined(clean: np.ndarray, noisy: np.ndarray) -> np.ndarray:
+    """Join both into one, the noisy channels behind the clean ones. (C, H, W) twice -> (2 C, H, W)."""
     return np.concatenate([clean, noisy])
+
+
+def check_sizes(clean: Any, noisy: Any, name: str) -> None:
+    """Refuse a pair of pictures of different sizes.
+
+    Raises:
+        UnusablePicture: names both sizes.
+    """
+    if clean.size != noisy.size:
+        sizes = [" x ".join(map(str, each.size)) for each in (clean, noisy)]
+        raise UnusablePicture(f"{name}: {sizes[0]}, but its noisy partner has {sizes[1]}")

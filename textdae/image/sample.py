@@ -4,7 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,11 +13,15 @@ from torch import Tensor
 
 from textdae.core.errors import SettingsError, memory_refused
 from textdae.image.data_settings import ImageDataSettings
+from textdae.image.level import LOWEST
 from textdae.image.model import ImageDenoiser
+from textdae.image.noises.changing import MOST_OF_A_CHAIN as MOST
 from textdae.image.pictures import read_picture
-from textdae.image.sampling import run_chain
+from textdae.image.sampling import FOR_A_CHAIN, Levels, run_chain
 from textdae.training.hardware import choose_device
 
+_DROWNS = 5.0
+"""Level of noise beside which pixels from 0 to 1 hardly count."""
 _MARGIN = 2
 _DRAWS = 4
 
@@ -25,7 +29,7 @@ _DRAWS = 4
 def sample_lines(
     checkpoint: str,
     output: Path,
-    highest: float | None,
+    trained: tuple[float, float] | None,
     count: int = 36,
     steps: int = 50,
     seed: int = 0,
@@ -33,17 +37,23 @@ def sample_lines(
     """Write one picture of `count` samples.
 
     Args:
-        highest: level that the chain starts from; None: the levels of the training are not known.
+        trained: highest and lowest level that the chain goes through; None: those of the training are not known.
 
     Raises:
         SettingsError: see `run_chain`; or the picture cannot be written.
     """
     check_output(output)
     denoiser = ImageDenoiser.from_pretrained(checkpoint).to(choose_device())
+    levels = _levels(checkpoint, denoiser, trained)
+    if levels.highest < _DROWNS:
+        yield (
+            f"caution: the chain starts at level {levels.highest:g}, where pictures still show through the noise, so that samples "
+            f"lean towards grey; for others train with {FOR_A_CHAIN}"
+        )
     config = denoiser.model.config
     shape = (count, config.num_channels, config.image_size, config.image_size)
     with memory_refused("set a smaller --count"):
-        samples = run_chain(denoiser, shape, _highest(checkpoint, highest), steps, seed)
+        samples = run_chain(denoiser, shape, levels, steps, seed)
     write(mosaic(samples), output)
     yield f"{output}: {count:,} samples of {config.image_size} x {config.image_size}, {steps} steps each"
 
@@ -53,7 +63,7 @@ def inpaint_lines(
     source: Path,
     mask: Path,
     output: Path,
-    highest: float | None,
+    trained: tuple[float, float] | None,
     draws: int = _DRAWS,
     steps: int = 50,
     seed: int = 0,
@@ -67,9 +77,13 @@ def inpaint_lines(
         SettingsError: see `run_chain`; or the pictures do not fit each other or the model.
     """
     check_output(output)
+    if output.resolve() == source.resolve():
+        raise SettingsError(f"-o {output} would write over the picture itself; give another file")
     denoiser = ImageDenoiser.from_pretrained(checkpoint).to(choose_device())
+    levels = _levels(checkpoint, denoiser, trained)
     channels = denoiser.model.config.num_channels
-    known, hole = _read(source, channels), _read(mask, 1)[:1] > 0.5
+    notes: Counter[str] = Counter()
+    known, hole = _read(source, channels, "white", notes), _read(mask, 1, "black", Counter())[:1] > 0.5
     if known.shape[1:] != hole.shape[1:]:
         sizes = [f"{each.shape[2]} x {each.shape[1]}" for each in (known, hole)]
         raise SettingsError(
@@ -79,11 +93,11 @@ def inpaint_lines(
         raise SettingsError(f"--mask: {mask} is black everywhere; make the hole white")
     shape = (draws, channels, *known.shape[1:])
     with memory_refused("take a smaller picture, or fewer --draws"):
-        filled = run_chain(
-            denoiser, shape, _highest(checkpoint, highest), steps, seed, known[None], hole[None]
-        )
+        filled = run_chain(denoiser, shape, levels, steps, seed, known[None], hole[None])
     write(filled[0], output)
     yield f"{source} -> {output}; the hole is {float(hole.float().mean()):.1%} of the picture"
+    for note in notes:
+        yield f"{source}: {note}"
     if draws > 1:
         spread = filled.clamp(0, 1).std(0)
         beside = [output.with_stem(f"{output.stem}-{name}") for name in ("draws", "spread")]
@@ -93,21 +107,42 @@ def inpaint_lines(
         yield f"{beside[0]}: {draws} draws; {beside[1]}: their deviation, {among:.3f} in the hole, scaled to white"
 
 
-def _highest(checkpoint: str, highest: float | None) -> float:
-    if highest is None:
+def _levels(checkpoint: str, denoiser: ImageDenoiser, trained: tuple[float, float] | None) -> Levels:
+    """Return the levels of a chain.
+
+    Raises:
+        SettingsError: the model takes no level; its levels are not known; or there are too few of them for a chain.
+    """
+    if not denoiser.conditioned:
+        raise SettingsError(
+            f"{checkpoint}: a chain of levels needs a model that knows the level; train one with model.type=unet {FOR_A_CHAIN}"
+        )
+    if trained is None:
         raise SettingsError(
             f"{checkpoint}: there is no settings.yaml with the levels of its training; set the highest with --strength"
         )
-    return highest
+    if not LOWEST < trained[0] <= MOST:
+        raise SettingsError(f"--strength: more than {LOWEST:g}, at most {MOST:g}; got {trained[0]:g}")
+    levels = Levels(trained[0], max(trained[1], LOWEST))
+    if levels.lowest > 0.1:
+        raise SettingsError(
+            f"{checkpoint}: it was trained on levels of {levels.lowest:g} and more; a chain goes down to faint noise, so train "
+            f"one with {FOR_A_CHAIN}"
+        )
+    return levels
 
 
-def _read(file: Path, channels: int) -> Tensor:
-    """Read a picture. (C, H, W) in [0, 1]."""
+def _read(file: Path, channels: int, background: Literal["black", "white"], notes: Counter[str]) -> Tensor:
+    """Read a picture; what is changed is counted in `notes`. (C, H, W) in [0, 1]."""
+    if file.is_dir():
+        raise SettingsError(f"{file}: a folder; --mask takes one picture and one mask")
     try:
         content = file.read_bytes()
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from None
-    picture = read_picture(content, str(file), ImageDataSettings(background="white"), Counter())
+    picture = read_picture(content, str(file), ImageDataSettings(background=background), notes)
+    if channels == 1 and picture.mode != "L":
+        notes["a colour picture, turned grey for this model"] = 1
     pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"), np.float32) / 255
     return torch.from_numpy(np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1)))
 

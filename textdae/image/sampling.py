@@ -5,7 +5,7 @@ B pictures, C channels, H, W pixels, T levels.
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,14 +14,26 @@ from torch import Tensor
 from textdae.core.changing import normal
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
+from textdae.image.level import LOWEST
 from textdae.image.model import ImageDenoiser
 
-_LOWEST, _RHO = 0.005, 7.0
+FOR_A_CHAIN = "model.condition=level noise.schedule=log_uniform noise.sigma=20"
+"""Settings of a model that draws pictures: pixels from 0 to 1 drown in noise of 20."""
+_RHO = 7.0
+REPEATS = 10
+"""How often each level is gone through where a hole is filled."""
 
 
-def karras_levels(highest: float, steps: int) -> list[float]:
+class Levels(NamedTuple):
+    """The levels of noise that a denoiser was trained on."""
+
+    highest: float
+    lowest: float = LOWEST
+
+
+def karras_levels(levels: Levels, steps: int) -> list[float]:
     """Return T = `steps` levels from the highest down, denser towards the end, and a zero (Karras et al. 2022, equation 5)."""
-    ends = highest ** (1 / _RHO), min(_LOWEST, highest / 2) ** (1 / _RHO)
+    ends = levels.highest ** (1 / _RHO), min(levels.lowest, levels.highest / 2) ** (1 / _RHO)
     return [float(level) ** _RHO for level in np.linspace(*ends, steps)] + [0.0]
 
 
@@ -29,7 +41,7 @@ def karras_levels(highest: float, steps: int) -> list[float]:
 def chain(
     denoiser: ImageDenoiser,
     shape: tuple[int, int, int, int],
-    highest: float,
+    trained: Levels,
     steps: int = 50,
     seed: int = 0,
     known: Tensor | None = None,
@@ -38,11 +50,12 @@ def chain(
     """Draw pictures from a model of `model.condition=level`, and yield them at each level, noise first.
 
     Each step guesses the clean picture and puts noise of the next level on the guess: partly the noise that was there, partly
-    new (ancestral sampling). Known pixels replace the guess.
+    new (ancestral sampling). Known pixels replace the guess; so that the hole agrees with them, each level is then gone through
+    `REPEATS` times, with noise put back in between (Lugmayr et al. 2022, RePaint).
 
     Args:
         shape: (B, C, H, W).
-        highest: level of the first step; the chain starts from noise of it around mid-grey.
+        trained: the chain starts from noise of the highest level around mid-grey: pure noise where it drowns any picture.
         seed: picture i is a pure function of the seed and i.
         known: pictures with a hole to fill. (B or 1, C, H, W).
         hole: where it is. (B or 1, 1, H, W), bool.
@@ -55,21 +68,28 @@ def chain(
     """
     if not denoiser.conditioned:
         raise SettingsError(
-            "a chain of levels needs a model that knows the level; train one with model.type=unet model.condition=level "
-            "noise.schedule=uniform noise.sigma=1"
+            f"a chain of levels needs a model that knows the level; train one with model.type=unet {FOR_A_CHAIN}"
         )
     draw = Draw(seed, torch.zeros(shape[0], dtype=torch.long), torch.arange(shape[0]))
-    levels = karras_levels(highest, steps)
-    pictures = 0.5 + highest * normal(draw, "start", torch.Size(shape))
+    levels, size = karras_levels(trained, steps), torch.Size(shape)
+    pictures = torch.full(shape, 0.5)
+    if known is not None and hole is not None:
+        pictures = torch.where(hole, pictures, known)
+    pictures = pictures + levels[0] * normal(draw, "start", size)
     yield pictures
     for step, (level, following) in enumerate(itertools.pairwise(levels)):
-        clean = denoiser.restore(pictures, level)
-        if known is not None and hole is not None:
-            clean = torch.where(hole, clean, known)
-        fresh = following * (1 - (following / level) ** 2) ** 0.5
-        kept = (following**2 - fresh**2) ** 0.5
-        noise = normal(draw, f"step {step}", torch.Size(shape))
-        pictures = clean + kept / level * (pictures - clean) + fresh * noise
+        repeats = REPEATS if known is not None and following else 1
+        for repeat in range(repeats):
+            if repeat:
+                back = (level**2 - following**2) ** 0.5
+                pictures = pictures + back * normal(draw, f"back {step} {repeat}", size)
+            clean = denoiser.restore(pictures, level)
+            if known is not None and hole is not None:
+                clean = torch.where(hole, clean, known)
+            fresh = following * (1 - (following / level) ** 2) ** 0.5
+            kept = (following**2 - fresh**2) ** 0.5
+            noise = normal(draw, f"step {step}" + (f" {repeat}" if repeat else ""), size)
+            pictures = clean + kept / level * (pictures - clean) + fresh * noise
         yield pictures
 
 

@@ -19,9 +19,10 @@ from textdae.image.building import build_image_denoiser, check_fits, save_image_
 from textdae.image.card import image_card
 from textdae.image.corpus import ImageCorpus, is_prepared, prepare_images
 from textdae.image.images import Images
+from textdae.image.level import estimate_level
 from textdae.image.model import ImageDenoiser
 from textdae.image.model_settings import AutoencoderSettings
-from textdae.image.photograph_baselines import missing_packages, photograph_baselines
+from textdae.image.photograph_baselines import left_out, photograph_baselines
 from textdae.image.photographs import Photographs
 from textdae.image.settings import ImageEvaluateRunSettings, ImagePretrainSettings, at_final_level
 from textdae.image.spec import EMBEDDED_SOURCES
@@ -64,19 +65,27 @@ def prepare_pretraining(
     if isinstance(model, AutoencoderSettings):
         model = model.for_images(image_size, any(noise.kind != "none" for noise in settings.noise))
     if isinstance(corpus.train, Photographs):
-        corpus = corpus._replace(summary=[*corpus.summary, *missing_packages()])
+        corpus = corpus._replace(summary=[*corpus.summary, *left_out()])
     denoiser = build_image_denoiser(model, image_size, channels, settings.train.seed, check)
+    if "neighbours" in {noise.kind for noise in settings.noise} and not isinstance(denoiser.model, UNet):
+        raise SettingsError(
+            f"noise.kind=neighbours halves the pictures, and {settings.model.from_pretrained} takes one size only; set "
+            "model.type=unet"
+        )
     corpus = corpus._replace(summary=[*corpus.summary, *denoiser.summary])
 
     def save_assets(folder: Path) -> None:
         config = denoiser.model.config
-        save_image_processor(folder, config.image_size, config.num_channels)
+        size = None if settings.data.crop and isinstance(denoiser.model, UNet) else config.image_size
+        save_image_processor(folder, size, config.num_channels)
 
     evaluation = ImageEvaluation(corpus, denoiser, eval_noises)
     return Pretraining(evaluation, build_noise(settings.noise, corpus.train), model, save_assets)
 
 
-def open_evaluation(checkpoint: str, settings: ImageEvaluateRunSettings) -> "ImageEvaluation":
+def open_evaluation(
+    checkpoint: str, settings: ImageEvaluateRunSettings, slow: bool = True
+) -> "ImageEvaluation":
     """Load a denoiser, and prepare the corpus in the size that it takes."""
     require_images_extra()
     denoiser = ImageDenoiser.from_pretrained(checkpoint)
@@ -96,13 +105,20 @@ def open_evaluation(checkpoint: str, settings: ImageEvaluateRunSettings) -> "Ima
     corpus = prepare_images(data)
     check_fits(denoiser.model, corpus.train.image_size, corpus.train.channels, checkpoint)
     check_patches(settings.evaluate.noise, corpus.train.image_size)
-    return ImageEvaluation(corpus, denoiser, settings.evaluate.noise)
+    return ImageEvaluation(corpus, denoiser, settings.evaluate.noise, slow)
 
 
 class ImageEvaluation(Evaluation):
-    """Evaluation of a denoiser on held-out images under a noise."""
+    """Evaluation of a denoiser on held-out images under a noise.
 
-    def __init__(self, corpus: ImageCorpus, denoiser: ImageDenoiser, noises: Sequence[Any]) -> None:
+    Args:
+        slow: with baselines that take seconds for a picture.
+    """
+
+    def __init__(
+        self, corpus: ImageCorpus, denoiser: ImageDenoiser, noises: Sequence[Any], slow: bool = False
+    ) -> None:
+        self.slow = slow
         self.corpus: ImageCorpus = corpus
         self.denoiser: ImageDenoiser = denoiser
         self.noises = tuple(noises)
@@ -152,9 +168,10 @@ class ImageEvaluation(Evaluation):
 
         pixels = corrupted.inputs["pixel_values"]
         if isinstance(model, UNet):
-            inputs = {
-                k: v for k, v in corrupted.inputs.items() if k != "hidden"
-            }  # which a U-Net does not look at
+            # Without what it does not look at; and the level is that of the whole picture, not of a tile.
+            inputs = {k: v for k, v in corrupted.inputs.items() if k != "hidden"}
+            if self.denoiser.conditioned and "level" not in inputs:
+                inputs["level"] = estimate_level(pixels)
             rebuilt = in_tiles(
                 lambda part: reconstruct({**inputs, "pixel_values": part}), pixels, model.reach()
             )
@@ -169,7 +186,7 @@ class ImageEvaluation(Evaluation):
             code_size = getattr(self.denoiser.model.config, "code_size", None)
             baselines = image_baselines(self.corpus.train, noise, kinds, code_size)
             if isinstance(self.corpus.train, Photographs):
-                baselines |= photograph_baselines(self.corpus.train, noise)
+                baselines |= photograph_baselines(self.corpus.train, noise, self.slow)
             self._fitted_baselines = noise, baselines
         return self._fitted_baselines[1]
 
@@ -194,10 +211,16 @@ class ImageEvaluation(Evaluation):
     ) -> list[str]:
         """Draw the pictures, and write the model card."""
         corrupted, table = samples["corrupted"], metrics["held_out"]
-        rows = {"clean": corrupted.target.numpy()}
-        if self.noises[0].kind != "none":
-            rows["noisy"] = corrupted.inputs["pixel_values"].numpy().clip(0, 1)
-        rows[f"rebuilt, {table['model']['psnr']:.1f} dB"] = _composed(corrupted, samples["rebuilt"])
+        kind, rebuilt = self.noises[0].kind, samples["rebuilt"]
+        only_noisy = kind in ("blind_spots", "neighbours")
+        rows = {"noisy (target)" if only_noisy else "clean": corrupted.target.numpy()}
+        if kind != "none":
+            rows["with blind spots" if kind == "blind_spots" else "noisy"] = (
+                corrupted.inputs["pixel_values"].numpy().clip(0, 1)
+            )
+        # What blind spots hide is a twentieth: the whole guess is what it is for.
+        shown = rebuilt.clip(0, 1) if kind == "blind_spots" else _composed(corrupted, rebuilt)
+        rows[f"rebuilt, {table['model']['psnr']:.1f} dB"] = shown
         baselines = {name: row for name, row in table.items() if name != "model"}
         best = max(baselines, key=lambda name: baselines[name]["psnr"])
         rebuild = self.fitted_baselines(self.eval_noise)[best.removeprefix("baseline: ")]

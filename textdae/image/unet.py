@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedConfig
 
 from textdae.core.encoder_decoder import EncoderDecoder
 from textdae.image.convolution import Down, Up, residuals
-from textdae.image.level import as_map, estimate_level
+from textdae.image.level import LOWEST, as_map, estimate_level
 from textdae.image.pixels import check_pixels
 
 
@@ -24,6 +24,8 @@ class UNetConfig(PreTrainedConfig):
 
     Args:
         condition: "level": it sees a map of the noise level beside the picture (Zhang et al. 2018, FFDNet).
+        data_deviation: of clean pixels around mid-grey. With it, and `condition="level"`, what the convolutions see and what they
+            have to give has much the same size at every level (Karras et al. 2022, table 1), from faint noise to pure noise.
         bias: without, and with ReLU, a picture twice as bright gives one twice as bright, noise and all (Mohan et al. 2020).
     """
 
@@ -37,11 +39,12 @@ class UNetConfig(PreTrainedConfig):
         num_hidden_layers: int = 2,
         condition: str | None = None,
         bias: bool = True,
+        data_deviation: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.image_size, self.num_channels = image_size, num_channels
         self.hidden_size, self.num_hidden_layers = hidden_size, num_hidden_layers
-        self.condition, self.bias = condition, bias
+        self.condition, self.bias, self.data_deviation = condition, bias, data_deviation
         super().__init__(**kwargs)
 
 
@@ -52,6 +55,19 @@ class UNetOutput(NamedTuple):
     """(B, C, H, W)."""
     last_hidden_state: Tensor
     """What the linear decoder reads. (B, D + 4 C, H/2, W/2)."""
+
+
+class _Features(NamedTuple):
+    """What the way down leaves."""
+
+    seen: Tensor
+    """The noisy image, to which a correction is added. (B, 4 C, H/2, W/2)."""
+    scale: Tensor | None
+    """What the correction is multiplied with, where that depends on the level. (B, 1, H/2, W/2)."""
+    fine: Tensor
+    """(B, D, H/2, W/2)."""
+    coarse: Tensor
+    """(B, 2 D, H/4, W/4)."""
 
 
 class UNet(EncoderDecoder):
@@ -74,8 +90,10 @@ class UNet(EncoderDecoder):
         self.middle = residuals(2 * width, depth, bias)
         self.up = Up(2 * width, width, bias)
         self.after = residuals(width, depth, bias)
-        self.head = nn.Conv2d(width, 4 * channels, 3, padding=1, bias=bias)
-        nn.init.zeros_(self.head.weight)  # initially the output equals the input
+        has_bias = bias and not config.data_deviation  # which no level would scale
+        self.head = nn.Conv2d(width, 4 * channels, 3, padding=1, bias=has_bias)
+        # Initially the output equals the input; with `data_deviation` it is that of the Wiener filter of such pixels.
+        nn.init.zeros_(self.head.weight)
         if self.head.bias is not None:
             nn.init.zeros_(self.head.bias)
         self.post_init()
@@ -96,18 +114,25 @@ class UNet(EncoderDecoder):
         """The value that is shifted to zero: mid-grey, or black without biases."""
         return 0.5 if self.config.bias else 0.0
 
-    def _descend(self, pixel_values: Tensor, level: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _descend(self, pixel_values: Tensor, level: Tensor | None) -> _Features:
         """Return the image with its pixels rearranged, and features at half and at quarter size.
 
         Sides that four does not divide are padded with their last pixel.
         """
         check_pixels(pixel_values, self.config.num_channels, None, self.dtype)
-        seen = stem = self._rearrange(pixel_values - self._grey)
+        pixels = pixel_values - self._grey
+        seen, scale = pixels, None
         if self.config.condition == "level":
-            level = estimate_level(pixel_values) if level is None else level
-            stem = torch.cat([seen, self._rearrange(as_map(level, pixel_values))], 1)
-        fine = self.before(self.stem(stem))
-        return seen, fine, self.middle(self.down(fine))
+            level = as_map(estimate_level(pixel_values) if level is None else level, pixel_values)
+            if deviation := self.config.data_deviation:
+                level = level.clamp(min=LOWEST)
+                total = (level**2 + deviation**2).sqrt()
+                seen, pixels = pixels * (deviation / total) ** 2, pixels / total
+                scale = self._rearrange(level * deviation / total).mean(1, keepdim=True)
+                level = level.log() / 4
+            pixels = torch.cat([pixels, level], 1)
+        fine = self.before(self.stem(self._rearrange(pixels)))
+        return _Features(self._rearrange(seen), scale, fine, self.middle(self.down(fine)))
 
     def _rearrange(self, planes: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, 4 C, H/2, W/2)."""
@@ -117,12 +142,13 @@ class UNet(EncoderDecoder):
 
     def features(self, pixel_values: Tensor, level: Tensor | None = None) -> list[Tensor]:
         """Return the features of an image: (B, D, H/2, W/2), then (B, 2 D, H/4, W/4)."""
-        return list(self._descend(pixel_values, level)[1:])
+        return list(self._descend(pixel_values, level)[2:])
 
     def encode(self, pixel_values: Tensor, level: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> features, and behind them the noisy image itself. (B, D + 4 C, H/2, W/2)."""
-        seen, fine, coarse = self._descend(pixel_values, level)
-        return torch.cat([self.after(fine + self.up(coarse)), seen], 1)
+        seen, scale, fine, coarse = self._descend(pixel_values, level)
+        features = self.after(fine + self.up(coarse))
+        return torch.cat([features if scale is None else features * scale, seen], 1)
 
     def decode(self, embedding: Tensor) -> Tensor:
         """(B, D + 4 C, H/2, W/2) -> (B, C, H, W), padding included: a linear function of the features is added to the

@@ -38,7 +38,8 @@ class BlindSpotNoise(RateNoise):
     """How far away a neighbour may lie, in rows and in columns."""
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
-        """Replace all channels of a pixel together; a neighbour beyond the edge is mirrored at it."""
+        """Replace all channels of a pixel together; a neighbour beyond the edge is mirrored at it, one beside the pixel where that
+        would be the pixel itself."""
         import torch
 
         pixels = inputs["pixel_values"]
@@ -50,6 +51,9 @@ class BlindSpotNoise(RateNoise):
         place = place + (place >= side**2 // 2)
         rows = _mirrored(torch.arange(height)[:, None] + place // side - self.radius, height)
         columns = _mirrored(torch.arange(width) + place % side - self.radius, width)
+        itself = (rows == torch.arange(height)[:, None]) & (columns == torch.arange(width))
+        beside = torch.arange(width) + torch.where(torch.arange(width) > 0, -1, 1 if width > 1 else 0)
+        columns = torch.where(itself, beside, columns)
         images = torch.arange(batch)[:, None, None]
         neighbours = pixels[images, :, rows, columns].permute(0, 3, 1, 2)
         shown = torch.where(hidden, neighbours, pixels)

@@ -6,19 +6,20 @@ B batch, C channels, H, W pixels.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from textdae.core.changing import normal
 from textdae.core.draw import Draw
+from textdae.core.noise import Example
 from textdae.image.noise import ChangingNoise, RateNoise, SigmaNoise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_MOST_SIGMA = 2.0
-"""Largest strength of a noise in the unit of the pixels."""
+_MOST_SIGMA, MOST_OF_A_CHAIN = 2.0, 100.0
+"""Largest strength of a noise in the unit of the pixels, and where a model of all levels is trained to draw pictures."""
 
 
 class _PixelUnitNoise(SigmaNoise):
@@ -28,7 +29,9 @@ class _PixelUnitNoise(SigmaNoise):
     def _unit(self) -> _PixelUnitNoise:
         for name in ("sigma", "final_sigma"):
             value = getattr(self, name)
-            if value is not None and value > _MOST_SIGMA:
+            if value is not None and value > (
+                MOST_OF_A_CHAIN if self.schedule == "log_uniform" else _MOST_SIGMA
+            ):
                 raise ValueError(
                     f"{name} {value:g} leaves nothing of a picture, whose pixels lie between 0 and 1; if it is meant in "
                     f"units of 0..255, set {name}={value / 255:.3g}"
@@ -46,6 +49,11 @@ class GaussianNoise(_PixelUnitNoise):
     """
 
     kind: Literal["gaussian"] = "gaussian"
+
+    def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
+        """Change the pixels, and add `level` (B, 1) to the inputs, for models that have it as an input."""
+        inputs, loss_mask = super().corrupt(inputs, draw, level, *context)
+        return {**inputs, "level": level}, loss_mask
 
     def change(self, pixels: Tensor, draw: Draw, level: Tensor) -> Tensor:
         """x + level n."""

@@ -1,0 +1,221 @@
+"""Learning rates against size, and changes of the recipe at equal time or equal steps; every run is kept, and none is made twice.
+
+    python benchmarks/recipes.py rates STEPS SEEDS SOURCE ...       half and twice each learning rate, widths 128 to 384, 4 and 8 layers
+    python benchmarks/recipes.py try SIZE LIMIT SEEDS SOURCE [NAME="key=value ..."] ...
+                                                                    SIZE as 4x256, LIMIT as 150 (steps) or 5m; the changes of CHANGES,
+                                                                    or those given, in turns, a round for each seed
+    python benchmarks/recipes.py show                               what all runs say
+
+The loss is that of whole hidden words, in nats; batches have 16 blocks of 128. Runs of so many steps may share a machine, runs by the
+clock may not: give each a core of its own. Runs are appended to recipes.jsonl.
+"""
+
+import json
+import re
+import shlex
+import statistics
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from compare import corpus_name
+
+RUNS = Path(__file__).resolve().parent / "recipes.jsonl"
+SIZES = {"4x128": 2, "4x192": 3, "4x256": 4, "4x384": 6, "8x128": 2, "8x256": 4}
+"""Layers x width -> heads."""
+MUON, ADAMW = 0.02, 2e-3
+RATES = {
+    "as set": [],
+    "Muon x 1/2": [f"train.muon_learning_rate={MUON / 2}"],
+    "Muon x 2": [f"train.muon_learning_rate={MUON * 2}"],
+    "AdamW x 1/2": [f"train.learning_rate={ADAMW / 2}"],
+    "AdamW x 2": [f"train.learning_rate={ADAMW * 2}"],
+}
+CHANGES = {
+    "as set": [],
+    "weights averaged, .98": ["train.ema=0.98"],
+    "weights averaged, .98, no decay of the rate": ["train.ema=0.98", "train.lr_scheduler_type=constant"],
+    "cosine": ["train.lr_scheduler_type=cosine"],
+    "wsd": ["train.lr_scheduler_type=wsd"],
+    "wsd, last fifth": ["train.lr_scheduler_type=wsd", "train.decay_share=0.2"],
+    "8 blocks a step": ["train.per_device_train_batch_size=8"],
+    "32 blocks a step": ["train.per_device_train_batch_size=32"],
+    "warm-up of 100 steps": ["train.warmup_steps=100"],
+    "no warm-up": ["train.warmup_steps=0"],
+    "z-loss": [],
+    "rarer tokens hidden first": [],
+    "half the layers, then each twice": [],
+}
+
+
+@contextmanager
+def z_loss() -> Iterator[None]:
+    """Add 1e-4 times the square of the logarithm of the softmax's sum (Chowdhery et al. 2022, section 5)."""
+    from textdae.text.model import TextDenoiser
+
+    plain = TextDenoiser.loss
+
+    def loss(self, reconstruction, target, weight=None):
+        more = reconstruction.float().logsumexp(-1).square().sum() if self.training else 0.0
+        return plain(self, reconstruction, target, weight) + 1e-4 * more
+
+    with mock.patch.object(TextDenoiser, "loss", loss):
+        yield
+
+
+@contextmanager
+def rarer_first() -> Iterator[None]:
+    """Hide a token the more probably the rarer it is: weights of the frequency to the power of -.25 (drawn without replacement as
+    in Efraimidis and Spirakis 2006). The frequencies are those of the blocks so far."""
+    from textdae.core.choice import priorities, select_to_rate
+    from textdae.text.noises.masking import TokenNoise
+
+    counts = np.ones(1 << 17)
+
+    def choose(self, block, draw, rate, u):
+        counts[: 1 << 16] += np.bincount(block.ids[block.maskable], minlength=1 << 16)[: 1 << 16]
+        uniform = (priorities(draw, block.maskable.shape[1]) + 0.5) / 2**24
+        waiting = -np.log(uniform) * counts[block.ids] ** 0.25
+        order = waiting.argsort(1).argsort(1)  # the rank of each: whole numbers, as select_to_rate takes them
+        return select_to_rate(order.astype(np.int64), block.maskable, rate, u)
+
+    with mock.patch.object(TokenNoise, "choose", choose):
+        yield
+
+
+PATCHES: dict[str, Callable] = {"z-loss": z_loss, "rarer tokens hidden first": rarer_first}
+"""Changes of code; held-out text is asked in whole words, without them."""
+
+
+def key(run: dict) -> tuple:
+    return tuple(run[name] for name in ("text", "size", "limit", "change", "seed"))
+
+
+def past_runs() -> dict[tuple, dict]:
+    lines = RUNS.read_text().splitlines() if RUNS.exists() else []
+    return {key(run): run for run in map(json.loads, lines)}
+
+
+def pretrain(source: str, words: list[str], folder: str):
+    import textdae
+    from textdae.commands.keywords import read_settings
+    from textdae.core.settings.runs import PretrainSettings
+
+    trained = textdae.pretrain(read_settings(PretrainSettings, None, words, source=source, output_dir=folder))
+    if trained.fit.stopped_by:
+        raise SystemExit("stopped; the same command goes on with the runs that are missing")
+    return trained
+
+
+def train(source: str, size: str, limit: str, change: str, words: list[str], seed: int) -> dict:
+    """Train once and write down what came of it, unless that was done before."""
+    text = corpus_name(source) if Path(source).is_absolute() else source
+    run = {"text": text, "size": size, "limit": limit, "change": change, "seed": seed}
+    if key(run) in past_runs():
+        return past_runs()[key(run)]
+    layers, width = map(int, size.split("x"))
+    ends = f"train.max_steps={limit}" if limit.isdecimal() else f"train.time_budget={limit}"
+    shape = [f"model.num_hidden_layers={layers}", f"model.hidden_size={width}",
+             f"model.num_attention_heads={SIZES.get(size, width // 64)}", f"model.intermediate_size={width * 5 // 2}"]  # fmt: skip
+    always = ["train.compile=never", "train.eval_steps=0", "train.save_steps=0", f"train.seed={seed}", ends]
+    words = [*shape, *always, *words]
+    with tempfile.TemporaryDirectory() as folder, PATCHES.get(change, nullcontext)():
+        if change == "half the layers, then each twice":
+            metrics = stacked(source, words, layers, limit, folder)
+        else:
+            metrics = pretrain(source, words, f"{folder}/run").metrics
+    loss = round(metrics["held_out"]["model"]["loss"], 4)
+    run |= {"words": words, "steps": metrics["steps"], "seconds": round(metrics["seconds"], 1), "loss": loss}
+    with RUNS.open("a") as file:
+        file.write(json.dumps(run) + "\n")
+    print(f"{text}, {size}, {limit}, seed {seed}: {change}: {loss:.3f} nats", file=sys.stderr, flush=True)
+    return run
+
+
+def stacked(source: str, words: list[str], layers: int, limit: str, folder: str) -> dict:
+    """Train half of the layers for two fifths of the time, then every layer twice for the rest (Gong et al. 2019)."""
+    from safetensors.torch import load_file, save_file
+
+    number, unit = re.fullmatch(r"([0-9.]+)([smh]?)", limit).groups()
+    kind = "train.time_budget" if unit else "train.max_steps"
+
+    def ends(share: float) -> str:
+        return f"{kind}={float(number) * share:g}{unit}" if unit else f"{kind}={round(int(number) * share)}"
+
+    halved = [*words, f"model.num_hidden_layers={layers // 2}", ends(0.4), "train.lr_scheduler_type=constant"]
+    path = pretrain(source, halved, f"{folder}/half").output_dir
+    weights = load_file(path / "model.safetensors")
+    for name in list(weights):
+        if found := re.match(r"(.*layers\.)(\d+)(\..*)", name):
+            before, layer, after = found[1], int(found[2]), found[3]
+            weights[f"{before}{layer + layers // 2}{after}"] = weights[name].clone()
+            if layer and after == ".attn_norm.weight":  # the first layer has none
+                weights[f"{before}{layers // 2}{after}"] = weights[name].clone().fill_(1.0)
+    save_file(weights, path / "model.safetensors", {"format": "pt"})
+    config = json.loads((path / "config.json").read_text())
+    config |= {"num_hidden_layers": layers, "layer_types": config["layer_types"] * 2}
+    (path / "config.json").write_text(json.dumps(config))
+    kept = [word for word in words if not word.startswith("model.")]
+    deeper = [*kept, f"model.from_pretrained={path}", f"tokenizer.from_pretrained={path}", ends(0.6)]
+    return pretrain(source, deeper, f"{folder}/run").metrics
+
+
+def best_factor(half: float, one: float, twice: float) -> float:
+    """Return where the parabola through the losses at 1/2, 1 and 2 is lowest, from 1/4 to 4; an end where it is not a valley."""
+    curvature, slope = (half + twice) / 2 - one, (twice - half) / 2
+    log2 = -slope / (2 * curvature) if curvature > 0 else (-2.0 if half < twice else 2.0)
+    return float(2 ** np.clip(log2, -2, 2))
+
+
+def show() -> None:
+    groups: dict[tuple, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    for run in past_runs().values():
+        groups[run["text"], run["size"], run["limit"]][run["change"]][run["seed"]] = run["loss"]
+    for (text, size, limit), changes in sorted(groups.items()):
+        first = changes["as set"]
+        print(f"\n{text}, {size}, {limit}{' steps' if limit.isdecimal() else ''}; {len(first)} seeds")
+        if len(first) > 1:
+            print(f"  seeds differ by {max(first.values()) - min(first.values()):.3f}")
+        for change, losses in changes.items():
+            apart = [losses[seed] - first[seed] for seed in losses if seed in first]
+            mean = f"{statistics.mean(apart):+.3f} ({min(apart):+.3f} to {max(apart):+.3f})" if apart else ""
+            print(f"  {change:45} {statistics.mean(losses.values()):.3f}  {mean}")
+        for name in ("Muon", "AdamW"):
+            ways = [changes.get(f"{name} x {factor}") for factor in ("1/2", "2")]
+            both = [seed for seed in first if all(way and seed in way for way in ways)]
+            if both:
+                best = [best_factor(ways[0][seed], first[seed], ways[1][seed]) for seed in both]
+                print(f"  {name}: best at {' / '.join(f'{each:.2f}' for each in best)} times the rate")
+
+
+def main(words: list[str]) -> None:
+    from transformers.utils import logging as of_transformers
+
+    of_transformers.disable_progress_bar()
+    match words:
+        case ["rates", steps, seeds, *sources] if sources:
+            for seed in range(int(seeds)):
+                for size in SIZES:
+                    for source in sources:
+                        for change, settings in RATES.items():
+                            train(source, size, steps, change, settings, seed)
+        case ["try", size, limit, seeds, source, *given]:
+            named = [word.partition("=") for word in given]
+            changes = {name: shlex.split(settings) for name, _, settings in named} or CHANGES
+            for seed in range(int(seeds)):
+                for change, settings in ({"as set": []} | changes).items():
+                    train(source, size, limit, change, settings, seed)
+        case ["show"]:
+            pass
+        case _:
+            raise SystemExit(__doc__)
+    show()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
