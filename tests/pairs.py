@@ -20,11 +20,17 @@ from accelerate import Accelerator, DistributedType
 from accelerate.utils import FullyShardedDataParallelPlugin
 from kills import Pictures, Texts
 from torch.distributed.tensor import DTensor
-from transformers import ModernBertConfig, ModernBertForMaskedLM, ModernBertForSequenceClassification
+from transformers import (
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    ModernBertForSequenceClassification,
+    ViTMAEConfig,
+)
 
 from textdae.core.noise_kind import build_noise
 from textdae.core.settings.base import TrainSettings
 from textdae.downstream.label_noise import LabelNoise
+from textdae.image.mae import build_mae
 from textdae.image.model import as_denoiser
 from textdae.image.settings import ImagePretrainSettings
 from textdae.image.unet import UNet, UNetConfig
@@ -47,7 +53,11 @@ NOISES = {
         {"kind": "gaussian", "sigma": 0.3, "final_sigma": 0.1},
         {"kind": "salt_and_pepper", "rate": 0.1},
     ],
+    "mae": [{"kind": "patches", "rate": 0.75, "patch_size": 2}],
+    "level": [{"kind": "gaussian", "sigma": 2, "schedule": "log_uniform"}],
 }
+
+WRAPPED = {"image": "Residual", "level": "Residual", "mae": "ViTMAELayer"}
 
 
 class Labelled(Texts):
@@ -65,10 +75,16 @@ class Labelled(Texts):
 def build(case: dict[str, Any]) -> tuple[Any, ...]:
     """Denoiser, examples, noise."""
     torch.manual_seed(0)
-    noises = NOISES["image" if case["kind"] == "image" else "text"]
+    noises = NOISES[case["kind"] if case["kind"] in NOISES else "text"]
     noises = noises if case["noises"] == "list" else noises[:1]
-    if case["kind"] == "image":
-        model = UNet(UNetConfig(image_size=8, num_channels=1, hidden_size=8, num_hidden_layers=1))
+    if case["kind"] in ("image", "level", "mae"):
+        sizes = {"image_size": 8, "num_channels": 1, "hidden_size": 8, "num_hidden_layers": 1}
+        level = {"condition": "level", "data_deviation": 0.25} if case["kind"] == "level" else {}
+        model: Any = UNet(UNetConfig(**sizes, **level))
+        if case["kind"] == "mae":
+            decoder = {"decoder_hidden_size": 8, "decoder_num_attention_heads": 1, "decoder_intermediate_size": 8}
+            heads = {"num_attention_heads": 1, "intermediate_size": 8, "decoder_num_hidden_layers": 1}
+            model = build_mae(ViTMAEConfig(**sizes, **heads, **decoder, patch_size=2, mask_ratio=0.75))
         settings = ImagePretrainSettings.model_validate({"noise": noises}).noise
         return as_denoiser(model), Pictures(), build_noise(settings)
     config = ModernBertConfig(
@@ -164,7 +180,7 @@ def fork(folder: Path, case: dict[str, Any], sitting: dict[str, Any]) -> None:
                 os.environ |= {
                     "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_RESHARD_AFTER_FORWARD": "true",
                     "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-                    "FSDP_TRANSFORMER_CLS_TO_WRAP": "Residual" if case["kind"] == "image" else "ModernBertEncoderLayer",
+                    "FSDP_TRANSFORMER_CLS_TO_WRAP": WRAPPED.get(case["kind"], "ModernBertEncoderLayer"),
                     "FSDP_STATE_DICT_TYPE": "FULL_STATE_DICT", "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
                 }  # fmt: skip
             train(folder, case, sitting)

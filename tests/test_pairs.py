@@ -110,6 +110,12 @@ def test_covering_set_of_settings_runs(tmp_path):
 
 
 @pytest.mark.slow
+def test_models_of_visible_patches_and_of_all_levels_are_sharded_too(tmp_path):
+    case = dict(zip(FACTORS, ((2, "FSDP"), "another split", "", True, "fp32", "one", "steps"), strict=True))
+    check([case | {"kind": kind} for kind in ("mae", "level")], tmp_path, 280)
+
+
+@pytest.mark.slow
 def test_every_twenty_ninth_combination_of_settings_runs(tmp_path):
     """Every twenty-ninth of the 720; all of them with `TEXTDAE_TESTS=all`."""
     everything = os.environ.get("TEXTDAE_TESTS") == "all"
