@@ -2,7 +2,6 @@
 
     python benchmarks/planning.py check BUDGET SOURCE ...   plan, then run the plan: nats predicted, reached, and how far apart
     python benchmarks/planning.py runs SOURCE ...           pilot runs of several sizes and lengths, added to scaling.jsonl
-    python benchmarks/planning.py rates SOURCE              pilot runs of a minute with half, all and twice the learning rates, added too
     python benchmarks/planning.py fit                       one law for all texts in scaling.jsonl, the prior of textdae/text/sizes.py
 
 They follow the clock, so that nothing else may run beside them. The loss is that of whole hidden words, in nats. `check` makes its plan
@@ -21,26 +20,25 @@ from compare import Run, corpus_name
 POINTS = Path(__file__).resolve().parent / "scaling.jsonl"
 LENGTHS = {0: (10, 30, 120), 2: (30, 120), 3: (60,)}
 """Size, as in `textdae.text.sizes` -> seconds of its pilot runs."""
-FACTORS = (0.5, 1.0, 2.0)
 SIZE_EXPONENTS, DATA_EXPONENTS = np.arange(0.1, 0.6, 0.05), np.arange(0.1, 0.4, 0.1)
 FIRST_STEPS = 100
 SHARED = (1.0, 1.5, 1.0)
 """Where A, B and C begin, with standard deviations a good deal larger than what runs leave open."""
 
 
-def sizes(source: str, **train):
+def sizes(source: str):
     from textdae.commands.keywords import read_settings
     from textdae.core.registry import modality
     from textdae.core.settings.reader import over
     from textdae.core.settings.runs import PretrainSettings
 
-    given = {"train": {"time_budget": 100, **train}}
+    given = {"train": {"time_budget": 100}}
     first = read_settings(PretrainSettings, source=source, **given)
     every = modality(first.modality).part("sizes")(first).smallest_first
     return [read_settings(PretrainSettings, base=over(size, given), source=source) for size in every]
 
 
-def pilot_run(source: str, name: str, settings, seconds: float, **more) -> None:
+def pilot_run(source: str, name: str, settings, seconds: float) -> None:
     from textdae.commands.pilots import PilotSize
     from textdae.training.hardware import join_processes
 
@@ -56,7 +54,6 @@ def pilot_run(source: str, name: str, settings, seconds: float, **more) -> None:
         "unique": len(size.corpus.train) * unit,
         "seconds": round(pilot.seconds, 1),
         "loss": round(pilot.loss, 4),
-        **more,
     }
     print(point, flush=True)
     with POINTS.open("a") as file:
@@ -67,19 +64,11 @@ def shape(settings) -> str:
     return f"{settings.model.num_hidden_layers} x {settings.model.hidden_size}"
 
 
-def rates(source: str) -> None:
-    for number, factor in product((0, 2, 3), FACTORS):
-        train = {"learning_rate": 2e-3 * factor, "muon_learning_rate": 0.02 * factor}
-        settings = sizes(source, **train)[number]
-        pilot_run(source, shape(settings), settings, 60, rates=factor)
-
-
 def fit() -> dict[tuple[float, float], list[float]]:
     """Fit one law to all texts, each with an E of its own; print and return the best for each b, as the prior takes it."""
     from textdae.training.scaling_law import effective
 
     points = [json.loads(line) for line in POINTS.read_text().splitlines()]
-    points = [point for point in points if point.get("rates", 1.0) == 1.0]
     texts = sorted({point["text"] for point in points})
     losses = np.array([point["loss"] for point in points])
     means = np.array([*[2.0] * len(texts), *SHARED])
@@ -152,8 +141,6 @@ def main(run: Run) -> None:
                 for number, lengths in LENGTHS.items():
                     for seconds in lengths:
                         pilot_run(source, shape(every[number]), every[number], seconds)
-        case ["rates", source]:
-            rates(source)
         case ["fit"]:
             fit()
         case _:

@@ -76,8 +76,8 @@ class ImagePretrainSettings(PretrainSettings):
     @model_validator(mode="before")
     @classmethod
     def _follow_from_data(cls, values: Any) -> Any:
-        """The noise of pairs is what lies between them, that of a masked autoencoder hides patches; photographs and smaller pictures
-        take a U-Net, and photographs as many crops as make a quick step."""
+        """The noise of pairs is what lies between them, that of a masked autoencoder hides patches; photographs, pairs and noisy
+        pictures alone take a U-Net, which restores, and photographs as many crops as make a quick step."""
         data = values.get("data") if isinstance(values, dict) else None
         noisy, crop = (
             data.get(key) if isinstance(data, dict) else getattr(data, key, None)
@@ -90,7 +90,8 @@ class ImagePretrainSettings(PretrainSettings):
             size = {"patch_size": model["patch_size"]} if "patch_size" in model else {}
             values = {**values, "noise": {"kind": "patches", **size}}
         side = crop if isinstance(crop, int) and crop > 0 else None
-        if side or (isinstance(noise, dict) and noise.get("kind") == "neighbours"):
+        restores = isinstance(noise, dict) and noise.get("kind") in ("neighbours", "blind_spots", "pairs")
+        if side or restores:
             model = model or {}
             if isinstance(model, dict) and not {"type", "from_pretrained"} & model.keys():
                 values = {**values, "model": {"type": "unet", **model}}
@@ -106,7 +107,7 @@ class ImagePretrainSettings(PretrainSettings):
         kinds = [noise.kind for noise in self.noise]
         if getattr(self.model, "condition", None) and kinds != ["gaussian"]:
             raise ValueError(
-                f"model.condition=level: for one noise of kind gaussian, whose level can be told; got {', '.join(kinds)}"
+                f"model.condition=level: needs one noise of kind gaussian, whose level can be told; got {', '.join(kinds)}"
             )
         return self
 
