@@ -23,7 +23,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
-from compare import corpus_name
+from compare import Run, corpus_name
 
 RUNS = Path(__file__).resolve().parent / "recipes.jsonl"
 SIZES = {"4x128": 2, "4x192": 3, "4x256": 4, "4x384": 6, "8x128": 2, "8x256": 4}
@@ -193,11 +193,11 @@ def show() -> None:
                 print(f"  {name}: best at {' / '.join(f'{each:.2f}' for each in best)} times the rate")
 
 
-def main(words: list[str]) -> None:
+def main(run: Run) -> None:
     from transformers.utils import logging as of_transformers
 
     of_transformers.disable_progress_bar()
-    match words:
+    match run.words:
         case ["rates", steps, seeds, *sources] if sources:
             for seed in range(int(seeds)):
                 for size in SIZES:
@@ -218,4 +218,5 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with Run(__doc__, 1) as run:  # its runs lie in recipes.jsonl, and what follows from them in ABLATIONS.md
+        main(run)
