@@ -55,11 +55,7 @@ def pseudo_log_likelihood(
     """
     denoiser = model if isinstance(model, TextDenoiser) else TextDenoiser(model)
     copies = MaskedCopies(tokenizer, texts, masking)
-    if len(texts) and copies.lengths.max() > denoiser.longest:
-        longest = int(copies.lengths.argmax())
-        raise SettingsError(
-            f"text {longest + 1} has {copies.lengths[longest]:,} tokens, the model takes {denoiser.longest:,}; shorten it"
-        )
+    check_length(copies.lengths, denoiser)
     device, was_training = next(denoiser.parameters()).device, denoiser.model.training
     denoiser.eval()
     total = np.zeros(len(texts))
@@ -73,6 +69,19 @@ def pseudo_log_likelihood(
             bar.update(len(batch))
     denoiser.train(was_training)
     return total
+
+
+def check_length(lengths: np.ndarray, denoiser: TextDenoiser) -> None:
+    """Check that the model takes texts of so many tokens. (T,)
+
+    Raises:
+        SettingsError: one is longer.
+    """
+    if len(lengths) and lengths.max() > denoiser.longest:
+        longest = int(lengths.argmax())
+        raise SettingsError(
+            f"text {longest + 1} has {lengths[longest]:,} tokens, the model takes {denoiser.longest:,}; shorten it"
+        )
 
 
 class MaskedCopies:
