@@ -1,6 +1,7 @@
 """The bound of masked diffusion against all masks enumerated, on a vocabulary of six and texts of five tokens."""
 
 import math
+import re
 from itertools import combinations
 
 import numpy as np
@@ -16,6 +17,7 @@ from textdae.core.examples import Questions
 from textdae.core.noise import Corrupted
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.shipped import shipped
 from textdae.text import ngram
 from textdae.text.bound import Bound, bound_draws, diffusion_noise
 from textdae.text.corpus import prepare_text
@@ -153,6 +155,29 @@ def test_the_loss_is_the_weighted_mean(denoiser):
 def test_what_bounds_nothing_is_refused(words, message):
     with pytest.raises(SettingsError, match=message):
         load(PretrainSettings, None, ["train.loss_weight=elbo", *words])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["noise.schedule=uniform", "noise.rate=1"],
+        [],
+        ["noise.mask_share=0.8", "model.code_size=8"],
+        ["noise.kind=words"],
+    ],
+)
+@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("text")])
+def test_the_message_names_what_makes_masked_diffusion_of_shipped_settings(name, words):
+    words = ["train.loss_weight=elbo", *words]
+    with pytest.raises(SettingsError, match=r"train\.loss_weight=elbo is for one noise") as caught:
+        load(PretrainSettings, name, words)
+    words += re.findall(r"\w+\.\w+=[\w.]+", str(caught.value).partition("; set ")[2])
+    if "noise.kind=tokens" in words:  # and then what there is to say of tokens
+        with pytest.raises(SettingsError) as caught:
+            load(PretrainSettings, name, words)
+        words += re.findall(r"\w+\.\w+=[\w.]+", str(caught.value).partition("; set ")[2])
+    (noise,) = load(PretrainSettings, name, words).noise
+    assert (noise.level, noise.mask_share) == ((1.0, 0.0, "uniform"), 1.0)
 
 
 def test_elbo_alone_sets_the_noise():
