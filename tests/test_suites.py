@@ -15,6 +15,7 @@ from scipy import stats
 from transformers import BertConfig, BertForMaskedLM
 from typer.testing import CliRunner
 
+import textdae
 from textdae.cli.app import app
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
@@ -295,6 +296,10 @@ def test_the_command_prints_a_table_and_writes_the_figures(checkpoint, corpus, t
     assert "order" in done.output
     assert "beside: checkpoint" in done.output
     assert json.loads((tmp_path / "out/evaluation.json").read_text())["overall"]["pairs"] == 3
+    from_python = textdae.score_suite(checkpoint, pairs, source=corpus, beside=[checkpoint])
+    assert json.loads(json.dumps(from_python)) == json.loads((tmp_path / "out/evaluation.json").read_text())
+    few = textdae.score_suite(checkpoint, tmp_path / "pairs.csv", most=1)
+    assert list(few["overall"]) == ["pairs", "model"]
     without = CliRunner().invoke(app, ["evaluate", checkpoint, "--suite", pairs])
     assert "5-gram" not in without.output.splitlines()[2]
     refused = CliRunner().invoke(app, ["evaluate", checkpoint, "--suite", pairs, "--levels", "0.1"])
