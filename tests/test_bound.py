@@ -1,6 +1,7 @@
 """The bound of masked diffusion against all masks enumerated, on a vocabulary of six and texts of five tokens."""
 
 import math
+import re
 from itertools import combinations
 
 import numpy as np
@@ -12,12 +13,17 @@ from typer.testing import CliRunner
 from textdae.cli.app import app
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
+from textdae.core.examples import Questions
 from textdae.core.noise import Corrupted
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
-from textdae.text.bound import bound_draws, diffusion_noise
+from textdae.core.settings.shipped import shipped
+from textdae.text import ngram
+from textdae.text.bound import Bound, bound_draws, diffusion_noise
+from textdae.text.corpus import prepare_text
 from textdae.text.model import TextDenoiser
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.model_settings import TokenizerSettings
+from textdae.text.vocabulary import Vocabulary, vocabulary_of
 from textdae.training.batches import Batches, BatchSpec, with_elbo_weights
 
 SIX = Vocabulary(size=6, mask_id=1, special_ids=(0, 1))
@@ -151,11 +157,49 @@ def test_what_bounds_nothing_is_refused(words, message):
         load(PretrainSettings, None, ["train.loss_weight=elbo", *words])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["noise.schedule=uniform", "noise.rate=1"],
+        [],
+        ["noise.mask_share=0.8", "model.code_size=8"],
+        ["noise.kind=words"],
+    ],
+)
+@pytest.mark.parametrize("name", [name for name in shipped() if name.startswith("text")])
+def test_the_message_names_what_makes_masked_diffusion_of_shipped_settings(name, words):
+    words = ["train.loss_weight=elbo", *words]
+    with pytest.raises(SettingsError, match=r"train\.loss_weight=elbo is for one noise") as caught:
+        load(PretrainSettings, name, words)
+    words += re.findall(r"\w+\.\w+=[\w.]+", str(caught.value).partition("; set ")[2])
+    if "noise.kind=tokens" in words:  # and then what there is to say of tokens
+        with pytest.raises(SettingsError) as caught:
+            load(PretrainSettings, name, words)
+        words += re.findall(r"\w+\.\w+=[\w.]+", str(caught.value).partition("; set ")[2])
+    (noise,) = load(PretrainSettings, name, words).noise
+    assert (noise.level, noise.mask_share) == ((1.0, 0.0, "uniform"), 1.0)
+
+
 def test_elbo_alone_sets_the_noise():
     (noise,) = load(PretrainSettings, None, ["train.loss_weight=elbo"]).noise
     written = ["train.loss_weight=elbo", "noise.schedule=uniform", "noise.rate=1"]
     assert (noise,) == load(PretrainSettings, None, written).noise
     assert (noise.level, noise.mask_share) == ((1.0, 0.0, "uniform"), 1.0)
+
+
+def test_only_the_unknown_tokens_of_the_scored_blocks_are_counted(tmp_path, corpus_texts, wordpiece):
+    (tmp_path / "corpus.txt").write_text("\n\n".join(f"{text} \U0001f600" for text in corpus_texts))
+    data = load(PretrainSettings, None, [f"data.source={tmp_path / 'corpus.txt'}", "data.block_size=16"]).data
+    corpus = prepare_text(data, TokenizerSettings(), wordpiece)
+    bound = Bound(corpus.train, corpus.held_out, wordpiece, vocabulary_of(wordpiece))
+    for indices in (torch.arange(30), torch.arange(len(corpus.held_out))):
+        ids = corpus.held_out.batch(indices)["input_ids"]
+        unknown = int((ids == wordpiece.unk_token_id).sum())
+        assert unknown
+        told = bound.describe(Questions(corpus.held_out, diffusion_noise(bound.vocabulary), indices), 2)[
+            "asked"
+        ]
+        assert f"; {unknown} unknown tokens, which cost nothing" in told
 
 
 def test_images_do_not_weigh(tmp_path):
@@ -170,7 +214,7 @@ def test_images_do_not_weigh(tmp_path):
         pretrain(settings)
 
 
-def test_pretrain_and_evaluate_give_bits_per_byte_beside_the_5_gram(tmp_path, corpus_texts):
+def test_pretrain_and_evaluate_give_bits_per_byte_beside_the_5_gram(tmp_path, corpus_texts, monkeypatch):
     (tmp_path / "corpus.txt").write_text("\n\n".join(corpus_texts))
     run, data = str(tmp_path / "run"), f"data.source={tmp_path / 'corpus.txt'}"
     tiny = ["data.block_size=32", "tokenizer.algorithm=bpe", "tokenizer.vocab_size=300", "model.hidden_size=32", "model.num_hidden_layers=1",
@@ -181,5 +225,8 @@ def test_pretrain_and_evaluate_give_bits_per_byte_beside_the_5_gram(tmp_path, co
     assert done.exit_code == 0, done.output
     for word in ("std. error", "5-gram, Kneser-Ney", "xz -9", "3 draws of each of"):
         assert word in done.output
+    monkeypatch.setattr(ngram, "MOST_TOKENS", 1000)
+    done = CliRunner().invoke(app, ["evaluate", run, "evaluate.kind=bound", "evaluate.draws=2"])
+    assert "n-grams are counted in the first 1,000 of" in done.output
     refused = CliRunner().invoke(app, ["evaluate", run, "evaluate.kind=bound", "--levels", "0.5"])
     assert "hides every number of tokens" in str(refused.exception)

@@ -43,6 +43,7 @@ def folder(wordpiece, tmp_path_factory) -> Path:
     config = AutoencoderConfig(image_size=8, num_channels=1, hidden_size=16, code_size=32)
     textdae.ImageDenoiser.from_config(config).save_pretrained(found / "runs/digits")
     save_image_processor(found / "runs/digits", 8, 1)
+    (found / "pairs.csv").write_text("sentence_good,sentence_bad\nba da,da ba\n")
     for name in ("a.png", "b.png", "photo.png"):
         Image.new("L", (8, 8), 99).save(found / name)
     return found

@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -44,6 +45,48 @@ def test_the_masks_fall_evenly_and_the_prompt_stays(loaded, order, steps, remask
     assert found.ids.max() < len(loaded.tokenizer)
     came_back = ((found.frames[1:] == mask) & (found.frames[:-1] != mask)).any()
     assert came_back == (remask > 0 and taken > 1)
+
+
+def test_more_steps_than_masks_are_taken_where_tokens_are_taken_back(loaded, caplog):
+    """As ReMDM: each mask takes several steps, and the number of masks still falls evenly."""
+    found = textdae.generate_text(loaded, "ba", 6, 20, remask=0.5)
+    left = (found.frames[:, 0] == loaded.tokenizer.mask_token_id).sum(1)
+    assert left.tolist() == [6 * (20 - step) // 20 for step in range(21)]
+    assert (found.frames[1:] != found.frames[:-1]).any(2).sum() > 6
+    assert not caplog.records
+    assert len(textdae.generate_text(loaded, "ba", 6, 20).frames) == 7
+    assert "6 masks take 6 steps; more are of use with remask alone" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"temperature": -1}, "temperature is 0 or more, got -1"),
+        ({"temperature": float("nan")}, "temperature is 0 or more, got nan"),
+        ({"top_p": 0}, "top_p is above 0 and at most 1, got 0"),
+        ({"top_p": 1.5}, r"top_p is above 0 and at most 1, got 1\.5"),
+        ({"order": "foo"}, "order is one of confidence, entropy, random, got 'foo'"),
+        ({"remask": 1.5}, r"remask is from 0 to below 1, got 1\.5"),
+        ({"remask": -0.1}, r"remask is from 0 to below 1, got -0\.1"),
+        ({"samples": 0}, "samples is 1 or more, got 0"),
+        ({"steps": 0}, "steps is 1 or more, got 0"),
+        ({"length": -1}, "length is 0 or more, got -1"),
+    ],
+)
+def test_arguments_out_of_their_range_are_refused(loaded, keywords, message):
+    with pytest.raises(SettingsError, match=f"generate: {message}"):
+        textdae.generate_text(loaded, **{"length": 4, **keywords})
+
+
+def test_a_model_that_is_no_checkpoint_is_refused(loaded):
+    with pytest.raises(SettingsError, match="what load_text gives, got a TextDenoiser"):
+        textdae.generate_text(loaded.denoiser)
+
+
+def test_unknown_words_of_the_prompt_are_counted(loaded, caplog):
+    found = textdae.generate_text(loaded, "ba \U0001f600 da \U0001f601", 2)
+    assert "\U0001f600" not in found.texts[0]
+    assert "2 tokens of the prompt are not known, and the text lacks them" in caplog.text
 
 
 def test_it_is_a_pure_function_of_the_seed(loaded):
@@ -113,6 +156,27 @@ def test_entropy_and_repetition():
     assert generation.repeated(texts, 9) == 0
 
 
+class HeldOut(NamedTuple):
+    """Documents as they stand in a stream."""
+
+    ids: np.ndarray
+    document_starts: np.ndarray
+
+
+def test_stretches_begin_with_their_documents():
+    """0 and 9 are special; the first document has 5 tokens, the second 2, the third 4, the last 1."""
+    held_out = HeldOut(
+        np.array([0, 1, 2, 3, 4, 5, 9, 0, 6, 7, 9, 0, 8, 1, 9, 2, 3, 9, 0, 4, 9]),
+        np.array([1, *[0] * 6, 1, *[0] * 3, 1, *[0] * 6, 1, 0, 0]) > 0,
+    )
+    found = {length: generation.stretches(held_out, length, [0, 9]).tolist() for length in (1, 2, 4, 5, 6)}
+    assert found[2] == [[1, 2], [3, 4], [6, 7], [8, 1], [2, 3]]
+    assert found[4] == [[1, 2, 3, 4], [8, 1, 2, 3]]
+    assert found[5] == [[1, 2, 3, 4, 5]]
+    assert found[6] == []
+    assert len(found[1]) == 12
+
+
 def test_copied_ngrams_are_those_of_sets(monkeypatch):
     chance = np.random.default_rng(0)
     train, texts = chance.integers(0, 3, 500), chance.integers(0, 3, (6, 20))
@@ -133,6 +197,10 @@ def test_pieces_make_up_the_text(tokenizer, corpus_texts):
 class _Page(html.parser.HTMLParser):
     def handle_starttag(self, tag, attrs):
         assert not {"src", "href"} & dict(attrs).keys()
+
+
+def steps_shown(output: str) -> list[int]:
+    return [int(line[:3]) for line in output.split("\n\n")[0].splitlines()]
 
 
 def test_the_command_writes_text_and_a_film(loaded, wordpiece, corpus_texts, tmp_path):
@@ -164,5 +232,18 @@ def test_the_command_writes_text_and_a_film(loaded, wordpiece, corpus_texts, tmp
     assert page.count("</script>") == 1
     frames = json.loads(re.search(r"const frames = (\[.*?\]), place", page)[1])
     assert [frame.count(None) for frame in frames] == [9, 6, 3, 0]
+    assert "held-out text, " in done.output
+    assert "nothing says that" in done.output
+    assert steps_shown(done.stdout) == [0, 1, 2, 3]
+    words = ["--prompt", "[MASK] ba [MASK]", "--length", "54", "--steps", "40"]
+    (tmp_path / "corpus.txt").write_text("\n\n".join(text[:40] for text in corpus_texts))
+    done = CliRunner().invoke(app, ["generate", str(tmp_path / "run"), *words])
+    assert "held-out text: no document has 56 tokens" in done.output
+    assert steps_shown(done.stdout) == [0, 5, 10, 15, 20, 25, 30, 35, 40]
+    with open(tmp_path / "run/settings.yaml", "a") as file:
+        file.write("\ntrain: {loss_weight: elbo}\n")
+    done = CliRunner().invoke(app, ["generate", str(tmp_path / "run"), "--length", "2"])
+    assert done.exit_code == 0
+    assert "nothing says that" not in done.output
     refused = CliRunner().invoke(app, ["generate", str(tmp_path / "run"), "--replay", "film.gif"])
     assert "must end in .html" in str(refused.exception)

@@ -118,6 +118,18 @@ def test_a_text_that_is_too_long_is_named(ten):
         textdae.pseudo_log_likelihood(model("bert"), ten, ["a", "a " * 20])
 
 
+def test_what_is_no_model_or_no_list_is_refused(ten):
+    stock = model("bert")
+    with pytest.raises(SettingsError, match=r"give a list of texts, e\.g\. \[text\]"):
+        textdae.pseudo_log_likelihood(stock, ten, "a b d")
+    with pytest.raises(SettingsError, match=r"load_text\(\.\.\.\)\.denoiser; a str is no model"):
+        textdae.pseudo_log_likelihood("runs/mine", ten, ["a b d"])
+    with pytest.raises(SettingsError, match="a BertModel has no head for masks"):
+        textdae.pseudo_log_likelihood(stock.bert, ten, ["a b d"])
+    with pytest.raises(SettingsError, match="masking is one of within_word_l2r, original, got 'words'"):
+        textdae.pseudo_log_likelihood(stock, ten, ["a b d"], "words")
+
+
 def test_dropout_is_off_and_comes_back(ten):
     stock = model("bert")
     expected = textdae.pseudo_log_likelihood(stock, ten, TEXTS)

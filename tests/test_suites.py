@@ -15,6 +15,7 @@ from scipy import stats
 from transformers import BertConfig, BertForMaskedLM
 from typer.testing import CliRunner
 
+import textdae
 from textdae.cli.app import app
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
@@ -192,13 +193,78 @@ def test_a_suite_comes_from_the_hub_by_its_name(hub, checkpoint):
         ),
         ("text,text_pair,label\na,b,much\n", r"the similarity of two sentences is a number, got 'much'"),
         ("sentence_good,sentence_bad\n", r"t\.csv has no rows"),
-        ("text,text_pair,label\na,b,1\na,c,1\n", r"2 rows that are all alike correlate with nothing"),
+        (
+            "text,text_pair,label\na,b,1\na,c,2\na,d,3\n",
+            r"a correlation takes at least 4 pairs of sentences, got 3",
+        ),
+        (
+            "text,text_pair,label\n" + "a,b,1\n" * 4,
+            r"all pairs have the similarity 1, which correlates with nothing",
+        ),
+        ("text,text_pair,label\na,b,1\na,b,nan\n", r"the similarity of two sentences is a number, got 'nan'"),
+        (
+            "text,text_pair,label\na,b,1\na,b,-inf\n",
+            r"the similarity of two sentences is a number, got '-inf'",
+        ),
+        ("text,text_pair,label\n?,!,1\n?,.,2\n!,?,3\n.,!,4\n", r"there is no word in these sentences"),
+        ("sentence_good,sentence_bad\na b,b a\n , a\n", r"row 2 has an empty text; leave it out"),
+        (
+            "sentence_good,sentence_bad\nba da,\U0001f600\n",
+            r"'\U0001f600' has no token that .* knows; leave its pair out",
+        ),
     ],
 )
 def test_a_table_that_is_no_suite_is_refused(content, message, checkpoint, tmp_path):
     (tmp_path / "t.csv").write_text(content)
     with pytest.raises(SettingsError, match=message):
         evaluate_suite(checkpoint, str(tmp_path / "t.csv"), settings())
+
+
+def test_what_is_missing_is_told_before_a_pair_is_scored(checkpoint, tmp_path, monkeypatch, caplog):
+    """A checkpoint that is not there is refused; a corpus that is not there leaves its baselines out."""
+    pairs = write_pairs(tmp_path / "pairs.csv")
+    gone = settings(f"data.source={tmp_path / 'gone.txt'}")
+    assert "5-gram" not in evaluate_suite(checkpoint, pairs, gone).results["overall"]
+    assert "no n-gram baselines: data.source: no such file or folder" in caplog.text
+
+    def score(*_):
+        raise AssertionError("scored before all was opened")
+
+    monkeypatch.setattr(minimal_pairs, "pseudo_log_likelihood", score)
+    with pytest.raises(SettingsError, match=r"nowhere: no such folder"):
+        evaluate_suite(checkpoint, pairs, settings(), beside=["./nowhere"])
+    long = write_pairs(tmp_path / "long.csv", [("ba " * 80, "da", "p", "q")])
+    with pytest.raises(SettingsError, match=r"text 1 has 162 tokens, the model takes 64"):
+        evaluate_suite(checkpoint, long, settings())
+
+
+def test_of_files_of_several_splits_the_test_is_read(tmp_path, caplog):
+    for split, label in (("train", 1), ("dev", 2), ("test", 3)):
+        (tmp_path / f"stsb_{split}.csv").write_text(f"text,text_pair,label\na,{split},{label}\n")
+    assert open_suite(str(tmp_path), settings()).rows == [("a", "test", 3.0)]
+    assert "stsb_dev.csv" in caplog.text
+    (tmp_path / "stsb_test.csv").unlink()
+    with pytest.raises(
+        SettingsError, match=r"holds several splits: .*stsb_dev\.csv, .*stsb_train\.csv; name one"
+    ):
+        open_suite(str(tmp_path), settings())
+    (tmp_path / "stsb_dev.csv").rename(tmp_path / "latest.csv")  # no name of a split
+    assert len(open_suite(str(tmp_path), settings()).rows) == 2
+
+
+def test_the_n_grams_predict_where_a_text_ends_but_not_that_it_begins(checkpoint, corpus):
+    """Against the model of a tokenizer without [CLS], counted on the same sentences: nothing but ends and words."""
+    loaded = load_text(checkpoint)
+    data = settings(f"data.source={corpus}").data
+    train = minimal_pairs.prepare_text(data, minimal_pairs.TokenizerSettings(), loaded.tokenizer).train
+    cls, sep = loaded.tokenizer.cls_token_id, loaded.tokenizer.sep_token_id
+    text = loaded.tokenizer("ba", add_special_tokens=False)["input_ids"]
+    ids = np.asarray(train.ids)
+    counted = ids[ids != cls]
+    # A unigram in fractions: one discount for what occurs three times or more, as all of these do.
+    expected = np.log([(counted == token).mean() for token in (*text, sep)]).sum()
+    (found,) = minimal_pairs._counted(train, loaded, 1, ["ba"])
+    assert found == pytest.approx(expected, abs=0.01)
 
 
 def test_a_suite_that_is_nowhere_is_refused(checkpoint):
@@ -230,6 +296,10 @@ def test_the_command_prints_a_table_and_writes_the_figures(checkpoint, corpus, t
     assert "order" in done.output
     assert "beside: checkpoint" in done.output
     assert json.loads((tmp_path / "out/evaluation.json").read_text())["overall"]["pairs"] == 3
+    from_python = textdae.score_suite(checkpoint, pairs, source=corpus, beside=[checkpoint])
+    assert json.loads(json.dumps(from_python)) == json.loads((tmp_path / "out/evaluation.json").read_text())
+    few = textdae.score_suite(checkpoint, tmp_path / "pairs.csv", most=1)
+    assert list(few["overall"]) == ["pairs", "model"]
     without = CliRunner().invoke(app, ["evaluate", checkpoint, "--suite", pairs])
     assert "5-gram" not in without.output.splitlines()[2]
     refused = CliRunner().invoke(app, ["evaluate", checkpoint, "--suite", pairs, "--levels", "0.1"])

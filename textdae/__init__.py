@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from textdae.commands.plan import Plan, plan
     from textdae.commands.pretrain import pretrain
     from textdae.commands.probe import ProbeResult, probe
+    from textdae.commands.score_suite import score_suite
     from textdae.commands.training_run import TrainingResult
     from textdae.core.denoiser import Denoiser, DenoiserOutput
     from textdae.core.draw import Draw
@@ -85,6 +86,7 @@ _HOMES = {
     "pseudo_log_likelihood": "textdae.text.likelihood",
     "push": "textdae.hub.push",
     "register": "textdae.core.registry",
+    "score_suite": "textdae.commands.score_suite",
 }
 
 __all__ = [
@@ -130,6 +132,7 @@ __all__ = [
     "pseudo_log_likelihood",
     "push",
     "register",
+    "score_suite",
 ]
 
 

@@ -1,5 +1,6 @@
 """The commands that use what a denoiser has learnt: denoise, generate, sample."""
 
+import logging
 from enum import StrEnum
 from inspect import signature
 from pathlib import Path
@@ -11,6 +12,8 @@ from textdae.cli.app import Checkpoint, app, hush_transformers
 from textdae.core.errors import SettingsError
 from textdae.core.registry import modality
 from textdae.hub.locate import modality_of
+
+logger = logging.getLogger(__name__)
 
 
 class Order(StrEnum):
@@ -142,13 +145,20 @@ def generate(
     ] = None,
 ) -> None:
     """Write text out of masks, with a denoiser that was trained to (train.loss_weight=elbo)."""
-    from textdae.commands.keywords import for_checkpoint
+    from textdae.commands.keywords import for_checkpoint, run_settings
     from textdae.core.settings.runs import EvaluateRunSettings
 
     if replay and replay.suffix not in (".html", ".htm"):
         raise SettingsError(f"--replay {replay} must end in .html")
     write = modality(modality_of(checkpoint)).part("generate")
     settings = for_checkpoint(EvaluateRunSettings, checkpoint, None, [])
+    trained = run_settings(checkpoint)
+    if trained is None or trained.train.loss_weight != "elbo":
+        logger.warning(
+            "generate: nothing says that %s was trained with train.loss_weight=elbo; other models have seen few masks at a time, "
+            "and write badly",
+            checkpoint,
+        )
     hush_transformers()
     options = (prompt, length, steps, temperature, top_p, order.value, remask, samples, seed, replay)
     for line in write(checkpoint, settings, *options):

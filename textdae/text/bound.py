@@ -3,7 +3,7 @@
 Each block is corrupted several times, each time with another number of hidden tokens; the losses, weighed by 1 over the hidden
 share, bound the negative log likelihood from above in expectation (MDLM, Sahoo et al. 2024). An autoregressive model, such as
 the Kneser-Ney 5-gram beside it, gives its likelihood itself. Special tokens, which mark where documents begin and end,
-and unknown tokens cost neither of them anything.
+and unknown tokens cost neither of them anything: where they stand the model is shown, and the n-grams know that nowhere else one does.
 
 n blocks, R draws.
 """
@@ -25,7 +25,7 @@ from textdae.core.noise import Noise
 from textdae.core.progress import Progress
 from textdae.text.mixed import MixedBlocks
 from textdae.text.model import TextDenoiser
-from textdae.text.ngram import NGramModel
+from textdae.text.ngram import NGramModel, part_counted
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.packing import Blocks
 from textdae.text.vocabulary import Vocabulary
@@ -90,8 +90,11 @@ class Bound:
 
     def is_scored(self, indices: Tensor) -> np.ndarray:
         """Return which positions of the stream are scored: the ordinary tokens of these blocks. *Shape:* (N,), bool."""
+        return self._in_blocks(indices) & self.vocabulary.is_ordinary[self.held_out.ids]
+
+    def _in_blocks(self, indices: Tensor) -> np.ndarray:
         block = np.arange(self.held_out.info.tokens) // self.held_out.block_size
-        return np.isin(block, indices.numpy()) & self.vocabulary.is_ordinary[self.held_out.ids]
+        return np.isin(block, indices.numpy())
 
     def bytes(self, indices: Tensor) -> float:
         """Count the UTF-8 bytes of the text in these blocks; of a part of them, their share by tokens."""
@@ -121,7 +124,9 @@ class Bound:
             model = NGramModel(
                 np.asarray(self.train.ids), self.train.document_starts, self.vocabulary.size, order
             )
-            nats = -model.log_probabilities(np.asarray(self.held_out.ids), begins)
+            nats = -model.log_probabilities(
+                np.asarray(self.held_out.ids), begins, self.vocabulary.special_ids
+            )
             rows[name] = self.row(float(nats[scored].sum()), indices)
         text = self._text().encode()
         packed = {
@@ -143,7 +148,8 @@ class Bound:
         """Describe the scored tokens."""
         indices = questions.indices
         part = self.is_scored(indices)
-        unknown = int((np.asarray(self.held_out.ids) == self.tokenizer.unk_token_id).sum())
+        is_unknown = np.asarray(self.held_out.ids) == self.tokenizer.unk_token_id
+        unknown = int((is_unknown & self._in_blocks(indices)).sum())
         lossy = (
             ""
             if not self._is_lossy()
@@ -152,7 +158,8 @@ class Bound:
         return {
             "asked": f"bits per byte of the text, {draws} draws of each of {len(indices):,} blocks: {int(part.sum()):,} tokens, "
             f"{self.bytes(indices):,.0f} bytes{lossy}"
-            + (f"; {unknown:,} unknown tokens, which cost nothing" if unknown else ""),
+            + (f"; {unknown:,} unknown tokens, which cost nothing" if unknown else "")
+            + part_counted(len(self.train.ids)),
             "evaluated_tokens": int(part.sum()),
             "evaluated_bytes": self.bytes(indices),
         }

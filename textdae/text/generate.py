@@ -7,9 +7,11 @@ on the way (ReMDM, Wang et al. 2025).
 B texts, L positions, m masks.
 """
 
+import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from textdae.text.loading import LoadedText, load_text
 from textdae.text.packing import frame
 from textdae.training.hardware import choose_device
 
+logger = logging.getLogger(__name__)
 Order = Literal["confidence", "entropy", "random"]
 
 
@@ -54,7 +57,7 @@ def generate_text(
     Args:
         model: a checkpoint, by its folder or its Hub id; or what `load_text` gives, which computes where it lies. One that was
             trained with `train.loss_weight=elbo` has seen texts of which little or nothing is left; others write badly.
-        steps: forward passes; default: one a token.
+        steps: forward passes; default: one a token. More than there are masks are of use with `remask` alone.
         temperature: the logits are divided by it; 0 takes the most probable token.
         top_p: sample from the fewest tokens that have this share of the probability together.
         order: which masks are filled first: those whose token is most probable, whose distribution has the least entropy, or any.
@@ -64,14 +67,19 @@ def generate_text(
         show: called with the step and the tokens (B, L) before the first step and after each.
 
     Raises:
-        SettingsError: no such checkpoint, nothing to fill, or more tokens than the model takes.
+        SettingsError: no such checkpoint, an argument out of its range, nothing to fill, or more tokens than the model takes.
 
     Example:
         >>> textdae.generate_text("runs/mine", "My fellow citizens,", length=8, order="confidence").texts[0]
     """
-    if not isinstance(model, LoadedText):
+    _check(length, steps, temperature, top_p, order, remask, samples)
+    if isinstance(model, str | Path):
         model = load_text(model)
         model.denoiser.to(choose_device())
+    elif not isinstance(model, LoadedText):
+        raise SettingsError(
+            f"generate: model is a checkpoint or what load_text gives, got a {type(model).__name__}"
+        )
     denoiser, tokenizer = model
     mask_id = tokenizer.mask_token_id
     assert isinstance(mask_id, int)
@@ -85,6 +93,8 @@ def generate_text(
         raise SettingsError(
             f"generate: {len(row)} tokens with the prompt, the model takes {denoiser.longest}; set a smaller --length"
         )
+    if unknown := prompt_ids.count(tokenizer.unk_token_id):
+        logger.warning("generate: %d tokens of the prompt are not known, and the text lacks them", unknown)
     ids = row.repeat(samples, 1)
     written = row == mask_id
     total = int(written.sum())
@@ -93,7 +103,9 @@ def generate_text(
     allowed = torch.ones(denoiser.embeddings.shape[0], dtype=torch.bool)
     allowed[tokenizer.all_special_ids] = False
     allowed[len(tokenizer) :] = False  # rows that pad the embedding stand for nothing
-    steps = min(steps or total, total)
+    if steps and steps > step_count(steps, total, remask):
+        logger.warning("generate: %d masks take %d steps; more are of use with remask alone", total, total)
+    steps = step_count(steps, total, remask)
     chance = torch.Generator().manual_seed(seed)
     frames = [ids.numpy().copy()]
     show(0, frames[0])
@@ -124,6 +136,36 @@ def generate_text(
         show(step, frames[-1])
     texts = [str(text) for text in tokenizer.batch_decode(ids.tolist(), skip_special_tokens=True)]
     return Generated(texts, ids[:, written].numpy(), np.stack(frames))
+
+
+def step_count(steps: int | None, masks: int, remask: float) -> int:
+    """Return the number of forward passes: without `remask` a step fills at least one mask."""
+    if steps is None:
+        return masks
+    return steps if remask else min(steps, masks)
+
+
+def _check(
+    length: int,
+    steps: int | None,
+    temperature: float,
+    top_p: float,
+    order: str,
+    remask: float,
+    samples: int,
+) -> None:
+    ranges = [
+        ("length", length, length >= 0, "0 or more"),
+        ("steps", steps, steps is None or steps >= 1, "1 or more"),
+        ("temperature", temperature, 0 <= temperature < math.inf, "0 or more"),
+        ("top_p", top_p, 0 < top_p <= 1, "above 0 and at most 1"),
+        ("order", order, order in get_args(Order), f"one of {', '.join(get_args(Order))}"),
+        ("remask", remask, 0 <= remask < 1, "from 0 to below 1"),
+        ("samples", samples, samples >= 1, "1 or more"),
+    ]
+    for name, value, is_right, meaning in ranges:
+        if not is_right:
+            raise SettingsError(f"generate: {name} is {meaning}, got {value!r}")
 
 
 def sample(log_p: Tensor, temperature: float, chance: torch.Generator) -> Tensor:

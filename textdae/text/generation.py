@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from textdae.core.draw import mix
 from textdae.core.errors import SettingsError, TextdaeError, reason
 from textdae.text.corpus import prepare_text
-from textdae.text.generate import Generated, Order, generate_text
+from textdae.text.generate import Generated, Order, generate_text, step_count
 from textdae.text.loading import load_text
 from textdae.text.mixed import MixedBlocks
 from textdae.text.model_settings import TokenizerSettings
@@ -54,10 +54,14 @@ def generate_lines(
     loaded = load_text(checkpoint)
     loaded.denoiser.to(choose_device())
     pieces = Pieces(loaded.tokenizer)
-    total = steps or length
+    total = 0
 
     def show(step: int, ids: np.ndarray) -> None:
-        if step * _SHOWN % max(total, 1) < _SHOWN:
+        nonlocal total
+        if step == 0:
+            masks = int((ids[0] == loaded.tokenizer.mask_token_id).sum())
+            total = step_count(steps, masks, remask)
+        if step * _SHOWN % total < _SHOWN:
             logger.info("%3d %s", step, pieces.text(ids[0]))
 
     result = generate_text(
@@ -137,11 +141,16 @@ def _grams(ids: np.ndarray, n: int) -> np.ndarray:
 
 
 def stretches(held_out: Blocks | MixedBlocks, length: int, special_ids: list[int]) -> np.ndarray:
-    """Return stretches of held-out documents, of as many ordinary tokens as a text that was written. (n, L)"""
+    """Return stretches of held-out documents, of as many ordinary tokens as a text that was written. (n, L)
+
+    The first of a document begins with it, the next where that ends.
+    """
     document = held_out.document_starts.cumsum()
     ordinary = ~np.isin(held_out.ids, special_ids)
     ids, document = np.asarray(held_out.ids)[ordinary].astype(np.int64), document[ordinary]
-    begins = np.arange(0, len(ids) - length + 1, length)
+    place = np.arange(len(ids)) - np.searchsorted(document, document)
+    begins = np.flatnonzero(place % length == 0)
+    begins = begins[begins + length <= len(ids)]
     begins = begins[document[begins] == document[begins + length - 1]][:_MOST_STRETCHES]
     return ids[begins[:, None] + np.arange(length)]
 
@@ -171,6 +180,8 @@ def compare(
             if train is None
             else f", {COPIED}-grams copied from the training text {copied(texts, train):.1%}"
         )
+    if held_out is not None and not len(held_out):
+        yield f"held-out text: no document has {length} tokens, so there is nothing to compare with; take a smaller --length"
 
 
 def film(result: Generated, pieces: Pieces) -> str:

@@ -8,7 +8,7 @@ T texts, N tokens of all texts with their special tokens, n masked copies, B cop
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -47,19 +47,21 @@ def pseudo_log_likelihood(
         In nats, 0 for a text without a token to predict. *Shape:* (T,), float64.
 
     Raises:
-        SettingsError: a text is longer than the model takes.
+        SettingsError: a text is longer than the model takes, or an argument is of another kind.
 
     Example:
         >>> good, bad = textdae.pseudo_log_likelihood(model, tokenizer, ["The cats sleep.", "The cats sleeps."])
         >>> good > bad
     """
-    denoiser = model if isinstance(model, TextDenoiser) else TextDenoiser(model)
-    copies = MaskedCopies(tokenizer, texts, masking)
-    if len(texts) and copies.lengths.max() > denoiser.longest:
-        longest = int(copies.lengths.argmax())
+    if isinstance(texts, str):
+        raise SettingsError("pseudo_log_likelihood: give a list of texts, e.g. [text]")
+    if masking not in get_args(Masking):
         raise SettingsError(
-            f"text {longest + 1} has {copies.lengths[longest]:,} tokens, the model takes {denoiser.longest:,}; shorten it"
+            f"pseudo_log_likelihood: masking is one of {', '.join(get_args(Masking))}, got {masking!r}"
         )
+    denoiser = model if isinstance(model, TextDenoiser) else _denoiser_of(model)
+    copies = MaskedCopies(tokenizer, texts, masking)
+    check_length(copies.lengths, denoiser)
     device, was_training = next(denoiser.parameters()).device, denoiser.model.training
     denoiser.eval()
     total = np.zeros(len(texts))
@@ -73,6 +75,33 @@ def pseudo_log_likelihood(
             bar.update(len(batch))
     denoiser.train(was_training)
     return total
+
+
+def _denoiser_of(model: Any) -> TextDenoiser:
+    """Split a stock model.
+
+    Raises:
+        SettingsError: it is none, or has no head for masks.
+    """
+    if isinstance(model, PreTrainedModel) and model.get_output_embeddings() is not None:
+        return TextDenoiser(model)
+    what = "has no head for masks" if isinstance(model, PreTrainedModel) else "is no model"
+    raise SettingsError(
+        f"pseudo_log_likelihood: model is a masked language model, e.g. textdae.load_text(...).denoiser; a {type(model).__name__} {what}"
+    )
+
+
+def check_length(lengths: np.ndarray, denoiser: TextDenoiser) -> None:
+    """Check that the model takes texts of so many tokens. (T,)
+
+    Raises:
+        SettingsError: one is longer.
+    """
+    if len(lengths) and lengths.max() > denoiser.longest:
+        longest = int(lengths.argmax())
+        raise SettingsError(
+            f"text {longest + 1} has {lengths[longest]:,} tokens, the model takes {denoiser.longest:,}; shorten it"
+        )
 
 
 class MaskedCopies:

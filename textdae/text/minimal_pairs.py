@@ -11,14 +11,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from textdae.core.errors import SettingsError
+from textdae.core.names import public
 from textdae.report.scores import print_rows
 from textdae.text.corpus import prepare_text
-from textdae.text.likelihood import framed_tokens, pseudo_log_likelihood
+from textdae.text.likelihood import check_length, framed_tokens, pseudo_log_likelihood
 from textdae.text.loading import LoadedText, load_text
 from textdae.text.mixed import MixedBlocks
 from textdae.text.model_settings import TokenizerSettings
-from textdae.text.ngram import NGramModel
-from textdae.text.packing import Blocks
+from textdae.text.ngram import NGramModel, part_counted
+from textdae.text.packing import Blocks, frame
 from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.suites import Suite, SuiteResult, row_name
 from textdae.training.hardware import choose_device
@@ -39,19 +41,49 @@ def score_pairs(
 ) -> SuiteResult:
     """Score the pairs of a suite; see `evaluate_suite`."""
     rows = suite.rows if most is None else _first_of_each(suite, most)
-    good, bad = ([row[side] for row in rows] for side in (0, 1))
-    loaded = load_text(checkpoint)
-    right = {"model": _prefers(_likelihoods(loaded, good + bad))}
-    if "source" in settings.data.model_fields_set:
-        train = prepare_text(settings.data, TokenizerSettings(), loaded.tokenizer).train
+    texts = [row[side] for side in (0, 1) for row in rows]
+    # All that can be missing is opened before the first pair is scored, which may take hours.
+    model, *others = [_open(name, texts) for name in (checkpoint, *beside)]
+    train = _training_text(settings, model)
+    right = {"model": _prefers(_likelihoods(model, texts))}
+    if train is not None:
         for name, order in BASELINES.items():
             logger.info(f"baseline: {name}, counted on the training text of {settings.data.source}")
-            right[f"{name}"] = _prefers(_counted(train, loaded, order, good + bad))
-    else:
+            right[name] = _prefers(_counted(train, model, order, texts))
+    for name, other in zip(beside, others, strict=True):
+        right[row_name(name, right)] = _prefers(_likelihoods(other, texts))
+    return _result(suite, rows, right, "" if train is None else part_counted(len(train.ids)))
+
+
+def _open(checkpoint: str, texts: list[str]) -> LoadedText:
+    """Load a checkpoint that can score these texts.
+
+    Raises:
+        SettingsError: there is none, or a text has too many tokens for it, or none that it knows.
+    """
+    loaded = load_text(checkpoint)
+    ids, _, lengths = framed_tokens(loaded.tokenizer, texts)
+    check_length(lengths, loaded.denoiser)
+    known = ~np.isin(ids, loaded.tokenizer.all_special_ids)
+    count = np.bincount(np.repeat(np.arange(len(texts)), lengths), known, len(texts))
+    if not count.all():
+        # Nothing to predict costs nothing, and would win against any other sentence.
+        raise SettingsError(
+            f"--suite: {texts[int(count.argmin())]!r} has no token that {public(checkpoint)} knows; leave its pair out"
+        )
+    return loaded
+
+
+def _training_text(settings: TextEvaluateRunSettings, model: LoadedText) -> Blocks | MixedBlocks | None:
+    """Return what the n-grams count, or None if it is not known or not there."""
+    if "source" not in settings.data.model_fields_set:
         logger.info("no n-gram baselines: the training text is not known; name it with data.source=...")
-    for other in beside:
-        right[row_name(other, right)] = _prefers(_likelihoods(load_text(other), good + bad))
-    return _result(suite, rows, right)
+        return None
+    try:
+        return prepare_text(settings.data, TokenizerSettings(), model.tokenizer).train
+    except SettingsError as error:
+        logger.warning("no n-gram baselines: %s", error)
+        return None
 
 
 def _first_of_each(suite: Suite, most: int) -> list[tuple[str, ...]]:
@@ -72,12 +104,18 @@ def _likelihoods(loaded: LoadedText, texts: list[str]) -> np.ndarray:
 
 
 def _counted(train: Blocks | MixedBlocks, loaded: LoadedText, order: int, texts: list[str]) -> np.ndarray:
-    """Return log probabilities of whole texts under an n-gram model, from the special token before them to the one behind. (T,)"""
+    """Return log probabilities of whole texts under an n-gram model, the special tokens behind them included. (T,)
+
+    Where a text ends is predicted; that it begins, and special tokens that stand nowhere else, are not.
+    """
     model = NGramModel(np.asarray(train.ids), train.document_starts, len(loaded.tokenizer), order)
     ids, _, lengths = framed_tokens(loaded.tokenizer, texts)
     begins = np.zeros(len(ids), bool)
     begins[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
-    scores = model.log_probabilities(ids, begins)
+    prefix, suffix = frame(loaded.tokenizer)
+    given = set(loaded.tokenizer.all_special_ids) - set(suffix) - {loaded.tokenizer.unk_token_id}
+    scores = model.log_probabilities(ids, begins, sorted(given))
+    scores[begins & np.isin(ids, prefix)] = 0
     return np.bincount(np.repeat(np.arange(len(texts)), lengths), scores, len(texts))
 
 
@@ -95,7 +133,9 @@ def wilson(right: float, n: int) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def _result(suite: Suite, rows: Sequence[tuple[str, ...]], right: dict[str, np.ndarray]) -> SuiteResult:
+def _result(
+    suite: Suite, rows: Sequence[tuple[str, ...]], right: dict[str, np.ndarray], remark: str
+) -> SuiteResult:
     names = {
         "phenomenon": [row[2] if len(row) > 2 else "all" for row in rows],
         "paradigm": [row[-1] if len(row) > 2 else "all" for row in rows],
@@ -111,7 +151,8 @@ def _result(suite: Suite, rows: Sequence[tuple[str, ...]], right: dict[str, np.n
     paradigms = len(figures["paradigm"])
     lines = [
         f"{suite.name}: {len(rows):,} minimal pairs" + (f", {paradigms} paradigms" if paradigms > 1 else ""),
-        "share of the pairs of which the good sentence has the higher (pseudo-)log-likelihood, and its 95% interval; chance is 50%",
+        "share of the pairs of which the good sentence has the higher (pseudo-)log-likelihood, and its 95% interval; chance is 50%"
+        + remark,
         print_rows(headings, cells),
     ]
     return SuiteResult(

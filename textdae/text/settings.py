@@ -83,17 +83,25 @@ class TextPretrainSettings(PretrainSettings):
             raise ValueError(
                 "evaluate.kind=bound is what `textdae evaluate RUN evaluate.kind=bound` asks afterwards"
             )
-        if self.train.loss_weight == "elbo":
-            noise = self.noise[0]
-            whole = (
-                isinstance(noise, TokenNoise) and noise.level == (1, 0, "uniform") and noise.mask_share == 1
+        if self.train.loss_weight == "elbo" and (way_out := self._to_diffusion()):
+            raise ValueError(
+                f"train.loss_weight=elbo is for one noise that hides any number of tokens behind masks; set {way_out}"
             )
-            if not whole or len(self.noise) > 1 or self.model.code_size is not None:
-                raise ValueError(
-                    "train.loss_weight=elbo is for one noise that hides any number of tokens behind masks: noise.kind=tokens "
-                    "noise.rate=1 noise.schedule=uniform noise.mask_share=1 noise.random_share=0, and no model.code_size"
-                )
         return self
+
+    def _to_diffusion(self) -> str:
+        """Return what to set for the noise of masked diffusion; nothing where it is that."""
+        if len(self.noise) > 1 or not isinstance(self.noise[0], TokenNoise):
+            return "noise.kind=tokens alone"
+        noise, level = self.noise[0], self.noise[0].level
+        there = {"final_rate": level.end, **{key: getattr(noise, key) for key in _DIFFUSION}}
+        wanted = {**_DIFFUSION, "final_rate": 0.0}
+        words = [
+            f"noise.{key}={value if isinstance(value, str) else f'{value:g}'}"
+            for key, value in wanted.items()
+            if there[key] != value
+        ]
+        return " ".join(words + ["model.code_size=null"] * (self.model.code_size is not None))
 
     @model_validator(mode="after")
     def _decodable(self) -> "TextPretrainSettings":

@@ -6,6 +6,7 @@ P pairs, D width of the vectors.
 """
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from textdae.text.encoder import CODE, TextEncoder, tokenize
 from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.suites import Suite, SuiteResult, row_name
 
+_WORD = r"(?u)\b\w+\b"
 _SIZES = tuple(2**power for power in range(3, 13))
 
 
@@ -33,20 +35,26 @@ def score_similarity(
         ) from None
     rows = suite.rows[:most]
     human = np.array([row[2] for row in rows])
-    if len(rows) < 4 or np.ptp(human) == 0:
+    if len(rows) < 4:
         raise SettingsError(
-            f"--suite: {suite.name}: {len(rows)} rows that are all alike correlate with nothing; give more"
+            f"--suite: {suite.name}: a correlation takes at least 4 pairs of sentences, got {len(rows)}; give more"
+        )
+    if np.ptp(human) == 0:
+        raise SettingsError(
+            f"--suite: {suite.name}: all pairs have the similarity {human[0]:g}, which correlates with nothing"
         )
     texts = [row[side] for side in (0, 1) for row in rows]
+    if not any(re.search(_WORD, text) for text in texts):
+        raise SettingsError(f"--suite: {suite.name}: there is no word in these sentences")
 
     def correlation(embed: Callable[[list[str]], Any]) -> float:
         cosines = cosine(embed(texts))
         return float(stats.spearmanr(cosines, human).statistic) if np.ptp(cosines) > 0 else 0.0
 
     def tf_idf(texts: list[str]) -> Any:
-        return TfidfVectorizer(token_pattern=r"(?u)\b\w+\b").fit_transform(texts)
+        return TfidfVectorizer(token_pattern=_WORD).fit_transform(texts)
 
-    encoder = TextEncoder(checkpoint, precision=settings.precision)
+    encoder, *others = [TextEncoder(name, precision=settings.precision) for name in (checkpoint, *beside)]
     vectors = encoder(texts)
     scores = {
         "model": correlation(lambda _: vectors),
@@ -57,8 +65,8 @@ def score_similarity(
     shorter = [size for size in _SIZES if size < vectors.shape[1]] if encoder.view == CODE else []
     by_size = {size: correlation(lambda _, size=size: vectors[:, :size]) for size in shorter}  # type: ignore[misc]
     scores |= {f"its first {size} numbers": r for size, r in by_size.items()}
-    for other in beside:
-        scores[row_name(other, scores)] = correlation(TextEncoder(other, precision=settings.precision))
+    for name, other in zip(beside, others, strict=True):
+        scores[row_name(name, scores)] = correlation(other)
     intervals = {name: interval(r, len(rows)) for name, r in scores.items()}
     figures = {name: {"spearman": r, "interval": intervals[name]} for name, r in scores.items()}
     cells = [

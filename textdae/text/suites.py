@@ -5,6 +5,10 @@ The columns of a table tell the kind of a suite.
 
 import csv
 import json
+import logging
+import math
+import os
+import re
 from collections import Counter
 from collections.abc import Container
 from itertools import chain, count
@@ -21,6 +25,8 @@ from textdae.text.reading import read_rows
 from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.sources import TEXT_FILES
 from textdae.text.tables import Columns, Row
+
+logger = logging.getLogger(__name__)
 
 
 class _OnHub(NamedTuple):
@@ -40,6 +46,8 @@ _KINDS: dict[str, list[tuple[str, ...]]] = {
     "similarity": [("text", "sentence1"), ("text_pair", "sentence2"), ("label", "score")],
 }
 """Kind of a suite -> its columns, each by any of these names."""
+_SPLIT = re.compile(r"(?<![a-z])(train|dev|validation|valid|val|test)(?![a-z])")
+"""Part of the name of a file that says of which split it is."""
 _GROUPS = (("phenomenon", "linguistics_term"), ("paradigm", "UID"))
 
 
@@ -76,6 +84,7 @@ def open_suite(name: str, settings: TextEvaluateRunSettings) -> Suite:
         SettingsError: there are none, or a table has other columns.
     """
     files, title = _files(name, settings)
+    logger.info("--suite: reads %s", _named(files))
     notes: Counter[str] = Counter()
     rows: list[Row] = []
     kinds = set()
@@ -93,6 +102,9 @@ def open_suite(name: str, settings: TextEvaluateRunSettings) -> Suite:
     (kind,) = kinds
     if not rows:
         raise SettingsError(f"--suite: {name} has no rows")
+    for number, row in enumerate(rows, 1):
+        if not (row[0].strip() and row[1].strip()):
+            raise SettingsError(f"--suite: {name}: row {number} has an empty text; leave it out")
     if kind == "similarity":
         rows = [(one, other, _number(score, name)) for one, other, score in rows]
     return Suite(title, kind, rows, "".join(digests_of(files, cache_root(settings.data.cache_dir))))
@@ -117,7 +129,31 @@ def _files(name: str, settings: TextEvaluateRunSettings) -> tuple[list[Path], st
     tables = [file for file in source.files if not file.name.lower().endswith((".txt", ".txt.gz"))]
     if not tables:
         raise SettingsError(f"--suite: {name} has no table (.parquet .csv .jsonl)")
-    return tables, name
+    return _of_one_split(tables, name), name
+
+
+def _of_one_split(tables: list[Path], name: str) -> list[Path]:
+    """Return the tables of the test split, if the names of the files tell several splits from each other; else all.
+
+    Raises:
+        SettingsError: there are several, and none of them is the test.
+    """
+    inside = Path(os.path.commonpath([file.parent for file in tables]))
+    found = {file: _SPLIT.findall(str(file.relative_to(inside)).lower()) for file in tables}
+    splits = {file: names[-1] for file, names in found.items() if names}
+    if len(set(splits.values())) < 2:
+        return tables
+    test = [file for file in tables if splits.get(file) == "test"]
+    if not test:
+        raise SettingsError(f"--suite: {name} holds several splits: {_named(tables)}; name one of them")
+    rest = [file for file in tables if file not in test]
+    logger.warning("--suite: of %s the test is scored, and %s left out", name, _named(rest))
+    return test
+
+
+def _named(files: list[Path]) -> str:
+    """Name files in one line, by the end of their paths."""
+    return listed(str(Path(*file.parts[-2:])) for file in files)
 
 
 def _columns(file: Path) -> tuple[str, Columns]:
@@ -152,8 +188,9 @@ def _column_names(file: Path) -> list[str]:
 
 def _number(value: Any, name: str) -> float:
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        raise SettingsError(
-            f"--suite: {name}: the similarity of two sentences is a number, got {value!r}"
-        ) from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise SettingsError(f"--suite: {name}: the similarity of two sentences is a number, got {value!r}")
+    return number
