@@ -197,6 +197,10 @@ class BottleneckDenoiser(TextDenoiser):
         """Return the matrices of the Transformer layers, the decoder's among them."""
         return super().hidden_matrices() + self.decoder.matrices()
 
+    def parts_beside(self) -> dict[str, nn.Module]:
+        """Return the decoder."""
+        return {"decoder": self.decoder}
+
     def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write the stock checkpoint, and the decoder beside it."""
         state = self.model.state_dict() if weights is None else weights
