@@ -11,11 +11,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from textdae.core.errors import SettingsError, first_line
+from textdae.core.layout import DECODER
+from textdae.hub.locate import locate
 from textdae.text.model import document_positions
 
 
 class CodeDecoder(nn.Module):
     """The code of a document -> an embedding at each of its positions, for the head of the masked language model.
+
+    Attributes:
+        rate: share of the tokens that it did not see in training (`model.decoder_rate`), where that is known.
 
     Args:
         sizes: D, K, the number of positions, and the width of the feed-forward layer.
@@ -29,6 +34,7 @@ class CodeDecoder(nn.Module):
         super().__init__()
         width, code_size, positions, inner = sizes
         self.heads = heads
+        self.rate: float | None = None  # of training; not known of older checkpoints
         self.register_buffer("token_weights", token_weights)
         self.to_code = nn.Linear(width, code_size)
         self.from_code = nn.Linear(code_size, width)
@@ -86,6 +92,16 @@ class CodeDecoder(nn.Module):
         return [layer.weight for layer in (self.qkv, self.out, self.up, self.down)]
 
 
+def decoder_of(checkpoint: str | Path) -> CodeDecoder | None:
+    """Load the decoder of a checkpoint, if it has a code.
+
+    Raises:
+        SettingsError: see `load_decoder`.
+    """
+    file = Path(locate(str(checkpoint))) / DECODER
+    return load_decoder(file) if file.is_file() else None
+
+
 def load_decoder(file: Path) -> CodeDecoder:
     """Load the decoder that lies beside a checkpoint; its sizes are those of the tensors in the file.
 
@@ -94,7 +110,8 @@ def load_decoder(file: Path) -> CodeDecoder:
     """
     try:
         with safe_open(file, "pt") as opened:
-            heads = int((opened.metadata() or {})["heads"])
+            metadata = opened.metadata() or {}
+        heads = int(metadata["heads"])
         weights = load_file(file)
         (code_size, width), inner = weights["to_code.weight"].shape, weights["down.weight"].shape[1]
         # Checked before a layer is allocated: all else in it is as large as a tensor of the file.
@@ -104,6 +121,7 @@ def load_decoder(file: Path) -> CodeDecoder:
             (width, code_size, len(weights["place"]), inner), heads, weights["token_weights"]
         )
         decoder.load_state_dict(weights)
+        decoder.rate = float(metadata["rate"]) if "rate" in metadata else None
     except Exception as error:  # safetensors errors, KeyError, RuntimeError of a wrong shape ...
         raise SettingsError(f"{file}: no decoder of a text code: {first_line(error)}") from None
     return decoder.eval()

@@ -4,7 +4,6 @@ n examples, L positions, D width of the embedding, K code width.
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,9 @@ from torch import Tensor
 
 from textdae.core.cache import cache_root
 from textdae.core.errors import SettingsError, panics_refused
-from textdae.core.layout import DECODER
 from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
 from textdae.hub.locate import locate
-from textdae.text.code_decoder import load_decoder
+from textdae.text.code_decoder import decoder_of
 from textdae.text.settings import TextEmbedSettings
 from textdae.text.sources import open_source, part_of
 from textdae.text.spans import Span, cut
@@ -56,10 +54,10 @@ class TextEncoder(StockEncoder):
     ) -> None:
         super().__init__(checkpoint, precision, pretrained, seed)
         self.tokenizer = load_tokenizer(locate(checkpoint), needs=("pad_token",))
-        decoder = Path(locate(checkpoint)) / DECODER
         # Random weights in the place of the encoder's have no code.
-        has_code = pretrained and decoder.is_file()
-        self._decoder = load_decoder(decoder).to(self.device) if has_code else None
+        decoder = decoder_of(checkpoint) if pretrained else None
+        has_code = decoder is not None
+        self._decoder = decoder.to(self.device) if decoder is not None else None
         self.view = view or (CODE if has_code else LAST_MEAN)
         if self.view.pooling == "code" and not (has_code and self.view.layer is None):
             raise SettingsError(

@@ -83,13 +83,12 @@ def returned_by_code(
 ) -> float:
     """Return the share of the ordinary tokens that come back at their very position when the decoder sees nothing but the code."""
     ordinary = torch.from_numpy(vocabulary.is_ordinary)
-    special = (~ordinary).nonzero().squeeze(1)
     right = total = 0
     for begin in range(0, len(documents), _BATCH):
         batch = documents[begin : begin + _BATCH]
         shown = [torch.where(ordinary[ids], vocabulary.mask_id, ids) for ids in batch]
         codes = encode_texts(denoiser, batch)
-        rebuilt = decode_codes(denoiser, codes, shown, vocabulary.mask_id, special)
+        rebuilt = decode_codes(denoiser, codes, shown, vocabulary)
         for guess, ids in zip(rebuilt, batch, strict=True):
             right += int((guess == ids)[ordinary[ids]].sum())
             total += int(ordinary[ids].sum())

@@ -18,7 +18,7 @@ from textdae.report.scores import with_bits_per_byte
 from textdae.text.baselines import TextBaselines
 from textdae.text.bottleneck import BottleneckDenoiser, with_decoder
 from textdae.text.bound import Bound, diffusion_noise
-from textdae.text.building import build_text_denoiser
+from textdae.text.building import build_text_denoiser, with_code_of
 from textdae.text.card import text_card
 from textdae.text.corpus import prepare_text
 from textdae.text.decoder_noise import DecoderNoise
@@ -68,9 +68,11 @@ def prepare_pretraining(
         tokenizer = load_tokenizer(start)
     corpus = prepare_text(settings.data, settings.tokenizer, tokenizer)
     vocabulary = vocabulary_of(corpus.tokenizer)
-    denoiser = build_text_denoiser(settings.model, corpus.tokenizer, settings.train.seed, check)
-    if settings.model.code_size:
-        model, seed = settings.model, settings.train.seed
+    model, seed = settings.model, settings.train.seed
+    denoiser = build_text_denoiser(model, corpus.tokenizer, seed, check)
+    if start:
+        model = with_code_of(start, model, settings.train.loss_weight == "elbo", corpus.summary)
+    if model.code_size:
         weights = token_weights(corpus.train, len(denoiser.embeddings), vocabulary, model.code_weights)
         denoiser = with_decoder(denoiser, model, settings.data.block_size, weights, seed, check)
     if start and (fresh := denoiser.fresh):
@@ -90,11 +92,9 @@ def prepare_pretraining(
         save_sentence_files(folder, denoiser.model, corpus.tokenizer, longest)
 
     noise = build_noise(settings.noise, vocabulary)
-    if settings.model.code_size:
-        noise = DecoderNoise(noise, vocabulary, settings.model.decoder_rate, settings.model.decoder_share)
-    return Pretraining(
-        TextEvaluation(corpus, denoiser, settings.evaluate), noise, settings.model, save_assets
-    )
+    if model.code_size:
+        noise = DecoderNoise(noise, vocabulary, model.decoder_rate, model.decoder_share)
+    return Pretraining(TextEvaluation(corpus, denoiser, settings.evaluate), noise, model, save_assets)
 
 
 def open_evaluation(checkpoint: str, settings: TextEvaluateRunSettings) -> "TextEvaluation":
