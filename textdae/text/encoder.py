@@ -15,6 +15,7 @@ from textdae.core.errors import SettingsError, panics_refused
 from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
 from textdae.hub.locate import locate
 from textdae.text.code_decoder import decoder_of
+from textdae.text.pooling import first_position, weighted_mean
 from textdae.text.settings import TextEmbedSettings
 from textdae.text.sources import open_source, part_of
 from textdae.text.spans import Span, cut
@@ -133,10 +134,12 @@ class TextEncoder(StockEncoder):
             if view.pooling == "code":
                 assert self._decoder is not None
                 pooled = self._decoder.to_code(
-                    _mean(hidden, mask * self._decoder.token_weights[padded["input_ids"]])
+                    weighted_mean(hidden, mask * self._decoder.token_weights[padded["input_ids"]])
                 )
             else:
-                pooled = _first(hidden, mask) if view.pooling == "cls" else _mean(hidden, mask)
+                pooled = (
+                    first_position(hidden, mask) if view.pooling == "cls" else weighted_mean(hidden, mask)
+                )
             pooled_of[view] = pooled.cpu().numpy()
         return pooled_of
 
@@ -162,17 +165,6 @@ def tokenize(tokenizer: Any, examples: Sequence[Any], limit: int) -> tuple[dict[
             for number, value in zip(long, values, strict=True):
                 ids[name][number] = value
     return ids, len(long)
-
-
-def _first(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return the first position that is no padding. (n, L, D), (n, L) -> (n, D)."""
-    return hidden[torch.arange(len(hidden), device=hidden.device), mask.argmax(1)]
-
-
-def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over the positions, weighted by a mask that is 0 on padding. (n, L, D), (n, L) -> (n, D)."""
-    weight = mask[:, :, None].to(hidden.dtype)
-    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
 
 
 def open_texts(checkpoint: str, settings: TextEmbedSettings) -> tuple[TextEncoder, Rows]:
