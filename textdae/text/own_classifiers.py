@@ -34,7 +34,7 @@ class CodeConfig(PreTrainedConfig):
     def __init__(
         self, encoder: PreTrainedConfig | dict[str, Any] | None = None, code_size: int = 64, **kwargs: Any
     ) -> None:
-        self.encoder = AutoConfig.for_model(**encoder) if isinstance(encoder, dict) else encoder
+        self.encoder: Any = AutoConfig.for_model(**encoder) if isinstance(encoder, dict) else encoder
         self.code_size = code_size
         super().__init__(**kwargs)
 
