@@ -86,7 +86,7 @@ def test_what_the_code_of_a_checkpoint_is_not_is_refused(runs, options, says):
 
 @pytest.mark.parametrize(
     "option",
-    ["decoder_rate=0.9", "decoder_share=0.5", "contrast_weight=1", "masked_weight=4", "code_weights=sif"],
+    ["decoder_rate=0.9", "decoder_share=0.5", "contrast_weight=1", "masked_weight=0", "code_weights=even"],
 )
 def test_a_setting_of_a_code_needs_a_code(runs, option):
     name = option.partition("=")[0]
@@ -96,6 +96,8 @@ def test_a_setting_of_a_code_needs_a_code(runs, option):
         load(PretrainSettings, None, [f"model.{option}"])
     assert "\n" not in str(error.value)
     assert load(PretrainSettings, None, [f"model.{option}", "model.code_size=8"]).model.code_size == 8
+    default = TextModelSettings.model_fields[name].default  # as in the table of `textdae settings`
+    assert load(PretrainSettings, None, [f"model.{name}={default}"]).model.code_size is None
     plain = load(PretrainSettings, None, [*runs[2], f"model.from_pretrained={runs[1]}", f"model.{option}"])
     with pytest.raises(SettingsError, match=f"model.{name}: .* has no code"):
         prepare_pretraining(plain)

@@ -91,17 +91,16 @@ class TextModelSettings(ModelSettings):
     def _without_code(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A model without a code is written as it was before there were codes, so that its runs can be resumed."""
         written: dict[str, Any] = serialize(self)
+        # A code that the checkpoint brings may be trained otherwise than by default.
+        kept = self.of_a_code()
         for name in _OF_CODES if self.code_size is None else ("decoder_share",):
-            # A code that the checkpoint brings may be trained otherwise than by default.
-            if getattr(self, name) == type(self).model_fields[name].default:
+            if name not in kept:
                 written.pop(name, None)
         return written
 
     def of_a_code(self) -> list[str]:
-        """Return the settings that were given and mean something with a code only."""
-        return [
-            name for name in _OF_CODES if name in self.model_fields_set and getattr(self, name) is not None
-        ]
+        """Return the settings that mean something with a code only and are not as by default."""
+        return [name for name in _OF_CODES if getattr(self, name) != type(self).model_fields[name].default]
 
     @model_validator(mode="after")
     def _code(self) -> "TextModelSettings":
