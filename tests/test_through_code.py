@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 import textdae
 from textdae.commands.evaluate import evaluate
@@ -155,8 +155,10 @@ def test_what_means_nothing_for_a_code_is_refused_or_said(run, tmp_path, caplog)
     assert caplog.text.count("never saw a part of a text") == 2
     caplog.clear()
     shutil.copytree(run, tmp_path / "seeing")
-    weights = load_file(run / "decoder.safetensors")
-    save_file(weights, tmp_path / "seeing/decoder.safetensors", {"heads": "2", "rate": "0.9"})
+    settings = (run / "settings.yaml").read_text()
+    seeing = settings.replace("decoder_rate: 1.0", "decoder_rate: 0.9")
+    assert seeing != settings
+    (tmp_path / "seeing/settings.yaml").write_text(seeing)
     list(denoise_lines(str(tmp_path / "seeing"), "tan", None, 4, through_code=True))
     assert not caplog.text
 

@@ -210,12 +210,7 @@ class BottleneckDenoiser(TextDenoiser):
             for name, value in state.items()
             if name.startswith(_PREFIX)
         }
-        known = {"heads": self.decoder.heads, "rate": self.decoder.rate}
-        save_file(
-            decoder,
-            folder / DECODER,
-            {name: str(value) for name, value in known.items() if value is not None},
-        )
+        save_file(decoder, folder / DECODER, {"heads": str(self.decoder.heads)})
 
     def load_pretrained(self, folder: Path) -> None:
         """Load the weights of a checkpoint that `save_pretrained` wrote."""
@@ -264,7 +259,6 @@ def with_decoder(
         sizes = (width, settings.code_size, positions, inner)
         heads = config.num_attention_heads
         decoder = build_seeded(lambda: CodeDecoder(sizes, heads, token_weights), seed, check)
-    decoder.rate = settings.decoder_rate
     # Of a sample of the decoder's tokens, the same weights beside it.
     weights = (settings.decoder_share * each for each in (settings.masked_weight, settings.contrast_weight))
     bottleneck = BottleneckDenoiser(denoiser.model, decoder.train(), *weights)

@@ -19,9 +19,6 @@ from textdae.text.model import document_positions
 class CodeDecoder(nn.Module):
     """The code of a document -> an embedding at each of its positions, for the head of the masked language model.
 
-    Attributes:
-        rate: share of the tokens that it did not see in training (`model.decoder_rate`), where that is known.
-
     Args:
         sizes: D, K, the number of positions, and the width of the feed-forward layer.
         heads: of the attention.
@@ -34,7 +31,6 @@ class CodeDecoder(nn.Module):
         super().__init__()
         width, code_size, positions, inner = sizes
         self.heads = heads
-        self.rate: float | None = None  # of training; not known of older checkpoints
         self.register_buffer("token_weights", token_weights)
         self.to_code = nn.Linear(width, code_size)
         self.from_code = nn.Linear(code_size, width)
@@ -110,8 +106,7 @@ def load_decoder(file: Path) -> CodeDecoder:
     """
     try:
         with safe_open(file, "pt") as opened:
-            metadata = opened.metadata() or {}
-        heads = int(metadata["heads"])
+            heads = int((opened.metadata() or {})["heads"])
         weights = load_file(file)
         (code_size, width), inner = weights["to_code.weight"].shape, weights["down.weight"].shape[1]
         # Checked before a layer is allocated: all else in it is as large as a tensor of the file.
@@ -121,7 +116,6 @@ def load_decoder(file: Path) -> CodeDecoder:
             (width, code_size, len(weights["place"]), inner), heads, weights["token_weights"]
         )
         decoder.load_state_dict(weights)
-        decoder.rate = float(metadata["rate"]) if "rate" in metadata else None
     except Exception as error:  # safetensors errors, KeyError, RuntimeError of a wrong shape ...
         raise SettingsError(f"{file}: no decoder of a text code: {first_line(error)}") from None
     return decoder.eval()

@@ -5,11 +5,14 @@ n texts, L positions, K code width, V vocabulary.
 
 import logging
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from textdae.core.errors import SettingsError, panics_refused
+from textdae.core.settings.yaml_text import from_anyone
+from textdae.hub.locate import locate
 from textdae.text.bottleneck import BottleneckDenoiser
 from textdae.text.loading import LoadedText, load_text
 from textdae.text.packing import Blocks
@@ -129,7 +132,7 @@ def code_lines(checkpoint: str, text: str, steps: int = 1) -> Iterator[str]:
         encode_texts(denoiser, [ids]),
         [_masked(loaded, ids)],
         vocabulary_of(tokenizer),
-        _checked(denoiser, checkpoint, steps),
+        _checked(checkpoint, steps),
     )
     right = int((rebuilt == ids)[ordinary].sum())
     yield str(tokenizer.decode(rebuilt, skip_special_tokens=True))
@@ -164,22 +167,30 @@ def between_lines(checkpoint: str, start: str, end: str, steps: int = 1) -> Iter
         masks = torch.full((count,), int(tokenizer.mask_token_id))
         shown.append(torch.cat([frame[:begin], masks, frame[stop:]]))
     line = codes[:1] + share * (codes[1:] - codes[:1])
-    texts = decode_codes(
-        denoiser, line, shown, vocabulary_of(tokenizer), _checked(denoiser, checkpoint, steps)
-    )
+    texts = decode_codes(denoiser, line, shown, vocabulary_of(tokenizer), _checked(checkpoint, steps))
     for part, ids in zip(share.flatten().tolist(), texts, strict=True):
         yield f"{part:4.0%}  {tokenizer.decode(ids, skip_special_tokens=True)}"
 
 
-def _checked(denoiser: BottleneckDenoiser, checkpoint: str, steps: int) -> int:
+def _checked(checkpoint: str, steps: int) -> int:
     """Return the steps, with a warning where more than one is not what the decoder has learnt."""
-    if steps > 1 and denoiser.decoder.rate == 1:
+    if steps > 1 and _decoder_rate(checkpoint) == 1:
         logger.warning(
             "denoise: --steps: the decoder of %s never saw a part of a text (model.decoder_rate=1), which all steps but the "
             "first show it; pretrain with model.decoder_rate=0.9, or leave --steps out",
             checkpoint,
         )
     return steps
+
+
+def _decoder_rate(checkpoint: str) -> float | None:
+    """Return `model.decoder_rate` of the run of a checkpoint, where its settings lie beside it."""
+    file = Path(locate(checkpoint)) / "settings.yaml"
+    if not file.is_file():
+        return None
+    model = from_anyone(file.read_text(encoding="utf-8", errors="replace"), str(file)).get("model")
+    # It is left out where the code came with a checkpoint and the rate is the default.
+    return model.get("decoder_rate", 1.0) if isinstance(model, dict) else None
 
 
 def _tokenized(loaded: LoadedText, text: str) -> Tensor:
