@@ -254,7 +254,17 @@ def test_the_report_says_how_much_comes_back(run):
     assert 0 <= shares["model"] <= 1
     assert shares["baseline: bag of words and PCA"] > 0.05
     assert f"through {K} numbers" in "".join(result.closing)
-    assert f"code: {K} numbers a text" in (folder / "README.md").read_text()
+    card = (folder / "README.md").read_text()
+    assert f"code: {K} numbers a text" in card
+    sizes = {
+        name: sum(tensor.numel() for tensor in load_file(folder / f"{file}.safetensors").values())
+        for name, file in (("parameters", "model"), ("decoder_parameters", "decoder"))
+    }
+    sizes["decoder_parameters"] -= len(
+        load_tokenizer(str(folder))
+    )  # the weights of the tokens are not trained
+    assert {name: result.metrics[name] for name in sizes} == sizes
+    assert f"of {sizes['parameters'] / 1e6:.1f} M parameters, and a decoder of" in card
     assert TextEncoder(str(folder), precision="fp32")(["a short one", "two"]).shape == (2, K)
 
 

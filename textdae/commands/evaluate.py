@@ -77,6 +77,8 @@ def evaluate(
     dtype = autocast_dtype(settings.precision, device)
     counted = f"the baselines learn from the other examples of {settings.data.source}, which need not be what the checkpoint was trained on"
     logger.info(counted)
+    for line in evaluation.measure():
+        logger.info(line)
     results = EvaluationResult(evaluation.corpus.summary[0], counted, {})
     dials: Sequence[float | None] = levels or [None]
     for level in dials:

@@ -11,7 +11,7 @@ from textdae.core.registry import modality_of_features, modality_of_settings
 from textdae.core.settings.base import Settings
 from textdae.core.settings.reader import given, load, over
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings, RunSettings
-from textdae.core.settings.yaml_text import from_anyone
+from textdae.core.settings.yaml_text import from_anyone, read_file
 from textdae.hub.locate import folder_of, modality_of
 
 S = TypeVar("S", bound=RunSettings)
@@ -108,7 +108,11 @@ def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
 
 
 def run_settings(checkpoint: str) -> PretrainSettings | None:
-    """Return the settings of the run of a checkpoint, if they lie beside it."""
+    """Return the settings of the run of a checkpoint, if they lie beside it.
+
+    Raises:
+        SettingsError: they cannot be used, or the run was one of `finetune`.
+    """
     if not is_local(checkpoint):
         values = settings_on_hub(checkpoint)
         return load(PretrainSettings, base=values) if values else None
@@ -117,6 +121,10 @@ def run_settings(checkpoint: str) -> PretrainSettings | None:
     if folder.resolve().parent.name == "checkpoints":
         beside.append(folder.resolve().parent.parent / "settings.yaml")
     file = next((path for path in beside if folder.is_dir() and path.is_file()), None)
+    if file and "metric_for_best_model" in read_file(file):
+        raise SettingsError(
+            f"{checkpoint}: a fine-tuned classifier, whose figures lie in its metrics.json; this asks for a denoiser"
+        )
     return load(PretrainSettings, file) if file else None
 
 

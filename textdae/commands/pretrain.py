@@ -159,6 +159,7 @@ class _Pretraining(TrainingTask):
         """Score the denoiser beside its baselines, and export it."""
         run, evaluation = self.run, self.evaluation
         evaluation.finish()
+        measured = evaluation.measure()
         row, scored = evaluation.score(self.questions, self.batch_size, run.accelerator)
         # The picture compares losses on the questions of the evaluations during training.
         figures = self.evaluate()
@@ -179,6 +180,7 @@ class _Pretraining(TrainingTask):
         samples = evaluation.samples(self.questions)
         weights = gather_weights(self.denoiser.model, run.is_main)
         lines = together(lambda: self._export(weights, metrics, losses, samples), run.is_main) or []
+        lines = [*measured, *lines]
         lines += [
             f"linear probe: {name.removeprefix('probe_')} {value:.3f}" for name, value in probed.items()
         ]

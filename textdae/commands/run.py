@@ -175,14 +175,32 @@ def check_fingerprint(fingerprint: dict[str, Any], before: dict[str, Any], place
     """Refuse to resume a run with another fingerprint.
 
     Raises:
-        SettingsError: names the entries that differ from those `before`.
+        SettingsError: names the settings that differ from those `before`.
     """
-    changed = [name for name, value in fingerprint.items() if before.get(name, value) != value]
+    changed = [
+        setting
+        for name, value in fingerprint.items()
+        if before.get(name, value) != value
+        for setting in _changed(name, value, before[name])
+    ]
     if changed:
         raise SettingsError(
-            f"--resume: {', '.join(changed)} differ from the run in {place}; resume with the settings in the "
-            "settings.yaml there, or start another run with output_dir=OTHER"
+            f"--resume: {', '.join(changed)} {'differ' if len(changed) > 1 else 'differs'} from the run in {place}; resume with "
+            "the settings in the settings.yaml there, or start another run with output_dir=OTHER"
         )
+
+
+def _changed(name: str, value: Any, before: Any) -> list[str]:
+    """Return which settings differ in an entry of a fingerprint; of the model and of a single noise each by its name."""
+    if name == "noise" and isinstance(value, list) and isinstance(before, list):
+        value, before = (each[0] if len(each) == 1 else each for each in (value, before))
+    if name not in ("model", "noise") or not (isinstance(value, dict) and isinstance(before, dict)):
+        return [name]
+    missing = object()
+    keys = [key for key in {**value, **before} if value.get(key, missing) != before.get(key, missing)]
+    keys = [key for key in keys if key in ("kind", "type")] or keys  # of another kind, all else differs too
+    # The content of the checkpoint counts, wherever it lies.
+    return [f"{name}.{'from_pretrained' if key == 'started from' else key}" for key in keys]
 
 
 def take_over(name: str, folder: Path, fingerprint: dict[str, Any]) -> None:

@@ -207,7 +207,7 @@ def _report(run: Run, task: TrainingTask, fit: FitResult, global_batch: int) -> 
         "seconds": round(fit.cursor.seconds, 1),
         f"{task.unit}_per_second": speed,
         "architecture": type(task.denoiser.model).__name__,
-        "parameters": count_parameters(task.denoiser),
+        **_parameters(task.denoiser),
         "hardware": hardware(run.accelerator),
     }
     if peak := peak_memory(run.accelerator.device):
@@ -231,5 +231,17 @@ def count_parameters(denoiser: Denoiser) -> int:
 
 
 def size_line(denoiser: Denoiser) -> str:
-    """Describe a denoiser by its class and size."""
-    return f"{type(denoiser.model).__name__}: {count_parameters(denoiser) / 1e6:.2f} M parameters"
+    """Describe a denoiser by its class and size, and the size of what lies beside its stock model."""
+    sizes = _parameters(denoiser)
+    line = f"{type(denoiser.model).__name__}: {sizes.pop('parameters') / 1e6:.2f} M parameters"
+    beside = (f"{size / 1e6:.2f} M of the {name.removesuffix('_parameters')}" for name, size in sizes.items())
+    return ", and ".join([line, *beside])
+
+
+def _parameters(denoiser: Denoiser) -> dict[str, int]:
+    """Return the parameters of the stock model, and of each part beside it, as entries of the metrics."""
+    beside = {
+        f"{name}_parameters": sum(each.numel() for each in part.parameters())
+        for name, part in denoiser.parts_beside().items()
+    }
+    return {"parameters": count_parameters(denoiser) - sum(beside.values()), **beside}

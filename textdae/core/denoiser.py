@@ -126,6 +126,10 @@ class Denoiser(nn.Module, ABC):
         """Return the encoder's inner weight matrices, which Muon trains: neither embeddings nor the decoder. Default: none."""
         return []
 
+    def parts_beside(self) -> dict[str, nn.Module]:
+        """Return, by name, what is trained with the stock model and is no part of its checkpoint. Default: nothing."""
+        return {}
+
     def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write the stock checkpoint, `config.json` and `model.safetensors`.
 

@@ -110,6 +110,17 @@ class Noise(ABC):
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
         """Return new inputs and the loss mask; `level` has *shape* (B, 1)."""
 
+    def at_level(self, level: float, where: str = "level") -> Noise:
+        """Return the same noise at `level` throughout.
+
+        Args:
+            where: the level was given, for the error.
+
+        Raises:
+            SettingsError: it has no one level, or this one is out of range.
+        """
+        raise SettingsError(f"{where} is for a run with one noise")
+
     def candidates(self, clean: Example) -> Tensor:
         """Return where it may hide something. *Shape:* that of the loss mask, bool.
 

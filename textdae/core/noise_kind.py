@@ -200,6 +200,10 @@ class BuiltNoise(Noise):
         self.settings, self.context = settings, context
         self.field, self.level, self.aligned = settings.field, settings.level, settings.aligned
 
+    def at_level(self, level: float, where: str = "level") -> Noise:
+        """Return the same noise at `level` throughout, see `NoiseKind.at_level`."""
+        return self.settings.at_level(level, where).build(*self.context)
+
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
         """Corrupt as the kind does."""
         return self.settings.corrupt(inputs, draw, level, *self.context)

@@ -58,6 +58,10 @@ class Evaluation(ABC):
     def finish(self) -> None:  # noqa: B027  # most modalities have nothing left to do
         """Bring the trained denoiser into the form that is scored and exported; called once, on every process."""
 
+    def measure(self) -> list[str]:
+        """Measure what depends on no questions, for `describe`; return lines to print. Called on every process."""
+        return []
+
     @abstractmethod
     def questions(self, most: int, level: float | None = None) -> Questions:
         """Choose at most so many held-out examples, and their noise; a smaller number chooses a subset.

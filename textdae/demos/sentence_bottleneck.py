@@ -38,7 +38,7 @@ def run(settings: TextPretrainSettings) -> list[str]:
     model: dict[int, float] = {}
     for width in TRAINED:
         _, metrics = run_once(settings, f"code-{width}", {"model": {"code_size": width}})
-        if not metrics.get("through_code"):
+        if "model" not in metrics["through_code"]:
             raise SettingsError(
                 f"demo sentence-bottleneck: no held-out document has at most {LONGEST} tokens; give shorter documents, "
                 "or a larger data.held_out"

@@ -158,13 +158,7 @@ class Classifier(Denoiser):
         Raises:
             SettingsError: there is no such checkpoint, or its family has no classifier.
         """
-        names = dict(enumerate(classes))
-        labels: dict[str, Any] = {
-            "problem_type": None if cls.of_words else kind,  # transformers knows none for words
-            "num_labels": len(classes),
-            "id2label": names,
-            "label2id": {name: number for number, name in names.items()},
-        }
+        labels = cls.labels_of(kind, classes)
         try:
             config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False, **labels)
             config = cls.adapt_config(config)
@@ -198,6 +192,17 @@ class Classifier(Denoiser):
             raise SettingsError(
                 f"{checkpoint}: no classifier could be made of it: {first_line(error)}"
             ) from None
+
+    @classmethod
+    def labels_of(cls, kind: str, classes: tuple[str, ...]) -> dict[str, Any]:
+        """Return what a config says of the labels."""
+        names = dict(enumerate(classes))
+        return {
+            "problem_type": None if cls.of_words else kind,  # transformers knows none for words
+            "num_labels": len(classes),
+            "id2label": names,
+            "label2id": {name: number for number, name in names.items()},
+        }
 
     @classmethod
     def adapt_config(cls, config: Any) -> Any:

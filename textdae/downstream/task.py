@@ -78,9 +78,13 @@ class LabelledTask(ABC):
         schema = self.corpus.schema
         moments = (float(labels.mean()), float(labels.std()) or 1.0) if schema.is_regression else (0.0, 1.0)
         name = locate(self.checkpoint)
-        return self.classifier_class.from_encoder(
+        return self.class_for(from_scratch).from_encoder(
             name, schema.kind, schema.classes, seed, from_scratch, moments
         )
+
+    def class_for(self, from_scratch: bool) -> type[Classifier]:
+        """Return the class of a classifier of this checkpoint."""
+        return self.classifier_class
 
 
 class LabelledExamples:

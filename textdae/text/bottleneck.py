@@ -22,8 +22,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.layout import DECODER
 from textdae.core.noise import Corrupted
 from textdae.core.sharding import load_full_state
-from textdae.hub.locate import locate
-from textdae.text.code_decoder import CodeDecoder, load_decoder
+from textdae.text.code_decoder import CodeDecoder, decoder_of
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.model import TextDenoiser
 from textdae.text.model_settings import TextModelSettings
@@ -197,6 +196,10 @@ class BottleneckDenoiser(TextDenoiser):
         """Return the matrices of the Transformer layers, the decoder's among them."""
         return super().hidden_matrices() + self.decoder.matrices()
 
+    def parts_beside(self) -> dict[str, nn.Module]:
+        """Return the decoder."""
+        return {"decoder": self.decoder}
+
     def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write the stock checkpoint, and the decoder beside it."""
         state = self.model.state_dict() if weights is None else weights
@@ -227,22 +230,29 @@ def with_decoder(
 
     Args:
         positions: tokens of the longest document.
-        token_weights: see `CodeDecoder`.
+        token_weights: of a fresh decoder, see `CodeDecoder`.
         check: see `build_seeded`.
 
     Raises:
-        SettingsError: the decoder of `model.from_pretrained` is not of these sizes.
+        SettingsError: the decoder of `model.from_pretrained` is not of these sizes, or of other weights.
     """
     assert settings.code_size is not None
     config, width = denoiser.model.config, denoiser.embeddings.shape[1]
     start = settings.from_pretrained
-    fresh = not (start and (Path(locate(start)) / DECODER).is_file())
-    if start and not fresh:
-        decoder = load_decoder(Path(locate(start)) / DECODER)
-        if decoder.code_size != settings.code_size or decoder.positions < positions:
+    decoder = decoder_of(start) if start else None
+    fresh = decoder is None
+    if decoder is not None:
+        if decoder.code_size != settings.code_size:
             raise SettingsError(
-                f"model.code_size: {settings.from_pretrained} has a code of {decoder.code_size} numbers for documents of at "
-                f"most {decoder.positions} tokens (data.block_size), got {settings.code_size} and {positions}"
+                f"model.code_size: {start} has a code of {decoder.code_size} numbers, got {settings.code_size}"
+            )
+        if decoder.positions < positions:
+            raise SettingsError(
+                f"data.block_size: the decoder of {start} goes to {decoder.positions} tokens, got {positions}"
+            )
+        if settings.code_weights == "even" and not bool((decoder.token_weights == 1).all()):
+            raise SettingsError(
+                f"model.code_weights: the code of {start} is a mean with weights of its own (sif); leave even out"
             )
     else:
         inner = getattr(config, "intermediate_size", None) or 4 * width

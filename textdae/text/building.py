@@ -7,6 +7,9 @@ from transformers import AutoModelForMaskedLM, PreTrainedTokenizerFast
 
 from textdae.core.building import build_seeded
 from textdae.core.errors import SettingsError
+from textdae.core.logs import Caution
+from textdae.core.names import public
+from textdae.text.code_decoder import decoder_of
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.model import TextDenoiser
 from textdae.text.model_config import text_config
@@ -50,6 +53,37 @@ def build_text_denoiser(
             ) from None
     _check_documents_apart(denoiser, settings)
     return denoiser
+
+
+def with_code_of(
+    start: str, settings: TextModelSettings, drop: bool, summary: list[str]
+) -> TextModelSettings:
+    """Return the settings with the code that the checkpoint has, and say so in the summary.
+
+    Args:
+        drop: leave the code out.
+
+    Raises:
+        SettingsError: it has none, and settings say how to train it.
+    """
+    decoder = decoder_of(start)
+    if decoder is None:
+        if settings.code_size is None and (only := settings.of_a_code()):
+            raise SettingsError(
+                f"model.{only[0]}: {public(start)} has no code; give it one with model.code_size=64"
+            )
+        return settings
+    if drop:
+        summary.append(
+            Caution(
+                f"{public(start)} has a code, which train.loss_weight=elbo does not train: it is left out"
+            )
+        )
+        return settings
+    summary.append(
+        f"{public(start)} has a code of {decoder.code_size} numbers: its decoder and its weights of the tokens are taken too"
+    )
+    return settings if settings.code_size else settings.model_copy(update={"code_size": decoder.code_size})
 
 
 @torch.no_grad()

@@ -41,7 +41,7 @@ def text_card(
         base=base,
         title="A masked language model, pretrained with textdae",
         idea=f"""A denoising autoencoder for text: words are hidden, the encoder reads what is left, one linear layer gives the words
-back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:.1f} M parameters.""",
+back. It is a stock `{metrics["architecture"]}` of {metrics["parameters"] / 1e6:.1f} M parameters{_decoder(metrics)}.""",
         question=f"""Held-out text, {metrics["asked"]}. These are the same at every evaluation, and \
 {metrics["scored"]:,} tokens were scored. A baseline only counts, and is shown what the model is shown.
 {_COMPARED if settings.evaluate.kind == "words" else ""}""",
@@ -69,6 +69,13 @@ def _of_sources(metrics: Mapping[str, Any]) -> str:
     return "".join(
         f"\n\nOf {for_markdown(name)}:\n\n{markdown_table(table)}" for name, table in tables.items()
     )
+
+
+def _decoder(metrics: Mapping[str, Any]) -> str:
+    """Return what stands behind the size of the stock model."""
+    if "decoder_parameters" not in metrics:
+        return ""
+    return f", and a decoder of {metrics['decoder_parameters'] / 1e6:.1f} M more lies beside it"
 
 
 def _code(metrics: Mapping[str, Any]) -> list[str]:

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from textdae.core.errors import SettingsError, first_line
+from textdae.core.layout import DECODER
+from textdae.hub.locate import locate
 from textdae.text.model import document_positions
 
 
@@ -84,6 +86,16 @@ class CodeDecoder(nn.Module):
     def matrices(self) -> list[nn.Parameter]:
         """Return the hidden matrices of its layer."""
         return [layer.weight for layer in (self.qkv, self.out, self.up, self.down)]
+
+
+def decoder_of(checkpoint: str | Path) -> CodeDecoder | None:
+    """Load the decoder of a checkpoint, if it has a code.
+
+    Raises:
+        SettingsError: see `load_decoder`.
+    """
+    file = Path(locate(str(checkpoint))) / DECODER
+    return load_decoder(file) if file.is_file() else None
 
 
 def load_decoder(file: Path) -> CodeDecoder:

@@ -3,6 +3,8 @@
 B batch, L positions.
 """
 
+from copy import copy
+
 import torch
 from torch import Tensor
 
@@ -44,6 +46,12 @@ class DecoderNoise(Noise):
         if self.aligned:
             inputs["encoder_loss_mask"] = loss_mask
         return Corrupted(inputs, target, scored)
+
+    def at_level(self, level: float, where: str = "level") -> "DecoderNoise":
+        """Return the same pair with the encoder's noise at `level` throughout; the decoder's has a rate of its own."""
+        changed = copy(self)
+        changed.noise = self.noise.at_level(level, where)
+        return changed
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
         """Refuse: the two noises have no level in common."""

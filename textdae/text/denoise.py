@@ -197,6 +197,8 @@ def denoise_lines(
     Raises:
         SettingsError: see `denoise_text`, `code_lines` and `between_lines`.
     """
+    if through_code and between:
+        raise SettingsError("denoise: --between goes through the code by itself; leave out --through-code")
     if (through_code or between) and top is not None:
         raise SettingsError("denoise: --top is of masks; leave it out, or fill the masks of a text")
     if between:

@@ -4,7 +4,6 @@ n examples, L positions, D width of the embedding, K code width.
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,10 @@ from torch import Tensor
 
 from textdae.core.cache import cache_root
 from textdae.core.errors import SettingsError, panics_refused
-from textdae.core.layout import DECODER
 from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
 from textdae.hub.locate import locate
-from textdae.text.code_decoder import load_decoder
+from textdae.text.code_decoder import decoder_of
+from textdae.text.pooling import first_position, weighted_mean
 from textdae.text.settings import TextEmbedSettings
 from textdae.text.sources import open_source, part_of
 from textdae.text.spans import Span, cut
@@ -56,10 +55,10 @@ class TextEncoder(StockEncoder):
     ) -> None:
         super().__init__(checkpoint, precision, pretrained, seed)
         self.tokenizer = load_tokenizer(locate(checkpoint), needs=("pad_token",))
-        decoder = Path(locate(checkpoint)) / DECODER
         # Random weights in the place of the encoder's have no code.
-        has_code = pretrained and decoder.is_file()
-        self._decoder = load_decoder(decoder).to(self.device) if has_code else None
+        decoder = decoder_of(checkpoint) if pretrained else None
+        has_code = decoder is not None
+        self._decoder = decoder.to(self.device) if decoder is not None else None
         self.view = view or (CODE if has_code else LAST_MEAN)
         if self.view.pooling == "code" and not (has_code and self.view.layer is None):
             raise SettingsError(
@@ -135,10 +134,12 @@ class TextEncoder(StockEncoder):
             if view.pooling == "code":
                 assert self._decoder is not None
                 pooled = self._decoder.to_code(
-                    _mean(hidden, mask * self._decoder.token_weights[padded["input_ids"]])
+                    weighted_mean(hidden, mask * self._decoder.token_weights[padded["input_ids"]])
                 )
             else:
-                pooled = _first(hidden, mask) if view.pooling == "cls" else _mean(hidden, mask)
+                pooled = (
+                    first_position(hidden, mask) if view.pooling == "cls" else weighted_mean(hidden, mask)
+                )
             pooled_of[view] = pooled.cpu().numpy()
         return pooled_of
 
@@ -164,17 +165,6 @@ def tokenize(tokenizer: Any, examples: Sequence[Any], limit: int) -> tuple[dict[
             for number, value in zip(long, values, strict=True):
                 ids[name][number] = value
     return ids, len(long)
-
-
-def _first(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return the first position that is no padding. (n, L, D), (n, L) -> (n, D)."""
-    return hidden[torch.arange(len(hidden), device=hidden.device), mask.argmax(1)]
-
-
-def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over the positions, weighted by a mask that is 0 on padding. (n, L, D), (n, L) -> (n, D)."""
-    weight = mask[:, :, None].to(hidden.dtype)
-    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
 
 
 def open_texts(checkpoint: str, settings: TextEmbedSettings) -> tuple[TextEncoder, Rows]:

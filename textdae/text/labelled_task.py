@@ -14,12 +14,14 @@ from torch import Tensor
 from textdae.core.logs import cautions
 from textdae.core.noise import Noise
 from textdae.core.noise_kind import build_noise
+from textdae.downstream.classifier import Classifier
 from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.labelled import Labelled, LabelledCorpus
 from textdae.downstream.task import LabelledTask, config_of
 from textdae.hub.locate import locate
 from textdae.report.card import Pipeline
-from textdae.text.classifier import TextClassifier
+from textdae.text.classifier import CodeClassifier, TextClassifier
+from textdae.text.code_decoder import decoder_of
 from textdae.text.data_settings import LabelledTextSettings
 from textdae.text.encoder import TextEncoder, tokenize
 from textdae.text.labelled import labelled_texts
@@ -88,6 +90,12 @@ class LabelledTextTask(LabelledTask):
     def noise(self, settings: Any) -> Noise | None:
         """Return the noise of the tokens, or None."""
         return build_noise(settings, vocabulary_of(self.tokenizer)) if settings else None
+
+    def class_for(self, from_scratch: bool) -> type[Classifier]:
+        """Return the classifier of the code, where the checkpoint has one; weights drawn at random have none."""
+        if from_scratch or self.classifier_class.of_words or decoder_of(self.checkpoint) is None:
+            return self.classifier_class
+        return CodeClassifier
 
     def save_assets(self, folder: Path) -> None:
         """Write the tokenizer."""

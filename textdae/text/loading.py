@@ -6,10 +6,9 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
-from textdae.core.layout import DECODER
 from textdae.hub.locate import locate
 from textdae.text.bottleneck import BottleneckDenoiser
-from textdae.text.code_decoder import load_decoder
+from textdae.text.code_decoder import decoder_of
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.model import TextDenoiser
 from textdae.text.tokenizer import load_tokenizer
@@ -53,12 +52,12 @@ def load_denoiser(checkpoint: str | Path) -> TextDenoiser:
     """
     name = locate(str(checkpoint))
     model, _ = load_masked_lm(name)
-    decoder = Path(name) / DECODER
-    if decoder.is_file():
-        loaded, width = load_decoder(decoder), model.get_input_embeddings().weight.shape[1]
-        if loaded.to_code.in_features != width:
+    decoder = decoder_of(name)
+    if decoder is not None:
+        width = model.get_input_embeddings().weight.shape[1]
+        if decoder.to_code.in_features != width:
             raise SettingsError(
-                f"{decoder}: a decoder of width {loaded.to_code.in_features}, the model has {width}"
+                f"{checkpoint}: its decoder is of width {decoder.to_code.in_features}, the model of {width}"
             )
-        return BottleneckDenoiser(model, loaded).eval()
+        return BottleneckDenoiser(model, decoder).eval()
     return TextDenoiser(model).eval()

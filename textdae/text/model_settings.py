@@ -73,11 +73,11 @@ class TextModelSettings(ModelSettings):
     config: dict[str, Any] = {}
     """Further keys of the family's own config class, e.g. `model.config.hidden_dropout_prob=0`."""
     from_pretrained: str | None = None
-    """Go on from this checkpoint (a folder, or OWNER/NAME@REVISION on the Hub); its sizes and its tokenizer are taken too."""
+    """Go on from this checkpoint (a folder, or OWNER/NAME@REVISION on the Hub); its sizes, its tokenizer and its code are taken too."""
     code_size: Annotated[int, Field(ge=1, le=65536)] | None = None
-    """K: a decoder must give each document back from so many numbers, its code; default: no decoder, no code."""
+    """K: a decoder must give each document back from so many numbers, its code; default: that of `from_pretrained`, else none."""
     code_weights: Literal["sif", "even"] = "sif"
-    """With `code_size`: what tokens count in the mean that becomes the code: the rare ones more (SIF, Arora et al. 2017), or all alike."""
+    """With `code_size`: what tokens count in the mean that becomes the code: the rare ones more (SIF, Arora et al. 2017), or all alike; the code of `from_pretrained` keeps its own weights."""
     decoder_rate: Annotated[float, Field(ge=0.5, le=1)] = 1.0
     """With `code_size`: share of the tokens that the decoder does not see; at 1 it has nothing but the code and the positions."""
     decoder_share: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -91,10 +91,24 @@ class TextModelSettings(ModelSettings):
     def _without_code(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A model without a code is written as it was before there were codes, so that its runs can be resumed."""
         written: dict[str, Any] = serialize(self)
-        later = ("decoder_share",) if self.decoder_share == 1 else ()
-        for name in _OF_CODES if self.code_size is None else later:
-            written.pop(name, None)
+        # A code that the checkpoint brings may be trained otherwise than by default.
+        kept = self.of_a_code()
+        for name in _OF_CODES if self.code_size is None else ("decoder_share",):
+            if name not in kept:
+                written.pop(name, None)
         return written
+
+    def of_a_code(self) -> list[str]:
+        """Return the settings that mean something with a code only and are not as by default."""
+        return [name for name in _OF_CODES if getattr(self, name) != type(self).model_fields[name].default]
+
+    @model_validator(mode="after")
+    def _code(self) -> "TextModelSettings":
+        if self.code_size is None and self.from_pretrained is None and (only := self.of_a_code()):
+            raise ValueError(
+                f"{only[0]} is of a model with a code; give model.code_size=64 too, or leave it out"
+            )
+        return self
 
     def fingerprint(self) -> dict[str, Any]:
         """Return the values that must not change on resume; older checkpoints, all of random embeddings, lack `embeddings`."""

@@ -40,10 +40,10 @@ def returned(
     documents: Sequence[Tensor],
     vocabulary: Vocabulary,
 ) -> dict[str, Any]:
-    """Return the shares of the tokens of held-out documents that come back, for the metrics; empty without documents."""
-    if not documents:
-        return {}
+    """Return the shares of the tokens of held-out documents that come back, for the metrics; without documents, why there are none."""
     code_size = denoiser.decoder.code_size
+    if not documents:
+        return not_measured(denoiser, f"no held-out document has at most {LONGEST} tokens")
     shares: dict[str, Any] = {
         "code_size": code_size,
         "documents": len(documents),
@@ -53,14 +53,24 @@ def returned(
     return shares if baseline is None else {**shares, BASELINE: baseline}
 
 
+def not_measured(denoiser: BottleneckDenoiser, why: str) -> dict[str, Any]:
+    """Return the entries of the metrics where no share is measured; `returned_lines` says why."""
+    return {"code_size": denoiser.decoder.code_size, "not_measured": why}
+
+
 def returned_lines(shares: dict[str, Any]) -> list[str]:
     """Return these shares as lines to print."""
     if not shares:
         return []
+    if "not_measured" in shares:
+        return [
+            f"how much of a text comes back through {shares['code_size']} numbers was not measured: {shares['not_measured']}"
+        ]
+    name = BASELINE.removeprefix("baseline: ")
     baseline = (
-        f"; in any order by {BASELINE.removeprefix('baseline: ')} {shares[BASELINE]:.1%}"
+        f"; in any order by {name} {shares[BASELINE]:.1%}"
         if BASELINE in shares
-        else ""
+        else f"; no baseline: {name} finds no {shares['code_size']} directions in the training documents of that length"
     )
     return [
         f"through {shares['code_size']} numbers, {shares['documents']:,} held-out documents of at most {LONGEST} tokens: "
@@ -73,13 +83,12 @@ def returned_by_code(
 ) -> float:
     """Return the share of the ordinary tokens that come back at their very position when the decoder sees nothing but the code."""
     ordinary = torch.from_numpy(vocabulary.is_ordinary)
-    special = (~ordinary).nonzero().squeeze(1)
     right = total = 0
     for begin in range(0, len(documents), _BATCH):
         batch = documents[begin : begin + _BATCH]
         shown = [torch.where(ordinary[ids], vocabulary.mask_id, ids) for ids in batch]
         codes = encode_texts(denoiser, batch)
-        rebuilt = decode_codes(denoiser, codes, shown, vocabulary.mask_id, special)
+        rebuilt = decode_codes(denoiser, codes, shown, vocabulary)
         for guess, ids in zip(rebuilt, batch, strict=True):
             right += int((guess == ids)[ordinary[ids]].sum())
             total += int(ordinary[ids].sum())
@@ -105,6 +114,8 @@ class WordPCA:
         bags = _bags(short_documents(train, _FITTED), vocabulary)
         self.mean = torch.sparse.sum(bags, 0).to_dense() / max(bags.shape[0], 1)
         self.most = min(most, *bags.shape)
+        if not self.most:  # no short document to learn from
+            return
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             rank = min(most + _MORE, *bags.shape)  # a few more, or the last of the K would be rough
@@ -132,8 +143,9 @@ class WordPCA:
 
 def _bags(documents: Sequence[Tensor], vocabulary: Vocabulary) -> Tensor:
     """Return how often each ordinary token occurs in each document. *Shape:* (n, V), sparse, float32."""
-    rows = torch.cat([torch.full((len(ids),), row) for row, ids in enumerate(documents)])
-    columns = torch.cat(list(documents))
+    none = torch.empty(0, dtype=torch.long)
+    rows = torch.cat([none, *(torch.full((len(ids),), row) for row, ids in enumerate(documents))])
+    columns = torch.cat([none, *documents])
     ordinary = torch.from_numpy(vocabulary.is_ordinary)[columns]
     indices = torch.stack([rows[ordinary], columns[ordinary]])
     size = (len(documents), vocabulary.size)

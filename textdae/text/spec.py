@@ -31,5 +31,7 @@ TEXT = Modality(
     files="text",
     suffixes=(".txt", ".txt.gz", ".jsonl", ".csv"),
     embedded_sources=("docstrings",),
+    models=("textdae.text.own_classifiers",),
+    model_types=("textdae_code",),
     is_default=True,
 )

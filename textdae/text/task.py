@@ -8,7 +8,7 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from textdae.core.errors import SettingsError
+from textdae.core.errors import SettingsError, first_line
 from textdae.core.examples import Questions
 from textdae.core.names import public
 from textdae.core.noise_kind import build_noise
@@ -18,7 +18,7 @@ from textdae.report.scores import with_bits_per_byte
 from textdae.text.baselines import TextBaselines
 from textdae.text.bottleneck import BottleneckDenoiser, with_decoder
 from textdae.text.bound import Bound, diffusion_noise
-from textdae.text.building import build_text_denoiser
+from textdae.text.building import build_text_denoiser, with_code_of
 from textdae.text.card import text_card
 from textdae.text.corpus import prepare_text
 from textdae.text.decoder_noise import DecoderNoise
@@ -33,7 +33,7 @@ from textdae.text.noises.masking import MaskingNoise
 from textdae.text.packed_corpus import TextCorpus
 from textdae.text.packing import Blocks
 from textdae.text.questions import WordQuestions
-from textdae.text.returned import returned, returned_lines, short_documents
+from textdae.text.returned import not_measured, returned, returned_lines, short_documents
 from textdae.text.samples import passage_with_mask, text_samples
 from textdae.text.sentence_transformer import save_sentence_files
 from textdae.text.settings import TextEvaluateRunSettings, TextEvaluateSettings, TextPretrainSettings
@@ -68,9 +68,11 @@ def prepare_pretraining(
         tokenizer = load_tokenizer(start)
     corpus = prepare_text(settings.data, settings.tokenizer, tokenizer)
     vocabulary = vocabulary_of(corpus.tokenizer)
-    denoiser = build_text_denoiser(settings.model, corpus.tokenizer, settings.train.seed, check)
-    if settings.model.code_size:
-        model, seed = settings.model, settings.train.seed
+    model, seed = settings.model, settings.train.seed
+    denoiser = build_text_denoiser(model, corpus.tokenizer, seed, check)
+    if start:
+        model = with_code_of(start, model, settings.train.loss_weight == "elbo", corpus.summary)
+    if model.code_size:
         weights = token_weights(corpus.train, len(denoiser.embeddings), vocabulary, model.code_weights)
         denoiser = with_decoder(denoiser, model, settings.data.block_size, weights, seed, check)
     if start and (fresh := denoiser.fresh):
@@ -90,11 +92,9 @@ def prepare_pretraining(
         save_sentence_files(folder, denoiser.model, corpus.tokenizer, longest)
 
     noise = build_noise(settings.noise, vocabulary)
-    if settings.model.code_size:
-        noise = DecoderNoise(noise, vocabulary, settings.model.decoder_rate, settings.model.decoder_share)
-    return Pretraining(
-        TextEvaluation(corpus, denoiser, settings.evaluate), noise, settings.model, save_assets
-    )
+    if model.code_size:
+        noise = DecoderNoise(noise, vocabulary, model.decoder_rate, model.decoder_share)
+    return Pretraining(TextEvaluation(corpus, denoiser, settings.evaluate), noise, model, save_assets)
 
 
 def open_evaluation(checkpoint: str, settings: TextEvaluateRunSettings) -> "TextEvaluation":
@@ -122,16 +122,32 @@ class TextEvaluation(Evaluation):
         self.returned: dict[str, Any] = {}
 
     def finish(self) -> None:
-        """Whiten the code, and measure how much of a text comes back through it."""
-        denoiser, corpus = self.denoiser, self.corpus
+        """Whiten the code, unless it cannot be: a trained model is exported all the same."""
+        denoiser = self.denoiser
         if not isinstance(denoiser, BottleneckDenoiser):
             return
         if is_sharded(denoiser.model):
-            logger.warning("the weights are sharded, so that the code is neither whitened nor measured")
+            logger.warning("the weights are sharded, so that the code is not whitened")
             return
-        denoiser.whiten(block_codes(denoiser, corpus.train))
-        documents = short_documents(corpus.held_out, self.evaluation.max_examples)
-        self.returned = returned(denoiser, corpus.train, documents, self.vocabulary)
+        try:
+            denoiser.whiten(block_codes(denoiser, self.corpus.train))
+        except Exception as error:  # of memory, of a matrix with NaN ...
+            logger.warning("the code is not whitened: %s", first_line(error))
+
+    def measure(self) -> list[str]:
+        """Measure how much of a text comes back through the code; return it in words, or why it was not measured."""
+        denoiser, corpus = self.denoiser, self.corpus
+        if not isinstance(denoiser, BottleneckDenoiser):
+            return []
+        if is_sharded(denoiser.model):
+            self.returned = not_measured(denoiser, "the weights are sharded")
+            return returned_lines(self.returned)
+        try:
+            documents = short_documents(corpus.held_out, self.evaluation.max_examples)
+            self.returned = returned(denoiser, corpus.train, documents, self.vocabulary)
+        except Exception as error:  # the export of a long run must not depend on one more figure
+            self.returned = not_measured(denoiser, first_line(error))
+        return returned_lines(self.returned)
 
     def questions(self, most: int, level: float | None = None) -> Questions:
         """Choose whole words by the text, or what another noise draws; the noise of the training does not matter."""
@@ -157,10 +173,10 @@ class TextEvaluation(Evaluation):
 
     def describe(self, questions: Questions) -> dict[str, Any]:
         """Describe the words that are scored: how many, and their bytes."""
-        if self.evaluation.kind == "bound":
-            return self.bound.describe(questions, self.evaluation.draws)
-        examples, rate = questions.examples, questions.noise.level.start
         code = {"through_code": self.returned} if self.returned else {}
+        if self.evaluation.kind == "bound":
+            return code | self.bound.describe(questions, self.evaluation.draws)
+        examples, rate = questions.examples, questions.noise.level.start
         if not isinstance(examples, WordQuestions | MixedQuestions):
             kind = self.evaluation.kind
             hides = issubclass(TextNoise.kinds[kind], MaskingNoise)
@@ -222,7 +238,6 @@ class TextEvaluation(Evaluation):
         card = text_card(settings, metrics, self.corpus.summary, samples, self.corpus.tokenizer, passage)
         (folder / "README.md").write_text(card, encoding="utf-8")
         return [
-            *returned_lines(self.returned),
             "held-out text, [right guess] and [wrong guess|right word]:",
             *(f"  {sample}" for sample in samples),
             f"try it: textdae denoise {folder} {shlex.quote(passage)}",

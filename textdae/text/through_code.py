@@ -3,18 +3,24 @@
 n texts, L positions, K code width, V vocabulary.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from textdae.core.errors import SettingsError, panics_refused
+from textdae.core.settings.yaml_text import from_anyone
+from textdae.hub.locate import locate
 from textdae.text.bottleneck import BottleneckDenoiser
 from textdae.text.loading import LoadedText, load_text
 from textdae.text.packing import Blocks
+from textdae.text.vocabulary import Vocabulary, vocabulary_of
 from textdae.training.evaluation import subsample
 from textdae.training.hardware import choose_device
 
+logger = logging.getLogger(__name__)
 _BLOCKS, _BATCH = 1024, 64
 POINTS = 7
 """On the line between two codes, its ends among them."""
@@ -66,31 +72,32 @@ def decode_codes(
     denoiser: BottleneckDenoiser,
     code: Tensor,
     shown: Sequence[Tensor],
-    mask_id: int,
-    forbidden: Tensor,
+    vocabulary: Vocabulary,
     steps: int = 1,
 ) -> list[Tensor]:
     """Fill masks from the codes; with several steps the surest tokens of a step stay, and the next step sees them.
 
     Args:
         code: *Shape:* (n, K).
-        shown: the ids of each text, with `mask_id` where the decoder fills one in. (L,) each, of its own length.
-        forbidden: ids that are never filled in. *Shape:* (f,).
-        steps: rounds; a decoder of `model.decoder_rate` 1 has learnt to see nothing, and needs one.
+        shown: the ids of each text, with a mask where the decoder fills in an ordinary token. (L,) each, of its own length.
+        steps: rounds; more than one is for a decoder that saw a part of the text in training (`model.decoder_rate` below 1).
     """
+    mask_id = vocabulary.mask_id
     device = next(denoiser.parameters()).device
     tokens = torch.nn.utils.rnn.pad_sequence(list(shown), batch_first=True).to(device)
     document = _documents([len(one) for one in shown], device)
     masked = (tokens == mask_id) & (document >= 0)
     total = masked.sum(1)
     at = code[:, None].expand(-1, tokens.shape[1], -1)
+    ordinary = torch.from_numpy(vocabulary.is_ordinary).to(device)
     for step in range(steps):
         left = (tokens == mask_id) & masked
         if not left.any():
             break
         decoded = denoiser.decode_code(at, tokens, document)
         logits = denoiser.decode(decoded[left]).float()
-        logits[:, forbidden.to(device)] = -torch.inf
+        logits = logits[:, : len(ordinary)]  # the rows behind pad the embedding
+        logits[:, ~ordinary] = -torch.inf
         best = logits.log_softmax(-1).max(-1)
         sureness = torch.full(tokens.shape, -torch.inf, device=device)
         sureness[left] = best.values
@@ -124,13 +131,17 @@ def code_lines(checkpoint: str, text: str, steps: int = 1) -> Iterator[str]:
         denoiser,
         encode_texts(denoiser, [ids]),
         [_masked(loaded, ids)],
-        tokenizer.mask_token_id,
-        special,
-        steps,
+        vocabulary_of(tokenizer),
+        _checked(checkpoint, steps),
     )
     right = int((rebuilt == ids)[ordinary].sum())
     yield str(tokenizer.decode(rebuilt, skip_special_tokens=True))
-    yield f"{right} of {int(ordinary.sum())} tokens come back through {denoiser.decoder.code_size} numbers; the decoder is told how many tokens there are"
+    unknown = int((ids == tokenizer.unk_token_id).sum()) if tokenizer.unk_token_id is not None else 0
+    yield (
+        f"{right} of {int(ordinary.sum())} tokens come back through {denoiser.decoder.code_size} numbers"
+        + (f", and {unknown} that the tokenizer does not know are not counted" if unknown else "")
+        + "; the decoder is told how many tokens there are"
+    )
 
 
 @panics_refused("the tokenizer")
@@ -143,7 +154,6 @@ def between_lines(checkpoint: str, start: str, end: str, steps: int = 1) -> Iter
     denoiser, tokenizer = loaded = load_bottleneck(checkpoint)
     assert isinstance(denoiser, BottleneckDenoiser)
     ends = [_tokenized(loaded, text) for text in (start, end)]
-    special = torch.tensor(sorted(tokenizer.all_special_ids))
     codes = encode_texts(denoiser, ends)
     share = torch.linspace(0, 1, POINTS, device=codes.device)[:, None]
     first, last = (_masked(loaded, one) for one in ends)
@@ -157,9 +167,30 @@ def between_lines(checkpoint: str, start: str, end: str, steps: int = 1) -> Iter
         masks = torch.full((count,), int(tokenizer.mask_token_id))
         shown.append(torch.cat([frame[:begin], masks, frame[stop:]]))
     line = codes[:1] + share * (codes[1:] - codes[:1])
-    texts = decode_codes(denoiser, line, shown, tokenizer.mask_token_id, special, steps)
+    texts = decode_codes(denoiser, line, shown, vocabulary_of(tokenizer), _checked(checkpoint, steps))
     for part, ids in zip(share.flatten().tolist(), texts, strict=True):
         yield f"{part:4.0%}  {tokenizer.decode(ids, skip_special_tokens=True)}"
+
+
+def _checked(checkpoint: str, steps: int) -> int:
+    """Return the steps, with a warning where more than one is not what the decoder has learnt."""
+    if steps > 1 and _decoder_rate(checkpoint) == 1:
+        logger.warning(
+            "denoise: --steps: the decoder of %s never saw a part of a text (model.decoder_rate=1), which all steps but the "
+            "first show it; pretrain with model.decoder_rate=0.9, or leave --steps out",
+            checkpoint,
+        )
+    return steps
+
+
+def _decoder_rate(checkpoint: str) -> float | None:
+    """Return `model.decoder_rate` of the run of a checkpoint, where its settings lie beside it."""
+    file = Path(locate(checkpoint)) / "settings.yaml"
+    if not file.is_file():
+        return None
+    model = from_anyone(file.read_text(encoding="utf-8", errors="replace"), str(file)).get("model")
+    # It is left out where the code came with a checkpoint and the rate is the default.
+    return model.get("decoder_rate", 1.0) if isinstance(model, dict) else None
 
 
 def _tokenized(loaded: LoadedText, text: str) -> Tensor:

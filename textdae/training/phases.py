@@ -6,7 +6,6 @@ from typing import Any
 
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Noise
-from textdae.core.noise_kind import BuiltNoise
 from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.phases import PhaseSettings, starts_of
 from textdae.training.checkpoint import Cursor
@@ -74,7 +73,10 @@ class Phases:
         pairs = zip(self.positions, self.settings, strict=True)
         if all(phase.noise_level is None for phase in self.settings):
             return []
-        return [(position, _at_level(noise, phase.noise_level)) for position, phase in pairs]
+        return [
+            (position, noise if level is None else noise.at_level(level, "train.phases: noise_level"))
+            for position, level in ((position, phase.noise_level) for position, phase in pairs)
+        ]
 
     def within(self, step: int) -> tuple[PhaseSettings, int, float]:
         """Return the phase of a step, the step within it, and the share of the phase that is done."""
@@ -117,11 +119,3 @@ def _plan(
     return StepPlan.of(
         settings.model_copy(update={"global_batch_size": phase.global_batch_size}), world, cursor
     )._replace(first_batch=own.first_batch)
-
-
-def _at_level(noise: Noise, level: float | None) -> Noise:
-    if level is None:
-        return noise
-    if not isinstance(noise, BuiltNoise):
-        raise SettingsError("train.phases: noise_level is for a run with one noise")
-    return noise.settings.at_level(level, "train.phases: noise_level").build(*noise.context)
