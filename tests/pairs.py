@@ -82,7 +82,11 @@ def build(case: dict[str, Any]) -> tuple[Any, ...]:
         level = {"condition": "level", "data_deviation": 0.25} if case["kind"] == "level" else {}
         model: Any = UNet(UNetConfig(**sizes, **level))
         if case["kind"] == "mae":
-            decoder = {"decoder_hidden_size": 8, "decoder_num_attention_heads": 1, "decoder_intermediate_size": 8}
+            decoder = {
+                "decoder_hidden_size": 8,
+                "decoder_num_attention_heads": 1,
+                "decoder_intermediate_size": 8,
+            }
             heads = {"num_attention_heads": 1, "intermediate_size": 8, "decoder_num_hidden_layers": 1}
             model = build_mae(ViTMAEConfig(**sizes, **heads, **decoder, patch_size=2, mask_ratio=0.75))
         settings = ImagePretrainSettings.model_validate({"noise": noises}).noise
