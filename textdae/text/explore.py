@@ -75,7 +75,7 @@ class TextExplorer(Explorer):
         """Return the passages, in pieces."""
         return {
             "architecture": type(self._own.denoiser.model).__name__,
-            "parameters": sum(each.numel() for each in self._own.denoiser.parameters()),
+            "parameters": sum(each.numel() for each in self._own.denoiser.model.parameters()),
             "data": self._own.corpus.summary[0],
             "clean": [self._reader.pieces(each) for each in self._passages],
             "names": [each.source for each in self._passages],
