@@ -36,6 +36,7 @@ SECTIONS = {
     "definitions": "Fewer labels: dictionary definitions",
     "fashion": "Fewer labels: Fashion-MNIST",
     "images": "Images",
+    "samples": "Pictures drawn from noise: Fashion-MNIST",
     "suites": "Public questions, codes and masked diffusion",
     "vincent2010": "Stacked autoencoders (Vincent et al. 2010)",
     "gpu": "One GPU",

@@ -87,6 +87,8 @@ def main(run: Run) -> None:
     shares = torch.bincount(named(network, samples), minlength=len(classes)) / len(samples)
     for name, share in zip(classes, shares.tolist(), strict=True):
         run.add(f"samples: {name}", share, "share")
+    run.add("samples: the rarest class", float(shares.min()), "share")
+    run.add("samples: the most frequent class", float(shares.max()), "share")
     distances, which = nearest(samples, train_pixels)
     real, _ = nearest(test_pixels[:count], train_pixels)
     for what, each in (("samples", distances), ("test pictures", real)):
