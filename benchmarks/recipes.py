@@ -93,7 +93,7 @@ PATCHES: dict[str, Callable] = {"z-loss": z_loss, "rarer tokens hidden first": r
 
 
 def key(run: dict) -> tuple:
-    return tuple(run[name] for name in ("text", "size", "limit", "change", "seed"))
+    return tuple(run[name] for name in ("text", "size", "limit", "change", "seed")) + tuple(run["words"])
 
 
 def past_runs() -> dict[tuple, dict]:

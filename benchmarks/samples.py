@@ -4,7 +4,7 @@
 
 TRAIN and TEST are labelled, as `textdae finetune` takes them. A small convolutional network learns the labels in a few minutes and
 says first how many test pictures it names right. `nearest.png` in RUN shows some samples, each above the nearest training picture;
-the distances of test pictures to theirs stand beside, for copies would be nearer.
+the distances of test pictures to theirs stand beside, as copies would be nearer.
 """
 
 import time
@@ -79,7 +79,7 @@ def main(run: Run) -> None:
     began = time.perf_counter()
     shape = (250, *train_pixels.shape[1:])
     parts = [
-        run_chain(denoiser, shape, Levels(level.start, level.end), steps, seed)
+        run_chain(denoiser, shape, Levels.of(level.start, level.end), steps, seed)
         for seed in range(-(-count // 250))
     ]
     samples = torch.cat(parts)[:count].clamp(0, 1)

@@ -122,6 +122,7 @@ def test_each_level_weighs_as_much_in_training():
     errors = (output.reconstruction - corrupted.target).square().sum((1, 2, 3))
     weights = 1 + (DEVIATION / corrupted.inputs["level"][:, 0]) ** 2
     assert output.loss_sum.item() == pytest.approx((weights * errors).sum().item(), rel=1e-4)
+    assert output.loss.item() == pytest.approx(output.loss_sum.item() / corrupted.target.numel())
     evaluated = denoiser.eval()(corrupted)
     assert evaluated.loss_sum.item() == pytest.approx(errors.sum().item(), rel=1e-4)
 
@@ -134,6 +135,11 @@ def test_a_level_may_be_uniform_in_its_logarithm():
     levels = noise.level.at(0.3, Draw(0, torch.zeros(count, dtype=torch.long), torch.arange(count)))
     share = ((levels / 0.02).log() / np.log(1000)).flatten().sort().values.numpy()
     assert np.abs(share - (np.arange(count) + 0.5) / count).max() < 1.63 / count**0.5  # Kolmogorov, 1%
+    assert noise.in_words() == "gaussian, sigma 20 to 0.02 (log_uniform)"
+    draw = Draw(0, torch.zeros(3, dtype=torch.long), torch.arange(3))
+    assert noise.at_level(5.0).level.at(0.5, draw).flatten().tolist() == pytest.approx([5.0] * 3)
+    with pytest.raises(SettingsError, match=r"leaves nothing of a picture"):
+        GaussianNoise(sigma=1, schedule="uniform").at_level(5.0)
     given = ["data.source=digits", "noise.sigma=20"]
     load(PretrainSettings, None, [*given, "noise.schedule=log_uniform"])
     with pytest.raises(SettingsError, match=r"leaves nothing of a picture"):

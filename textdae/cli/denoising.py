@@ -64,7 +64,7 @@ def denoise(
         float | None,
         typer.Option(
             "--strength",
-            help="Images: standard deviation of the noise, where white is 1, for a model of model.condition=level; default: estimated.",
+            help="Images: standard deviation of the noise, where white is 1, for a model of model.condition=level; default: estimated. With --mask: where the chain begins; default: at the strongest noise of the training.",
             show_default=False,
         ),
     ] = None,
@@ -202,5 +202,10 @@ def _levels(checkpoint: str, highest: float | None) -> tuple[float, float] | Non
     levels = [noise.level for noise in settings.noise if noise.dial == "sigma"] if settings else []
     ends = [end for level in levels for end in (level.start, level.end)]
     if highest is not None:
+        if ends and highest > max(ends):
+            raise SettingsError(
+                f"--strength: {highest:g}, and {checkpoint} was trained on noise of up to {max(ends):g}; a chain begins there at "
+                "the strongest"
+            )
         return highest, min(ends, default=0.0)
     return (max(ends), min(ends)) if ends else None

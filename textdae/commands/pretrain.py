@@ -216,7 +216,8 @@ class _Pretraining(TrainingTask):
             entries += (
                 [{"step": metrics["steps"], **{f"eval_{k}": metrics[k] for k in probed}}] if probed else []
             )
-            loss_curve(entries, final, losses, folder / "loss.png", decibels=decibels)
+            name = self.denoiser.training_name
+            loss_curve(entries, final, losses, folder / "loss.png", decibels=decibels, training_name=name)
             lines = self.evaluation.report(folder, self.run_settings, metrics, samples)
             has_page = modality(self.run_settings.modality).explore is not None
             return [*lines, f"see it: textdae app {folder}"] if has_page else lines

@@ -171,9 +171,12 @@ class NoiseKind(Settings):
         """
         if self.dial is None:
             raise SettingsError(f"{where}: noise of kind {self.kind} has no level")
-        values = {self.dial: level, f"final_{self.dial}": None, "schedule": "linear"}
+        # A level that is drawn from one point up is that point, and may be as high as such levels are.
+        drawn = self.level.schedule == "log_uniform"
+        values = {self.dial: level, f"final_{self.dial}": level if drawn else None}
+        schedule = "log_uniform" if drawn else "linear"
         try:
-            return self.model_validate({**self.model_dump(), **values})
+            return self.model_validate({**self.model_dump(), **values, "schedule": schedule})
         except ValidationError as error:
             message = error.errors()[0]["msg"].lower()
             raise SettingsError(f"{where}: {self.dial} of {self.kind}: {message}, got {level:g}") from None
@@ -189,7 +192,7 @@ class NoiseKind(Settings):
         if self.dial is None:
             return self.kind
         final, level = getattr(self, f"final_{self.dial}"), self.level
-        moves = f" to {final:g} ({level.schedule})" if final is not None else ""
+        moves = f" to {level.end:g} ({level.schedule})" if final is not None or level.is_drawn else ""
         return f"{self.kind}, {self.dial} {level.start:g}{moves}"
 
 

@@ -7,7 +7,6 @@ import torch
 from textdae.core.errors import SettingsError
 from textdae.demos.runs import run_once
 from textdae.image.corpus import prepare_images
-from textdae.image.level import LOWEST
 from textdae.image.model import ImageDenoiser
 from textdae.image.sampling import Levels, chain, karras_levels
 from textdae.image.settings import ImagePretrainSettings
@@ -36,7 +35,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
     config = denoiser.model.config
     shape = (COUNT, config.num_channels, config.image_size, config.image_size)
     drawn = settings.noise[0].level
-    trained = Levels(drawn.start, max(drawn.end, LOWEST))
+    trained = Levels.of(drawn.start, drawn.end)
     levels = karras_levels(trained, STEPS)
     rows = {}
     for step, pictures in enumerate(chain(denoiser, shape, trained, STEPS, settings.train.seed)):

@@ -56,18 +56,17 @@ def check_fits(model: PreTrainedModel, image_size: int, channels: int, what: str
         )
 
 
-def save_image_processor(folder: Path, image_size: int | None, channels: int) -> None:
-    """Write the processor that treats a picture as training did: shorter side resized, middle cut out, pixels in [0, 1].
+def save_image_processor(folder: Path, image_size: int, channels: int) -> None:
+    """Write the processor that brings a picture to the size of training: shorter side resized, middle cut out, pixels in [0, 1].
 
-    Args:
-        image_size: None: pictures stay as they are.
+    Encoders and classifiers take pictures so, also those of a run on crops; denoising takes pictures as they are.
     """
     from transformers import CLIPImageProcessorPil
 
-    side = {"height": image_size, "width": image_size}
-    to_size = {"size": {"shortest_edge": image_size}, "crop_size": side, "resample": 3}  # bicubic
     processor = CLIPImageProcessorPil(
-        **(to_size if image_size else {"do_resize": False, "do_center_crop": False}),
+        size={"shortest_edge": image_size},
+        crop_size={"height": image_size, "width": image_size},
+        resample=3,  # bicubic
         do_normalize=False,
         do_convert_rgb=channels == 3,
     )

@@ -239,10 +239,11 @@ class Reader:
                 self.notes[f"stopped at data.max_images = {self.data.max_images:,}"] = 1
                 return
             try:
+                open_noisy = self.partners.of(name) if self.partners else None
                 picture = open_picture(self.notes)
                 pixels = self._bring(picture, name)
-                if self.partners is not None:
-                    noisy = self.partners.of(name)(self.notes)
+                if open_noisy:
+                    noisy = open_noisy(self.notes)
                     check_sizes(picture, noisy, name)
                     pixels = joined(pixels, self._bring(noisy, f"the noisy partner of {name}"))
             except UnusablePicture as error:

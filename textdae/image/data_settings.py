@@ -40,7 +40,7 @@ class ImageCorpusSettings(ImageDataSettings):
     """Show a crop in any of its eight orientations: mirrored, and turned by quarter turns."""
 
     noisy_source: str | None = None
-    """The pictures of `source` with a noise that was measured, matched by name; noise.kind=pairs, the default then, learns to take it away. Then the default model is a unet."""
+    """The pictures of `source` with a noise that was measured, matched by name; noise.kind=pairs learns to take it away. Default noise: pairs. Default model: unet."""
     held_out_noisy_source: str | None = None
     """The same for the pictures of `held_out_source`."""
 

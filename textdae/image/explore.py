@@ -34,6 +34,7 @@ from textdae.image.model import ImageDenoiser
 from textdae.image.noise import ImageNoise
 from textdae.image.settings import ImageEvaluateRunSettings
 from textdae.image.task import ImageEvaluation, check_patches, open_evaluation
+from textdae.image.unet import UNet
 from textdae.report.scores import score_table
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
@@ -74,7 +75,7 @@ class ImageExplorer(Explorer):
         usual = type(noise)().level.start
         levels = shares() if noise.dial == "rate" else strengths(usual)
         option = "" if noise is self._own.noises[0] else f"evaluate.noise.kind={kind}"
-        start = nearest(levels, noise.level.end)
+        start = nearest(levels, usual if noise.level.is_drawn else noise.level.end)
         return Dial(
             kind, noise.dial, levels, start, options(self._option, option), in_a_sentence(type(noise))
         )
@@ -158,7 +159,11 @@ class ImageExplorer(Explorer):
         images, denoiser = self._own.corpus.held_out, self._own.denoiser
         indices = subsample(len(images), MOST_ON_THE_MAP)
         clean = images.batch(indices)["pixel_values"]
-        embedding = denoiser.encode({"pixel_values": clean}).float()
+        if isinstance(denoiser.model, UNet):
+            # Without the picture itself, which its embedding holds too.
+            embedding = denoiser.model.features(clean)[-1].float()
+        else:
+            embedding = denoiser.encode({"pixel_values": clean}).float()
         if embedding.ndim == 4:
             embedding = embedding.mean((2, 3))
         elif embedding.ndim == 3:

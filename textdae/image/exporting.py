@@ -51,7 +51,7 @@ def open_exportable(checkpoint: str) -> Exportable:
     if isinstance(model, EncoderDecoder):
         _name_outputs(model)
     size, channels, mean, deviation = image_input(config, load_processor(checkpoint))
-    has_level = getattr(config, "condition", None) == "level"
+    has_level = isinstance(model, UNet) and config.condition == "level"
 
     def collate(pictures: Sequence[Any]) -> dict[str, Tensor]:
         """(B, C, H, W)"""

@@ -110,7 +110,8 @@ class ImageDenoiser(EncoderDecoderDenoiser):
             # 1 + (deviation / level)^2 times the squared error: its share of what the convolutions may add is the same at each level.
             level = corrupted.inputs["level"].clamp(min=LOWEST).view(-1, 1, 1, 1)
             root = (1 + (deviation / level) ** 2).sqrt()
-            corrupted = corrupted._replace(loss_mask=corrupted.loss_mask * root)
+            weighed = corrupted._replace(loss_mask=corrupted.loss_mask * root)
+            return super().forward(weighed)._replace(count=corrupted.loss_mask.sum())
         return super().forward(corrupted)
 
     def encode(self, inputs: dict[str, Tensor]) -> Tensor:
@@ -126,6 +127,12 @@ class ImageDenoiser(EncoderDecoderDenoiser):
     def conditioned(self) -> bool:
         """Whether the noise level is an input."""
         return getattr(self.model.config, "condition", None) == "level"
+
+    @property
+    def training_name(self) -> str:  # type: ignore[override]
+        """What the loss of a training step is of."""
+        weighs = getattr(self.model.config, "data_deviation", None)
+        return "its own noise, each level weighing as much" if weighs else super().training_name
 
     def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:
         """Decode whole images (B, C, H, W), and compare them where the loss mask is True, or by the roots of weights."""

@@ -84,7 +84,7 @@ class UNetSettings(_ImageModel):
     type: Literal["unet"] = "unet"
     """autoencoder (a bottleneck), unet (skips, for restoring), vit (patches, the twin of BERT), or vit_mae (its encoder sees the visible patches only)."""
     condition: Literal["level"] | None = None
-    """level: the strength of a Gaussian noise is an input too, so that one model is for all (noise.schedule=uniform)."""
+    """level: the strength of a Gaussian noise is an input too, so that one model is for all (noise.schedule=uniform; to draw pictures, log_uniform)."""
     bias: bool = True
     """false: no biases, and ReLU; such a model carries over to levels of noise that it never saw (Mohan et al. 2020)."""
 

@@ -10,7 +10,7 @@ B batch, C channels, H, W pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,9 +19,6 @@ from textdae.core.errors import SettingsError, listed
 from textdae.core.noise import Example, Noise
 from textdae.core.noise_kind import BuiltNoise, NoiseKind
 from textdae.core.settings.base import Share
-
-if TYPE_CHECKING:
-    pass
 
 
 class ImageNoise(NoiseKind):

@@ -45,7 +45,14 @@ class Partners:
         """
         shared = next((tail for tail in _tails(name) if tail in self._openers), None)
         if shared is None:
-            raise UnusablePicture(f"{name}: data.noisy_source has no picture called {shared_name(name)}")
+            own = shared_name(name)
+            several = sorted(each for each in self._openers if each.endswith(f"/{own}"))
+            has = (
+                f"several pictures called {own}: {', '.join(several[:2])}"
+                if several
+                else f"no picture called {own}"
+            )
+            raise UnusablePicture(f"{name}: data.noisy_source has {has}")
         if self._taken.setdefault(shared, name) != name:
             raise SettingsError(
                 f"data.noisy_source: one picture is called {shared}, and two of data.source are: {self._taken[shared]}, {name}"
@@ -55,7 +62,7 @@ class Partners:
     def count_unused(self, notes: Counter[str]) -> None:
         """Note how many of them no clean picture had."""
         if unused := len(self._openers) - len(self._taken):
-            notes["noisy pictures without a clean one"] = unused
+            notes["noisy pictures without a clean one"] += unused
 
 
 def shared_name(name: str) -> str:
@@ -65,17 +72,20 @@ def shared_name(name: str) -> str:
 
 
 def _with_folders(names: list[str]) -> list[str]:
-    """Return names of files without ending, from the folder down that holds all of them."""
+    """Return names of files without ending, from the folder down that holds all of them; of rows of tables that of the file too."""
     root = os.path.commonpath([str(PurePath(name).parent) for name in names])
-    return [str(PurePath(name).relative_to(root).with_suffix("")) for name in names]
+    return [str(_without_ending(PurePath(name).relative_to(root))) for name in names]
+
+
+def _without_ending(path: PurePath) -> PurePath:
+    file, comma, row = path.name.rpartition(", row ")
+    return path.with_name(f"{PurePath(file).stem}, row {row}" if comma else path.stem)
 
 
 def _tails(name: str) -> list[str]:
-    """Return what a partner may be called: the name with all its folders, with fewer, and alone."""
-    if ", row " in name:
-        return [shared_name(name)]
-    parts = PurePath(name).with_suffix("").parts
-    return [str(PurePath(*parts[first:])) for first in range(len(parts))]
+    """Return possible names of a partner: with all folders, with fewer, alone, and the row of a table."""
+    parts = _without_ending(PurePath(name)).parts
+    return [*(str(PurePath(*parts[first:])) for first in range(len(parts))), shared_name(name)]
 
 
 def joined(clean: np.ndarray, noisy: np.ndarray) -> np.ndarray:

@@ -43,12 +43,13 @@ def photograph_baselines(train: Images, noise: Noise, slow: bool = True) -> dict
 
 def left_out() -> list[str]:
     """Return lines that name the baselines that a pretraining run leaves out."""
+    lines = ["baselines left out: BM3D, which takes seconds for a picture; textdae evaluate has it"]
     absent = [
         name for name, package in (("wavelets", "pywt"), ("BM3D", "bm3d")) if not _is_installed(package)
     ]
     if absent:
-        return [f"baselines left out: {', '.join(absent)}; pip install 'textdae[photos]' brings them"]
-    return ["baselines left out: BM3D, which takes seconds for a picture; textdae evaluate has it"]
+        lines.append(f"not installed: {', '.join(absent)}; pip install 'textdae[photos]' brings them")
+    return lines
 
 
 def _is_installed(package: str) -> bool:

@@ -123,7 +123,7 @@ def _levels(checkpoint: str, denoiser: ImageDenoiser, trained: tuple[float, floa
         )
     if not LOWEST < trained[0] <= MOST:
         raise SettingsError(f"--strength: more than {LOWEST:g}, at most {MOST:g}; got {trained[0]:g}")
-    levels = Levels(trained[0], max(trained[1], LOWEST))
+    levels = Levels.of(*trained)
     if levels.lowest > 0.1:
         raise SettingsError(
             f"{checkpoint}: it was trained on levels of {levels.lowest:g} and more; a chain goes down to faint noise, so train "

@@ -25,10 +25,15 @@ REPEATS = 10
 
 
 class Levels(NamedTuple):
-    """The levels of noise that a denoiser was trained on."""
+    """The levels of a chain, which a denoiser was trained on."""
 
     highest: float
     lowest: float = LOWEST
+
+    @classmethod
+    def of(cls, one: float, other: float) -> "Levels":
+        """Return those between two ends of a training, which may be 0."""
+        return cls(max(one, other), max(min(one, other), LOWEST))
 
 
 def karras_levels(levels: Levels, steps: int) -> list[float]:
@@ -72,20 +77,19 @@ def chain(
         )
     draw = Draw(seed, torch.zeros(shape[0], dtype=torch.long), torch.arange(shape[0]))
     levels, size = karras_levels(trained, steps), torch.Size(shape)
-    pictures = torch.full(shape, 0.5)
-    if known is not None and hole is not None:
-        pictures = torch.where(hole, pictures, known)
+
+    def beside_the_hole(guess: Tensor) -> Tensor:
+        return guess if known is None or hole is None else torch.where(hole, guess, known)
+
+    pictures = beside_the_hole(torch.full(shape, 0.5))
     pictures = pictures + levels[0] * normal(draw, "start", size)
     yield pictures
     for step, (level, following) in enumerate(itertools.pairwise(levels)):
-        repeats = REPEATS if known is not None and following else 1
-        for repeat in range(repeats):
+        for repeat in range(REPEATS if hole is not None and following else 1):
             if repeat:
                 back = (level**2 - following**2) ** 0.5
                 pictures = pictures + back * normal(draw, f"back {step} {repeat}", size)
-            clean = denoiser.restore(pictures, level)
-            if known is not None and hole is not None:
-                clean = torch.where(hole, clean, known)
+            clean = beside_the_hole(denoiser.restore(pictures, level))
             fresh = following * (1 - (following / level) ** 2) ** 0.5
             kept = (following**2 - fresh**2) ** 0.5
             noise = normal(draw, f"step {step}" + (f" {repeat}" if repeat else ""), size)

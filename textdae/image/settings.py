@@ -90,7 +90,11 @@ class ImagePretrainSettings(PretrainSettings):
             size = {"patch_size": model["patch_size"]} if "patch_size" in model else {}
             values = {**values, "noise": {"kind": "patches", **size}}
         side = crop if isinstance(crop, int) and crop > 0 else None
-        restores = isinstance(noise, dict) and noise.get("kind") in ("neighbours", "blind_spots", "pairs")
+        noises = noise if isinstance(noise, list | tuple) else [noise]
+        kinds = {
+            each.get("kind") if isinstance(each, dict) else getattr(each, "kind", None) for each in noises
+        }
+        restores = kinds & {"neighbours", "blind_spots", "pairs"}
         if side or restores:
             model = model or {}
             if isinstance(model, dict) and not {"type", "from_pretrained"} & model.keys():

@@ -76,8 +76,7 @@ def prepare_pretraining(
 
     def save_assets(folder: Path) -> None:
         config = denoiser.model.config
-        size = None if settings.data.crop and isinstance(denoiser.model, UNet) else config.image_size
-        save_image_processor(folder, size, config.num_channels)
+        save_image_processor(folder, config.image_size, config.num_channels)
 
     evaluation = ImageEvaluation(corpus, denoiser, eval_noises)
     return Pretraining(evaluation, build_noise(settings.noise, corpus.train), model, save_assets)

@@ -58,7 +58,7 @@ class UNetOutput(NamedTuple):
 
 
 class _Features(NamedTuple):
-    """What the way down leaves."""
+    """Features of the encoder half."""
 
     seen: Tensor
     """The noisy image, to which a correction is added. (B, 4 C, H/2, W/2)."""
@@ -90,7 +90,7 @@ class UNet(EncoderDecoder):
         self.middle = residuals(2 * width, depth, bias)
         self.up = Up(2 * width, width, bias)
         self.after = residuals(width, depth, bias)
-        has_bias = bias and not config.data_deviation  # which no level would scale
+        has_bias = bias and not config.data_deviation  # a bias here would not be scaled by the level
         self.head = nn.Conv2d(width, 4 * channels, 3, padding=1, bias=has_bias)
         # Initially the output equals the input; with `data_deviation` it is that of the Wiener filter of such pixels.
         nn.init.zeros_(self.head.weight)

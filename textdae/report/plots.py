@@ -50,6 +50,7 @@ def loss_curve(
     path: Path,
     final_name: str = "held out",
     decibels: bool = False,
+    training_name: str = "its own noise",
 ) -> None:
     """Draw training and held-out loss against the step, with the baselines as lines; and below, where there is one, the probe.
 
@@ -58,6 +59,7 @@ def loss_curve(
         final: step and loss of the evaluation at the end, on the examples that the baselines are measured on.
         baselines: name -> loss.
         final_name: the examples of the evaluation at the end.
+        training_name: what the training loss is of.
         decibels: the losses are squared errors of pixels in [0, 1], and shown as PSNR.
     """
     shown = _psnr if decibels else float
@@ -76,7 +78,7 @@ def loss_curve(
             color=_BLUE,
             alpha=0.45,
             linewidth=1,
-            label="training (its own noise)",
+            label=f"training ({training_name})",
         )
     if held_out:
         axes.plot(
