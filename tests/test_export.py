@@ -28,6 +28,7 @@ from textdae.core.names import HubName
 from textdae.hub.locate import digests
 from textdae.hub.upload import upload_of
 from textdae.image.exporting import open_exportable as open_pictures
+from textdae.image.own_classifiers import UNetForImageClassification
 from textdae.image.unet import UNet, UNetConfig
 from textdae.text.exporting import open_exportable as open_texts
 from textdae.text.tokenizer import save_tokenizer
@@ -131,11 +132,17 @@ def test_what_is_given_to_a_masked_language_model(checkpoint, corpus_texts):
 
 def test_a_unet_that_knows_the_level_is_given_one(tmp_path):
     sizes = {"image_size": 8, "num_channels": 1, "hidden_size": 16, "num_hidden_layers": 1}
-    UNet(UNetConfig(**sizes, condition="level")).save_pretrained(tmp_path)
+    UNet(UNetConfig(**sizes, condition="level", data_deviation=0.25)).save_pretrained(tmp_path)
     exportable = open_pictures(str(tmp_path))
     inputs = exportable.collate(exportable.draw(3))
     assert inputs["level"].shape == (3,)
     assert exportable.model(**inputs)[0].shape == (3, 1, 8, 8)
+    # A classifier made of it estimates the level by itself.
+    classifier = UNetForImageClassification(UNetConfig(**sizes, condition="level", num_labels=2))
+    classifier.save_pretrained(tmp_path)
+    exportable = open_pictures(str(tmp_path))
+    assert exportable.free_axes.keys() == {"pixel_values"}
+    assert exportable.model(**exportable.collate(exportable.draw(3)))[0].shape == (3, 2)
 
 
 class _Twice(torch.nn.Module):
