@@ -85,8 +85,10 @@ class BottleneckDenoiser(TextDenoiser):
         at = document if at is None else at
         weight = (at[:, :, None] == document[:, None, :]) * self.decoder.token_weights[input_ids][:, None]
         weight = weight / weight.sum(-1, keepdim=True).clamp(min=1e-9)
-        mean = weight.to(embedding.dtype) @ embedding
-        code: Tensor = self.decoder.to_code(mean)
+        # Not in bf16: whitening scales up small differences, and rounding with them.
+        with torch.autocast(embedding.device.type, enabled=False):
+            mean = weight.float() @ embedding.float()
+            code: Tensor = self.decoder.to_code(mean.to(self.decoder.to_code.weight.dtype))
         return code
 
     def decode_code(self, code: Tensor, input_ids: Tensor, document: Tensor) -> Tensor:
