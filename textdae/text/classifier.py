@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
+from textdae.core.errors import SettingsError, first_line
 from textdae.downstream.classifier import Classifier
 from textdae.text.code_decoder import decoder_of
 from textdae.text.masked_lm import load_masked_lm
@@ -24,7 +25,7 @@ class TextClassifier(Classifier):
 
 
 class CodeClassifier(TextClassifier):
-    """The code of a pretrained checkpoint, with a head for the labels of texts; the decoder is left behind."""
+    """The code of a checkpoint, pretrained or fine-tuned, with a head for the labels of texts; a decoder is left behind."""
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Return the matrices of the encoder; the layer of the code is none of them, as in pretraining."""
@@ -44,17 +45,23 @@ class CodeClassifier(TextClassifier):
         """Build a classifier whose features are the code of the checkpoint, with a fresh head, a pure function of the seed.
 
         Raises:
-            SettingsError: there is no such checkpoint.
+            SettingsError: there is no such checkpoint, or its code does not fit its encoder.
         """
-        decoder, stock = decoder_of(checkpoint), load_masked_lm(checkpoint)[0]
-        assert decoder is not None
-        assert not from_scratch
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = CodeForSequenceClassification(
-                CodeConfig(stock.base_model.config, decoder.code_size, **cls.labels_of(kind, classes))
-            )
-        model.bottleneck.encoder.load_state_dict(stock.base_model.state_dict())
-        model.bottleneck.to_code.load_state_dict(decoder.to_code.state_dict())
-        model.bottleneck.token_weights.copy_(decoder.token_weights)
-        return cls(model, *moments)
+        decoder = decoder_of(checkpoint)
+        if decoder is None:  # fine-tuned before: it is of this class already
+            return super().from_encoder(checkpoint, kind, classes, seed, from_scratch, moments)
+        stock = load_masked_lm(checkpoint)[0]
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                model = CodeForSequenceClassification(
+                    CodeConfig(stock.base_model.config, decoder.code_size, **cls.labels_of(kind, classes))
+                )
+            model.bottleneck.encoder.load_state_dict(stock.base_model.state_dict())
+            model.bottleneck.to_code.load_state_dict(decoder.to_code.state_dict())
+            model.bottleneck.token_weights.copy_(decoder.token_weights)
+            return cls(model, *moments)
+        except Exception as error:  # ValueError of a config, RuntimeError of a wrong shape ...: one line each
+            raise SettingsError(
+                f"{checkpoint}: no classifier could be made of its code: {first_line(error)}"
+            ) from None
