@@ -132,21 +132,23 @@ class TextEvaluation(Evaluation):
         try:
             denoiser.whiten(block_codes(denoiser, self.corpus.train))
         except Exception as error:  # of memory, of a matrix with NaN ...
-            logger.warning("the code is not whitened: %s", first_line(error))
+            logger.warning("the code is not whitened: %s", first_line(error), exc_info=True)
 
     def measure(self) -> list[str]:
-        """Measure how much of a text comes back through the code; return it in words, or why it was not measured."""
+        """Measure how much of a text comes back through the code; return it in words, or why it cannot be measured."""
         denoiser, corpus = self.denoiser, self.corpus
         if not isinstance(denoiser, BottleneckDenoiser):
             return []
         if is_sharded(denoiser.model):
-            self.returned = not_measured(denoiser, "the weights are sharded")
-            return returned_lines(self.returned)
-        try:
-            documents = short_documents(corpus.held_out, self.evaluation.max_examples)
-            self.returned = returned(denoiser, corpus.train, documents, self.vocabulary)
-        except Exception as error:  # the export of a long run must not depend on one more figure
-            self.returned = not_measured(denoiser, first_line(error))
+            return self.not_measured("the weights are sharded")
+        documents = short_documents(corpus.held_out, self.evaluation.max_examples)
+        self.returned = returned(denoiser, corpus.train, documents, self.vocabulary)
+        return returned_lines(self.returned)
+
+    def not_measured(self, why: str) -> list[str]:
+        """Keep in the metrics why it is not known how much comes back through the code."""
+        if isinstance(self.denoiser, BottleneckDenoiser):
+            self.returned = not_measured(self.denoiser, why)
         return returned_lines(self.returned)
 
     def questions(self, most: int, level: float | None = None) -> Questions:
