@@ -96,6 +96,27 @@ def for_checkpoint(
     return read_settings(cls, settings, overrides, base, **keywords)
 
 
+def names_source(
+    settings: RunSettings | Mapping[str, Any] | Path | str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    source: str | Path | None = None,
+    **sections: Any,
+) -> bool:
+    """Return whether arguments of `for_checkpoint` name `data.source`, which else is that of the run of the checkpoint."""
+    path = None
+    values: Mapping[str, Any] = {}
+    if isinstance(settings, Settings):
+        values = settings.model_dump(mode="json", exclude_unset=True)
+    elif isinstance(settings, Mapping):
+        values = settings
+    elif settings is not None:
+        path = Path(settings)
+    told = over(over(given(path, overrides), _plain(values)), _plain(sections))
+    data = told.get("data")
+    return source is not None or (isinstance(data, Mapping) and "source" in data)
+
+
 def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
     """Return the settings of a run beside its checkpoint on the Hub, without local paths."""
     file = folder_of(name, training_state) / "settings.yaml"
