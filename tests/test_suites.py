@@ -236,13 +236,13 @@ def test_what_is_missing_is_told_before_a_pair_is_scored(checkpoint, tmp_path, m
     monkeypatch.setattr(minimal_pairs, "pseudo_log_likelihood", score)
     with pytest.raises(SettingsError, match=r"nowhere: no such folder"):
         evaluate_suite(checkpoint, pairs, settings(), beside=["./nowhere"])
-    no_such = pytest.raises(SettingsError, match="data.source: no such file or folder")
-    with no_such:
-        evaluate_suite(checkpoint, pairs, gone)
-    with no_such:
-        textdae.score_suite(checkpoint, pairs, source=tmp_path / "gone.txt")
-    with no_such:
-        textdae.score_suite(checkpoint, pairs, gone)
+    for asked in (
+        lambda: evaluate_suite(checkpoint, pairs, gone),
+        lambda: textdae.score_suite(checkpoint, pairs, source=tmp_path / "gone.txt"),
+        lambda: textdae.score_suite(checkpoint, pairs, gone),
+    ):
+        with pytest.raises(SettingsError, match=r"data\.source: no such file or folder"):
+            asked()
     words = ["evaluate", checkpoint, "--suite", pairs, f"data.source={tmp_path / 'gone.txt'}"]
     assert "no such file or folder" in str(CliRunner().invoke(app, words).exception)
     long = write_pairs(tmp_path / "long.csv", [("ba " * 80, "da", "p", "q")])
