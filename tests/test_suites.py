@@ -131,8 +131,8 @@ def test_similarity_is_spearman_of_the_cosine(checkpoint, corpus_texts, tmp_path
 
 def test_a_part_of_a_code_is_scored_as_a_shorter_one(checkpoint, wordpiece, corpus_texts, tmp_path):
     denoiser = load_text(checkpoint).denoiser
-    weights = torch.ones(len(wordpiece))
-    with_decoder(denoiser, TextModelSettings(code_size=20), 64, weights, 0).save_pretrained(
+    settings = TextModelSettings(code_size=20)
+    with_decoder(denoiser, settings, 64, lambda: torch.ones(len(wordpiece)), 0).save_pretrained(
         tmp_path / "coded"
     )
     save_tokenizer(wordpiece, tmp_path / "coded", 64)

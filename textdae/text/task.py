@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from torch import Tensor
 
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.examples import Questions
@@ -72,8 +73,15 @@ def prepare_pretraining(
     denoiser = build_text_denoiser(model, corpus.tokenizer, seed, check)
     if start:
         model = with_code_of(start, model, settings.train.loss_weight == "elbo", corpus.summary)
+        try:
+            settings.check_decodable(model)
+        except ValueError as error:
+            raise SettingsError(f"model.from_pretrained: {public(start)} has no code: {error}") from None
     if model.code_size:
-        weights = token_weights(corpus.train, len(denoiser.embeddings), vocabulary, model.code_weights)
+
+        def weights() -> Tensor:
+            return token_weights(corpus.train, len(denoiser.embeddings), vocabulary, model.code_weights)
+
         denoiser = with_decoder(denoiser, model, settings.data.block_size, weights, seed, check)
     if start and (fresh := denoiser.fresh):
         corpus.summary.append(
