@@ -23,10 +23,11 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.downstream.encoder import LAST_MEAN, View
 from textdae.downstream.task import labelled_task
-from textdae.text.classifier import CodeClassifier
+from textdae.text.classifier import CodeClassifier, TextClassifier
 from textdae.text.code_decoder import CodeDecoder
 from textdae.text.data_settings import LabelledTextSettings
 from textdae.text.encoder import CODE, TextEncoder
+from textdae.text.labelled_task import LabelledTextTask
 from textdae.text.loading import load_text
 from textdae.text.own_classifiers import CodeForSequenceClassification, CodeModel
 from textdae.text.pooling import weighted_mean
@@ -199,6 +200,20 @@ def test_stopped_and_resumed_is_the_same_model(tmp_path, code, table, monkeypatc
     assert parts.metrics["test"] == whole.metrics["test"]
     one, other = (load_file(run.output_dir / "model.safetensors") for run in (whole, parts))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_an_older_run_of_a_stock_class_is_not_resumed(tmp_path, code, table, monkeypatch):
+    """It left the code out."""
+    given = ["train.max_steps=2", "train.save_steps=1"]
+    monkeypatch.setattr(LabelledTextTask, "class_for", lambda work, from_scratch: TextClassifier)
+    finetune(code, settings_of(tmp_path / "run", table, "text", *given))
+    finetune(code, settings_of(tmp_path / "run", table, "text", *given), resume=True)
+    monkeypatch.undo()
+    with pytest.raises(
+        SettingsError, match="--resume: the class of the model differs from the run in"
+    ) as error:
+        finetune(code, settings_of(tmp_path / "run", table, "text", *given), resume=True)
+    assert "\n" not in str(error.value)
 
 
 def test_a_fine_tuned_code_is_fine_tuned_again_as_one(finished, table):

@@ -10,15 +10,17 @@ from safetensors.torch import load_file
 
 import textdae
 from textdae.commands.evaluate import evaluate
+from textdae.commands.keywords import for_checkpoint
 from textdae.commands.pretrain import pretrain
 from textdae.core.settings.reader import load
-from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
 from textdae.downstream.task import labelled_task
 from textdae.text import task
 from textdae.text.bottleneck import BottleneckDenoiser
 from textdae.text.data_settings import LabelledTextSettings
 from textdae.text.denoise import denoise_lines
 from textdae.text.encoder import CODE, TextEncoder
+from textdae.text.explore import TextExplorer
 from textdae.text.loading import load_text
 from textdae.text.through_code import decode_codes, encode_texts
 from textdae.text.vocabulary import vocabulary_of
@@ -170,6 +172,17 @@ def test_what_means_nothing_for_a_code_is_refused_or_said(run, tmp_path, caplog)
     (tmp_path / "seeing/settings.yaml").write_text(seeing)
     list(denoise_lines(str(tmp_path / "seeing"), "tan", None, 4, through_code=True))
     assert not caplog.text
+    # Of a checkpoint of a run, the settings lie with the run.
+    (step,) = (run / "checkpoints").glob("step-*")
+    list(denoise_lines(str(step), "tan", None, 4, through_code=True))
+    assert "never saw a part of a text" in caplog.text
+
+
+def test_the_page_counts_the_parameters_as_the_run_did(run):
+    settings = for_checkpoint(EvaluateRunSettings, str(run))
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert TextExplorer(str(run), settings).about()["parameters"] == metrics["parameters"]
+    assert metrics["decoder_parameters"]
 
 
 def test_load_embed_and_probe_give_the_code(run, tmp_path):

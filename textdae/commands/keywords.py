@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from textdae.core.cache import cache_root
 from textdae.core.errors import SettingsError
+from textdae.core.layout import settings_beside
 from textdae.core.names import PREFIX, is_local
 from textdae.core.registry import modality_of_features, modality_of_settings
 from textdae.core.settings.base import Settings
@@ -137,11 +138,7 @@ def run_settings(checkpoint: str) -> PretrainSettings | None:
     if not is_local(checkpoint):
         values = settings_on_hub(checkpoint)
         return load(PretrainSettings, base=values) if values else None
-    folder = Path(checkpoint).expanduser()
-    beside = [folder / "settings.yaml"]
-    if folder.resolve().parent.name == "checkpoints":
-        beside.append(folder.resolve().parent.parent / "settings.yaml")
-    file = next((path for path in beside if folder.is_dir() and path.is_file()), None)
+    file = settings_beside(Path(checkpoint).expanduser())
     if file and "metric_for_best_model" in read_file(file):
         raise SettingsError(
             f"{checkpoint}: a fine-tuned classifier, whose figures lie in its metrics.json; this asks for a denoiser"

@@ -1,13 +1,13 @@
 """Classifiers of texts: any stock `AutoModelForSequenceClassification`, and that of a code."""
 
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from textdae.core.errors import SettingsError, first_line
-from textdae.downstream.classifier import Classifier
+from textdae.downstream.classifier import MODEL_CLASS, Classifier
 from textdae.text.code_decoder import decoder_of
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.own_classifiers import CodeConfig, CodeForSequenceClassification
@@ -26,6 +26,10 @@ class TextClassifier(Classifier):
 
 class CodeClassifier(TextClassifier):
     """The code of a checkpoint, pretrained or fine-tuned, with a head for the labels of texts; a decoder is left behind."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the class of the model: runs that began before there was one have a stock class."""
+        return {MODEL_CLASS: CodeForSequenceClassification.__name__}
 
     def hidden_matrices(self) -> list[nn.Parameter]:
         """Return the matrices of the encoder; the layer of the code is none of them, as in pretraining."""
