@@ -173,7 +173,7 @@ def test_what_means_nothing_for_a_code_is_refused_or_said(run, tmp_path, caplog)
     list(denoise_lines(str(tmp_path / "seeing"), "tan", None, 4, through_code=True))
     assert not caplog.text
     # Of a checkpoint of a run, the settings lie with the run.
-    (step,) = (run / "checkpoints").glob("step-*")
+    step = next((run / "checkpoints").glob("step-*"))
     list(denoise_lines(str(step), "tan", None, 4, through_code=True))
     assert "never saw a part of a text" in caplog.text
 
