@@ -15,12 +15,11 @@ from textdae.commands.pretrain import pretrain
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
 from textdae.downstream.task import labelled_task
-from textdae.text import task
+from textdae.text import explore, task
 from textdae.text.bottleneck import BottleneckDenoiser
 from textdae.text.data_settings import LabelledTextSettings
 from textdae.text.denoise import denoise_lines
 from textdae.text.encoder import CODE, TextEncoder
-from textdae.text.explore import TextExplorer
 from textdae.text.loading import load_text
 from textdae.text.through_code import decode_codes, encode_texts
 from textdae.text.vocabulary import vocabulary_of
@@ -178,10 +177,11 @@ def test_what_means_nothing_for_a_code_is_refused_or_said(run, tmp_path, caplog)
     assert "never saw a part of a text" in caplog.text
 
 
-def test_the_page_counts_the_parameters_as_the_run_did(run):
+def test_the_page_counts_the_parameters_as_the_run_did(run, monkeypatch):
+    monkeypatch.setattr(explore, "_SHORTEST", 4)  # documents of the run are short
     settings = for_checkpoint(EvaluateRunSettings, str(run))
     metrics = json.loads((run / "metrics.json").read_text())
-    assert TextExplorer(str(run), settings).about()["parameters"] == metrics["parameters"]
+    assert explore.TextExplorer(str(run), settings).about()["parameters"] == metrics["parameters"]
     assert metrics["decoder_parameters"]
 
 
