@@ -40,7 +40,7 @@ class CodeConfig(PreTrainedConfig):
         )
         if self.encoder is not None:
             # transformers leaves this path out of config.json at the top level only.
-            self.encoder._name_or_path = ""
+            self.encoder.name_or_path = ""
         self.code_size = code_size
         super().__init__(**kwargs)
 
