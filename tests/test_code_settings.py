@@ -11,6 +11,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.text import task
 from textdae.text.bottleneck import BottleneckDenoiser
 from textdae.text.decoder_noise import DecoderNoise
 from textdae.text.model_settings import TextModelSettings
@@ -63,6 +64,51 @@ def test_a_run_goes_on_with_the_code_of_its_checkpoint(runs, tmp_path):
     assert all(torch.equal(again[name], before[name]) for name in ("place", "qkv.weight"))
 
 
+@pytest.mark.parametrize("size", ["0", "null"])
+def test_a_run_goes_on_without_the_code_of_its_checkpoint(runs, tmp_path, size):
+    settings = going_on(runs, f"model.code_size={size}", f"output_dir={tmp_path}", "train.save_steps=2")
+    parts = prepare_pretraining(settings)
+    assert not isinstance(parts.evaluation.denoiser, BottleneckDenoiser)
+    assert not isinstance(parts.noise, DecoderNoise)
+    assert "has a code, which is left out (model.code_size=0)" in "".join(parts.evaluation.corpus.summary)
+    # Its fingerprint is that of a run of before checkpoints brought their code.
+    assert "code_size" not in parts.model.fingerprint()
+    assert "through_code" not in pretrain(settings).metrics
+    again = load(PretrainSettings, tmp_path / "settings.yaml")
+    assert again.model.code_size == 0
+    pretrain(again, resume=True)
+    with pytest.raises(SettingsError, match=r"--resume: model\.code_size.* differ from"):
+        pretrain(going_on(runs, f"output_dir={tmp_path}"), resume=True)
+
+
+def test_without_a_checkpoint_a_code_of_no_size_is_none(runs):
+    for size in ("0", "null"):
+        model = load(PretrainSettings, None, [*runs[2], f"model.code_size={size}"]).model
+        assert model.code_size is None
+        assert "code_size" not in model.model_dump()
+    with pytest.raises(SettingsError, match="decoder_rate is of a model with a code"):
+        going_on(runs, "model.code_size=0", "model.decoder_rate=0.9")
+
+
+def test_a_noise_of_another_length_needs_the_code_of_the_checkpoint(runs):
+    assert isinstance(prepare_pretraining(going_on(runs, "noise.kind=delete")).noise, DecoderNoise)
+    plain = load(PretrainSettings, None, [*runs[2], f"model.from_pretrained={runs[1]}", "noise.kind=delete"])
+    with pytest.raises(SettingsError, match="has no code: noise delete changes the length") as error:
+        prepare_pretraining(plain)
+    assert "\n" not in str(error.value)
+    with pytest.raises(SettingsError, match="noise delete changes the length"):
+        going_on(runs, "noise.kind=delete", "model.code_size=0")
+
+
+def test_tokens_are_counted_for_a_fresh_decoder_alone(runs, monkeypatch):
+    counted, real = [], task.token_weights
+    monkeypatch.setattr(task, "token_weights", lambda *given: counted.append(given) or real(*given))
+    prepare_pretraining(going_on(runs))
+    assert not counted
+    prepare_pretraining(load(PretrainSettings, None, [*runs[2], "model.code_size=4"]))
+    assert len(counted) == 1
+
+
 def test_a_code_that_elbo_does_not_train_is_left_out_aloud(runs):
     parts = prepare_pretraining(going_on(runs, "train.loss_weight=elbo"))
     assert not isinstance(parts.evaluation.denoiser, BottleneckDenoiser)
@@ -74,8 +120,11 @@ def test_a_code_that_elbo_does_not_train_is_left_out_aloud(runs):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["model.code_size=9"], f"model.code_size: .* has a code of {K} numbers, got 9"),
-        (["data.block_size=64"], "data.block_size: the decoder of .* goes to 32 tokens, got 64"),
+        (["model.code_size=9"], f"model.code_size: .* has a code of {K} numbers, got 9; .*model.code_size=0"),
+        (
+            ["data.block_size=64"],
+            "data.block_size: the decoder of .* goes to 32 tokens, got 64; .*model.code_size=0",
+        ),
         (["model.code_weights=even"], "model.code_weights: .* leave even out"),
     ],
 )

@@ -1,7 +1,10 @@
 """Public questions: hand-made pairs, whose answers are known."""
 
 import csv
+import gc
 import json
+import shutil
+import weakref
 
 import numpy as np
 import PIL.Image
@@ -128,8 +131,8 @@ def test_similarity_is_spearman_of_the_cosine(checkpoint, corpus_texts, tmp_path
 
 def test_a_part_of_a_code_is_scored_as_a_shorter_one(checkpoint, wordpiece, corpus_texts, tmp_path):
     denoiser = load_text(checkpoint).denoiser
-    weights = torch.ones(len(wordpiece))
-    with_decoder(denoiser, TextModelSettings(code_size=20), 64, weights, 0).save_pretrained(
+    settings = TextModelSettings(code_size=20)
+    with_decoder(denoiser, settings, 64, lambda: torch.ones(len(wordpiece)), 0).save_pretrained(
         tmp_path / "coded"
     )
     save_tokenizer(wordpiece, tmp_path / "coded", 64)
@@ -224,7 +227,7 @@ def test_what_is_missing_is_told_before_a_pair_is_scored(checkpoint, tmp_path, m
     """A checkpoint that is not there is refused; a corpus that is not there leaves its baselines out."""
     pairs = write_pairs(tmp_path / "pairs.csv")
     gone = settings(f"data.source={tmp_path / 'gone.txt'}")
-    assert "5-gram" not in evaluate_suite(checkpoint, pairs, gone).results["overall"]
+    assert "5-gram" not in evaluate_suite(checkpoint, pairs, gone, own_source=True).results["overall"]
     assert "no n-gram baselines: data.source: no such file or folder" in caplog.text
 
     def score(*_):
@@ -233,9 +236,47 @@ def test_what_is_missing_is_told_before_a_pair_is_scored(checkpoint, tmp_path, m
     monkeypatch.setattr(minimal_pairs, "pseudo_log_likelihood", score)
     with pytest.raises(SettingsError, match=r"nowhere: no such folder"):
         evaluate_suite(checkpoint, pairs, settings(), beside=["./nowhere"])
+    for asked in (
+        lambda: evaluate_suite(checkpoint, pairs, gone),
+        lambda: textdae.score_suite(checkpoint, pairs, source=tmp_path / "gone.txt"),
+        lambda: textdae.score_suite(checkpoint, pairs, gone),
+    ):
+        with pytest.raises(SettingsError, match=r"data\.source: no such file or folder"):
+            asked()
+    words = ["evaluate", checkpoint, "--suite", pairs, f"data.source={tmp_path / 'gone.txt'}"]
+    assert "no such file or folder" in str(CliRunner().invoke(app, words).exception)
     long = write_pairs(tmp_path / "long.csv", [("ba " * 80, "da", "p", "q")])
     with pytest.raises(SettingsError, match=r"text 1 has 162 tokens, the model takes 64"):
         evaluate_suite(checkpoint, long, settings())
+
+
+def test_a_run_whose_corpus_is_gone_is_scored_without_it(checkpoint, tmp_path, caplog):
+    shutil.copytree(checkpoint, tmp_path / "run")
+    (tmp_path / "run/settings.yaml").write_text(f"modality: text\ndata:\n  source: {tmp_path / 'gone.txt'}\n")
+    pairs = write_pairs(tmp_path / "pairs.csv")
+    assert list(textdae.score_suite(tmp_path / "run", pairs)["overall"]) == ["model"]
+    assert "no n-gram baselines" in caplog.text
+
+
+def test_one_model_at_a_time_is_in_memory(checkpoint, corpus_texts, tmp_path, monkeypatch):
+    alive = weakref.WeakSet()
+
+    def watched(real):
+        def load(*given, **options):
+            gc.collect()
+            assert not alive
+            loaded = real(*given, **options)
+            alive.add(loaded.denoiser if hasattr(loaded, "denoiser") else loaded.model)
+            return loaded
+
+        return load
+
+    monkeypatch.setattr(minimal_pairs, "load_text", watched(load_text))
+    monkeypatch.setattr(similarity, "TextEncoder", watched(TextEncoder))
+    evaluate_suite(checkpoint, write_pairs(tmp_path / "p.csv"), settings(), beside=[checkpoint] * 2)
+    rows = [f"{text},{text[::-1]},{n}" for n, text in enumerate(corpus_texts[:6])]
+    (tmp_path / "s.csv").write_text("\n".join(["text,text_pair,label", *rows]))
+    evaluate_suite(checkpoint, str(tmp_path / "s.csv"), settings(), beside=[checkpoint] * 2)
 
 
 def test_of_files_of_several_splits_the_test_is_read(tmp_path, caplog):
@@ -263,7 +304,7 @@ def test_the_n_grams_predict_where_a_text_ends_but_not_that_it_begins(checkpoint
     counted = ids[ids != cls]
     # A unigram in fractions: one discount for what occurs three times or more, as all of these do.
     expected = np.log([(counted == token).mean() for token in (*text, sep)]).sum()
-    (found,) = minimal_pairs._counted(train, loaded, 1, ["ba"])
+    (found,) = minimal_pairs._counted(train, loaded.tokenizer, 1, ["ba"])
     assert found == pytest.approx(expected, abs=0.01)
 
 
@@ -295,11 +336,11 @@ def test_the_command_prints_a_table_and_writes_the_figures(checkpoint, corpus, t
     assert done.exit_code == 0, done.output
     assert "order" in done.output
     assert "beside: checkpoint" in done.output
-    assert json.loads((tmp_path / "out/evaluation.json").read_text())["overall"]["pairs"] == 3
+    assert json.loads((tmp_path / "out/evaluation.json").read_text())["pairs"] == 3
     from_python = textdae.score_suite(checkpoint, pairs, source=corpus, beside=[checkpoint])
     assert json.loads(json.dumps(from_python)) == json.loads((tmp_path / "out/evaluation.json").read_text())
     few = textdae.score_suite(checkpoint, tmp_path / "pairs.csv", most=1)
-    assert list(few["overall"]) == ["pairs", "model"]
+    assert (few["pairs"], list(few["overall"])) == (3, ["model"])
     without = CliRunner().invoke(app, ["evaluate", checkpoint, "--suite", pairs])
     assert "5-gram" not in without.output.splitlines()[2]
     refused = CliRunner().invoke(app, ["evaluate", checkpoint, "--suite", pairs, "--levels", "0.1"])

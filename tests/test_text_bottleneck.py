@@ -191,7 +191,7 @@ def test_a_sample_of_the_decoders_tokens_is_scored_as_all_are_in_the_mean():
     assert few.loss_mask.any(1).all()
     # The losses beside the decoder's keep their weight: share times as large in a sum that is share times as large.
     settings = TextModelSettings(code_size=8, decoder_share=0.25, masked_weight=4, contrast_weight=8)
-    model = with_decoder(TextDenoiser(denoiser_of("bert").model), settings, 40, torch.ones(V), 0)
+    model = with_decoder(TextDenoiser(denoiser_of("bert").model), settings, 40, lambda: torch.ones(V), 0)
     assert (model.masked_weight, model.contrast_weight) == (1.0, 2.0)
 
 

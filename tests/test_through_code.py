@@ -10,11 +10,13 @@ from safetensors.torch import load_file
 
 import textdae
 from textdae.commands.evaluate import evaluate
+from textdae.commands.keywords import for_checkpoint
 from textdae.commands.pretrain import pretrain
 from textdae.core.settings.reader import load
-from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
 from textdae.downstream.task import labelled_task
-from textdae.text import task
+from textdae.text import explore, task
+from textdae.text.bottleneck import BottleneckDenoiser
 from textdae.text.data_settings import LabelledTextSettings
 from textdae.text.denoise import denoise_lines
 from textdae.text.encoder import CODE, TextEncoder
@@ -69,12 +71,20 @@ def test_a_figure_that_fails_does_not_cost_the_export(tmp_path, documents, monke
         raise RuntimeError("no memory is left")
 
     monkeypatch.setattr(task, "returned", fail)
-    codes = task.block_codes
-    monkeypatch.setattr(task, "block_codes", lambda *given: codes(*given) if len(given) > 2 else fail())
+    whiten = BottleneckDenoiser.whiten
+
+    def whiten_a_fresh_one(denoiser, codes, in_decoder=True):
+        return fail() if in_decoder else whiten(denoiser, codes, in_decoder)
+
+    monkeypatch.setattr(BottleneckDenoiser, "whiten", whiten_a_fresh_one)
     result = pretrained(tmp_path, *documents)
     assert "the code is not whitened: no memory is left" in caplog.text
+    assert "a figure of the report is left out: no memory is left" in caplog.text
+    assert caplog.text.count("Traceback") == 2
     assert result.metrics["through_code"]["not_measured"] == "no memory is left"
     assert (tmp_path / "run/decoder.safetensors").is_file()
+    with pytest.raises(RuntimeError, match="no memory is left"):  # of `textdae evaluate` it is the answer
+        evaluate(str(tmp_path / "run"))
 
 
 def test_evaluate_measures_what_pretraining_measured(tmp_path, documents):
@@ -161,6 +171,18 @@ def test_what_means_nothing_for_a_code_is_refused_or_said(run, tmp_path, caplog)
     (tmp_path / "seeing/settings.yaml").write_text(seeing)
     list(denoise_lines(str(tmp_path / "seeing"), "tan", None, 4, through_code=True))
     assert not caplog.text
+    # Of a checkpoint of a run, the settings lie with the run.
+    step = next((run / "checkpoints").glob("step-*"))
+    list(denoise_lines(str(step), "tan", None, 4, through_code=True))
+    assert "never saw a part of a text" in caplog.text
+
+
+def test_the_page_counts_the_parameters_as_the_run_did(run, monkeypatch):
+    monkeypatch.setattr(explore, "_SHORTEST", 4)  # documents of the run are short
+    settings = for_checkpoint(EvaluateRunSettings, str(run))
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert explore.TextExplorer(str(run), settings).about()["parameters"] == metrics["parameters"]
+    assert metrics["decoder_parameters"]
 
 
 def test_load_embed_and_probe_give_the_code(run, tmp_path):
@@ -188,6 +210,7 @@ def test_load_embed_and_probe_give_the_code(run, tmp_path):
     data = LabelledTextSettings(source=str(tmp_path / "labelled.csv"))
     encoder = labelled_task("text", str(run), data).encoder("fp32")
     np.testing.assert_allclose(encoder.embed(texts, [CODE])[CODE], codes, atol=1e-5)
+    assert CODE in encoder.views()
     with pytest.MonkeyPatch.context() as patch:  # of all views, so that the probe can choose no other
         patch.setattr(TextEncoder, "views", lambda self: [self.view])
         probed = textdae.probe(str(run), source=tmp_path / "labelled.csv", output_dir=tmp_path / "probe")

@@ -141,7 +141,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score a checkpoint on held-out examples with frozen noise, or on public questions, beside its baselines."""
-    from textdae.commands.keywords import for_checkpoint
+    from textdae.commands.keywords import for_checkpoint, names_source
     from textdae.core.settings.runs import EvaluateRunSettings
 
     turned = _levels(levels)
@@ -153,7 +153,8 @@ def evaluate(
     if suite:
         ask = modality(settings.modality).part("suite")
         hush_transformers()
-        result = ask(checkpoint, suite, settings, beside or [], most)
+        own = not names_source(*split(words))
+        result = ask(checkpoint, suite, settings, beside or [], most, own)
         for line in result.lines:
             typer.echo(line)
         if output:

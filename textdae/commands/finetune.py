@@ -147,6 +147,7 @@ class _Finetuning(TrainingTask):
         noise, train = settings.noise, settings.train
         return {
             **self.work.fingerprint(),
+            **self.classifier.fingerprint(),
             "checkpoint": digests(self.checkpoint),
             "from_scratch": settings.from_scratch,
             "metric_for_best_model": self.metric,

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from textdae.core.cache import cache_root
 from textdae.core.errors import SettingsError
+from textdae.core.layout import settings_beside
 from textdae.core.names import PREFIX, is_local
 from textdae.core.registry import modality_of_features, modality_of_settings
 from textdae.core.settings.base import Settings
@@ -96,6 +97,27 @@ def for_checkpoint(
     return read_settings(cls, settings, overrides, base, **keywords)
 
 
+def names_source(
+    settings: RunSettings | Mapping[str, Any] | Path | str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    source: str | Path | None = None,
+    **sections: Any,
+) -> bool:
+    """Return whether arguments of `for_checkpoint` name `data.source`, which else is that of the run of the checkpoint."""
+    path = None
+    values: Mapping[str, Any] = {}
+    if isinstance(settings, Settings):
+        values = settings.model_dump(mode="json", exclude_unset=True)
+    elif isinstance(settings, Mapping):
+        values = settings
+    elif settings is not None:
+        path = Path(settings)
+    told = over(over(given(path, overrides), _plain(values)), _plain(sections))
+    data = told.get("data")
+    return source is not None or (isinstance(data, Mapping) and "source" in data)
+
+
 def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
     """Return the settings of a run beside its checkpoint on the Hub, without local paths."""
     file = folder_of(name, training_state) / "settings.yaml"
@@ -116,11 +138,7 @@ def run_settings(checkpoint: str) -> PretrainSettings | None:
     if not is_local(checkpoint):
         values = settings_on_hub(checkpoint)
         return load(PretrainSettings, base=values) if values else None
-    folder = Path(checkpoint).expanduser()
-    beside = [folder / "settings.yaml"]
-    if folder.resolve().parent.name == "checkpoints":
-        beside.append(folder.resolve().parent.parent / "settings.yaml")
-    file = next((path for path in beside if folder.is_dir() and path.is_file()), None)
+    file = settings_beside(Path(checkpoint).expanduser())
     if file and "metric_for_best_model" in read_file(file):
         raise SettingsError(
             f"{checkpoint}: a fine-tuned classifier, whose figures lie in its metrics.json; this asks for a denoiser"

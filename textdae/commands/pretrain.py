@@ -1,6 +1,7 @@
 """`textdae pretrain`: from settings to a stock checkpoint with its report."""
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from textdae.commands.training_run import (
     size_line,
     train,
 )
-from textdae.core.errors import SettingsError
+from textdae.core.errors import SettingsError, first_line
 from textdae.core.logs import Caution
 from textdae.core.registry import modality
 from textdae.core.settings.runs import PretrainSettings
@@ -36,6 +37,7 @@ from textdae.training.processes import together
 if TYPE_CHECKING:
     from textdae.commands.training_probe import TrainingProbe
 
+logger = logging.getLogger(__name__)
 _LARGE, _FEW = 100_000_000, 1000
 """A model with more parameters and fewer training examples than these causes a warning."""
 
@@ -159,7 +161,11 @@ class _Pretraining(TrainingTask):
         """Score the denoiser beside its baselines, and export it."""
         run, evaluation = self.run, self.evaluation
         evaluation.finish()
-        measured = evaluation.measure()
+        try:
+            measured = evaluation.measure()
+        except Exception as error:  # the export of a long run must not depend on one more figure
+            logger.warning("a figure of the report is left out: %s", first_line(error), exc_info=True)
+            measured = evaluation.not_measured(first_line(error))
         row, scored = evaluation.score(self.questions, self.batch_size, run.accelerator)
         # The picture compares losses on the questions of the evaluations during training.
         figures = self.evaluate()

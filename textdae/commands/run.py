@@ -17,6 +17,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.layout import MODEL, TRAINING_STATE
 from textdae.core.names import PREFIX
 from textdae.core.settings.yaml_text import dump
+from textdae.downstream.classifier import MODEL_CLASS
 from textdae.hub.download import pinned
 from textdae.hub.locate import locate
 from textdae.training import checkpoint
@@ -171,6 +172,10 @@ class Run:
         return [*self._store.finish(), *self._pushes.finish(stopped)]
 
 
+_LACKING = {MODEL_CLASS: None}
+"""What a fingerprint without an entry has there; of all other entries it is taken to have the same."""
+
+
 def check_fingerprint(fingerprint: dict[str, Any], before: dict[str, Any], place: object) -> None:
     """Refuse to resume a run with another fingerprint.
 
@@ -180,8 +185,8 @@ def check_fingerprint(fingerprint: dict[str, Any], before: dict[str, Any], place
     changed = [
         setting
         for name, value in fingerprint.items()
-        if before.get(name, value) != value
-        for setting in _changed(name, value, before[name])
+        if before.get(name, _LACKING.get(name, value)) != value
+        for setting in _changed(name, value, before.get(name))
     ]
     if changed:
         raise SettingsError(

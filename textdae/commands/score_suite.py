@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from textdae.commands.keywords import for_checkpoint
+from textdae.commands.keywords import for_checkpoint, names_source
 from textdae.core.registry import modality
 from textdae.core.settings.runs import EvaluateRunSettings
 
@@ -27,15 +27,16 @@ def score_suite(
         settings: ready ones, a dictionary, or a YAML file; default: those of the run that made it.
         beside: further checkpoints, scored on the same questions.
         most: at most so many pairs of each paradigm, or rows of a similarity suite: the first ones.
-        source: the training text, which the n-grams beside minimal pairs count; default: that of the run.
+        source: the training text, which the n-grams beside minimal pairs count; default: that of the run, where it
+            is still there.
         sections: any other settings (`textdae settings evaluate`).
 
     Returns:
-        `overall`, contestant -> its accuracy or Spearman's correlation, and the 95% interval; of minimal pairs also the same by
-        `phenomenon` and by `paradigm`.
+        `pairs`, their number, and `overall`, contestant -> its `accuracy` or its Spearman's correlation (`spearman`), and the
+        95% `interval`; of minimal pairs also the same by `phenomenon` and by `paradigm`, each with its number of `pairs`.
 
     Raises:
-        SettingsError: there is no such suite, or a checkpoint cannot be scored on it.
+        SettingsError: there is no such suite or source, or a checkpoint cannot be scored on it.
 
     Example:
         >>> scores = textdae.score_suite("runs/mine", "pairs.csv")
@@ -43,7 +44,8 @@ def score_suite(
     """
     read = for_checkpoint(EvaluateRunSettings, str(checkpoint), settings, source=source, **sections)
     ask = modality(read.modality).part("suite")
+    own = not names_source(settings, source=source, **sections)
     results: dict[str, Any] = ask(
-        str(checkpoint), str(suite), read, [str(name) for name in beside], most
+        str(checkpoint), str(suite), read, [str(name) for name in beside], most, own
     ).results
     return results

@@ -69,6 +69,14 @@ PUSHED = "pushed.json"
 """Records where a folder was pushed to, and the commit."""
 
 
+def settings_beside(folder: Path) -> Path | None:
+    """Return the settings file of the run of a checkpoint: beside it, or beside the `checkpoints` that it is one of."""
+    beside = [folder / "settings.yaml"]
+    if folder.resolve().parent.name == "checkpoints":
+        beside.append(folder.resolve().parent.parent / "settings.yaml")
+    return next((path for path in beside if folder.is_dir() and path.is_file()), None)
+
+
 def follow_umask(folder: Path) -> None:
     """Give the weights in a folder the permissions of other new files; safetensors writes for the owner only."""
     probe = folder / ".mode"

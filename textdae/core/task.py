@@ -62,6 +62,10 @@ class Evaluation(ABC):
         """Measure what depends on no questions, for `describe`; return lines to print. Called on every process."""
         return []
 
+    def not_measured(self, why: str) -> list[str]:
+        """Note that `measure` failed at the end of a training, which does not cost the export; return lines to print."""
+        return []
+
     @abstractmethod
     def questions(self, most: int, level: float | None = None) -> Questions:
         """Choose at most so many held-out examples, and their noise; a smaller number chooses a subset.

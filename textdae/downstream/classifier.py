@@ -21,6 +21,8 @@ from textdae.core.sharding import load_full_state
 
 HEAD = "trained_head.safetensors"
 """File in a checkpoint of a regression: the head in training units, so that a resume is exact."""
+MODEL_CLASS = "the class of the model"
+"""Entry of a fingerprint; a run of a stock class, and every older one, lacks it."""
 
 
 class Classifier(Denoiser):
@@ -75,6 +77,10 @@ class Classifier(Denoiser):
         """Return the logits (B, C) of the inputs, or (B, L, C) of every position; of a regression the predictions (B,)."""
         logits: Tensor = self.model(**self.model_inputs(inputs)).logits
         return logits.float().squeeze(1) * self.deviation + self.mean if self.kind == "regression" else logits
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what must not change on resume besides the examples and the checkpoint. Default: nothing."""
+        return {}
 
     def model_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the inputs of a batch that the stock model takes."""

@@ -85,8 +85,10 @@ class BottleneckDenoiser(TextDenoiser):
         at = document if at is None else at
         weight = (at[:, :, None] == document[:, None, :]) * self.decoder.token_weights[input_ids][:, None]
         weight = weight / weight.sum(-1, keepdim=True).clamp(min=1e-9)
-        mean = weight.to(embedding.dtype) @ embedding
-        code: Tensor = self.decoder.to_code(mean)
+        # Not in bf16: whitening scales up small differences, and rounding with them.
+        with torch.autocast(embedding.device.type, enabled=False):
+            mean = weight.float() @ embedding.float()
+            code: Tensor = self.decoder.to_code(mean.to(self.decoder.to_code.weight.dtype))
         return code
 
     def decode_code(self, code: Tensor, input_ids: Tensor, document: Tensor) -> Tensor:
@@ -222,7 +224,7 @@ def with_decoder(
     denoiser: TextDenoiser,
     settings: TextModelSettings,
     positions: int,
-    token_weights: Tensor,
+    token_weights: Callable[[], Tensor],
     seed: int,
     check: Callable[[int], None] | None = None,
 ) -> BottleneckDenoiser:
@@ -230,13 +232,13 @@ def with_decoder(
 
     Args:
         positions: tokens of the longest document.
-        token_weights: of a fresh decoder, see `CodeDecoder`.
+        token_weights: counts those of a fresh decoder, see `CodeDecoder`.
         check: see `build_seeded`.
 
     Raises:
         SettingsError: the decoder of `model.from_pretrained` is not of these sizes, or of other weights.
     """
-    assert settings.code_size is not None
+    assert settings.code_size
     config, width = denoiser.model.config, denoiser.embeddings.shape[1]
     start = settings.from_pretrained
     decoder = decoder_of(start) if start else None
@@ -244,11 +246,13 @@ def with_decoder(
     if decoder is not None:
         if decoder.code_size != settings.code_size:
             raise SettingsError(
-                f"model.code_size: {start} has a code of {decoder.code_size} numbers, got {settings.code_size}"
+                f"model.code_size: {start} has a code of {decoder.code_size} numbers, got {settings.code_size}; "
+                "leave it out, or go on without the code: model.code_size=0"
             )
         if decoder.positions < positions:
             raise SettingsError(
-                f"data.block_size: the decoder of {start} goes to {decoder.positions} tokens, got {positions}"
+                f"data.block_size: the decoder of {start} goes to {decoder.positions} tokens, got {positions}; "
+                "shorten it, or go on without the code: model.code_size=0"
             )
         if settings.code_weights == "even" and not bool((decoder.token_weights == 1).all()):
             raise SettingsError(
@@ -257,10 +261,10 @@ def with_decoder(
     else:
         inner = getattr(config, "intermediate_size", None) or 4 * width
         sizes = (width, settings.code_size, positions, inner)
-        heads = config.num_attention_heads
-        decoder = build_seeded(lambda: CodeDecoder(sizes, heads, token_weights), seed, check)
+        heads, weights = config.num_attention_heads, token_weights()
+        decoder = build_seeded(lambda: CodeDecoder(sizes, heads, weights), seed, check)
     # Of a sample of the decoder's tokens, the same weights beside it.
-    weights = (settings.decoder_share * each for each in (settings.masked_weight, settings.contrast_weight))
-    bottleneck = BottleneckDenoiser(denoiser.model, decoder.train(), *weights)
+    of_losses = (settings.decoder_share * each for each in (settings.masked_weight, settings.contrast_weight))
+    bottleneck = BottleneckDenoiser(denoiser.model, decoder.train(), *of_losses)
     bottleneck.fresh, bottleneck.fresh_decoder = denoiser.fresh, fresh
     return bottleneck

@@ -3,7 +3,7 @@
 Each block is corrupted several times, each time with another number of hidden tokens; the losses, weighed by 1 over the hidden
 share, bound the negative log likelihood from above in expectation (MDLM, Sahoo et al. 2024). An autoregressive model, such as
 the Kneser-Ney 5-gram beside it, gives its likelihood itself. Special tokens, which mark where documents begin and end,
-and unknown tokens cost neither of them anything: where they stand the model is shown, and the n-grams know that nowhere else one does.
+and unknown tokens cost neither of them anything. The model sees where they stand; the n-grams are renormalised over ordinary tokens.
 
 n blocks, R draws.
 """
@@ -38,7 +38,7 @@ ORDER = 5
 
 
 def diffusion_noise(vocabulary: Vocabulary) -> Noise:
-    """Return the noise that hides any number of the ordinary tokens of a block, each number as probable."""
+    """Return the noise that hides any number of the ordinary tokens of a block, every number equally likely."""
     return TokenNoise(rate=1, schedule="uniform", mask_share=1, random_share=0).build(vocabulary)
 
 

@@ -58,20 +58,23 @@ def build_text_denoiser(
 def with_code_of(
     start: str, settings: TextModelSettings, drop: bool, summary: list[str]
 ) -> TextModelSettings:
-    """Return the settings with the code that the checkpoint has, and say so in the summary.
+    """Return the settings with the code that the checkpoint has, unless they leave it out, and say so in the summary.
 
     Args:
-        drop: leave the code out.
+        drop: leave the code out in any case.
 
     Raises:
         SettingsError: it has none, and settings say how to train it.
     """
     decoder = decoder_of(start)
     if decoder is None:
-        if settings.code_size is None and (only := settings.of_a_code()):
+        if not settings.code_size and (only := settings.of_a_code()):
             raise SettingsError(
                 f"model.{only[0]}: {public(start)} has no code; give it one with model.code_size=64"
             )
+        return settings
+    if settings.code_size == 0:
+        summary.append(f"{public(start)} has a code, which is left out (model.code_size=0)")
         return settings
     if drop:
         summary.append(

@@ -15,6 +15,7 @@ from textdae.core.errors import SettingsError, panics_refused
 from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
 from textdae.hub.locate import locate
 from textdae.text.code_decoder import decoder_of
+from textdae.text.own_classifiers import CodeModel
 from textdae.text.pooling import first_position, weighted_mean
 from textdae.text.settings import TextEmbedSettings
 from textdae.text.sources import open_source, part_of
@@ -22,7 +23,7 @@ from textdae.text.spans import Span, cut
 from textdae.text.tokenizer import load_tokenizer, longest_input
 
 CODE = View(None, "code")
-"""What a decoder of `model.code_size` gives the text back from."""
+"""What a decoder of `model.code_size` gives the text back from, or what was fine-tuned of it."""
 
 
 class TextEncoder(StockEncoder):
@@ -57,7 +58,9 @@ class TextEncoder(StockEncoder):
         self.tokenizer = load_tokenizer(locate(checkpoint), needs=("pad_token",))
         # Random weights in the place of the encoder's have no code.
         decoder = decoder_of(checkpoint) if pretrained else None
-        has_code = decoder is not None
+        # A fine-tuned code gives it itself.
+        has_code = pretrained and (decoder is not None or isinstance(self.model, CodeModel))
+        self._codes = [CODE] if has_code else []
         self._decoder = decoder.to(self.device) if decoder is not None else None
         self.view = view or (CODE if has_code else LAST_MEAN)
         if self.view.pooling == "code" and not (has_code and self.view.layer is None):
@@ -74,8 +77,7 @@ class TextEncoder(StockEncoder):
     def views(self) -> list[View]:
         """Return the code if there is one, and every layer from the last to the first, with either pooling."""
         layers = reversed(range(getattr(self.model.config, "num_hidden_layers", 0) + 1))
-        code = [CODE] if self._decoder else []
-        return code + [View(layer, pooling) for layer in layers for pooling in ("mean", "cls")]
+        return self._codes + [View(layer, pooling) for layer in layers for pooling in ("mean", "cls")]
 
     def read(self, examples: Sequence[Any]) -> Sequence[Any]:
         """Take a list of texts, or of pairs of texts.
@@ -131,7 +133,9 @@ class TextEncoder(StockEncoder):
         pooled_of = {}
         for view in views:
             hidden: Tensor = (output[0] if view.layer is None else output.hidden_states[view.layer]).float()
-            if view.pooling == "code":
+            if view.pooling == "code" and self._decoder is None:
+                pooled = output.pooler_output.float()
+            elif view.pooling == "code":
                 assert self._decoder is not None
                 pooled = self._decoder.to_code(
                     weighted_mean(hidden, mask * self._decoder.token_weights[padded["input_ids"]])

@@ -73,9 +73,11 @@ class TextExplorer(Explorer):
 
     def about(self) -> Json:
         """Return the passages, in pieces."""
+        denoiser = self._own.denoiser
+        beside = [each for part in denoiser.parts_beside().values() for each in part.parameters()]
         return {
-            "architecture": type(self._own.denoiser.model).__name__,
-            "parameters": sum(each.numel() for each in self._own.denoiser.model.parameters()),
+            "architecture": type(denoiser.model).__name__,
+            "parameters": sum(each.numel() for each in denoiser.parameters()) - sum(map(torch.numel, beside)),
             "data": self._own.corpus.summary[0],
             "clean": [self._reader.pieces(each) for each in self._passages],
             "names": [each.source for each in self._passages],

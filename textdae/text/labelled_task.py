@@ -25,6 +25,7 @@ from textdae.text.code_decoder import decoder_of
 from textdae.text.data_settings import LabelledTextSettings
 from textdae.text.encoder import TextEncoder, tokenize
 from textdae.text.labelled import labelled_texts
+from textdae.text.own_classifiers import CodeConfig
 from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer
 from textdae.text.vocabulary import vocabulary_of
 
@@ -93,9 +94,12 @@ class LabelledTextTask(LabelledTask):
 
     def class_for(self, from_scratch: bool) -> type[Classifier]:
         """Return the classifier of the code, where the checkpoint has one; weights drawn at random have none."""
-        if from_scratch or self.classifier_class.of_words or decoder_of(self.checkpoint) is None:
+        if self.classifier_class.of_words:
             return self.classifier_class
-        return CodeClassifier
+        has_code = not from_scratch and decoder_of(self.checkpoint) is not None
+        if has_code or config_of(self.checkpoint).model_type == CodeConfig.model_type:
+            return CodeClassifier
+        return self.classifier_class
 
     def save_assets(self, folder: Path) -> None:
         """Write the tokenizer."""

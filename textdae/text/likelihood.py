@@ -61,7 +61,7 @@ def pseudo_log_likelihood(
         )
     denoiser = model if isinstance(model, TextDenoiser) else _denoiser_of(model)
     copies = MaskedCopies(tokenizer, texts, masking)
-    check_length(copies.lengths, denoiser)
+    check_length(copies.lengths, denoiser.longest)
     device, was_training = next(denoiser.parameters()).device, denoiser.model.training
     denoiser.eval()
     total = np.zeros(len(texts))
@@ -91,16 +91,16 @@ def _denoiser_of(model: Any) -> TextDenoiser:
     )
 
 
-def check_length(lengths: np.ndarray, denoiser: TextDenoiser) -> None:
-    """Check that the model takes texts of so many tokens. (T,)
+def check_length(lengths: np.ndarray, most: int) -> None:
+    """Check that a model of at most so many positions takes texts of so many tokens. (T,)
 
     Raises:
         SettingsError: one is longer.
     """
-    if len(lengths) and lengths.max() > denoiser.longest:
+    if len(lengths) and lengths.max() > most:
         longest = int(lengths.argmax())
         raise SettingsError(
-            f"text {longest + 1} has {lengths[longest]:,} tokens, the model takes {denoiser.longest:,}; shorten it"
+            f"text {longest + 1} has {lengths[longest]:,} tokens, the model takes {most:,}; shorten it"
         )
 
 

@@ -10,19 +10,23 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
 from textdae.core.names import public
+from textdae.downstream.task import config_of
+from textdae.hub.locate import locate
 from textdae.report.scores import print_rows
 from textdae.text.corpus import prepare_text
 from textdae.text.likelihood import check_length, framed_tokens, pseudo_log_likelihood
-from textdae.text.loading import LoadedText, load_text
+from textdae.text.loading import load_text
 from textdae.text.mixed import MixedBlocks
-from textdae.text.model_settings import TokenizerSettings
+from textdae.text.model_settings import TokenizerSettings, positions_of
 from textdae.text.ngram import NGramModel, part_counted
 from textdae.text.packing import Blocks, frame
 from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.suites import Suite, SuiteResult, row_name
+from textdae.text.tokenizer import load_tokenizer
 from textdae.training.hardware import choose_device
 
 logger = logging.getLogger(__name__)
@@ -38,50 +42,55 @@ def score_pairs(
     settings: TextEvaluateRunSettings,
     beside: Sequence[str],
     most: int | None,
+    own_source: bool = False,
 ) -> SuiteResult:
     """Score the pairs of a suite; see `evaluate_suite`."""
     rows = suite.rows if most is None else _first_of_each(suite, most)
     texts = [row[side] for side in (0, 1) for row in rows]
-    # All that can be missing is opened before the first pair is scored, which may take hours.
-    model, *others = [_open(name, texts) for name in (checkpoint, *beside)]
-    train = _training_text(settings, model)
-    right = {"model": _prefers(_likelihoods(model, texts))}
+    # All that can be missing is looked for before the first pair is scored, which may take hours; one model at a time is loaded.
+    tokenizer, *_ = [_check(name, texts) for name in (checkpoint, *beside)]
+    train = _training_text(settings, tokenizer, own_source)
+    right = {"model": _prefers(_likelihoods(checkpoint, texts))}
     if train is not None:
         for name, order in BASELINES.items():
             logger.info(f"baseline: {name}, counted on the training text of {settings.data.source}")
-            right[name] = _prefers(_counted(train, model, order, texts))
-    for name, other in zip(beside, others, strict=True):
-        right[row_name(name, right)] = _prefers(_likelihoods(other, texts))
+            right[name] = _prefers(_counted(train, tokenizer, order, texts))
+    for name in beside:
+        right[row_name(name, right)] = _prefers(_likelihoods(name, texts))
     return _result(suite, rows, right, "" if train is None else part_counted(len(train.ids)))
 
 
-def _open(checkpoint: str, texts: list[str]) -> LoadedText:
-    """Load a checkpoint that can score these texts.
+def _check(checkpoint: str, texts: list[str]) -> PreTrainedTokenizerFast:
+    """Check that a checkpoint can score these texts, and return its tokenizer; the model is not loaded.
 
     Raises:
         SettingsError: there is none, or a text has too many tokens for it, or none that it knows.
     """
-    loaded = load_text(checkpoint)
-    ids, _, lengths = framed_tokens(loaded.tokenizer, texts)
-    check_length(lengths, loaded.denoiser)
-    known = ~np.isin(ids, loaded.tokenizer.all_special_ids)
+    tokenizer = load_tokenizer(locate(checkpoint))
+    ids, _, lengths = framed_tokens(tokenizer, texts)
+    check_length(lengths, positions_of(config_of(checkpoint)))
+    known = ~np.isin(ids, tokenizer.all_special_ids)
     count = np.bincount(np.repeat(np.arange(len(texts)), lengths), known, len(texts))
     if not count.all():
         # Nothing to predict costs nothing, and would win against any other sentence.
         raise SettingsError(
             f"--suite: {texts[int(count.argmin())]!r} has no token that {public(checkpoint)} knows; leave its pair out"
         )
-    return loaded
+    return tokenizer
 
 
-def _training_text(settings: TextEvaluateRunSettings, model: LoadedText) -> Blocks | MixedBlocks | None:
-    """Return what the n-grams count, or None if it is not known or not there."""
+def _training_text(
+    settings: TextEvaluateRunSettings, tokenizer: PreTrainedTokenizerFast, own_source: bool
+) -> Blocks | MixedBlocks | None:
+    """Return what the n-grams count, or None if it is not known, or that of the run is not there any more."""
     if "source" not in settings.data.model_fields_set:
         logger.info("no n-gram baselines: the training text is not known; name it with data.source=...")
         return None
     try:
-        return prepare_text(settings.data, TokenizerSettings(), model.tokenizer).train
+        return prepare_text(settings.data, TokenizerSettings(), tokenizer).train
     except SettingsError as error:
+        if not own_source:
+            raise
         logger.warning("no n-gram baselines: %s", error)
         return None
 
@@ -97,23 +106,25 @@ def _first_of_each(suite: Suite, most: int) -> list[tuple[str, ...]]:
     return kept
 
 
-def _likelihoods(loaded: LoadedText, texts: list[str]) -> np.ndarray:
-    device = choose_device()
+def _likelihoods(checkpoint: str, texts: list[str]) -> np.ndarray:
+    loaded, device = load_text(checkpoint), choose_device()
     loaded.denoiser.to(device).optimize_for(device, compile=False)
     return pseudo_log_likelihood(loaded.denoiser, loaded.tokenizer, texts)
 
 
-def _counted(train: Blocks | MixedBlocks, loaded: LoadedText, order: int, texts: list[str]) -> np.ndarray:
+def _counted(
+    train: Blocks | MixedBlocks, tokenizer: PreTrainedTokenizerFast, order: int, texts: list[str]
+) -> np.ndarray:
     """Return log probabilities of whole texts under an n-gram model, the special tokens behind them included. (T,)
 
     Where a text ends is predicted; that it begins, and special tokens that stand nowhere else, are not.
     """
-    model = NGramModel(np.asarray(train.ids), train.document_starts, len(loaded.tokenizer), order)
-    ids, _, lengths = framed_tokens(loaded.tokenizer, texts)
+    model = NGramModel(np.asarray(train.ids), train.document_starts, len(tokenizer), order)
+    ids, _, lengths = framed_tokens(tokenizer, texts)
     begins = np.zeros(len(ids), bool)
     begins[(np.cumsum(lengths) - lengths)[lengths > 0]] = True
-    prefix, suffix = frame(loaded.tokenizer)
-    given = set(loaded.tokenizer.all_special_ids) - set(suffix) - {loaded.tokenizer.unk_token_id}
+    prefix, suffix = frame(tokenizer)
+    given = set(tokenizer.all_special_ids) - set(suffix) - {tokenizer.unk_token_id}
     scores = model.log_probabilities(ids, begins, sorted(given))
     scores[begins & np.isin(ids, prefix)] = 0
     return np.bincount(np.repeat(np.arange(len(texts)), lengths), scores, len(texts))
@@ -161,7 +172,8 @@ def _result(
             "suite": suite.name,
             "kind": suite.kind,
             "fingerprint": suite.fingerprint,
-            "overall": overall["all pairs"],
+            "pairs": len(rows),
+            "overall": {name: overall["all pairs"][name] for name in right},
             **figures,
         },
     )

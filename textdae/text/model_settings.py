@@ -74,8 +74,8 @@ class TextModelSettings(ModelSettings):
     """Further keys of the family's own config class, e.g. `model.config.hidden_dropout_prob=0`."""
     from_pretrained: str | None = None
     """Go on from this checkpoint (a folder, or OWNER/NAME@REVISION on the Hub); its sizes, its tokenizer and its code are taken too."""
-    code_size: Annotated[int, Field(ge=1, le=65536)] | None = None
-    """K: a decoder must give each document back from so many numbers, its code; default: that of `from_pretrained`, else none."""
+    code_size: Annotated[int, Field(ge=0, le=65536)] | None = None
+    """K: a decoder must give each document back from so many numbers, its code; default: that of `from_pretrained`, else none; 0 or null: go on from `from_pretrained` without its code."""
     code_weights: Literal["sif", "even"] = "sif"
     """With `code_size`: what tokens count in the mean that becomes the code: the rare ones more (SIF, Arora et al. 2017), or all alike; the code of `from_pretrained` keeps its own weights."""
     decoder_rate: Annotated[float, Field(ge=0.5, le=1)] = 1.0
@@ -87,24 +87,34 @@ class TextModelSettings(ModelSettings):
     contrast_weight: Annotated[float, Field(ge=0)] = 0.0
     """With `code_size`: what a document counts that must be told, by its code, from the others of its block, beside a token of the decoder's."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _left_out(cls, values: Any) -> Any:
+        """Read a code_size of null as 0 where a checkpoint could bring a code, and as no code where none can."""
+        if not isinstance(values, dict) or values.get("code_size", 1) not in (None, 0):
+            return values
+        return {**values, "code_size": 0 if values.get("from_pretrained") else None}
+
     @model_serializer(mode="wrap")
     def _without_code(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A model without a code is written as it was before there were codes, so that its runs can be resumed."""
         written: dict[str, Any] = serialize(self)
         # A code that the checkpoint brings may be trained otherwise than by default.
         kept = self.of_a_code()
-        for name in _OF_CODES if self.code_size is None else ("decoder_share",):
-            if name not in kept:
+        for name in _OF_CODES if not self.code_size else ("decoder_share",):
+            if name not in kept and not (name == "code_size" and self.code_size == 0):
                 written.pop(name, None)
         return written
 
     def of_a_code(self) -> list[str]:
         """Return the settings that mean something with a code only and are not as by default."""
-        return [name for name in _OF_CODES if getattr(self, name) != type(self).model_fields[name].default]
+        names = _OF_CODES if self.code_size else _OF_CODES[1:]
+        return [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
 
     @model_validator(mode="after")
     def _code(self) -> "TextModelSettings":
-        if self.code_size is None and self.from_pretrained is None and (only := self.of_a_code()):
+        has_none = self.code_size == 0 or (self.code_size is None and self.from_pretrained is None)
+        if has_none and (only := self.of_a_code()):
             raise ValueError(
                 f"{only[0]} is of a model with a code; give model.code_size=64 too, or leave it out"
             )
@@ -113,6 +123,8 @@ class TextModelSettings(ModelSettings):
     def fingerprint(self) -> dict[str, Any]:
         """Return the values that must not change on resume; older checkpoints, all of random embeddings, lack `embeddings`."""
         values = super().fingerprint()
+        if self.code_size == 0:  # as runs were before a checkpoint brought its code
+            del values["code_size"]
         if self.from_pretrained or self.embeddings == "random":
             del values["embeddings"]
         return values

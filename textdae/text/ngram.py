@@ -1,8 +1,8 @@
 """An n-gram model with modified Kneser-Ney smoothing: what counting alone makes of the text to the left.
 
 Chen and Goodman 1999, "An empirical study of smoothing techniques for language modeling", section 3: interpolated, with three
-discounts an order. n-grams do not cross the beginning of a document, and what begins one is given, not predicted: the lower orders
-count what a token stands behind, and it stands behind nothing.
+discounts an order. n-grams do not cross the beginning of a document. The first token of a document is given, not predicted: the lower
+orders count the different tokens in front of a token, and the first has none.
 
 N tokens of a stream, V vocabulary, K different n-grams of an order.
 """

@@ -3,6 +3,7 @@
 n texts, L positions, V vocabulary, D width, K code width.
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ class CodeConfig(PreTrainedConfig):
     """The config of a stock encoder, and K.
 
     Args:
-        encoder: of any family, or its values with their `model_type`.
+        encoder: of any family, or its values with their `model_type`; where it was loaded from is left out.
         code_size: K.
     """
 
@@ -34,9 +35,19 @@ class CodeConfig(PreTrainedConfig):
     def __init__(
         self, encoder: PreTrainedConfig | dict[str, Any] | None = None, code_size: int = 64, **kwargs: Any
     ) -> None:
-        self.encoder: Any = AutoConfig.for_model(**encoder) if isinstance(encoder, dict) else encoder
+        self.encoder: Any = (
+            AutoConfig.for_model(**encoder) if isinstance(encoder, dict) else copy.deepcopy(encoder)
+        )
+        if self.encoder is not None:
+            # transformers leaves this path out of config.json at the top level only.
+            self.encoder.name_or_path = ""
         self.code_size = code_size
         super().__init__(**kwargs)
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Layers of the encoder."""
+        return int(getattr(self.encoder, "num_hidden_layers", 0))
 
 
 class CodeModel(PreTrainedModel):
@@ -53,7 +64,7 @@ class CodeModel(PreTrainedModel):
 
     def __init__(self, config: CodeConfig) -> None:
         super().__init__(config)
-        self.encoder = AutoModel.from_config(config.encoder)
+        self.encoder = AutoModel.from_config(config.encoder, trust_remote_code=False)
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None  # nothing reads it
         self.register_buffer("token_weights", torch.ones(config.encoder.vocab_size))
@@ -73,9 +84,17 @@ class CodeModel(PreTrainedModel):
     ) -> BaseModelOutputWithPooling:
         """(n, L) -> embedding (n, L, D) and code (n, K); `kwargs` are the encoder's."""
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        hidden = self.encoder(input_ids=input_ids, attention_mask=mask, **kwargs)[0]
-        code = self.to_code(weighted_mean(hidden, mask * self.token_weights[input_ids]))
-        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=code)
+        output = self.encoder(input_ids=input_ids, attention_mask=mask, **kwargs)
+        # Not in bf16: whitening scales up small differences, and rounding with them.
+        with torch.autocast(output[0].device.type, enabled=False):
+            mean = weighted_mean(output[0].float(), mask * self.token_weights[input_ids])
+            code = self.to_code(mean.to(self.to_code.weight.dtype))
+        return BaseModelOutputWithPooling(
+            last_hidden_state=output[0],
+            pooler_output=code,
+            hidden_states=getattr(output, "hidden_states", None),
+            attentions=getattr(output, "attentions", None),
+        )
 
 
 class CodeForSequenceClassification(PreTrainedModel):

@@ -101,18 +101,27 @@ class TextPretrainSettings(PretrainSettings):
             for key, value in wanted.items()
             if there[key] != value
         ]
-        return " ".join(words + ["model.code_size=null"] * (self.model.code_size is not None))
+        return " ".join(words + ["model.code_size=null"] * bool(self.model.code_size))
 
     @model_validator(mode="after")
     def _decodable(self) -> "TextPretrainSettings":
+        if self.model.from_pretrained is None or self.model.code_size is not None:
+            self.check_decodable(self.model)
+        return self  # else a checkpoint may bring a code
+
+    def check_decodable(self, model: TextModelSettings) -> None:
+        """Check that a model of these settings can undo the noise.
+
+        Raises:
+            ValueError: the noise changes the length, and there is no code to give the text back from.
+        """
         for noise in self.noise:
-            if not noise.aligned and self.model.code_size is None:
+            if not noise.aligned and not model.code_size:
                 known = ", ".join(kind for kind, each in TextNoise.kinds.items() if each.aligned)
                 raise ValueError(
                     f"noise {noise.kind} changes the length, and a masked language model gives back one token a position; "
                     f"use one of {known}, or give the text back through a code (model.code_size)"
                 )
-        return self
 
     @model_validator(mode="after")
     def _sources_of_phases(self) -> "TextPretrainSettings":

@@ -8,15 +8,19 @@ P pairs, D width of the vectors.
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from textdae.core.errors import SettingsError
+from textdae.downstream.task import config_of
+from textdae.hub.locate import locate
 from textdae.report.scores import print_rows
 from textdae.text.encoder import CODE, TextEncoder, tokenize
 from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.suites import Suite, SuiteResult, row_name
+from textdae.text.tokenizer import load_tokenizer
 
 _WORD = r"(?u)\b\w+\b"
 _SIZES = tuple(2**power for power in range(3, 13))
@@ -54,19 +58,23 @@ def score_similarity(
     def tf_idf(texts: list[str]) -> Any:
         return TfidfVectorizer(token_pattern=_WORD).fit_transform(texts)
 
-    encoder, *others = [TextEncoder(name, precision=settings.precision) for name in (checkpoint, *beside)]
+    for name in beside:  # what is missing is told before anything is scored; one model at a time is loaded
+        load_tokenizer(locate(name), needs=("pad_token",))
+        config_of(name)
+    encoder = TextEncoder(checkpoint, precision=settings.precision)
     vectors = encoder(texts)
     scores = {
         "model": correlation(lambda _: vectors),
         "baseline: TF-IDF": correlation(tf_idf),
-        "baseline: mean of input embeddings": correlation(lambda texts: input_embeddings(encoder, texts)),
+        "baseline: mean of input embeddings": correlation(partial(input_embeddings, encoder)),
     }
     # The directions of a code are sorted by how much texts differ along them, so that a part of it is a shorter code.
     shorter = [size for size in _SIZES if size < vectors.shape[1]] if encoder.view == CODE else []
     by_size = {size: correlation(lambda _, size=size: vectors[:, :size]) for size in shorter}  # type: ignore[misc]
     scores |= {f"its first {size} numbers": r for size, r in by_size.items()}
-    for name, other in zip(beside, others, strict=True):
-        scores[row_name(name, scores)] = correlation(other)
+    del encoder
+    for name in beside:
+        scores[row_name(name, scores)] = correlation(TextEncoder(name, precision=settings.precision))
     intervals = {name: interval(r, len(rows)) for name, r in scores.items()}
     figures = {name: {"spearman": r, "interval": intervals[name]} for name, r in scores.items()}
     cells = [

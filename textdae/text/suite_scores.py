@@ -14,6 +14,7 @@ def evaluate_suite(
     settings: TextEvaluateRunSettings,
     beside: Sequence[str] = (),
     most: int | None = None,
+    own_source: bool = False,
 ) -> SuiteResult:
     """Score a checkpoint, and others beside it, on a suite.
 
@@ -23,10 +24,12 @@ def evaluate_suite(
         name: `blimp`, `sts`, or a file, folder or glob of tables.
         beside: checkpoints that stand in the table too.
         most: at most so many pairs of each paradigm, or rows of a similarity suite: the first ones.
+        own_source: whether `settings.data` is that of the run alone, which may be gone: then its baselines are left out.
 
     Raises:
-        SettingsError: there is no such suite, or a checkpoint cannot be scored on it.
+        SettingsError: there is no such suite, a checkpoint cannot be scored on it, or there is no such source.
     """
     suite = open_suite(name, settings)
-    score = score_pairs if suite.kind == "pairs" else score_similarity
-    return score(checkpoint, suite, settings, beside, most)
+    if suite.kind == "pairs":
+        return score_pairs(checkpoint, suite, settings, beside, most, own_source)
+    return score_similarity(checkpoint, suite, settings, beside, most)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from torch import Tensor
 
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.examples import Questions
@@ -72,8 +73,15 @@ def prepare_pretraining(
     denoiser = build_text_denoiser(model, corpus.tokenizer, seed, check)
     if start:
         model = with_code_of(start, model, settings.train.loss_weight == "elbo", corpus.summary)
+        try:
+            settings.check_decodable(model)
+        except ValueError as error:
+            raise SettingsError(f"model.from_pretrained: {public(start)} has no code: {error}") from None
     if model.code_size:
-        weights = token_weights(corpus.train, len(denoiser.embeddings), vocabulary, model.code_weights)
+
+        def weights() -> Tensor:
+            return token_weights(corpus.train, len(denoiser.embeddings), vocabulary, model.code_weights)
+
         denoiser = with_decoder(denoiser, model, settings.data.block_size, weights, seed, check)
     if start and (fresh := denoiser.fresh):
         corpus.summary.append(
@@ -132,21 +140,23 @@ class TextEvaluation(Evaluation):
         try:
             denoiser.whiten(block_codes(denoiser, self.corpus.train))
         except Exception as error:  # of memory, of a matrix with NaN ...
-            logger.warning("the code is not whitened: %s", first_line(error))
+            logger.warning("the code is not whitened: %s", first_line(error), exc_info=True)
 
     def measure(self) -> list[str]:
-        """Measure how much of a text comes back through the code; return it in words, or why it was not measured."""
+        """Measure how much of a text comes back through the code; return it in words, or why it cannot be measured."""
         denoiser, corpus = self.denoiser, self.corpus
         if not isinstance(denoiser, BottleneckDenoiser):
             return []
         if is_sharded(denoiser.model):
-            self.returned = not_measured(denoiser, "the weights are sharded")
-            return returned_lines(self.returned)
-        try:
-            documents = short_documents(corpus.held_out, self.evaluation.max_examples)
-            self.returned = returned(denoiser, corpus.train, documents, self.vocabulary)
-        except Exception as error:  # the export of a long run must not depend on one more figure
-            self.returned = not_measured(denoiser, first_line(error))
+            return self.not_measured("the weights are sharded")
+        documents = short_documents(corpus.held_out, self.evaluation.max_examples)
+        self.returned = returned(denoiser, corpus.train, documents, self.vocabulary)
+        return returned_lines(self.returned)
+
+    def not_measured(self, why: str) -> list[str]:
+        """Keep in the metrics why it is not known how much comes back through the code."""
+        if isinstance(self.denoiser, BottleneckDenoiser):
+            self.returned = not_measured(self.denoiser, why)
         return returned_lines(self.returned)
 
     def questions(self, most: int, level: float | None = None) -> Questions:

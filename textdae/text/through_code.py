@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from textdae.core.errors import SettingsError, panics_refused
+from textdae.core.layout import settings_beside
 from textdae.core.settings.yaml_text import from_anyone
 from textdae.hub.locate import locate
 from textdae.text.bottleneck import BottleneckDenoiser
@@ -185,8 +186,8 @@ def _checked(checkpoint: str, steps: int) -> int:
 
 def _decoder_rate(checkpoint: str) -> float | None:
     """Return `model.decoder_rate` of the run of a checkpoint, where its settings lie beside it."""
-    file = Path(locate(checkpoint)) / "settings.yaml"
-    if not file.is_file():
+    file = settings_beside(Path(locate(checkpoint)))
+    if file is None:
         return None
     model = from_anyone(file.read_text(encoding="utf-8", errors="replace"), str(file)).get("model")
     # It is left out where the code came with a checkpoint and the rate is the default.
