@@ -122,7 +122,7 @@ def test_principal_angles_are_those_of_scipy():
 def test_the_denoiser_points_up_the_density(tmp_path):
     settings = load(score.ScoreSettings, None, [f"output_dir={tmp_path}", "sigma=0.6", "max_steps=300"])
     lines = score.run(settings)
-    assert float(lines[0].rsplit(" ", 1)[1]) > 0.95
+    assert float(re.search(r"points: ([0-9.]+) of all arrows", lines[0])[1]) > 0.95
     assert (tmp_path / "score.png").stat().st_size > 10_000
 
 
