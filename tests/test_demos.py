@@ -137,7 +137,7 @@ def test_the_exact_slope_is_that_of_the_log_density():
 @pytest.mark.slow
 def test_the_chain_ends_in_pictures_like_those_of_the_data(tmp_path):
     lines, _ = run(chain, tmp_path, "train.max_steps=30", "train.time_budget=null", "model.hidden_size=8", "model.num_hidden_layers=1", "evaluate.max_examples=20")  # fmt: skip
-    assert "10 samples in 40 steps from noise of level 1" in lines[0]
+    assert "10 samples in 40 steps from noise of level 20" in lines[0]
     assert (tmp_path / "demo/chain.png").stat().st_size > 10_000
 
 
