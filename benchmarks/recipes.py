@@ -115,7 +115,7 @@ def pretrain(source: str, words: list[str], folder: str):
 def train(source: str, size: str, limit: str, change: str, words: list[str], seed: int) -> dict:
     """Train once and write down what came of it, unless that was done before."""
     text = corpus_name(source) if Path(source).is_absolute() else source
-    run = {"text": text, "size": size, "limit": limit, "change": change, "seed": seed}
+    run = {"text": text, "size": size, "limit": limit, "change": change, "words": words, "seed": seed}
     if key(run) in past_runs():
         return past_runs()[key(run)]
     layers, width = map(int, size.split("x"))
@@ -130,7 +130,7 @@ def train(source: str, size: str, limit: str, change: str, words: list[str], see
         else:
             metrics = pretrain(source, words, f"{folder}/run").metrics
     loss = round(metrics["held_out"]["model"]["loss"], 4)
-    run |= {"words": words, "steps": metrics["steps"], "seconds": round(metrics["seconds"], 1), "loss": loss}
+    run |= {"steps": metrics["steps"], "seconds": round(metrics["seconds"], 1), "loss": loss}
     with RUNS.open("a") as file:
         file.write(json.dumps(run) + "\n")
     print(f"{text}, {size}, {limit}, seed {seed}: {change}: {loss:.3f} nats", file=sys.stderr, flush=True)
