@@ -53,6 +53,16 @@ def test_without_noise_it_is_the_projection_and_all_components_leave_everything(
         np.testing.assert_allclose(as_patches(tiny, 4), expected, atol=2e-3)
 
 
+def test_at_another_level_it_keeps_its_components():
+    """As a phase with a `noise_level` asks of a noise that is fitted."""
+    turned = PatchPcaNoise(0.7, components=3).build(WAVES).at_level(0.3)
+    expected = PatchPcaNoise(0.3, components=3).build(WAVES)
+    found, wanted = (
+        noise({"pixel_values": WAVES[:9]}, draw(9)).inputs["pixel_values"] for noise in (turned, expected)
+    )
+    assert torch.equal(found, wanted)
+
+
 @pytest.mark.parametrize("count", [2, 48])
 def test_the_noise_is_normal_lies_in_the_components_and_has_its_strength(count):
     kind = PatchPcaNoise(0.7, components=count)

@@ -64,7 +64,7 @@ def denoise(
         float | None,
         typer.Option(
             "--strength",
-            help="Images: standard deviation of the noise, where white is 1, for a model of model.condition=level; default: estimated. With --mask: where the chain begins; default: at the strongest noise of the training.",
+            help="Images: standard deviation of the noise, where white is 1, for a model of model.condition=level; default: estimated. With --mask: the first level of the chain; default: the highest of the training.",
             show_default=False,
         ),
     ] = None,

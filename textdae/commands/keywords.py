@@ -104,7 +104,7 @@ def names_source(
     source: str | Path | None = None,
     **sections: Any,
 ) -> bool:
-    """Return whether arguments of `for_checkpoint` name `data.source`, which else is that of the run of the checkpoint."""
+    """Return whether arguments of `for_checkpoint` name `data.source`; the default is that of the run of the checkpoint."""
     path = None
     values: Mapping[str, Any] = {}
     if isinstance(settings, Settings):

@@ -63,7 +63,7 @@ class Denoiser(nn.Module, ABC):
     example_size: str | None = None
     """The setting of the size of an example, named where a batch does not fit into memory."""
     training_name: str = "its own noise"
-    """What the loss of a training step is of, for its curve."""
+    """Name of the examples of the training loss, in its curve."""
     weighs: bool = False
     """Whether `loss` takes a third argument: the weight of each scored position, (M,)."""
     _compiled: tuple[Callable[..., Tensor], Callable[..., tuple[Tensor, Tensor]]] | None = None

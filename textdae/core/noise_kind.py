@@ -171,7 +171,7 @@ class NoiseKind(Settings):
         """
         if self.dial is None:
             raise SettingsError(f"{where}: noise of kind {self.kind} has no level")
-        # A level that is drawn from one point up is that point, and may be as high as such levels are.
+        # The limit of a log-uniform level is higher, so its schedule stays, from the level to itself.
         drawn = self.level.schedule == "log_uniform"
         values = {self.dial: level, f"final_{self.dial}": level if drawn else None}
         schedule = "log_uniform" if drawn else "linear"
@@ -205,7 +205,8 @@ class BuiltNoise(Noise):
 
     def at_level(self, level: float, where: str = "level") -> Noise:
         """Return the same noise at `level` throughout, see `NoiseKind.at_level`."""
-        return self.settings.at_level(level, where).build(*self.context)
+        # Not by `build`, which would fit the noise once more, to what it was fitted to.
+        return BuiltNoise(self.settings.at_level(level, where), *self.context)
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
         """Corrupt as the kind does."""

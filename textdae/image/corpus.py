@@ -19,7 +19,7 @@ from textdae.core.progress import Progress
 from textdae.core.split import check_apart, is_held_out, named_as, other_source, share_for_both_sides
 from textdae.image.data_settings import ImageCorpusSettings, ImageDataSettings
 from textdae.image.images import Images
-from textdae.image.pairs import Partners, check_sizes, joined
+from textdae.image.pairs import Partners, check_sizes
 from textdae.image.photographs import Photographs
 from textdae.image.pictures import UnusablePicture, fit, whole
 from textdae.image.sources import ImageSource, open_images
@@ -245,7 +245,7 @@ class Reader:
                 if open_noisy:
                     noisy = open_noisy(self.notes)
                     check_sizes(picture, noisy, name)
-                    pixels = joined(pixels, self._bring(noisy, f"the noisy partner of {name}"))
+                    pixels = np.concatenate([pixels, self._bring(noisy, f"the noisy partner of {name}")])
             except UnusablePicture as error:
                 if self.data.on_error == "stop":
                     raise SettingsError(f"{error}; or set data.on_error=skip") from None

@@ -20,7 +20,7 @@ def estimate_level(pixel_values: Tensor) -> Tensor:
     """Estimate the standard deviation of white Gaussian noise in pictures (B, C, H, W) from the pictures themselves.
 
     It divides the median of the picture, filtered by the difference of two Laplacians, by that of noise of deviation 1, without
-    the places where a pixel is exactly black or white: there an ordinary file has cut the noise off. Texture makes it too high: on
+    the positions beside a pixel that is exactly black or white: there an ordinary file has cut the noise off. Texture makes it too high: on
     BSD68 it is off by 1.0 (root mean square) of 25, and by 3.3 of 0, in steps of 255; where most of a picture is near black or
     white it is too low. *Shape:* (B, 1), float32.
     """
@@ -31,7 +31,7 @@ def estimate_level(pixel_values: Tensor) -> Tensor:
     is_cut = ((planes == 0) | (planes == 1)).float()
     whole = F.max_pool2d(is_cut, 3, 1) == 0
     whole |= whole.float().mean((2, 3), keepdim=True) < _FEW
-    # The lower median of the whole places, by a sort: ONNX has no median.
+    # The lower median of these positions, by a sort: ONNX has no median.
     ordered = left.masked_fill(~whole, float("inf")).reshape(batch, channels, -1).sort(2).values
     middle = (whole.reshape(batch, channels, -1).sum(2, keepdim=True) - 1) // 2
     return ordered.gather(2, middle).mean(1) / _MEDIAN

@@ -130,7 +130,7 @@ class ImageDenoiser(EncoderDecoderDenoiser):
 
     @property
     def training_name(self) -> str:  # type: ignore[override]
-        """What the loss of a training step is of."""
+        """Name of the examples of the training loss, in its curve."""
         weighs = getattr(self.model.config, "data_deviation", None)
         return "its own noise, each level weighing as much" if weighs else super().training_name
 

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
-
 from textdae.core.errors import SettingsError
 from textdae.image.pictures import UnusablePicture
 from textdae.image.sources import ImageSource
@@ -86,11 +84,6 @@ def _tails(name: str) -> list[str]:
     """Return possible names of a partner: with all folders, with fewer, alone, and the row of a table."""
     parts = _without_ending(PurePath(name)).parts
     return [*(str(PurePath(*parts[first:])) for first in range(len(parts))), shared_name(name)]
-
-
-def joined(clean: np.ndarray, noisy: np.ndarray) -> np.ndarray:
-    """Join both into one, the noisy channels behind the clean ones. (C, H, W) twice -> (2 C, H, W)."""
-    return np.concatenate([clean, noisy])
 
 
 def check_sizes(clean: Any, noisy: Any, name: str) -> None:
