@@ -1,11 +1,12 @@
 """What `textdae plan` predicts, against what is reached; and the pilot runs that its prior comes from.
 
     python benchmarks/planning.py check BUDGET SOURCE ...   plan, then run the plan: nats predicted, reached, and how far apart
-    python benchmarks/planning.py runs SOURCE ...           pilot runs of several sizes and lengths, added to scaling.jsonl
+    python benchmarks/planning.py shipped BUDGET SOURCE CONFIG ...  train settings that come with textdae as long, for the loss of `check`
+    python benchmarks/planning.py runs SOURCE ...           runs of several sizes and lengths, added to scaling.jsonl
     python benchmarks/planning.py fit                       one law for all texts in scaling.jsonl, the prior of textdae/text/sizes.py
 
-They follow the clock, so that nothing else may run beside them. The loss is that of whole hidden words, in nats. `check` makes its plan
-in an empty cache.
+`check` and `shipped` follow the clock, so that nothing else may run beside them. The loss is that of whole hidden words, in nats.
+`check` makes its plan in an empty cache.
 """
 
 import json
@@ -18,8 +19,8 @@ import numpy as np
 from compare import Run, corpus_name
 
 POINTS = Path(__file__).resolve().parent / "scaling.jsonl"
-LENGTHS = {0: (10, 30, 120), 2: (30, 120), 3: (60,)}
-"""Size, as in `textdae.text.sizes` -> seconds of its pilot runs."""
+LENGTHS = {0: (30, 100, 300, 1000), 2: (100, 300), 3: (60,)}
+"""Size, as in `textdae.text.sizes` -> steps of its runs, of 16 blocks of 128."""
 SIZE_EXPONENTS, DATA_EXPONENTS = np.arange(0.1, 0.6, 0.05), np.arange(0.1, 0.4, 0.1)
 FIRST_STEPS = 100
 SHARED = (1.0, 1.5, 1.0)
@@ -32,32 +33,48 @@ def sizes(source: str):
     from textdae.core.settings.reader import over
     from textdae.core.settings.runs import PretrainSettings
 
-    given = {"train": {"time_budget": 100}}
+    given = {
+        "train": {"per_device_train_batch_size": 16, "compile": "never", "eval_steps": 0, "save_steps": 0}
+    }
     first = read_settings(PretrainSettings, source=source, **given)
     every = modality(first.modality).part("sizes")(first).smallest_first
     return [read_settings(PretrainSettings, base=over(size, given), source=source) for size in every]
 
 
-def pilot_run(source: str, name: str, settings, seconds: float) -> None:
-    from textdae.commands.pilots import PilotSize
-    from textdae.training.hardware import join_processes
+def add_run(source: str, settings, steps: int) -> None:
+    """Train once and add what came of it to the points, unless it is there."""
+    import textdae
+    from textdae.text.corpus import prepare_text
 
-    size = PilotSize(settings, join_processes(), False)
-    pilot = size.run(seconds, True, settings.train.per_device_train_batch_size, fresh=True)
-    unit = size.corpus.units_per_example
-    point = {
-        "text": corpus_name(source) if Path(source).is_absolute() else source,
-        "size": name,
-        "parameters": size.parameters,
-        "seen": pilot.examples * unit,
-        "steps": pilot.steps,
-        "unique": len(size.corpus.train) * unit,
-        "seconds": round(pilot.seconds, 1),
-        "loss": round(pilot.loss, 4),
+    text = corpus_name(source) if Path(source).is_absolute() else source
+    same = {"text": text, "size": shape(settings), "steps": steps}
+    if any(same.items() <= point.items() for point in points()):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        train = settings.train.model_copy(update={"max_steps": steps, "time_budget": None})
+        run = textdae.pretrain(
+            settings.model_copy(update={"train": train, "output_dir": Path(folder) / "run"})
+        )
+    if run.fit.stopped_by:
+        raise SystemExit("stopped; the same command goes on with the runs that are missing")
+    metrics, unit = run.metrics, settings.data.block_size
+    losses = {name: round(row["loss"], 4) for name, row in metrics["held_out"].items()}
+    point = same | {
+        "parameters": metrics["parameters"],
+        "seen": steps * 16 * unit,
+        "unique": len(prepare_text(settings.data, settings.tokenizer).train) * unit,
+        "seconds": round(metrics["seconds"], 1),
+        "loss": losses["model"],
+        "unigram": losses["baseline: unigram"],
+        "neighbours": losses["baseline: neighbours"],
     }
     print(point, flush=True)
     with POINTS.open("a") as file:
         file.write(json.dumps(point) + "\n")
+
+
+def points() -> list[dict]:
+    return [json.loads(line) for line in POINTS.read_text().splitlines()]
 
 
 def shape(settings) -> str:
@@ -68,9 +85,9 @@ def fit() -> dict[tuple[float, float], list[float]]:
     """Fit one law to all texts, each with an E of its own; print and return the best for each b, as the prior takes it."""
     from textdae.training.scaling_law import effective
 
-    points = [json.loads(line) for line in POINTS.read_text().splitlines()]
-    texts = sorted({point["text"] for point in points})
-    losses = np.array([point["loss"] for point in points])
+    runs = points()
+    texts = sorted({point["text"] for point in runs})
+    losses = np.array([point["loss"] for point in runs])
     means = np.array([*[2.0] * len(texts), *SHARED])
     weak = 0.03 * np.diag(1 / means)
     best = {}
@@ -78,7 +95,7 @@ def fit() -> dict[tuple[float, float], list[float]]:
         rows = np.array([
             [*(p["text"] == text for text in texts), (p["parameters"] / 1e6) ** -a,
              (effective(p["seen"], p["unique"]) / 1e6) ** -b, np.exp(-p["steps"] / FIRST_STEPS)]
-            for p in points
+            for p in runs
         ])  # fmt: skip
         law = np.linalg.lstsq(np.vstack([rows, weak]), np.concatenate([losses, weak @ means]), rcond=None)[0]
         error = float(np.sqrt(np.mean(np.square(rows @ law - losses))))
@@ -109,6 +126,7 @@ def check(run: Run, budget: str, source: str) -> None:
     os.environ.pop("TEXTDAE_CACHE")
     os.environ |= {"TEXTDAE_CACHE": before} if before else {}
     reached = metrics["held_out"]["model"]["loss"]
+    add_bits(run, f"plan, {budget}, {name}: the planned run", metrics)
     print(f"{metrics['steps']:,} steps, planned {plan.rows[plan.chosen].steps:,}")
     predicted, (low, high) = plan.prediction.loss, plan.prediction.interval
     print(
@@ -127,6 +145,26 @@ def check(run: Run, budget: str, source: str) -> None:
     run.add(f"plan, {budget}, {name}: predicted too high by", predicted - reached, "nats")
 
 
+def add_bits(run: Run, name: str, metrics: dict) -> None:
+    """Add the loss in the unit that tokenizers share."""
+    bits, steps = metrics["held_out"]["model"]["bits_per_byte"], metrics["steps"]
+    print(f"{name}: {bits:.4f} bits a byte of the hidden words, {steps:,} steps", flush=True)
+    run.add(name, bits, "bits/byte", note=f"{steps:,} steps")
+
+
+def shipped(run: Run, budget: str, source: str, config: str) -> None:
+    import textdae
+    from textdae.commands.keywords import read_settings
+    from textdae.core.settings.runs import PretrainSettings
+
+    name = corpus_name(source) if Path(source).is_absolute() else source
+    limits = ["train.max_steps=null", "train.num_train_epochs=null", f"train.time_budget={budget}"]
+    run.questions = "whole words"
+    with tempfile.TemporaryDirectory() as folder:
+        settings = read_settings(PretrainSettings, config, limits, source=source, output_dir=f"{folder}/run")
+        add_bits(run, f"plan, {budget}, {name}: {config}", textdae.pretrain(settings).metrics)
+
+
 def main(run: Run) -> None:
     from transformers.utils import logging as of_transformers
 
@@ -135,12 +173,15 @@ def main(run: Run) -> None:
         case ["check", budget, *sources] if sources:
             for source in sources:
                 check(run, budget, source)
+        case ["shipped", budget, source, *configs] if configs:
+            for config in configs:
+                shipped(run, budget, source, config)
         case ["runs", *sources] if sources:
             for source in sources:
                 every = sizes(source)
                 for number, lengths in LENGTHS.items():
-                    for seconds in lengths:
-                        pilot_run(source, shape(every[number]), every[number], seconds)
+                    for steps in lengths:
+                        add_run(source, every[number], steps)
         case ["fit"]:
             fit()
         case _:

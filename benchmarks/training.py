@@ -1,15 +1,15 @@
 """Training mini: ours against the stock recipes, each in a process of its own.
 
     python benchmarks/training.py speed FILE.parquet [ROUNDS]         tokens a second, steady state
-    python benchmarks/training.py loss FILE.parquet CONTENDER BUDGET MORE  held-out loss after a budget: A, B or ours
+    python benchmarks/training.py loss FILE.parquet CONTENDER BUDGET MORE  held-out loss after a budget: A, B, B32 or ours
 
 A budget is seconds since the process began, compiling and all (`1200s`), or steps; what ours and `group_texts` keep of the
-corpus is found prepared where a run has been before. MORE is the learning rate of A or B, or one setting of ours
+corpus is found prepared where a run has been before. MORE is the learning rate of a rival, or one setting of ours
 (`train.compile=never`).
 
 Contenders: A: `Trainer`, `BertForMaskedLM`, `DataCollatorForLanguageModeling`, `group_texts`, fp32. B: `Trainer`, ModernBERT with
-`sparse_prediction`, bf16, `torch_compile`. Same texts, tokenizer (WordPiece, 8,192), sizes (4 x 256), blocks (128), batch (32)
-and threads.
+`sparse_prediction`, bf16, `torch_compile`; B32: the same in fp32, for machines that do not multiply in bf16. Same texts,
+tokenizer (WordPiece, 8,192), sizes (4 x 256), blocks (128), batch (32) and threads.
 """
 
 import json
@@ -119,7 +119,7 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
             return self.lr_scheduler
 
     arguments = TrainingArguments(
-        folder, per_device_train_batch_size=BATCH, learning_rate=learning_rate, bf16=name == "B", torch_compile=name == "B",
+        folder, per_device_train_batch_size=BATCH, learning_rate=learning_rate, bf16=name == "B", torch_compile=name != "A",
         max_steps=10**6, report_to=[], save_strategy="no", logging_steps=50, use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
     collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
@@ -184,15 +184,20 @@ def step_seconds(steps: list[dict]) -> float:
 
 
 def speed(run: Run, file: str, rounds: int) -> None:
+    import torch
+
+    from textdae.training.hardware import autocast_dtype
+
     def turn(contender: str, more: str) -> float:
         found = ask(__file__, contender, file, str(WARM_UP + STEPS), more)
         return BATCH * BLOCK / step_seconds(found[WARM_UP:-1])
 
+    modern = ("B", "bf16") if autocast_dtype("auto", torch.device("cpu")) else ("B32", "fp32")
     contenders = {
         "textdae": ("ours", "train.compile=always"),
         "textdae, not compiled": ("ours", "train.compile=never"),
         "A: Trainer, BERT, fp32": ("A", "5e-4"),
-        "B: Trainer, ModernBERT, bf16, compiled": ("B", "1e-3"),
+        f"{modern[0]}: Trainer, ModernBERT, {modern[1]}, compiled": (modern[0], "1e-3"),
     }
     turns = {name: partial(turn, *how) for name, how in contenders.items()}
     take_turns(run, f"training mini on {corpus_name(file)}", turns, rounds, "tokens/s")

@@ -1,5 +1,5 @@
-"""Which share of the machine's own bf16 product rate training reaches, ours and the stock model: `python benchmarks/utilization.py
-[SIZE ...]`, of mini, small, 17m, 68m, 150m.
+"""Which share of the machine's own product rate training reaches, ours and the stock model: `python benchmarks/utilization.py
+[SIZE ...]`, of mini, small, 17m, 68m, 150m. All is in bf16, or in fp32 with fewer steps where the machine does not multiply in bf16.
 
 The rate is measured in the same run on the products of that model's own linear layers, forward and backward. Counted are
 6 N D, attention within documents and windows, and the decoder where it scores; not the optimizer. Of the last layer we compute
@@ -12,6 +12,7 @@ import json
 import statistics
 import tempfile
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +25,10 @@ from textdae.core.settings.base import TrainSettings
 from textdae.text.model import TextDenoiser
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.vocabulary import Vocabulary
+from textdae.training.hardware import autocast_dtype
 from textdae.training.loop import Trainer
 
-RATE, WARM_UP, STEPS, LOGGED, TURNS = 0.2, 15, 45, 5, 2
+RATE, LOGGED, TURNS = 0.2, 5, 2
 
 
 class Size(NamedTuple):
@@ -120,9 +122,10 @@ def product_rate(size: Size, scored: int, device: torch.device) -> float:
     shapes = [(size.layers, shape) for shape in layer] + [(1, (scored, wide, size.vocabulary))]
     total = seconds = 0.0
     for count, (rows, inner, outer) in shapes:
-        x = torch.randn(rows, inner, device=device, dtype=torch.bfloat16)
-        weight = torch.randn(outer, inner, device=device, dtype=torch.bfloat16)
-        y = torch.randn(rows, outer, device=device, dtype=torch.bfloat16)
+        dtype = autocast_dtype("auto", device) or torch.float32
+        x = torch.randn(rows, inner, device=device, dtype=dtype)
+        weight = torch.randn(outer, inner, device=device, dtype=dtype)
+        y = torch.randn(rows, outer, device=device, dtype=dtype)
         for one, other in ((x, weight.mT), (y, weight), (y.mT, x)):
             seconds += count * duration(partial(torch.matmul, one, other), device)
             total += count * 2 * rows * inner * outer
@@ -151,14 +154,16 @@ def ours(size: Size, examples: Random, compile: str = "always") -> tuple[float, 
     """Seconds a step, and positions scored in it."""
     vocabulary = Vocabulary(size.vocabulary, 4, (0, 1, 2, 3, 4))
     noise = TokenNoise(rate=RATE).build(vocabulary)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    warm_up, steps = (15, 45) if autocast_dtype("auto", device) else (5, 15)
     settings = TrainSettings(
-        max_steps=WARM_UP + STEPS, per_device_train_batch_size=size.batch, compile=compile, precision="bf16",
+        max_steps=warm_up + steps, per_device_train_batch_size=size.batch, compile=compile, precision="auto",
         eval_steps=0, save_steps=0, logging_steps=LOGGED,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         Trainer(TextDenoiser(model(size)), examples, noise, settings, Path(folder)).fit()
         log = [json.loads(line) for line in (Path(folder) / "log.jsonl").read_text().splitlines()]
-    log = [entry for entry in log if entry.get("step", 0) > WARM_UP and "examples_per_second" in entry]
+    log = [entry for entry in log if entry.get("step", 0) > warm_up and "examples_per_second" in entry]
     seconds = size.batch / statistics.median(entry["examples_per_second"] for entry in log)
     return seconds, statistics.median(entry["scored"] for entry in log) / LOGGED
 
@@ -168,6 +173,7 @@ def stock(size: Size, examples: Random, device: torch.device, compile: bool) -> 
     net = model(size, sparse_prediction=True).to(device).train()
     net.set_attn_implementation("sdpa")
     forward = torch.compile(net) if compile else net
+    dtype = autocast_dtype("auto", device)
     optimizer = torch.optim.AdamW(net.parameters(), 1e-3, fused=True)
 
     def step() -> None:
@@ -175,7 +181,7 @@ def stock(size: Size, examples: Random, device: torch.device, compile: bool) -> 
         ids = examples.ids[indices].to(device, non_blocking=True)
         where = torch.rand(ids.shape, device=device) < RATE
         labels = torch.where(where, ids, -100)
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, dtype) if dtype else nullcontext():
             loss = forward(input_ids=torch.where(where, 4, ids), labels=labels).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

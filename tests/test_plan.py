@@ -51,7 +51,9 @@ def corpus(tmp_path, corpus_texts):
 
 
 def files(tmp_path):
-    return sorted((tmp_path / "cache" / "pilots").glob("*.json"))
+    """Those of pilot runs; one more has the losses of the baselines."""
+    every = (tmp_path / "cache" / "pilots").glob("*.json")
+    return sorted(path for path in every if "steps" in path.read_text())
 
 
 def test_a_plan_of_text_is_kept_and_can_be_run(tmp_path, corpus, monkeypatch):
@@ -247,6 +249,28 @@ def test_the_climb_ends_where_sizes_are_too_slow_or_do_not_fit(corpus, monkeypat
     limit = 1
     with pytest.raises(TextdaeError, match="told so"):
         Search(settings, LAW, None, 10, join_processes()).measure()
+
+
+def test_a_law_above_a_baseline_is_that_of_the_loss_less_its_own(corpus, monkeypatch):
+    machine = _Machine((2.2, 0.6, 3.1), (0.5, 0.25))
+    monkeypatch.setattr(PilotSize, "run", lambda *args: machine.run(*args))
+    settings = [load(PretrainSettings, None, [*TINY, f"data.source={corpus}", f"model.hidden_size={width}"]) for width in (16, 32)]  # fmt: skip
+
+    def measured(prior):
+        search = Search(settings, prior, None, 200, join_processes())
+        search.measure()
+        return search, [row.prediction for row in search.rows()]
+
+    anchored, above = measured(LAW._replace(anchor="unigram"))
+    baselines = prepare_pretraining(settings[0]).evaluation
+    (expected,) = baselines.baselines(baselines.questions(20))
+    unigram = expected["unigram"]["loss"]
+    assert anchored.baselines == {name: pytest.approx(row["loss"]) for name, row in expected.items()}
+    lower = {exponents: (law[0] + unigram, *law[1:]) for exponents, law in LAW.laws.items()}
+    _, plain = measured(LAW._replace(laws=lower))
+    for one, other in zip(above, plain, strict=True):
+        assert one.loss == pytest.approx(other.loss, abs=1e-6)
+        assert one.deviation == pytest.approx(other.deviation, abs=1e-6)
 
 
 def test_compiling_and_evaluating_take_their_time(corpus, monkeypatch):

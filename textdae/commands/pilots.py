@@ -7,9 +7,10 @@ import platform
 import shutil
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -28,6 +29,7 @@ from textdae.training.loop import Trainer
 from textdae.training.memory import activation_bytes, model_bytes, model_check
 
 logger = logging.getLogger(__name__)
+_Kept = TypeVar("_Kept")
 
 
 class Pilot(NamedTuple):
@@ -101,34 +103,54 @@ class PilotSize:
             TextdaeError: it could not be trained, for instance because memory ran out.
         """
         what = f"{self.parameters / 1e6:.2f} M parameters, {seconds:.3g} s, batch {batch}"
-        file = (
-            cache_root(self.settings.data.cache_dir) / "pilots" / f"{self._key(seconds, score, batch)}.json"
-        )
+        kind = "a pilot run" if score else "the speed"
+        key, measure = self._key(seconds, score, batch), lambda: self._run(seconds, score, batch)._asdict()
+        return self._kept(key, f"{kind} of {what}", fresh, measure, lambda kept: Pilot(**kept))
+
+    def baselines(self, fresh: bool = False) -> dict[str, float]:
+        """Return the loss of each baseline on the questions of the pilot runs; or take what was measured before."""
+
+        def measure() -> dict[str, float]:
+            (rows,) = self._evaluation.baselines(self._questions)
+            return {name: -row["psnr"] if self._decibels else row["loss"] for name, row in rows.items()}
+
+        return self._kept(self._key("baselines"), "the baselines", fresh, measure, dict[str, float])
+
+    def _kept(
+        self,
+        key: str,
+        what: str,
+        fresh: bool,
+        measure: Callable[[], dict[str, Any]],
+        read: Callable[[dict[str, Any]], _Kept],
+    ) -> _Kept:
+        """Return what lies in the cache, or measure it and keep it there."""
+        file = cache_root(self.settings.data.cache_dir) / "pilots" / f"{key}.json"
         if file.is_file() and not fresh:
             try:
-                kept = Pilot(**json.loads(file.read_text()))
+                kept = read(json.loads(file.read_text()))
             except (ValueError, TypeError):
                 logger.warning(f"{file}: damaged; measuring again")
             else:
                 logger.info(f"measured before: {what}")
                 return kept
-        logger.info(f"{'a pilot run' if score else 'the speed'} of {what}")
-        pilot = self._run(seconds, score, batch)
+        logger.info(what)
+        measured = measure()
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             new = file.with_suffix(".new")
-            new.write_text(json.dumps(pilot._asdict()))
+            new.write_text(json.dumps(measured))
             new.replace(file)
         except OSError as error:
             logger.warning(f"{file}: not kept, so that it is measured again next time: {reason(error)}")
-        return pilot
+        return read(measured)
 
-    def _key(self, seconds: float, score: bool, batch: int) -> str:
+    def _key(self, *which: Any) -> str:
         settings = comparable(self.settings.model_copy(update={"train": self._train}))
         start = getattr(self.settings.model, "from_pretrained", None)
         model = [self.parameters, digests(start) if start else None, self._train.dataloader_num_workers]
         machine = [hardware(self._accelerator), platform.node(), platform.machine(), versions()]
-        return digest(settings, self.corpus.fingerprint, model, seconds, score, batch, machine)
+        return digest(settings, self.corpus.fingerprint, model, *which, machine)
 
     def _run(self, seconds: float, score: bool, batch: int) -> Pilot:
         denoiser = copy.deepcopy(self._fresh)

@@ -154,6 +154,9 @@ def plan(
     chosen = search.best(rows)
     unit, corpus = sizes.prior.unit, search.sizes[0].corpus
     notes = _notes(rows, chosen, unit, corpus.unit, search.left)
+    if search.baselines:
+        counted = ", ".join(f"{name} {loss:.3f}" for name, loss in search.baselines.items())
+        notes.append(f"loss of the baselines: {counted}")
     if getattr(first.model, "encoder", None) == "auto" and len(rows) == 1:
         notes.append("to compare sizes, set model.encoder=conv or mlp, or model.type=unet")
     if compile_gain(train, accelerator.device)[1]:

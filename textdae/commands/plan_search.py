@@ -69,6 +69,7 @@ class Search:
 
     Attributes:
         sizes: those measured.
+        baselines: their losses, where the prior has an anchor.
         left: why there are no larger ones, if there is more to say than that there are none.
     """
 
@@ -86,6 +87,7 @@ class Search:
         self._pilots: list[list[Pilot]] = []
         """Of each size; the first one has the batch of the whole run."""
         self.sizes: list[PilotSize] = []
+        self.baselines: dict[str, float] = {}
         self.left = ""
 
     def measure(self) -> None:
@@ -132,6 +134,8 @@ class Search:
                     raise
                 self.left = f"larger ones were left out: {error}"
                 return
+            if self._prior.anchor and not self.baselines:  # all sizes read the same corpus
+                self.baselines = size.baselines(self._fresh)
             self.sizes.append(size)
             self._pilots.append(pilots)
 
@@ -163,9 +167,18 @@ class Search:
         budgets = np.geomspace(self._seconds / 50, self._seconds * 4, 40).tolist()
         return [(seconds, self._predict(law, number, seconds)) for seconds in budgets]
 
+    @property
+    def _anchor(self) -> float:
+        return self.baselines[self._prior.anchor] if self._prior.anchor else 0.0
+
     def _law(self) -> ScalingLaw:
         runs = [
-            Point(size.parameters, self._effective(size, pilot.examples), pilot.steps, pilot.loss)
+            Point(
+                size.parameters,
+                self._effective(size, pilot.examples),
+                pilot.steps,
+                pilot.loss - self._anchor,
+            )
             for size, pilots in zip(self.sizes, self._pilots, strict=True)
             for pilot in pilots
             if pilot.loss is not None
@@ -177,7 +190,8 @@ class Search:
         budget = train.model_copy(update={"time_budget": seconds})
         compiled = compile_gain(budget, self._accelerator.device)[0] > 1
         steps, seen = examples / StepPlan.of(train, 1).global_batch, self._effective(size, examples)
-        return law.predict(size.parameters, seen, steps, uncertain=_COMPILED if compiled else _SPEED)
+        above = law.predict(size.parameters, seen, steps, uncertain=_COMPILED if compiled else _SPEED)
+        return above._replace(loss=above.loss + self._anchor)
 
     def _row(self, number: int, law: ScalingLaw) -> PlannedSize:
         size, examples = self.sizes[number], self._examples(number, self._seconds)

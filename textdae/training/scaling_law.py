@@ -41,6 +41,8 @@ class Prior(NamedTuple):
     """Standard deviation of E, A, B and C between data sets."""
     noise: float
     """Standard deviation of the loss of a run around the law."""
+    anchor: str | None = None
+    """The baseline above whose loss the law is: it says how hard the data are. None: the law is of the loss itself."""
 
 
 class Point(NamedTuple):
