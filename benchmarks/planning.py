@@ -22,9 +22,8 @@ POINTS = Path(__file__).resolve().parent / "scaling.jsonl"
 LENGTHS = {0: (30, 100, 300, 1000), 2: (100, 300), 3: (60,)}
 """Size, as in `textdae.text.sizes` -> steps of its runs, of 16 blocks of 128."""
 SIZE_EXPONENTS, DATA_EXPONENTS = np.arange(0.1, 0.6, 0.05), np.arange(0.1, 0.4, 0.1)
-FIRST_STEPS = 100
-SHARED = (1.0, 1.5, 1.0)
-"""Where A, B and C begin, with standard deviations a good deal larger than what runs leave open."""
+FIRST_TOKENS, FIRST_STEPS = 6e4, 100
+"""D_0, to which the texts are equally hard to learn, and S_0."""
 
 
 def sizes(source: str):
@@ -82,33 +81,35 @@ def shape(settings) -> str:
 
 
 def fit() -> dict[tuple[float, float], list[float]]:
-    """Fit one law to all texts, each with an E of its own; print and return the best for each b, as the prior takes it."""
+    """Fit one law of the loss above the unigrams to all texts, with E and B of each text; print and return the best for each b."""
     from textdae.training.scaling_law import effective
 
     runs = points()
     texts = sorted({point["text"] for point in runs})
-    losses = np.array([point["loss"] for point in runs])
-    means = np.array([*[2.0] * len(texts), *SHARED])
-    weak = 0.03 * np.diag(1 / means)
+    own = np.array([[point["text"] == text for text in texts] for point in runs], float)
+    losses = np.array([point["loss"] - point["unigram"] for point in runs])
     best = {}
     for a, b in product(SIZE_EXPONENTS, DATA_EXPONENTS):
-        rows = np.array([
-            [*(p["text"] == text for text in texts), (p["parameters"] / 1e6) ** -a,
-             (effective(p["seen"], p["unique"]) / 1e6) ** -b, np.exp(-p["steps"] / FIRST_STEPS)]
-            for p in runs
-        ])  # fmt: skip
-        law = np.linalg.lstsq(np.vstack([rows, weak]), np.concatenate([losses, weak @ means]), rcond=None)[0]
+        size, data, first = np.array([
+            [(p["parameters"] / 1e6) ** -a - 1, (effective(p["seen"], p["unique"]) / FIRST_TOKENS) ** -b - 1,
+             np.exp(-p["steps"] / FIRST_STEPS)] for p in runs
+        ]).T  # fmt: skip
+        rows = np.hstack([own, own * data[:, None], np.stack([size, first], 1)])
+        law = np.linalg.lstsq(rows, losses, rcond=None)[0]
         error = float(np.sqrt(np.mean(np.square(rows @ law - losses))))
         if b not in best or error < best[b][0]:
             best[b] = error, a, law
-    laws = {}
+    laws, n = {}, len(texts)
     for b, (error, a, law) in best.items():
-        own = ", ".join(f"{text} {e:.2f}" for text, e in zip(texts, law, strict=False))
-        mean, shared = law[: len(texts)].mean(), law[len(texts) :]
+        e, slopes, (size, first) = law[:n], law[n : 2 * n], law[2 * n :]
+        each = ", ".join(f"{text} {x:.2f} {y:.2f}" for text, x, y in zip(texts, e, slopes, strict=True))
         print(
-            f"b = {b:.1f}: misses by {error:.3f} nats with a = {a:.2f}, S_0 = {FIRST_STEPS}; E of {own}; E, A, B, C:"
+            f"b = {b:.1f}: misses by {error:.3f} nats with a = {a:.2f}; E and B differ by {e.std(ddof=1):.2f} and "
+            f"{slopes.std(ddof=1):.2f} between texts ({each}); E, A, B, C:"
         )
-        laws[round(float(a), 2), round(float(b), 1)] = [round(float(each), 2) for each in (mean, *shared)]
+        laws[round(float(a), 2), round(float(b), 1)] = [
+            round(float(x), 2) for x in (e.mean(), size, slopes.mean(), first)
+        ]
         print("   ", list(laws.values())[-1])
     return laws
 

@@ -6,8 +6,9 @@
                                                                     or those given, in turns, a round for each seed
     python benchmarks/recipes.py show                               what all runs say
 
-The loss is that of whole hidden words, in nats; batches have 16 blocks of 128. Runs of so many steps may share a machine, runs by the
-clock may not: give each a core of its own. Runs are appended to recipes.jsonl.
+The loss is that of whole hidden words, in nats; a step has 16 blocks of 128, and LIMIT in steps is of such ones: where a change has others, as
+many blocks are seen. Runs of so many steps may share a machine, runs by the clock may not: give each a core of its own. Runs are
+appended to recipes.jsonl.
 """
 
 import json
@@ -30,7 +31,7 @@ SIZES = {"4x128": 2, "4x192": 3, "4x256": 4, "4x384": 6, "8x128": 2, "8x256": 4}
 """Layers x width -> heads."""
 MUON, ADAMW = 0.02, 2e-3
 RATES = {
-    "as set": [],
+    "both x 1": [],
     "Muon x 1/2": [f"train.muon_learning_rate={MUON / 2}"],
     "Muon x 2": [f"train.muon_learning_rate={MUON * 2}"],
     "AdamW x 1/2": [f"train.learning_rate={ADAMW / 2}"],
@@ -45,12 +46,19 @@ CHANGES = {
     "wsd, last fifth": ["train.lr_scheduler_type=wsd", "train.decay_share=0.2"],
     "8 blocks a step": ["train.per_device_train_batch_size=8"],
     "32 blocks a step": ["train.per_device_train_batch_size=32"],
-    "warm-up of 100 steps": ["train.warmup_steps=100"],
-    "no warm-up": ["train.warmup_steps=0"],
+    "8 blocks a step, then 16": [
+        "train.per_device_train_batch_size=8",
+        "train.phases=[{share: 0.5, global_batch_size: 8}, {global_batch_size: 16}]",
+    ],
+    "warm-up of 5 steps": ["train.warmup_steps=5"],
+    "warm-up of 60 steps": ["train.warmup_steps=60"],
     "z-loss": [],
     "rarer tokens hidden first": [],
     "half the layers, then each twice": [],
 }
+
+BLOCKS = {"8 blocks a step": 8, "32 blocks a step": 32, "8 blocks a step, then 16": 12}
+"""Blocks of a step, where they are not 16: a run of so many steps sees as many blocks with all of them."""
 
 
 @contextmanager
@@ -119,10 +127,13 @@ def train(source: str, size: str, limit: str, change: str, words: list[str], see
     if key(run) in past_runs():
         return past_runs()[key(run)]
     layers, width = map(int, size.split("x"))
-    ends = f"train.max_steps={limit}" if limit.isdecimal() else f"train.time_budget={limit}"
+    steps = round(int(limit) * 16 / BLOCKS.get(change, 16)) if limit.isdecimal() else 0
+    ends = f"train.max_steps={steps}" if steps else f"train.time_budget={limit}"
     shape = [f"model.num_hidden_layers={layers}", f"model.hidden_size={width}",
              f"model.num_attention_heads={SIZES.get(size, width // 64)}", f"model.intermediate_size={width * 5 // 2}"]  # fmt: skip
     always = ["train.compile=never", "train.eval_steps=0", "train.save_steps=0", f"train.seed={seed}", ends]
+    if change in RATES:
+        always += [f"train.muon_learning_rate={MUON}", f"train.learning_rate={ADAMW}"]
     words = [*shape, *always, *words]
     with tempfile.TemporaryDirectory() as folder, PATCHES.get(change, nullcontext)():
         if change == "half the layers, then each twice":
@@ -177,20 +188,26 @@ def show() -> None:
     for run in past_runs().values():
         groups[run["text"], run["size"], run["limit"]][run["change"]][run["seed"]] = run["loss"]
     for (text, size, limit), changes in sorted(groups.items()):
-        first = changes["as set"]
-        print(f"\n{text}, {size}, {limit}{' steps' if limit.isdecimal() else ''}; {len(first)} seeds")
-        if len(first) > 1:
-            print(f"  seeds differ by {max(first.values()) - min(first.values()):.3f}")
-        for change, losses in changes.items():
-            apart = [losses[seed] - first[seed] for seed in losses if seed in first]
-            mean = f"{statistics.mean(apart):+.3f} ({min(apart):+.3f} to {max(apart):+.3f})" if apart else ""
-            print(f"  {change:45} {statistics.mean(losses.values()):.3f}  {mean}")
+        print(f"\n{text}, {size}, {limit}{' steps' if limit.isdecimal() else ''}")
+        for base, others in (("both x 1", RATES), ("as set", changes.keys() - RATES.keys())):
+            if first := changes.get(base):
+                print_changes(first, {change: changes[change] for change in changes if change in others})
         for name in ("Muon", "AdamW"):
-            ways = [changes.get(f"{name} x {factor}") for factor in ("1/2", "2")]
-            both = [seed for seed in first if all(way and seed in way for way in ways)]
-            if both:
-                best = [best_factor(ways[0][seed], first[seed], ways[1][seed]) for seed in both]
+            ways = [changes.get(f"{name} x 1/2"), changes.get("both x 1"), changes.get(f"{name} x 2")]
+            seeds = set.intersection(*(set(way or ()) for way in ways))
+            if seeds:
+                best = [best_factor(*(way[seed] for way in ways)) for seed in sorted(seeds)]
                 print(f"  {name}: best at {' / '.join(f'{each:.2f}' for each in best)} times the rate")
+
+
+def print_changes(first: dict[int, float], changes: dict[str, dict[int, float]]) -> None:
+    """Print the mean of each change, and how far it is from the first one of the same seed."""
+    if len(first) > 1:
+        print(f"  {len(first)} seeds, which differ by {max(first.values()) - min(first.values()):.3f}")
+    for change, losses in changes.items():
+        apart = [losses[seed] - first[seed] for seed in losses if seed in first]
+        mean = f"{statistics.mean(apart):+.3f} ({min(apart):+.3f} to {max(apart):+.3f})" if apart else ""
+        print(f"  {change:45} {statistics.mean(losses.values()):.3f}  {mean}")
 
 
 def main(run: Run) -> None:

@@ -31,7 +31,7 @@ TINY = [
     "evaluate.max_examples=20",
     "train.per_device_train_batch_size=16",
 ]
-LAW = Prior("nats", 1e6, 1e6, 100, {(a, b): (1.5, 1.0, 2.4, 1.0) for a in (0.2, 0.5) for b in (0.25, 0.5)}, (1.0, 0.5, 1.0, 0.4), 0.02)  # fmt: skip
+LAW = Prior("nats", 1e6, 1e6, 100, {(a, b): (4.9, 1.0, 2.4, 1.0) for a in (0.2, 0.5) for b in (0.25, 0.5)}, (1.0, 0.5, 1.0, 0.4), 0.02)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,10 @@ import pytest
 
 from textdae.training.scaling_law import Point, Prior, ScalingLaw, effective
 
-MEAN = (1.5, 1.0, 2.0, 1.0)
+MEAN = (4.5, 1.0, 2.0, 1.0)
 ONE = Prior("nats", 1e6, 1e6, 100, {(0.3, 0.25): MEAN}, (0.8, 0.4, 0.9, 0.5), 0.02)
 SEVERAL = ONE._replace(
-    laws={(a, b): (1.5, 1.0, 0.5 / b, 1.0) for a in (0.2, 0.35, 0.5) for b in (0.15, 0.25, 0.4)}
+    laws={(a, b): (2.5 + 0.5 / b, 1.0, 0.5 / b, 1.0) for a in (0.2, 0.35, 0.5) for b in (0.15, 0.25, 0.4)}
 )
 
 
@@ -17,15 +17,15 @@ def point(law, exponents, parameters, seen, noise=0.0):
     (e, a, b, c), steps = law, seen / 2048
     loss = (
         e
-        + a * (parameters / 1e6) ** -exponents[0]
-        + b * (seen / 1e6) ** -exponents[1]
+        + a * ((parameters / 1e6) ** -exponents[0] - 1)
+        + b * ((seen / 1e6) ** -exponents[1] - 1)
         + c * np.exp(-steps / 100)
     )
     return Point(parameters, seen, steps, loss + noise)
 
 
 def row(parameters, seen, steps):
-    return [1, (parameters / 1e6) ** -0.3, (seen / 1e6) ** -0.25, np.exp(-steps / 100)]
+    return [1, (parameters / 1e6) ** -0.3 - 1, (seen / 1e6) ** -0.25 - 1, np.exp(-steps / 100)]
 
 
 def test_one_pair_of_exponents_is_least_squares_with_the_prior_as_four_more_observations():
@@ -35,28 +35,36 @@ def test_one_pair_of_exponents_is_least_squares_with_the_prior_as_four_more_obse
         for _ in range(7)
     ]
     rows = [row(p.parameters, p.seen, p.steps) for p in points]
-    weighted = np.vstack([np.array(rows) / ONE.noise, np.diag(1 / np.array(ONE.deviation))])
+    noise = np.array(
+        [ONE.noise * (1 + 4 * np.exp(-p.steps / 100)) for p in points]
+    )  # more in the first steps
+    weighted = np.vstack([np.array(rows) / noise[:, None], np.diag(1 / np.array(ONE.deviation))])
     wanted = np.concatenate(
-        [np.array([p.loss for p in points]) / ONE.noise, np.array(MEAN) / np.array(ONE.deviation)]
+        [np.array([p.loss for p in points]) / noise, np.array(MEAN) / np.array(ONE.deviation)]
     )
     solution = np.linalg.lstsq(weighted, wanted, rcond=None)[0]
     at = np.array(row(4e6, 9e6, 200))
     found = ScalingLaw(ONE, points).predict(4e6, 9e6, 200)
     assert found.loss == pytest.approx(float(at @ solution), abs=1e-9)
-    variance = at @ np.linalg.inv(weighted.T @ weighted) @ at + ONE.noise**2
+    variance = (
+        at @ np.linalg.inv(weighted.T @ weighted) @ at + (ONE.noise * (1 + 4 * np.exp(-200 / 100))) ** 2
+    )
     assert found.deviation == pytest.approx(variance**0.5, rel=1e-6)
 
 
 def test_without_runs_there_is_the_prior():
     found = ScalingLaw(ONE, []).predict(1e6, 1e6, 1e9)
     assert found.loss == pytest.approx(4.5)
-    assert found.deviation == pytest.approx((0.8**2 + 0.4**2 + 0.9**2 + 0.02**2) ** 0.5)
+    assert found.deviation == pytest.approx((0.8**2 + 0.02**2) ** 0.5)
+    found = ScalingLaw(ONE, []).predict(1e6, 16e6, 1e9)  # B has its part
+    assert found.loss == pytest.approx(4.5 + 2.0 * (1 / 2 - 1))
+    assert found.deviation == pytest.approx((0.8**2 + (0.9 / 2) ** 2 + 0.02**2) ** 0.5)
     low, high = found.interval
     assert high - found.loss == pytest.approx(1.96 * found.deviation) == found.loss - low
 
 
 def test_many_runs_reveal_the_exponents():
-    law, exponents = (1.2, 0.9, 2.3, 1.4), (0.35, 0.4)
+    law, exponents = (4.4, 0.9, 2.3, 1.4), (0.35, 0.4)
     points = [point(law, exponents, n, d) for n in (5e5, 2e6, 8e6) for d in (1e5, 4e5, 2e6, 1e7)]
     found = ScalingLaw(SEVERAL, points).predict(5e6, 1e8, 1e5)
     assert found.loss == pytest.approx(point(law, exponents, 5e6, 1e8).loss, abs=0.01)
@@ -70,8 +78,10 @@ def test_the_interval_holds_what_it_says():
     for _ in range(tries):
         exponents, mean = list(SEVERAL.laws.items())[generator.integers(len(SEVERAL.laws))]
         law = generator.normal(mean, SEVERAL.deviation)
-        noise = generator.normal(0, SEVERAL.noise, 4)
         runs = [(2e6, 2e5), (2e6, 1e6), (4e6, 5e5), (4e6, 2e7)]
+        noise = generator.normal(
+            0, [SEVERAL.noise * (1 + 4 * np.exp(-seen / 2048 / 100)) for _, seen in runs]
+        )
         *short, long = [point(law, exponents, n, d, e) for (n, d), e in zip(runs, noise, strict=True)]
         low, high = ScalingLaw(SEVERAL, short).predict(*long[:3]).interval
         inside += low <= long.loss <= high

@@ -19,7 +19,10 @@ from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.yaml_text import dump, parse
 from textdae.image.settings import ImagePretrainSettings
 from textdae.text.data_settings import TextDataSettings
+from textdae.text.learning_rates import rates_for
 from textdae.text.settings import TextEvaluateSettings, TextPretrainSettings
+
+GENERAL = {name: getattr(TrainSettings(), name) for name in ("learning_rate", "muon_learning_rate")}
 
 
 @pytest.fixture
@@ -424,7 +427,7 @@ def test_the_table_of_keys_is_complete_and_its_defaults_are_those_of_the_setting
         "contrast_weight",
         "code_weights",
     }
-    settled_later = {"train.time_budget", "noise.final_rate", "noise.kind"}
+    settled_later = {"train.time_budget", "noise.final_rate", "noise.kind", "train.learning_rate", "train.muon_learning_rate"}  # fmt: skip
     for key, value in resolved.items():
         if key not in settled_later:
             assert value_of(table[key]) == value or table[key] == str(value), key
@@ -447,3 +450,31 @@ def test_label_curves_train_as_finetune_does(modality):
     assert curve.train == finetune.train
     # What a gradient of a rare word was is not to be forgotten before the word comes again; pixels have no such words.
     assert (curve.train.adam_beta2 == 0.999) == (modality == "text")
+
+
+@pytest.mark.parametrize(
+    ("words", "rates"),
+    [
+        (["model.hidden_size=256"], rates_for(256)),
+        (["model.hidden_size=768", "model.num_attention_heads=12"], rates_for(768)),
+        (["model.hidden_size=32"], rates_for(128)),
+        ([], rates_for(128)),
+        (
+            ["model.hidden_size=256", "train.learning_rate=0.5"],
+            rates_for(256) | {"learning_rate": 0.5},
+        ),
+        (["model.from_pretrained=owner/name", "model.hidden_size=768"], GENERAL),
+        (["train.optimizer=adamw", "model.hidden_size=768"], GENERAL),
+    ],
+)
+def test_learning_rates_of_text_follow_the_width_unless_they_are_given(words, rates):
+    train = load(PretrainSettings, None, ["data.source=docstrings", *words]).train
+    assert {name: getattr(train, name) for name in rates} == rates
+
+
+def test_wider_models_have_lower_rates():
+    rates = [rates_for(width) for width in (128, 192, 256, 384, 768, 4096)]
+    for name in GENERAL:
+        values = [each[name] for each in rates]
+        assert values == sorted(values, reverse=True)
+        assert len(set(values)) == len(values)

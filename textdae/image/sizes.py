@@ -41,7 +41,7 @@ _PRIOR = Prior(
     size_unit=1e6,
     data_unit=1e4,
     first_steps=100,
-    laws={(a, b): (-27.0, 1.0, 3.0, 1.0) for a in (0.2, 0.35, 0.5) for b in (0.25, 0.5, 0.75)},
+    laws={(a, b): (-23.0, 1.0, 3.0, 1.0) for a in (0.2, 0.35, 0.5) for b in (0.25, 0.5, 0.75)},
     deviation=(8.0, 1.0, 2.0, 2.0),
     noise=0.05,
 )

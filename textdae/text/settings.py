@@ -14,6 +14,7 @@ from textdae.core.settings.downstream import (
 )
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PrepareSettings, PretrainSettings
 from textdae.text.data_settings import FinetuneTextDataSettings, LabelledTextSettings, TextDataSettings
+from textdae.text.learning_rates import rates_for
 from textdae.text.model_settings import TextModelSettings, TokenizerSettings
 from textdae.text.noises import TextNoise
 from textdae.text.noises.masking import TokenNoise
@@ -65,6 +66,21 @@ class TextPretrainSettings(PretrainSettings):
     """One noise, or a list of noises applied one after the other."""
     model: TextModelSettings = TextModelSettings()
     evaluate: TextPretrainEvaluateSettings = TextPretrainEvaluateSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rates(cls, values: Any) -> Any:
+        """The learning rates that fit the width, where none are given and it is known."""
+        if not isinstance(values, dict):
+            return values
+        train, model = values.get("train", {}), values.get("model", {})
+        if not isinstance(train, dict) or not isinstance(model, dict):
+            return values
+        if model.get("from_pretrained") or train.get("optimizer") == "adamw":
+            return values  # measured for neither
+        width = model.get("hidden_size", TextModelSettings.model_fields["hidden_size"].default)
+        rates = rates_for(width) if isinstance(width, int) else {}
+        return {**values, "train": {**rates, **train}}
 
     @model_validator(mode="before")
     @classmethod
