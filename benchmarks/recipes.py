@@ -6,7 +6,7 @@
                                                                     or those given, in turns, a round for each seed
     python benchmarks/recipes.py show                               what all runs say
 
-The loss is that of whole hidden words, in nats; a step has 16 blocks of 128, and LIMIT in steps is of such ones: where a change has others, as
+The loss is that of whole hidden words, in nats a token (of vocabularies compare the bits a byte); a step has 16 blocks of 128, and LIMIT in steps is of such ones: where a change has others, as
 many blocks are seen. Runs of so many steps may share a machine, runs by the clock may not: give each a core of its own. Runs are
 appended to recipes.jsonl.
 """
@@ -52,6 +52,8 @@ CHANGES = {
     ],
     "warm-up of 5 steps": ["train.warmup_steps=5"],
     "warm-up of 60 steps": ["train.warmup_steps=60"],
+    "vocabulary of 4,096": ["tokenizer.vocab_size=4096"],
+    "vocabulary of 16,384": ["tokenizer.vocab_size=16384"],
     "z-loss": [],
     "rarer tokens hidden first": [],
     "half the layers, then each twice": [],
@@ -141,7 +143,13 @@ def train(source: str, size: str, limit: str, change: str, words: list[str], see
         else:
             metrics = pretrain(source, words, f"{folder}/run").metrics
     loss = round(metrics["held_out"]["model"]["loss"], 4)
-    run |= {"steps": metrics["steps"], "seconds": round(metrics["seconds"], 1), "loss": loss}
+    bits = round(metrics["held_out"]["model"]["bits_per_byte"], 4)
+    run |= {
+        "steps": metrics["steps"],
+        "seconds": round(metrics["seconds"], 1),
+        "loss": loss,
+        "bits_per_byte": bits,
+    }
     with RUNS.open("a") as file:
         file.write(json.dumps(run) + "\n")
     print(f"{text}, {size}, {limit}, seed {seed}: {change}: {loss:.3f} nats", file=sys.stderr, flush=True)
@@ -184,30 +192,40 @@ def best_factor(half: float, one: float, twice: float) -> float:
 
 
 def show() -> None:
-    groups: dict[tuple, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+    groups: dict[tuple, dict[str, dict[int, dict]]] = defaultdict(lambda: defaultdict(dict))
     for run in past_runs().values():
-        groups[run["text"], run["size"], run["limit"]][run["change"]][run["seed"]] = run["loss"]
+        groups[run["text"], run["size"], run["limit"]][run["change"]][run["seed"]] = run
     for (text, size, limit), changes in sorted(groups.items()):
         print(f"\n{text}, {size}, {limit}{' steps' if limit.isdecimal() else ''}")
         for base, others in (("both x 1", RATES), ("as set", changes.keys() - RATES.keys())):
             if first := changes.get(base):
                 print_changes(first, {change: changes[change] for change in changes if change in others})
         for name in ("Muon", "AdamW"):
-            ways = [changes.get(f"{name} x 1/2"), changes.get("both x 1"), changes.get(f"{name} x 2")]
-            seeds = set.intersection(*(set(way or ()) for way in ways))
-            if seeds:
-                best = [best_factor(*(way[seed] for way in ways)) for seed in sorted(seeds)]
+            ways = [
+                changes.get(f"{name} x 1/2", {}),
+                changes.get("both x 1", {}),
+                changes.get(f"{name} x 2", {}),
+            ]
+            if seeds := set.intersection(*map(set, ways)):
+                best = [best_factor(*(way[seed]["loss"] for way in ways)) for seed in sorted(seeds)]
                 print(f"  {name}: best at {' / '.join(f'{each:.2f}' for each in best)} times the rate")
 
 
-def print_changes(first: dict[int, float], changes: dict[str, dict[int, float]]) -> None:
+def print_changes(first: dict[int, dict], changes: dict[str, dict[int, dict]]) -> None:
     """Print the mean of each change, and how far it is from the first one of the same seed."""
-    if len(first) > 1:
-        print(f"  {len(first)} seeds, which differ by {max(first.values()) - min(first.values()):.3f}")
-    for change, losses in changes.items():
-        apart = [losses[seed] - first[seed] for seed in losses if seed in first]
-        mean = f"{statistics.mean(apart):+.3f} ({min(apart):+.3f} to {max(apart):+.3f})" if apart else ""
-        print(f"  {change:45} {statistics.mean(losses.values()):.3f}  {mean}")
+    seeds = [run["loss"] for run in first.values()]
+    if len(seeds) > 1:
+        print(f"  {len(seeds)} seeds, which differ by {max(seeds) - min(seeds):.3f}")
+    for change, runs in changes.items():
+        means = [f"{statistics.mean(run['loss'] for run in runs.values()):.3f}"]
+        for measure in ("loss", "bits_per_byte"):
+            both = [
+                seed for seed in runs if seed in first and measure in runs[seed] and measure in first[seed]
+            ]
+            if both:
+                apart = [runs[seed][measure] - first[seed][measure] for seed in both]
+                means.append(f"{statistics.mean(apart):+.3f} ({min(apart):+.3f} to {max(apart):+.3f})")
+        print(f"  {change:45} {'   '.join(means)}")
 
 
 def main(run: Run) -> None:

@@ -8,10 +8,13 @@ import yaml
 
 from textdae.cli.app import main
 from textdae.core.errors import SettingsError
+from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.shipped import shipped
 from textdae.core.settings.yaml_text import dump
+from textdae.text.learning_rates import rates_for
+from textdae.text.sizes import batch_for
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -26,6 +29,20 @@ def test_it_loads_and_names_its_own_folder(path, tmp_path):
     again = tmp_path / "again.yaml"
     again.write_text(dump(settings))
     assert load(PretrainSettings, again) == settings
+
+
+@pytest.mark.parametrize(("name", "tokens"), [("text-mini", 7e6), ("text-small", 64e6), ("text-base", 64e6)])
+def test_sizes_of_text_follow_the_rules_of_scale(name, tokens):
+    """`tokens`: what the file says that it sees, of the docstrings, or in ten minutes of two cores."""
+    settings = load(PretrainSettings, CONFIGS / f"{name}.yaml")
+    without = settings.model_copy(update={"train": TrainSettings()})
+    assert settings.train.per_device_train_batch_size == batch_for(without, tokens)
+    rates = {rate: getattr(settings.train, rate) for rate in ("learning_rate", "muon_learning_rate")}
+    assert rates == rates_for(settings.model.hidden_size)
+    blocks = tokens / settings.data.block_size
+    steps = blocks / settings.train.per_device_train_batch_size
+    warm_up = settings.train.warmup_steps
+    assert (warm_up if warm_up < 1 else warm_up / steps) <= 0.05
 
 
 @pytest.mark.parametrize(
