@@ -20,9 +20,10 @@ from textdae.core.registry import modality
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.text import sizes as text_sizes
+from textdae.text.learning_rates import USUAL_STEPS, rates_for
 from textdae.text.task import prepare_pretraining
 from textdae.training.hardware import join_processes
-from textdae.training.scaling_law import Prediction, Prior
+from textdae.training.scaling_law import Point, Prediction, Prior, ScalingLaw
 from textdae.training.sizes import Sizes
 
 TINY = [
@@ -209,10 +210,10 @@ def test_the_choice_is_that_of_a_look_at_every_size(corpus, monkeypatch, seconds
     monkeypatch.setattr(text_sizes, "_SHAPES", [(16, 1, 2), (64, 2, 2), (128, 2, 2), (256, 2, 2)])
     settings = load(PretrainSettings, None, [*TINY, f"data.source={corpus}"])
     candidates = [load(PretrainSettings, None, [*TINY, f"data.source={corpus}"], size) for size in modality("text").part("sizes")(settings).smallest_first]  # fmt: skip
-    search = Search(candidates, LAW, None, seconds, join_processes())
+    search = Search(candidates, Sizes([], {}, LAW), seconds, join_processes())
     search._climb()
     before = search.rows()
-    search = Search(candidates, LAW, None, seconds, join_processes())
+    search = Search(candidates, Sizes([], {}, LAW), seconds, join_processes())
     search.measure()
     rows = search.rows()
     wanted = [machine.loss(row.parameters, machine.speed(row.parameters) * seconds * 32) for row in rows]
@@ -237,38 +238,38 @@ def test_the_climb_ends_where_sizes_are_too_slow_or_do_not_fit(corpus, monkeypat
 
     monkeypatch.setattr(PilotSize, "run", run)
     limit = 0
-    search = Search(settings, LAW, None, 10, join_processes())
+    search = Search(settings, Sizes([], {}, LAW), 10, join_processes())
     search.measure()
     assert len(search.sizes) == 3
     assert "learn too slowly" in search.left
     limit = search.sizes[0].parameters
-    search = Search(settings, LAW, None, 10, join_processes())
+    search = Search(settings, Sizes([], {}, LAW), 10, join_processes())
     search.measure()
     assert len(search.sizes) == 1
     assert "out of memory" in search.left
     limit = 1
     with pytest.raises(TextdaeError, match="told so"):
-        Search(settings, LAW, None, 10, join_processes()).measure()
+        Search(settings, Sizes([], {}, LAW), 10, join_processes()).measure()
 
 
-def test_a_law_above_a_baseline_is_that_of_the_loss_less_its_own(corpus, monkeypatch):
+def test_a_baseline_is_subtracted_before_the_law_and_added_again(corpus, monkeypatch):
     machine = _Machine((2.2, 0.6, 3.1), (0.5, 0.25))
     monkeypatch.setattr(PilotSize, "run", lambda *args: machine.run(*args))
     settings = [load(PretrainSettings, None, [*TINY, f"data.source={corpus}", f"model.hidden_size={width}"]) for width in (16, 32)]  # fmt: skip
 
     def measured(prior):
-        search = Search(settings, prior, None, 200, join_processes())
+        search = Search(settings, Sizes([], {}, prior), 200, join_processes())
         search.measure()
         return search, [row.prediction for row in search.rows()]
 
-    anchored, above = measured(LAW._replace(anchor="unigram"))
+    subtracted, found = measured(LAW._replace(baseline="unigram"))
     baselines = prepare_pretraining(settings[0]).evaluation
     (expected,) = baselines.baselines(baselines.questions(20))
     unigram = expected["unigram"]["loss"]
-    assert anchored.baselines == {name: pytest.approx(row["loss"]) for name, row in expected.items()}
+    assert subtracted.baselines == {name: pytest.approx(row["loss"]) for name, row in expected.items()}
     lower = {exponents: (law[0] + unigram, *law[1:]) for exponents, law in LAW.laws.items()}
     _, plain = measured(LAW._replace(laws=lower))
-    for one, other in zip(above, plain, strict=True):
+    for one, other in zip(found, plain, strict=True):
         assert one.loss == pytest.approx(other.loss, abs=1e-6)
         assert one.deviation == pytest.approx(other.deviation, abs=1e-6)
 
@@ -278,7 +279,9 @@ def test_compiling_and_evaluating_take_their_time(corpus, monkeypatch):
 
     def examples(*more, gain=(1.0, 0.0)):
         monkeypatch.setattr(plan_search, "compile_gain", lambda settings, device: gain)
-        search = Search([load(PretrainSettings, None, [*words, *more])], LAW, None, 100, join_processes())
+        search = Search(
+            [load(PretrainSettings, None, [*words, *more])], Sizes([], {}, LAW), 100, join_processes()
+        )
         search._pilots = [[Pilot(1, 10, 10, 16, 10.0, 2.0, None)]]
         search.sizes = [PilotSize(search._candidates[0], join_processes(), False)]
         return search._examples(0, 100)
@@ -301,6 +304,40 @@ def test_the_batch_follows_the_data_unless_it_is_given():
     assert batch(16 * 2.6e6, "train.global_batch_size=32") == 16
 
 
+def test_rates_follow_the_width_and_the_length_unless_they_are_given():
+    def rates(steps, *words):
+        return text_sizes.rates_in(load(PretrainSettings, None, ["data.source=docstrings", *words]), steps)
+
+    wide, given = "model.hidden_size=256", "train.learning_rate=0.5"
+    assert rates(USUAL_STEPS) == rates_for(128)
+    assert rates(3000, wide) == rates_for(256, 3000)
+    assert rates(3000, wide, given) == {"muon_learning_rate": rates_for(256, 3000)["muon_learning_rate"]}
+    assert rates(3000, "train.optimizer=adamw") == {}
+
+
+def test_each_size_of_a_plan_has_the_rates_of_its_steps(corpus, monkeypatch):
+    machine = _Machine((2.2, 0.6, 3.1), (0.5, 0.25))
+    monkeypatch.setattr(PilotSize, "run", lambda *args: machine.run(*args))
+    settings = [load(PretrainSettings, None, [*TINY, f"data.source={corpus}", f"model.hidden_size={width}"]) for width in (64, 256)]  # fmt: skip
+    search = Search(settings, Sizes([], {}, LAW, None, text_sizes.rates_in), 4000, join_processes())
+    search.measure()
+    for row in search.rows():
+        wanted = rates_for(row.settings.model.hidden_size, row.steps)
+        assert {name: getattr(row.settings.train, name) for name in wanted} == pytest.approx(wanted, rel=0.02)
+
+
+def test_pilot_runs_of_a_checkpoint_decide_what_is_predicted():
+    prior = text_sizes._OF_CHECKPOINTS
+    pilots = [
+        Point(2e6, 2e5, 100, -3.0),
+        Point(2e6, 4e5, 200, -3.1),
+    ]  # training from scratch is at -.9 and -1.6 then
+    found = ScalingLaw(prior, pilots).predict(2e6, 1e6, 500)
+    assert found.interval[0] < -3.1 < found.interval[1]
+    scratch = ScalingLaw(text_sizes._PRIOR, pilots).predict(2e6, 1e6, 500)
+    assert abs(found.loss + 3.2) < abs(scratch.loss + 3.2)
+
+
 def test_a_long_run_has_a_larger_batch_than_its_pilot_runs(corpus, monkeypatch):
     machine = _Machine((2.2, 0.6, 3.1), (0.5, 0.25))
     monkeypatch.setattr(PilotSize, "run", lambda *args: machine.run(*args))
@@ -308,7 +345,7 @@ def test_a_long_run_has_a_larger_batch_than_its_pilot_runs(corpus, monkeypatch):
     monkeypatch.setattr(plan_search, "effective", lambda seen, unique: seen)
     rule = lambda settings, tokens: 64 if tokens > 1e6 else 16  # noqa: E731
     parameters = PilotSize(settings[0], join_processes(), False).parameters
-    search = Search(settings, LAW, rule, 6e4 / machine.speed(parameters), join_processes())
+    search = Search(settings, Sizes([], {}, LAW, rule), 6e4 / machine.speed(parameters), join_processes())
     search.measure()
     (row,) = search.rows()
     assert row.settings.train.per_device_train_batch_size == 64

@@ -6,7 +6,7 @@ import pytest
 from textdae.training.scaling_law import Point, Prior, ScalingLaw, effective
 
 MEAN = (4.5, 1.0, 2.0, 1.0)
-ONE = Prior("nats", 1e6, 1e6, 100, {(0.3, 0.25): MEAN}, (0.8, 0.4, 0.9, 0.5), 0.02)
+ONE = Prior("nats", 1e6, 1e6, 100, {(0.3, 0.25): MEAN}, (0.8, 0.4, 0.9, 0.5), 0.02, early=4.0)
 SEVERAL = ONE._replace(
     laws={(a, b): (2.5 + 0.5 / b, 1.0, 0.5 / b, 1.0) for a in (0.2, 0.35, 0.5) for b in (0.15, 0.25, 0.4)}
 )

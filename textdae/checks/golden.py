@@ -53,7 +53,7 @@ def golden_losses() -> dict[int, float]:
         sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
         train = {
             "max_steps": 120, "per_device_train_batch_size": 32, "logging_steps": 20, "eval_steps": 0, "save_steps": 0,
-            "precision": "fp32", "compile": "never",
+            "precision": "fp32", "compile": "never", "learning_rate": 2e-3, "muon_learning_rate": 0.02,
         }  # fmt: skip
         options = {
             "output_dir": Path(folder) / "run", "data": {"source": str(corpus), "cache_dir": Path(folder) / "cache", "block_size": 64},

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -29,7 +29,6 @@ from textdae.training.loop import Trainer
 from textdae.training.memory import activation_bytes, model_bytes, model_check
 
 logger = logging.getLogger(__name__)
-_Kept = TypeVar("_Kept")
 
 
 class Pilot(NamedTuple):
@@ -103,37 +102,33 @@ class PilotSize:
             TextdaeError: it could not be trained, for instance because memory ran out.
         """
         what = f"{self.parameters / 1e6:.2f} M parameters, {seconds:.3g} s, batch {batch}"
-        kind = "a pilot run" if score else "the speed"
-        key, measure = self._key(seconds, score, batch), lambda: self._run(seconds, score, batch)._asdict()
-        return self._kept(key, f"{kind} of {what}", fresh, measure, lambda kept: Pilot(**kept))
+        kind, key = "a pilot run" if score else "the speed", self._key(seconds, score, batch)
+        kept = self._kept(key, f"{kind} of {what}", fresh, lambda: self._run(seconds, score, batch)._asdict())
+        return Pilot(**kept)
 
     def baselines(self, fresh: bool = False) -> dict[str, float]:
         """Return the loss of each baseline on the questions of the pilot runs; or take what was measured before."""
 
         def measure() -> dict[str, float]:
             (rows,) = self._evaluation.baselines(self._questions)
-            return {name: -row["psnr"] if self._decibels else row["loss"] for name, row in rows.items()}
+            return {name: row["loss"] for name, row in rows.items()}
 
-        return self._kept(self._key("baselines"), "the baselines", fresh, measure, dict[str, float])
+        return self._kept(self._key("baselines"), "the loss of the baselines", fresh, measure)
 
     def _kept(
-        self,
-        key: str,
-        what: str,
-        fresh: bool,
-        measure: Callable[[], dict[str, Any]],
-        read: Callable[[dict[str, Any]], _Kept],
-    ) -> _Kept:
-        """Return what lies in the cache, or measure it and keep it there."""
+        self, key: str, what: str, fresh: bool, measure: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return what lies in the cache under a key, or measure it and keep it there."""
         file = cache_root(self.settings.data.cache_dir) / "pilots" / f"{key}.json"
         if file.is_file() and not fresh:
             try:
-                kept = read(json.loads(file.read_text()))
-            except (ValueError, TypeError):
-                logger.warning(f"{file}: damaged; measuring again")
-            else:
+                kept = json.loads(file.read_text())
+            except ValueError:
+                kept = None
+            if isinstance(kept, dict) and kept:
                 logger.info(f"measured before: {what}")
                 return kept
+            logger.warning(f"{file}: damaged; measuring again")
         logger.info(what)
         measured = measure()
         try:
@@ -143,7 +138,7 @@ class PilotSize:
             new.replace(file)
         except OSError as error:
             logger.warning(f"{file}: not kept, so that it is measured again next time: {reason(error)}")
-        return read(measured)
+        return measured
 
     def _key(self, *which: Any) -> str:
         settings = comparable(self.settings.model_copy(update={"train": self._train}))

@@ -95,8 +95,9 @@ def plan(
 ) -> Plan:
     """Choose the size of a denoiser that learns most in a given time, on this machine and this corpus.
 
-    The speeds of some sizes are measured, in a minute at most. Pilot runs, in a twentieth of the budget, say what each learns.
-    Both are kept in the cache, so that the same plan is made again at once. A size that the settings give stays as it is.
+    The speeds of some sizes are measured, in a minute at most. Pilot runs, in a twentieth of the budget, say what each learns, and
+    the unigrams how hard a text is.
+    All of it is kept in the cache, so that the same plan is made again at once. A size that the settings give stays as it is.
 
     Args:
         budget: time of the training: seconds, "10m" or "1h".
@@ -148,7 +149,7 @@ def plan(
         candidate = read(size)
         if candidate.model not in [each.model for each in candidates]:
             candidates.append(candidate)
-    search = Search(candidates, sizes.prior, sizes.batch, seconds, accelerator := join_processes(), fresh)
+    search = Search(candidates, sizes, seconds, accelerator := join_processes(), fresh)
     search.measure()
     rows = search.rows()
     chosen = search.best(rows)

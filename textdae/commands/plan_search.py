@@ -1,8 +1,8 @@
 """Search for the size of a plan: measure speeds up the sizes, make pilot runs of the best ones, predict the rest."""
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from accelerate import Accelerator
@@ -13,7 +13,8 @@ from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.runs import PretrainSettings
 from textdae.training.hardware import compile_gain
 from textdae.training.memory import available_memory
-from textdae.training.scaling_law import Point, Prediction, Prior, ScalingLaw, effective
+from textdae.training.scaling_law import Point, Prediction, ScalingLaw, effective
+from textdae.training.sizes import Sizes
 from textdae.training.step_plan import StepPlan
 
 logger = logging.getLogger(__name__)
@@ -63,26 +64,26 @@ class Search:
 
     Args:
         candidates: settings of a run of each size, the smallest first.
-        batch: see `Sizes`.
+        sizes: its prior and its rules.
         seconds: of the budget.
         fresh: measure again what was measured before.
 
     Attributes:
         sizes: those measured.
-        baselines: their losses, where the prior has an anchor.
+        baselines: name of a baseline -> its held-out loss; empty where the prior subtracts none.
         left: why there are no larger ones, if there is more to say than that there are none.
     """
 
     def __init__(
         self,
         candidates: Sequence[PretrainSettings],
-        prior: Prior,
-        batch: Callable[[Any, float], int] | None,
+        sizes: Sizes,
         seconds: float,
         accelerator: Accelerator,
         fresh: bool = False,
     ) -> None:
-        self._candidates, self._prior, self._batch_rule, self._seconds = candidates, prior, batch, seconds
+        self._candidates, self._prior, self._seconds = candidates, sizes.prior, seconds
+        self._batch_rule, self._rates_rule = sizes.batch, sizes.rates
         self._accelerator, self._fresh = accelerator, fresh
         self._pilots: list[list[Pilot]] = []
         """Of each size; the first one has the batch of the whole run."""
@@ -134,7 +135,7 @@ class Search:
                     raise
                 self.left = f"larger ones were left out: {error}"
                 return
-            if self._prior.anchor and not self.baselines:  # all sizes read the same corpus
+            if self._prior.baseline and not self.baselines:  # all sizes read the same corpus
                 self.baselines = size.baselines(self._fresh)
             self.sizes.append(size)
             self._pilots.append(pilots)
@@ -168,8 +169,8 @@ class Search:
         return [(seconds, self._predict(law, number, seconds)) for seconds in budgets]
 
     @property
-    def _anchor(self) -> float:
-        return self.baselines[self._prior.anchor] if self._prior.anchor else 0.0
+    def _subtracted(self) -> float:
+        return self.baselines[self._prior.baseline] if self._prior.baseline else 0.0
 
     def _law(self) -> ScalingLaw:
         runs = [
@@ -177,7 +178,7 @@ class Search:
                 size.parameters,
                 self._effective(size, pilot.examples),
                 pilot.steps,
-                pilot.loss - self._anchor,
+                pilot.loss - self._subtracted,
             )
             for size, pilots in zip(self.sizes, self._pilots, strict=True)
             for pilot in pilots
@@ -190,18 +191,21 @@ class Search:
         budget = train.model_copy(update={"time_budget": seconds})
         compiled = compile_gain(budget, self._accelerator.device)[0] > 1
         steps, seen = examples / StepPlan.of(train, 1).global_batch, self._effective(size, examples)
-        above = law.predict(size.parameters, seen, steps, uncertain=_COMPILED if compiled else _SPEED)
-        return above._replace(loss=above.loss + self._anchor)
+        prediction = law.predict(size.parameters, seen, steps, uncertain=_COMPILED if compiled else _SPEED)
+        return prediction._replace(loss=prediction.loss + self._subtracted)
 
     def _row(self, number: int, law: ScalingLaw) -> PlannedSize:
         size, examples = self.sizes[number], self._examples(number, self._seconds)
         train, unit = self._train(number), size.corpus.units_per_example
+        steps = examples / StepPlan.of(train, 1).global_batch
+        if self._rates_rule:
+            train = train.model_copy(update=self._rates_rule(size.settings, steps))
         return PlannedSize(
             settings=size.settings.model_copy(update={"train": train}),
             parameters=size.parameters,
             seen=examples * unit,
             epochs=examples / self._unique(size),
-            steps=int(examples / StepPlan.of(train, 1).global_batch),
+            steps=int(steps),
             prediction=self._predict(law, number, self._seconds),
             memory=size.memory(train.per_device_train_batch_size),
             pilots=[

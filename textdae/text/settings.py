@@ -5,7 +5,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from textdae.core.noise_kind import noise_list
-from textdae.core.settings.base import Bytes, EvaluateSettings, PretrainEvaluateSettings, Share
+from textdae.core.settings.base import (
+    Bytes,
+    EvaluateSettings,
+    PretrainEvaluateSettings,
+    Settings,
+    Share,
+    TrainSettings,
+)
 from textdae.core.settings.downstream import (
     FinetuneSettings,
     FinetuneTrainSettings,
@@ -14,7 +21,7 @@ from textdae.core.settings.downstream import (
 )
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PrepareSettings, PretrainSettings
 from textdae.text.data_settings import FinetuneTextDataSettings, LabelledTextSettings, TextDataSettings
-from textdae.text.learning_rates import rates_for
+from textdae.text.learning_rates import GENERAL_RATES, rates_for
 from textdae.text.model_settings import TextModelSettings, TokenizerSettings
 from textdae.text.noises import TextNoise
 from textdae.text.noises.masking import TokenNoise
@@ -47,12 +54,27 @@ class TextEvaluateSettings(EvaluateSettings):
     """Of kind bound: how often each block is scored, each time with another number of hidden tokens; the standard error is over these."""
 
 
+_WIDTH = TextModelSettings.model_fields["hidden_size"].default
 _DIFFUSION = {"rate": 1.0, "schedule": "uniform", "mask_share": 1.0, "random_share": 0.0}
 """The noise of masked diffusion: any number of tokens behind masks."""
 
 
 class TextPretrainEvaluateSettings(TextEvaluateSettings, PretrainEvaluateSettings):
     """How a masked language model is scored by `textdae pretrain`."""
+
+
+class TextTrainSettings(TrainSettings):
+    """The training loop, with learning rates by the width."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = rates_for(_WIDTH)["learning_rate"]
+    """Peak learning rate of AdamW; default: less the wider the model; of a checkpoint, and with train.optimizer=adamw, 2e-3."""
+    muon_learning_rate: Annotated[float, Field(gt=0)] = rates_for(_WIDTH)["muon_learning_rate"]
+    """Peak learning rate of Muon; default: less the wider the model; of a checkpoint 0.02."""
+
+
+def _given(section: Any) -> Any:
+    """Return what is set of a section, as a dictionary."""
+    return section.model_dump(exclude_unset=True) if isinstance(section, Settings) else section
 
 
 class TextPretrainSettings(PretrainSettings):
@@ -65,22 +87,23 @@ class TextPretrainSettings(PretrainSettings):
     noise: TextNoises = (TokenNoise(),)
     """One noise, or a list of noises applied one after the other."""
     model: TextModelSettings = TextModelSettings()
+    train: TextTrainSettings = TextTrainSettings()
     evaluate: TextPretrainEvaluateSettings = TextPretrainEvaluateSettings()
 
     @model_validator(mode="before")
     @classmethod
     def _rates(cls, values: Any) -> Any:
-        """The learning rates that fit the width, where none are given and it is known."""
+        """Set each learning rate that is not given, by the width of a new model that Muon trains."""
         if not isinstance(values, dict):
             return values
-        train, model = values.get("train", {}), values.get("model", {})
+        train, model = (_given(values.get(name, {})) for name in ("train", "model"))
         if not isinstance(train, dict) or not isinstance(model, dict):
             return values
-        if model.get("from_pretrained") or train.get("optimizer") == "adamw":
-            return values  # measured for neither
-        width = model.get("hidden_size", TextModelSettings.model_fields["hidden_size"].default)
-        rates = rates_for(width) if isinstance(width, int) else {}
-        return {**values, "train": {**rates, **train}}
+        config = model.get("config")
+        width = {**model, **(config if isinstance(config, dict) else {})}.get("hidden_size", _WIDTH)
+        if model.get("from_pretrained") or train.get("optimizer") == "adamw" or not str(width).isdecimal():
+            return {**values, "train": {**GENERAL_RATES, **train}}
+        return {**values, "train": {**rates_for(int(width)), **train}}
 
     @model_validator(mode="before")
     @classmethod

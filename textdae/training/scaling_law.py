@@ -3,8 +3,8 @@
     L = E + A ((N / N_0)^-a - 1) + B ((D / D_0)^-b - 1) + C exp(-S / S_0)
 
 N parameters, D units of data seen, such as tokens; the first three terms are equation 2 of Hoffmann et al. 2022, "Training
-compute-optimal LLMs", with the constant taken at N_0 and D_0, where runs on different data are alike, instead of at infinity, where
-nobody has been. The last one is for the first steps, S of them, which lie above any such law. Short runs say little about
+compute-optimal LLMs", with E the loss at N_0 and D_0 rather than at infinity. The last one is for the first steps, S of them, which lie above any
+such law. Short runs say little about
 E, A, B, C and the exponents one by one, so a prior from runs on other data says where they begin; the prediction is a mean over them
 all, with its spread. Data that were seen before count less (Muennighoff et al. 2023, "Scaling data-constrained language
 models", eq. 5).
@@ -18,9 +18,6 @@ import numpy as np
 
 _REPEATS = 15.4
 """Repeats after which a further one is worth 1/e of fresh data (Muennighoff et al. 2023, section 5.2; of causal language models)."""
-_EARLY = 4.0
-"""How many times as much the first steps miss the law by: leaving out one text of `benchmarks/scaling.jsonl` after the other, the runs of
-1,000 steps and more then lie as far from their predictions as these say."""
 
 
 class Prior(NamedTuple):
@@ -44,9 +41,11 @@ class Prior(NamedTuple):
     deviation: tuple[float, float, float, float]
     """Standard deviation of E, A, B and C between data sets."""
     noise: float
-    """Standard deviation of the loss of a run around the law; more in the first steps."""
-    anchor: str | None = None
-    """The baseline above whose loss the law is: it says how hard the data are. None: the law is of the loss itself."""
+    """Standard deviation of the loss of a run around the law."""
+    early: float = 0.0
+    """What this is larger by in the first step, as a multiple of it; the addition falls by exp(-S / S_0)."""
+    baseline: str | None = None
+    """The baseline whose loss is subtracted from every loss first: it says how hard the data are. None: nothing is subtracted."""
 
 
 class Point(NamedTuple):
@@ -139,7 +138,7 @@ class ScalingLaw:
         return [1.0, size ** -exponents[0] - 1, data ** -exponents[1] - 1, first]
 
     def _noise(self, steps: float) -> float:
-        return self._prior.noise * (1 + _EARLY * math.exp(-steps / self._prior.first_steps))
+        return self._prior.noise * (1 + self._prior.early * math.exp(-steps / self._prior.first_steps))
 
     def predict(self, parameters: float, seen: float, steps: float, *, uncertain: float = 0.0) -> Prediction:
         """Return the loss of a run of this size on so many units of data.

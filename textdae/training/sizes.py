@@ -22,3 +22,5 @@ class Sizes(NamedTuple):
     prior: Prior
     batch: Callable[[Any, float], int] | None = None
     """Settings of a run, and the units of data that it will see -> examples in a batch; default: as the settings say."""
+    rates: Callable[[Any, float], dict[str, float]] | None = None
+    """Settings of a run, and its steps -> learning rates below `train`; default: as the settings say."""

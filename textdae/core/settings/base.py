@@ -122,9 +122,9 @@ class TrainSettings(Settings):
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the hidden matrices and AdamW for the rest; adamw: AdamW for all."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    """Peak learning rate of AdamW; default of text with Muon: 1e-3 at a width of 256, less the wider the model."""
+    """Peak learning rate of AdamW."""
     muon_learning_rate: Annotated[float, Field(gt=0)] = 0.02
-    """Peak learning rate of Muon; default of text: 0.02 at a width of 256, less the wider the model."""
+    """Peak learning rate of Muon."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Decoupled weight decay, of matrices only."""
     adam_beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
