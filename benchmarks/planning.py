@@ -1,4 +1,4 @@
-"""What `textdae plan` predicts, against what is reached; and the pilot runs that its prior comes from.
+"""What `textdae plan` predicts, against what is reached; and the runs that its prior comes from.
 
     python benchmarks/planning.py check BUDGET SOURCE ...   plan, then run the plan: nats predicted, reached, and how far apart
     python benchmarks/planning.py shipped BUDGET SOURCE CONFIG ...  train settings that come with textdae as long, for the loss of `check`
