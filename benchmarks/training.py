@@ -4,7 +4,7 @@
     python benchmarks/training.py loss FILE.parquet CONTENDER BUDGET MORE  held-out loss after a budget: A, B, B32 or ours
 
 A budget is seconds since the process began, compiling and all (`1200s`), or steps; what ours and `group_texts` keep of the
-corpus is found prepared where a run has been before. MORE is the learning rate of a rival, or one setting of ours
+corpus is found prepared where a run has been before. MORE is the learning rate of a rival, or settings of ours
 (`train.compile=never`).
 
 Contenders: A: `Trainer`, `BertForMaskedLM`, `DataCollatorForLanguageModeling`, `group_texts`, fp32. B: `Trainer`, ModernBERT with
@@ -155,7 +155,7 @@ def one(name: str, file: str, folder: str, budget: str, more: str) -> None:
             if seconds
             else [f"train.max_steps={budget}", "train.time_budget=null"]
         )
-        ours(file, folder, [*limit, "train.eval_steps=0", more])
+        ours(file, folder, [*limit, "train.eval_steps=0", *more.split()])
     else:
         stock(
             name, file, folder, lambda step: age() / seconds if seconds else step / int(budget), float(more)

@@ -190,7 +190,7 @@ class _Machine:
     def speed(self, parameters):
         return 2e7 / parameters
 
-    def run(self, size, seconds, score, batch, fresh):
+    def run(self, size, seconds, score, batch, fresh, rates=None):
         self.said.append((size.parameters, seconds, score))
         examples = self.speed(size.parameters) * seconds
         loss = self.loss(size.parameters, examples * 32) if score else None

@@ -20,6 +20,7 @@ from textdae.core.settings.yaml_text import dump, parse
 from textdae.image.settings import ImagePretrainSettings
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.learning_rates import rates_for
+from textdae.text.model_settings import TextModelSettings
 from textdae.text.settings import TextEvaluateSettings, TextPretrainSettings
 
 GENERAL = {name: getattr(TrainSettings(), name) for name in ("learning_rate", "muon_learning_rate")}
@@ -459,6 +460,8 @@ def test_label_curves_train_as_finetune_does(modality):
         (["model.hidden_size=768", "model.num_attention_heads=12"], rates_for(768)),
         (["model.hidden_size=32"], rates_for(128)),
         ([], rates_for(128)),
+        (["train.max_steps=200"], rates_for(128, 200)),
+        (["model.config.hidden_size=256"], rates_for(256)),
         (
             ["model.hidden_size=256", "train.learning_rate=0.5"],
             rates_for(256) | {"learning_rate": 0.5},
@@ -470,6 +473,17 @@ def test_label_curves_train_as_finetune_does(modality):
 def test_learning_rates_of_text_follow_the_width_unless_they_are_given(words, rates):
     train = load(PretrainSettings, None, ["data.source=docstrings", *words]).train
     assert {name: getattr(train, name) for name in rates} == rates
+
+
+def test_sections_that_are_objects_have_the_rates_of_their_width():
+    model, train = TextModelSettings(hidden_size=256), TrainSettings(max_steps=300, learning_rate=0.5)
+    found = TextPretrainSettings(model=model, train=train).train
+    assert (found.learning_rate, found.muon_learning_rate) == (0.5, rates_for(256, 300)["muon_learning_rate"])
+
+
+def test_longer_runs_have_lower_rates_of_muon_between_the_lengths_that_were_measured():
+    rates = [rates_for(128, steps)["muon_learning_rate"] for steps in (10, 150, 600, 1000, 4000, 10**6)]
+    assert rates[0] == rates[1] > rates[2] > rates[3] > rates[4] == rates[5]
 
 
 def test_wider_models_have_lower_rates():

@@ -7,7 +7,7 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,21 +89,30 @@ class PilotSize:
         dtype = autocast_dtype(self._train.precision, device)
         return activation_bytes(denoiser, self.corpus.train, self._noise, dtype)
 
-    def run(self, seconds: float, score: bool, batch: int, fresh: bool = False) -> Pilot:
+    def run(
+        self,
+        seconds: float,
+        score: bool,
+        batch: int,
+        fresh: bool = False,
+        rates: Mapping[str, float] | None = None,
+    ) -> Pilot:
         """Train a fresh model for so many seconds, its whole schedule in them; or take what was measured before.
 
         Args:
             score: whether to score the model afterwards.
             batch: examples in a forward pass.
             fresh: measure again.
+            rates: learning rates, where they are not those of the settings.
 
         Raises:
             Interrupted: a signal ended it.
             TextdaeError: it could not be trained, for instance because memory ran out.
         """
         what = f"{self.parameters / 1e6:.2f} M parameters, {seconds:.3g} s, batch {batch}"
-        kind, key = "a pilot run" if score else "the speed", self._key(seconds, score, batch)
-        kept = self._kept(key, f"{kind} of {what}", fresh, lambda: self._run(seconds, score, batch)._asdict())
+        kind, key = "a pilot run" if score else "the speed", self._key(seconds, score, batch, rates)
+        measure = lambda: self._run(seconds, score, batch, rates or {})._asdict()  # noqa: E731
+        kept = self._kept(key, f"{kind} of {what}", fresh, measure)
         return Pilot(**kept)
 
     def baselines(self, fresh: bool = False) -> dict[str, float]:
@@ -147,9 +156,9 @@ class PilotSize:
         machine = [hardware(self._accelerator), platform.node(), platform.machine(), versions()]
         return digest(settings, self.corpus.fingerprint, model, *which, machine)
 
-    def _run(self, seconds: float, score: bool, batch: int) -> Pilot:
+    def _run(self, seconds: float, score: bool, batch: int, rates: Mapping[str, float]) -> Pilot:
         denoiser = copy.deepcopy(self._fresh)
-        own = {"time_budget": seconds, "per_device_train_batch_size": batch}
+        own = {"time_budget": seconds, "per_device_train_batch_size": batch, **rates}
         train = self._train.model_copy(update=own)
         folder = Path(tempfile.mkdtemp(prefix="textdae-pilot-"))
         try:

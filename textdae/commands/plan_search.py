@@ -104,8 +104,10 @@ class Search:
         wanted = [pilot for pilot in wanted if pilot[1] >= _SHORTEST and 0 <= pilot[0] < len(self.sizes)]
         for number, seconds in wanted or [(best, max(total, _EACH))]:
             try:
-                batch = self._batch(self.sizes[number], self._speed(number).examples_per_second * seconds)
-                pilot = self.sizes[number].run(round(seconds, 2), True, batch, self._fresh)
+                size, examples = self.sizes[number], self._speed(number).examples_per_second * seconds
+                batch = self._batch(size, examples)
+                rates = self._rates(size, examples / batch)
+                pilot = size.run(round(seconds, 2), True, batch, self._fresh, rates)
                 self._pilots[number].append(pilot)
             except Interrupted:
                 raise
@@ -150,6 +152,9 @@ class Search:
         while free is not None and batch > least and size.memory(batch) > free / 2:
             batch //= 2
         return max(batch, least)
+
+    def _rates(self, size: PilotSize, steps: float) -> dict[str, float]:
+        return self._rates_rule(size.settings, steps) if self._rates_rule else {}
 
     def _speed(self, number: int) -> Pilot:
         """Return the fastest pilot run of a size that has enough steps: other work on the machine only slows runs down."""
@@ -198,10 +203,9 @@ class Search:
         size, examples = self.sizes[number], self._examples(number, self._seconds)
         train, unit = self._train(number), size.corpus.units_per_example
         steps = examples / StepPlan.of(train, 1).global_batch
-        if self._rates_rule:
-            train = train.model_copy(update=self._rates_rule(size.settings, steps))
+        rated = train.model_copy(update=self._rates(size, steps))
         return PlannedSize(
-            settings=size.settings.model_copy(update={"train": train}),
+            settings=size.settings.model_copy(update={"train": rated}),
             parameters=size.parameters,
             seen=examples * unit,
             epochs=examples / self._unique(size),

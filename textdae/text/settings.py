@@ -21,7 +21,7 @@ from textdae.core.settings.downstream import (
 )
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PrepareSettings, PretrainSettings
 from textdae.text.data_settings import FinetuneTextDataSettings, LabelledTextSettings, TextDataSettings
-from textdae.text.learning_rates import GENERAL_RATES, rates_for
+from textdae.text.learning_rates import GENERAL_RATES, USUAL_STEPS, rates_for
 from textdae.text.model_settings import TextModelSettings, TokenizerSettings
 from textdae.text.noises import TextNoise
 from textdae.text.noises.masking import TokenNoise
@@ -69,7 +69,7 @@ class TextTrainSettings(TrainSettings):
     learning_rate: Annotated[float, Field(gt=0)] = rates_for(_WIDTH)["learning_rate"]
     """Peak learning rate of AdamW; default: less the wider the model; of a checkpoint, and with train.optimizer=adamw, 2e-3."""
     muon_learning_rate: Annotated[float, Field(gt=0)] = rates_for(_WIDTH)["muon_learning_rate"]
-    """Peak learning rate of Muon; default: less the wider the model; of a checkpoint 0.02."""
+    """Peak learning rate of Muon; default: less the wider the model and the more max_steps; of a checkpoint 0.02."""
 
 
 def _given(section: Any) -> Any:
@@ -93,7 +93,7 @@ class TextPretrainSettings(PretrainSettings):
     @model_validator(mode="before")
     @classmethod
     def _rates(cls, values: Any) -> Any:
-        """Set each learning rate that is not given, by the width of a new model that Muon trains."""
+        """Set each learning rate that is not given, by the width of a new model that Muon trains, and max_steps."""
         if not isinstance(values, dict):
             return values
         train, model = (_given(values.get(name, {})) for name in ("train", "model"))
@@ -103,7 +103,9 @@ class TextPretrainSettings(PretrainSettings):
         width = {**model, **(config if isinstance(config, dict) else {})}.get("hidden_size", _WIDTH)
         if model.get("from_pretrained") or train.get("optimizer") == "adamw" or not str(width).isdecimal():
             return {**values, "train": {**GENERAL_RATES, **train}}
-        return {**values, "train": {**rates_for(int(width)), **train}}
+        steps = train.get("max_steps")
+        rates = rates_for(int(width), int(steps) if str(steps).isdecimal() else USUAL_STEPS)
+        return {**values, "train": {**rates, **train}}
 
     @model_validator(mode="before")
     @classmethod
