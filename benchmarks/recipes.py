@@ -198,8 +198,9 @@ def show() -> None:
     for (text, size, limit), changes in sorted(groups.items()):
         print(f"\n{text}, {size}, {limit}{' steps' if limit.isdecimal() else ''}")
         for base, others in (("both x 1", RATES), ("as set", changes.keys() - RATES.keys())):
-            if first := changes.get(base):
-                print_changes(first, {change: changes[change] for change in changes if change in others})
+            those = {change: changes[change] for change in changes if change in others}
+            if those:
+                print_changes(those.get(base) or next(iter(those.values())), those)
         for name in ("Muon", "AdamW"):
             ways = [
                 changes.get(f"{name} x 1/2", {}),
