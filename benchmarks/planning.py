@@ -3,6 +3,7 @@
     python benchmarks/planning.py check BUDGET SOURCE ...   plan, then run the plan: nats predicted, reached, and how far apart
     python benchmarks/planning.py shipped BUDGET SOURCE CONFIG ...  train settings that come with textdae as long, for the loss of `check`
     python benchmarks/planning.py runs SOURCE ...           runs of several sizes and lengths, added to scaling.jsonl
+    python benchmarks/planning.py leave-out STEPS           the long runs of a text, predicted from its short ones and from other texts
     python benchmarks/planning.py fit                       one law for all texts in scaling.jsonl, the prior of textdae/text/sizes.py
 
 `check` and `shipped` follow the clock, so that nothing else may run beside them. The loss is that of whole hidden words, in nats.
@@ -80,7 +81,7 @@ def shape(settings) -> str:
     return f"{settings.model.num_hidden_layers} x {settings.model.hidden_size}"
 
 
-def fit() -> dict[tuple[float, float], list[float]]:
+def fit(runs: list[dict] | None = None, told: bool = True) -> dict[tuple[float, float], list[float]]:
     """Fit one law of the loss less that of the unigrams to all texts, with E and B of each text; print and return the best for each b.
 
     All runs count alike: with those of few steps counting less, as `ScalingLaw` has it, a text that is left out is predicted no better.
@@ -88,7 +89,7 @@ def fit() -> dict[tuple[float, float], list[float]]:
     from textdae.text.sizes import _PRIOR as prior
     from textdae.training.scaling_law import effective
 
-    runs = points()
+    runs = runs or points()
     texts = sorted({point["text"] for point in runs})
     own = np.array([[point["text"] == text for text in texts] for point in runs], float)
     losses = np.array([point["loss"] - point["unigram"] for point in runs])
@@ -107,16 +108,44 @@ def fit() -> dict[tuple[float, float], list[float]]:
     laws, n = {}, len(texts)
     for b, (error, a, law) in best.items():
         e, slopes, (size, first) = law[:n], law[n : 2 * n], law[2 * n :]
-        each = ", ".join(f"{text} {x:.2f} {y:.2f}" for text, x, y in zip(texts, e, slopes, strict=True))
-        print(
-            f"b = {b:.1f}: misses by {error:.3f} nats with a = {a:.2f}; E and B differ by {e.std(ddof=1):.2f} and "
-            f"{slopes.std(ddof=1):.2f} between texts ({each}); E, A, B, C:"
-        )
         laws[round(float(a), 2), round(float(b), 1)] = [
             round(float(x), 2) for x in (e.mean(), size, slopes.mean(), first)
         ]
-        print("   ", list(laws.values())[-1])
+        if told:
+            each = ", ".join(f"{text} {x:.2f} {y:.2f}" for text, x, y in zip(texts, e, slopes, strict=True))
+            print(
+                f"b = {b:.1f}: misses by {error:.3f} nats with a = {a:.2f}; E and B differ by {e.std(ddof=1):.2f} and "
+                f"{slopes.std(ddof=1):.2f} between texts ({each}); E, A, B, C: {list(laws.values())[-1]}"
+            )
     return laws
+
+
+def leave_out(longest: int) -> None:
+    """Predict the runs of 1,000 steps and more of each text from its runs of up to so many steps, with a prior from the other texts."""
+    from textdae.text.sizes import _PRIOR
+    from textdae.training.scaling_law import Point, ScalingLaw, effective
+
+    def point(run: dict) -> Point:
+        seen = effective(run["seen"], run["unique"])
+        return Point(run["parameters"], seen, run["steps"], run["loss"] - run["unigram"])
+
+    missed, runs = [], points()
+    for text in sorted({run["text"] for run in runs}):
+        own = [run for run in runs if run["text"] == text]
+        prior = _PRIOR._replace(laws=fit([run for run in runs if run["text"] != text], told=False))
+        law = ScalingLaw(prior, [point(run) for run in own if run["steps"] <= longest])
+        for run in own:
+            if run["steps"] >= 990:
+                predicted = law.predict(*point(run)[:3])
+                missed.append((predicted.loss - point(run).loss, predicted.deviation))
+                print(
+                    f"{text}, {run['size']}, {run['steps']:,} steps: predicted too high by {missed[-1][0]:+.2f}"
+                )
+    apart, deviations = np.array(missed).T
+    print(
+        f"{len(missed)} runs: off by {np.sqrt(np.mean(apart**2)):.2f} nats (root of the mean square), "
+        f"{np.sqrt(np.mean((apart / deviations) ** 2)):.2f} times the deviation that is predicted"
+    )
 
 
 def check(run: Run, budget: str, source: str) -> None:
@@ -190,6 +219,8 @@ def main(run: Run) -> None:
                         add_run(source, every[number], steps)
         case ["fit"]:
             fit()
+        case ["leave-out", steps]:
+            leave_out(int(steps))
         case _:
             raise SystemExit(__doc__)
 
