@@ -103,8 +103,8 @@ class TextPretrainSettings(PretrainSettings):
         width = {**model, **(config if isinstance(config, dict) else {})}.get("hidden_size", _WIDTH)
         if model.get("from_pretrained") or train.get("optimizer") == "adamw" or not str(width).isdecimal():
             return {**values, "train": {**GENERAL_RATES, **train}}
-        steps = train.get("max_steps")
-        rates = rates_for(int(width), int(steps) if str(steps).isdecimal() else USUAL_STEPS)
+        steps = str(train.get("max_steps"))
+        rates = rates_for(int(width), int(steps) if steps.isdecimal() else USUAL_STEPS)
         return {**values, "train": {**rates, **train}}
 
     @model_validator(mode="before")
