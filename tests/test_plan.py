@@ -20,6 +20,7 @@ from textdae.core.registry import modality
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.text import sizes as text_sizes
+from textdae.text import task as text_task
 from textdae.text.learning_rates import USUAL_STEPS, rates_for
 from textdae.text.task import prepare_pretraining
 from textdae.training.hardware import join_processes
@@ -71,6 +72,7 @@ def test_a_plan_of_text_is_kept_and_can_be_run(tmp_path, corpus, monkeypatch):
         assert row.seen == pytest.approx(row.epochs * there * 32, rel=1e-6)
     assert made.text.count("->") == 1
     assert "is chosen" in made.text
+    assert "loss of the baselines: unigram " in made.text
     # The file says the same.
     file = tmp_path / "plan.yaml"
     file.write_text(made.yaml)
@@ -81,6 +83,7 @@ def test_a_plan_of_text_is_kept_and_can_be_run(tmp_path, corpus, monkeypatch):
     assert len(before) >= 4
     with monkeypatch.context() as patch:
         patch.setattr(pilots, "Trainer", None)
+        patch.setattr(text_task, "TextBaselines", None)
         assert plan("8s", overrides=words).text == made.text
     plan("9s", overrides=words)
     pilot_runs = sum(json.loads(path.read_text())["loss"] is not None for path in before)
