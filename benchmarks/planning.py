@@ -1,7 +1,7 @@
 """What `textdae plan` predicts, against what is reached; and the runs that its prior comes from.
 
     python benchmarks/planning.py check BUDGET SOURCE ...   plan, then run the plan: nats predicted, reached, and how far apart
-    python benchmarks/planning.py shipped BUDGET SOURCE CONFIG ...  train settings that come with textdae as long, for the loss of `check`
+    python benchmarks/planning.py shipped BUDGET SOURCE CONFIG ...  train shipped settings for the same time, to compare with `check`
     python benchmarks/planning.py runs SOURCE ...           runs of several sizes and lengths, added to scaling.jsonl
     python benchmarks/planning.py leave-out STEPS           the long runs of a text, predicted from its short ones and from other texts
     python benchmarks/planning.py fit                       one law for all texts in scaling.jsonl, the prior of textdae/text/sizes.py

@@ -64,7 +64,7 @@ def denoise(
         float | None,
         typer.Option(
             "--strength",
-            help="Images: standard deviation of the noise, where white is 1, for a model of model.condition=level; default: estimated. With --mask: the first level of the chain; default: the highest of the training.",
+            help="Images: standard deviation of the noise (white is 1), for a model of model.condition=level; default: estimated. With --mask: the first level of the chain; default: the highest of the training.",
             show_default=False,
         ),
     ] = None,

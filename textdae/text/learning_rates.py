@@ -1,9 +1,7 @@
 """The learning rates of a masked encoder, by its width and the length of its run."""
 
-GENERAL_RATES = {"learning_rate": 2e-3, "muon_learning_rate": 0.02}
-"""Where no rule was measured: a checkpoint goes on, or AdamW trains all."""
 USUAL_STEPS = 1000
-"""The length that is assumed where `train.max_steps` does not say it."""
+"""The length that is assumed without `train.max_steps`."""
 _WIDTH, _ADAMW, _ADAMW_EXPONENT = 128, 1e-3, 0.3
 _MUON, _MUON_EXPONENT, _STEPS_EXPONENT = 0.012, 0.37, 0.5
 _SHORTEST, _LONGEST = 150, 4000

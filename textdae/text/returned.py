@@ -40,7 +40,7 @@ def returned(
     documents: Sequence[Tensor],
     vocabulary: Vocabulary,
 ) -> dict[str, Any]:
-    """Return the shares of the tokens of held-out documents that come back, for the metrics; or the reason why there are none."""
+    """Return, for the metrics, the shares of held-out tokens that come back, or the reason why there are none."""
     code_size = denoiser.decoder.code_size
     if not documents:
         return not_measured(denoiser, f"no held-out document has at most {LONGEST} tokens")

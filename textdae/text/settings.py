@@ -21,7 +21,7 @@ from textdae.core.settings.downstream import (
 )
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PrepareSettings, PretrainSettings
 from textdae.text.data_settings import FinetuneTextDataSettings, LabelledTextSettings, TextDataSettings
-from textdae.text.learning_rates import GENERAL_RATES, USUAL_STEPS, rates_for
+from textdae.text.learning_rates import USUAL_STEPS, rates_for
 from textdae.text.model_settings import TextModelSettings, TokenizerSettings
 from textdae.text.noises import TextNoise
 from textdae.text.noises.masking import TokenNoise
@@ -55,6 +55,8 @@ class TextEvaluateSettings(EvaluateSettings):
 
 
 _WIDTH = TextModelSettings.model_fields["hidden_size"].default
+_GENERAL_RATES = {name: TrainSettings.model_fields[name].default for name in rates_for(_WIDTH)}
+"""Where no rule was measured: a checkpoint goes on, or AdamW trains all."""
 _DIFFUSION = {"rate": 1.0, "schedule": "uniform", "mask_share": 1.0, "random_share": 0.0}
 """The noise of masked diffusion: any number of tokens behind masks."""
 
@@ -102,7 +104,7 @@ class TextPretrainSettings(PretrainSettings):
         config = model.get("config")
         width = {**model, **(config if isinstance(config, dict) else {})}.get("hidden_size", _WIDTH)
         if model.get("from_pretrained") or train.get("optimizer") == "adamw" or not str(width).isdecimal():
-            return {**values, "train": {**GENERAL_RATES, **train}}
+            return {**values, "train": {**_GENERAL_RATES, **train}}
         steps = str(train.get("max_steps"))
         rates = rates_for(int(width), int(steps) if steps.isdecimal() else USUAL_STEPS)
         return {**values, "train": {**rates, **train}}

@@ -72,7 +72,7 @@ _PRIOR = Prior(
 nats. Less the unigrams' loss, texts are equally hard after D_0: E differs by .02 to .05. How fast they go on being learnt, B, differs by .3 to
 .7. With `early`, long runs lie as far from their predictions as these say: `python benchmarks/planning.py leave-out 320`."""
 _OF_CHECKPOINTS = _PRIOR._replace(deviation=(2.0, 0.3, 1.5, 1.0))
-"""A checkpoint is further than its few steps here say, so that pilot runs decide."""
+"""Wide: a checkpoint was trained before, for longer than it is here, so pilot runs decide."""
 
 
 def _size(width: int, layers: int, heads: int) -> dict[str, Any]:

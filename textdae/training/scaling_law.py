@@ -3,11 +3,10 @@
     L = E + A ((N / N_0)^-a - 1) + B ((D / D_0)^-b - 1) + C exp(-S / S_0)
 
 N parameters, D units of data seen, such as tokens; the first three terms are equation 2 of Hoffmann et al. 2022, "Training
-compute-optimal LLMs", with E the loss at N_0 and D_0 rather than at infinity. The last one is for the first steps, S of them, which lie above any
-such law. Short runs say little about
-E, A, B, C and the exponents one by one, so a prior from runs on other data says where they begin; the prediction is a mean over them
-all, with its spread. Data that were seen before count less (Muennighoff et al. 2023, "Scaling data-constrained language
-models", eq. 5).
+compute-optimal LLMs", with E the loss at N_0 and D_0 rather than at infinity. The last one is for the first steps, S of them,
+which lie above any such law. Short runs hardly determine E, A, B, C and the exponents one by one, so they begin at a prior from
+runs on other data; the prediction is a mean over them all, with its spread. Data that were seen before count less (Muennighoff
+et al. 2023, "Scaling data-constrained language models", eq. 5).
 """
 
 import math
@@ -45,7 +44,7 @@ class Prior(NamedTuple):
     early: float = 0.0
     """What this is larger by in the first step, as a multiple of it; the addition falls by exp(-S / S_0)."""
     baseline: str | None = None
-    """The baseline whose loss is subtracted from every loss first: it says how hard the data are. None: nothing is subtracted."""
+    """The baseline whose loss is subtracted from every loss first: a measure of how hard the data are. None: nothing is subtracted."""
 
 
 class Point(NamedTuple):
