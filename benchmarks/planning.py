@@ -44,14 +44,16 @@ def add_run(source: str, settings, steps: int) -> None:
     """Train once and add what came of it to the points, unless it is there."""
     import textdae
     from textdae.text.corpus import prepare_text
+    from textdae.text.sizes import rates_in
 
     text = corpus_name(source) if Path(source).is_absolute() else source
-    rates = {name: getattr(settings.train, name) for name in ("learning_rate", "muon_learning_rate")}
-    same = {"text": text, "size": shape(settings), "steps": steps, **rates}
+    rates = {name: round(rate, 6) for name, rate in rates_in(settings, steps).items()}
+    subsample = settings.noise[0].subsample
+    same = {"text": text, "size": shape(settings), "steps": steps, **rates, "subsample": subsample}
     if any(same.items() <= point.items() for point in points()):
         return
     with tempfile.TemporaryDirectory() as folder:
-        train = settings.train.model_copy(update={"max_steps": steps, "time_budget": None})
+        train = settings.train.model_copy(update={"max_steps": steps, "time_budget": None, **rates})
         run = textdae.pretrain(
             settings.model_copy(update={"train": train, "output_dir": Path(folder) / "run"})
         )
