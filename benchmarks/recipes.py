@@ -20,6 +20,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -37,6 +38,13 @@ RATES = {
     "AdamW x 1/2": [f"train.learning_rate={ADAMW / 2}"],
     "AdamW x 2": [f"train.learning_rate={ADAMW * 2}"],
 }
+FACTORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "hidden by the frequency to the power of -.15": lambda share: share**0.15,
+    "hidden by the frequency to the power of -.25": lambda share: share**0.25,
+    "hidden by the frequency to the power of -.5": lambda share: share**0.5,
+    "hidden by a / (a + frequency), a = .001": lambda share: 1 + share / 1e-3,
+}
+"""Other rules than that of `noise.subsample`: how much less often a token is hidden, by its share of the corpus."""
 CHANGES = {
     "as set": [],
     "weights averaged, .98": ["train.ema=0.98"],
@@ -55,9 +63,11 @@ CHANGES = {
     "vocabulary of 4,096": ["tokenizer.vocab_size=4096"],
     "vocabulary of 16,384": ["tokenizer.vocab_size=16384"],
     "z-loss": [],
-    "rarer tokens hidden first": [],
+    "all tokens hidden alike": ["noise.subsample=0"],
+    "noise.subsample .0001": ["noise.subsample=0.0001"],
+    "noise.subsample .003": ["noise.subsample=0.003"],
     "half the layers, then each twice": [],
-}
+} | {name: [] for name in FACTORS}
 
 BLOCKS = {"8 blocks a step": 8, "32 blocks a step": 32, "8 blocks a step, then 16": 12}
 """Blocks of a step, where they are not 16: a run of so many steps sees as many blocks with all of them."""
@@ -79,26 +89,22 @@ def z_loss() -> Iterator[None]:
 
 
 @contextmanager
-def rarer_first() -> Iterator[None]:
-    """Hide a token the more probably the rarer it is: weights of the frequency to the power of -.25 (drawn without replacement as
-    in Efraimidis and Spirakis 2006). The frequencies are those of the blocks so far."""
-    from textdae.core.choice import priorities, select_to_rate
-    from textdae.text.noises.masking import TokenNoise
+def hidden_by(factor: Callable[[np.ndarray], np.ndarray]) -> Iterator[None]:
+    """Hide tokens in training by another rule; held-out text is asked as ever."""
+    from textdae.text.noises.masking import MaskingNoise
 
-    counts = np.ones(1 << 17)
+    def factors(self, block, vocabulary):
+        if not self.subsample:
+            return None
+        given = factor(np.maximum(vocabulary.shares, 1e-7))
+        return (given / given.min())[block.ids]
 
-    def choose(self, block, draw, rate, u):
-        counts[: 1 << 16] += np.bincount(block.ids[block.maskable], minlength=1 << 16)[: 1 << 16]
-        uniform = (priorities(draw, block.maskable.shape[1]) + 0.5) / 2**24
-        waiting = -np.log(uniform) * counts[block.ids] ** 0.25
-        order = waiting.argsort(1).argsort(1)  # the rank of each: whole numbers, as select_to_rate takes them
-        return select_to_rate(order.astype(np.int64), block.maskable, rate, u)
-
-    with mock.patch.object(TokenNoise, "choose", choose):
+    with mock.patch.object(MaskingNoise, "factor", factors):
         yield
 
 
-PATCHES: dict[str, Callable] = {"z-loss": z_loss, "rarer tokens hidden first": rarer_first}
+PATCHES: dict[str, Callable] = {"z-loss": z_loss}
+PATCHES |= {name: partial(hidden_by, factor) for name, factor in FACTORS.items()}
 """Changes of code; held-out text is asked in whole words, without them."""
 
 
@@ -135,7 +141,7 @@ def train(source: str, size: str, limit: str, change: str, words: list[str], see
              f"model.num_attention_heads={SIZES.get(size, width // 64)}", f"model.intermediate_size={width * 5 // 2}"]  # fmt: skip
     always = ["train.compile=never", "train.eval_steps=0", "train.save_steps=0", f"train.seed={seed}", ends]
     if change in RATES:
-        always += [f"train.muon_learning_rate={MUON}", f"train.learning_rate={ADAMW}"]
+        always += [f"train.muon_learning_rate={MUON}", f"train.learning_rate={ADAMW}", "noise.subsample=0"]
     words = [*shape, *always, *words]
     with tempfile.TemporaryDirectory() as folder, PATCHES.get(change, nullcontext)():
         if change == "half the layers, then each twice":
