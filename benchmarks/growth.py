@@ -22,7 +22,6 @@ from textdae import load_settings, pretrain
 from textdae.core.noise_kind import build_noise
 from textdae.core.settings.runs import PretrainSettings
 from textdae.text.corpus import prepare_text
-from textdae.text.counting import with_shares
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.sources import open_source
 from textdae.text.vocabulary import vocabulary_of
@@ -80,7 +79,7 @@ def one(megabytes: str, name: str) -> None:
     log = [json.loads(line) for line in (folder / "run/log.jsonl").read_text().splitlines()]
     speeds = [entry["examples_per_second"] for entry in log if "examples_per_second" in entry]
     found |= {"training": 128 * statistics.median(speeds[3:]), "peak": watch.most}
-    noise = build_noise(settings.noise, with_shares(vocabulary_of(corpus.tokenizer), corpus.train))
+    noise = build_noise(settings.noise, vocabulary_of(corpus.tokenizer))
     batches, times = Batches(corpus.train, noise, settings.train.seed), []
     for number in range(300):
         began = time.perf_counter()

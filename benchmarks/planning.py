@@ -48,8 +48,7 @@ def add_run(source: str, settings, steps: int) -> None:
 
     text = corpus_name(source) if Path(source).is_absolute() else source
     rates = {name: round(rate, 6) for name, rate in rates_in(settings, steps).items()}
-    subsample = settings.noise[0].subsample
-    same = {"text": text, "size": shape(settings), "steps": steps, **rates, "subsample": subsample}
+    same = {"text": text, "size": shape(settings), "steps": steps, **rates}
     if any(same.items() <= point.items() for point in points()):
         return
     with tempfile.TemporaryDirectory() as folder:

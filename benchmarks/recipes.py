@@ -6,7 +6,8 @@
                                                                     or those given, in turns, a round for each seed
     python benchmarks/recipes.py show                               what all runs say
 
-Loss of whole hidden words, in nats a token; compare vocabularies by bits a byte. LIMIT counts steps of 16 blocks of 128; a change with
+Loss of whole hidden words, in nats a token, then bits a byte, by which vocabularies are compared, then the loss where any token is hidden:
+what only moves between rare and frequent tokens lowers one and raises the other. LIMIT counts steps of 16 blocks of 128; a change with
 other batches sees as many blocks. Runs of so many steps may share a machine, runs by the clock may not: give each a core of its own.
 Runs are appended to recipes.jsonl.
 """
@@ -38,13 +39,6 @@ RATES = {
     "AdamW x 1/2": [f"train.learning_rate={ADAMW / 2}"],
     "AdamW x 2": [f"train.learning_rate={ADAMW * 2}"],
 }
-FACTORS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "hidden by the frequency to the power of -.15": lambda share: share**0.15,
-    "hidden by the frequency to the power of -.25": lambda share: share**0.25,
-    "hidden by the frequency to the power of -.5": lambda share: share**0.5,
-    "hidden by a / (a + frequency), a = .001": lambda share: 1 + share / 1e-3,
-}
-"""Other rules than that of `noise.subsample`: how much less often a token is hidden, by its share of the corpus."""
 CHANGES = {
     "as set": [],
     "weights averaged, .98": ["train.ema=0.98"],
@@ -62,12 +56,8 @@ CHANGES = {
     "warm-up of 60 steps": ["train.warmup_steps=60"],
     "vocabulary of 4,096": ["tokenizer.vocab_size=4096"],
     "vocabulary of 16,384": ["tokenizer.vocab_size=16384"],
-    "z-loss": [],
-    "all tokens hidden alike": ["noise.subsample=0"],
-    "noise.subsample .0001": ["noise.subsample=0.0001"],
-    "noise.subsample .003": ["noise.subsample=0.003"],
     "half the layers, then each twice": [],
-} | {name: [] for name in FACTORS}
+}
 
 BLOCKS = {"8 blocks a step": 8, "32 blocks a step": 32, "8 blocks a step, then 16": 12}
 """Blocks of a step, where they are not 16: a run of so many steps sees as many blocks with all of them."""
@@ -89,23 +79,57 @@ def z_loss() -> Iterator[None]:
 
 
 @contextmanager
-def hidden_by(factor: Callable[[np.ndarray], np.ndarray]) -> Iterator[None]:
-    """Hide tokens in training by another rule; held-out text is asked as ever."""
-    from textdae.text.noises.masking import MaskingNoise
+def hidden_by(factor: Callable[[np.ndarray], np.ndarray], until: float = 1.0) -> Iterator[None]:
+    """Hide each token `factor` times less often, by its share of the corpus, up to a share of the run; held-out text is asked as ever.
 
-    def factors(self, block, vocabulary):
-        if not self.subsample:
-            return None
-        given = factor(np.maximum(vocabulary.shares, 1e-7))
-        return (given / given.min())[block.ids]
+    A random number times the factor is what a token is taken by (sequential Poisson sampling, Ohlsson 1998).
+    """
+    from textdae.core.choice import priorities, select_to_rate
+    from textdae.text import task
+    from textdae.text.noises.masking import TokenNoise
 
-    with mock.patch.object(MaskingNoise, "factor", factors):
+    plain, factors = task.prepare_text, np.ones(1)
+
+    def prepare_text(*given):
+        nonlocal factors
+        corpus = plain(*given)
+        counts = np.bincount(corpus.train.ids[: corpus.train.info.tokens], minlength=len(corpus.tokenizer))
+        factors = factor((counts + 1) / counts.sum())
+        return corpus
+
+    def choose(self, block, draw, rate, u):
+        priority = priorities(draw, block.maskable.shape[1])
+        level = self.level
+        progress = (level.start - float(rate.max())) / (level.start - level.end)
+        if progress < until:
+            order = (priority + 0.5) * factors[block.ids]
+            priority = order.argsort(1).argsort(
+                1
+            )  # the rank of each: whole numbers, as select_to_rate takes them
+        return select_to_rate(priority, block.maskable, rate, u)
+
+    with (
+        mock.patch.object(task, "prepare_text", prepare_text),
+        mock.patch.object(TokenNoise, "choose", choose),
+    ):
         yield
 
 
-PATCHES: dict[str, Callable] = {"z-loss": z_loss}
-PATCHES |= {name: partial(hidden_by, factor) for name, factor in FACTORS.items()}
-"""Changes of code; held-out text is asked in whole words, without them."""
+PATCHES: dict[str, Callable] = {
+    "z-loss": z_loss,
+    "frequent tokens hidden less": partial(hidden_by, lambda share: np.sqrt(np.maximum(share / 1e-3, 1))),
+    "the same up to .003": partial(hidden_by, lambda share: np.sqrt(np.maximum(share / 3e-3, 1))),
+    "the same up to .0001": partial(hidden_by, lambda share: np.sqrt(np.maximum(share / 1e-4, 1))),
+    "the same for three fifths of the run": partial(
+        hidden_by, lambda share: np.sqrt(np.maximum(share / 1e-3, 1)), 0.6
+    ),
+    "hidden by the frequency to the power of -.15": partial(hidden_by, lambda share: share**0.15),
+    "hidden by the frequency to the power of -.25": partial(hidden_by, lambda share: share**0.25),
+    "hidden by the frequency to the power of -.5": partial(hidden_by, lambda share: share**0.5),
+    "hidden by .001 / (.001 + frequency)": partial(hidden_by, lambda share: 1 + share / 1e-3),
+}
+"""Changes of code. Frequent tokens: those above a share of .001 by the root of their share over it, as word2vec leaves words out
+(Mikolov et al. 2013, "Distributed representations of words and phrases", section 2.3)."""
 
 
 def key(run: dict) -> tuple:
@@ -130,6 +154,8 @@ def pretrain(source: str, words: list[str], folder: str):
 
 def train(source: str, size: str, limit: str, change: str, words: list[str], seed: int) -> dict:
     """Train once and write down what came of it, unless that was done before."""
+    import textdae
+
     text = corpus_name(source) if Path(source).is_absolute() else source
     run = {"text": text, "size": size, "limit": limit, "change": change, "words": words, "seed": seed}
     if key(run) in past_runs():
@@ -141,13 +167,15 @@ def train(source: str, size: str, limit: str, change: str, words: list[str], see
              f"model.num_attention_heads={SIZES.get(size, width // 64)}", f"model.intermediate_size={width * 5 // 2}"]  # fmt: skip
     always = ["train.compile=never", "train.eval_steps=0", "train.save_steps=0", f"train.seed={seed}", ends]
     if change in RATES:
-        always += [f"train.muon_learning_rate={MUON}", f"train.learning_rate={ADAMW}", "noise.subsample=0"]
+        always += [f"train.muon_learning_rate={MUON}", f"train.learning_rate={ADAMW}"]
     words = [*shape, *always, *words]
     with tempfile.TemporaryDirectory() as folder, PATCHES.get(change, nullcontext)():
         if change == "half the layers, then each twice":
-            metrics = stacked(source, words, layers, limit, folder)
+            trained = stacked(source, words, layers, limit, folder)
         else:
-            metrics = pretrain(source, words, f"{folder}/run").metrics
+            trained = pretrain(source, words, f"{folder}/run")
+        of_tokens = textdae.evaluate(str(trained.output_dir), evaluate={"kind": "tokens"}).metrics["model"]
+    metrics = trained.metrics
     loss = round(metrics["held_out"]["model"]["loss"], 4)
     bits = round(metrics["held_out"]["model"]["bits_per_byte"], 4)
     run |= {
@@ -155,6 +183,7 @@ def train(source: str, size: str, limit: str, change: str, words: list[str], see
         "seconds": round(metrics["seconds"], 1),
         "loss": loss,
         "bits_per_byte": bits,
+        "loss_of_tokens": round(of_tokens["loss"], 4),
     }
     with RUNS.open("a") as file:
         file.write(json.dumps(run) + "\n")
@@ -162,7 +191,7 @@ def train(source: str, size: str, limit: str, change: str, words: list[str], see
     return run
 
 
-def stacked(source: str, words: list[str], layers: int, limit: str, folder: str) -> dict:
+def stacked(source: str, words: list[str], layers: int, limit: str, folder: str):
     """Train half of the layers for two fifths of the time, then every layer twice for the rest (Gong et al. 2019)."""
     from safetensors.torch import load_file, save_file
 
@@ -187,7 +216,7 @@ def stacked(source: str, words: list[str], layers: int, limit: str, folder: str)
     (path / "config.json").write_text(json.dumps(config))
     kept = [word for word in words if not word.startswith("model.")]
     deeper = [*kept, f"model.from_pretrained={path}", f"tokenizer.from_pretrained={path}", ends(0.6)]
-    return pretrain(source, deeper, f"{folder}/run").metrics
+    return pretrain(source, deeper, f"{folder}/run")
 
 
 def best_factor(half: float, one: float, twice: float) -> float:
@@ -225,7 +254,7 @@ def print_changes(first: dict[int, dict], changes: dict[str, dict[int, dict]]) -
         print(f"  {len(seeds)} seeds, which differ by {max(seeds) - min(seeds):.3f}")
     for change, runs in changes.items():
         means = [f"{statistics.mean(run['loss'] for run in runs.values()):.3f}"]
-        for measure in ("loss", "bits_per_byte"):
+        for measure in ("loss", "bits_per_byte", "loss_of_tokens"):
             both = [
                 seed for seed in runs if seed in first and measure in runs[seed] and measure in first[seed]
             ]
@@ -248,7 +277,8 @@ def main(run: Run) -> None:
                             train(source, size, steps, change, settings, seed)
         case ["try", size, limit, seeds, source, *given]:
             named = [word.partition("=") for word in given]
-            changes = {name: shlex.split(settings) for name, _, settings in named} or CHANGES
+            changes = {name: shlex.split(settings) for name, _, settings in named}
+            changes = changes or CHANGES | {name: [] for name in PATCHES}
             for seed in range(int(seeds)):
                 for change, settings in ({"as set": []} | changes).items():
                     if change in BLOCKS and not limit.isdecimal() and "train.phases" in str(settings):

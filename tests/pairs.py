@@ -15,7 +15,6 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import FullyShardedDataParallelPlugin
@@ -98,7 +97,7 @@ def build(case: dict[str, Any]) -> tuple[Any, ...]:
         attn_implementation="sdpa", num_labels=3, problem_type="single_label_classification",
     )  # fmt: skip
     settings = TextPretrainSettings.model_validate({"noise": noises}).noise
-    noise = build_noise(settings, Vocabulary(100, 4, (0, 1, 2, 3, 4)).with_counts(1 / np.arange(1, 101)))
+    noise = build_noise(settings, Vocabulary(100, 4, (0, 1, 2, 3, 4)))
     if case["kind"] == "finetune":
         return TextClassifier(ModernBertForSequenceClassification(config)), Labelled(), LabelNoise(noise)
     return TextDenoiser(ModernBertForMaskedLM(config)), Texts(), noise

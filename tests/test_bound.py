@@ -149,7 +149,6 @@ def test_the_loss_is_the_weighted_mean(denoiser):
         (["noise.kind=words"], "train.loss_weight=elbo is for one noise that hides any number"),
         (["noise.mask_share=0.8"], "train.loss_weight=elbo is for one noise"),
         (["noise.rate=0.5"], "train.loss_weight=elbo is for one noise"),
-        (["noise.subsample=0.001"], "masks; set noise.subsample=0$"),
         (["evaluate.kind=bound"], "textdae evaluate RUN evaluate.kind=bound"),
     ],
 )

@@ -71,22 +71,6 @@ def test_a_batch_is_the_noise_of_a_run_with_these_numbers(kind, tokenizer, corpu
     assert torch.equal(collator(columns)["input_ids"], batch["input_ids"])
 
 
-def test_rarer_tokens_first_by_the_counts_of_a_corpus(tokenizer, corpus_texts):
-    examples, counts = rows(tokenizer, corpus_texts[:40]), np.zeros(len(tokenizer))
-    for example in examples:
-        np.add.at(counts, example["input_ids"], 1)
-    noise = textdae.TokenNoise(0.3, subsample=1e-3)
-    collator = MaskingCollator(tokenizer, noise, counts=counts)
-    collator.set_epoch(0)
-    labels = collator(examples)["labels"]
-    hidden = labels[labels >= 0].numpy()
-    counts[tokenizer.all_special_ids] = 0
-    expected = (counts**2).sum() / counts.sum()  # of a token that is drawn evenly
-    assert counts[hidden].mean() < 0.8 * expected
-    plain = MaskingCollator(tokenizer, textdae.TokenNoise(0.3), counts=counts)(examples)["labels"]
-    assert counts[plain[plain >= 0].numpy()].mean() > 0.9 * expected
-
-
 @pytest.mark.parametrize("numbered", [True, False])
 def test_masks_are_the_same_for_any_workers_order_and_batches(numbered, wordpiece, corpus_texts):
     examples = rows(wordpiece, corpus_texts[:40])
@@ -301,8 +285,6 @@ def test_types_of_the_stock_batch_and_columns_that_are_not_read(wordpiece, corpu
         (lambda t: MaskingCollator(t, textdae.GaussianNoise(0.1)), "noise is a noise of text"),
         (lambda t: MaskingCollator(t, textdae.DeleteNoise(0.3)), "delete changes the length"),
         (lambda t: MaskingCollator(t, textdae.WordNoise(0.3), block_size=8), "packing needs both pack_for=model"),
-        (lambda t: MaskingCollator(t, textdae.TokenNoise(0.3, subsample=0.1)), "noise.subsample: how frequent each token is"),
-        (lambda t: MaskingCollator(t, textdae.TokenNoise(0.3), counts=np.ones(7)), "tokens, got shape (7,)"),
         (lambda t: MaskingCollator(t, textdae.WordNoise(0.3))([]), "an empty batch"),
         (lambda t: MaskingCollator(t, textdae.WordNoise(0.3))([{"text": "a"}]), "have no input_ids, but text"),
         (

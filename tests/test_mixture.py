@@ -13,7 +13,6 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.yaml_text import dump, from_anyone
 from textdae.hub.upload import without_places
 from textdae.text.corpus import prepare_text
-from textdae.text.counting import with_shares
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.joined import Joined
 from textdae.text.mixed import MixedBlocks, MixedQuestions, by_source
@@ -139,20 +138,6 @@ def test_a_mixture_holds_the_blocks_of_its_sources(mixture):
         load(TextPretrainSettings, None, [*changed, "data.block_size=32"]).data, mixture.tokenizer
     )
     assert other.fingerprint["data.source"] != corpus.fingerprint["data.source"]
-
-
-def test_shares_of_tokens_are_those_that_the_run_draws(mixture):
-    corpus = prepare_text(mixture.data, mixture.tokenizer)
-    vocabulary = vocabulary_of(corpus.tokenizer)
-    shares = np.zeros(vocabulary.size)
-    for part, weight in zip(corpus.train.parts, (0.75, 0.25), strict=True):
-        ordinary = [token for token in np.asarray(part.ids).tolist() if token not in vocabulary.special_ids]
-        for token in ordinary:
-            shares[token] += weight / len(ordinary)
-    np.testing.assert_allclose(with_shares(vocabulary, corpus.train).shares, shares)
-    alone = with_shares(vocabulary, corpus.train.parts[0]).shares
-    assert alone.sum() == pytest.approx(1)
-    assert not np.allclose(alone, shares)
 
 
 def test_the_questions_of_all_sources_are_those_of_each_together(mixture):

@@ -7,9 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForMaskedLM
 
-from textdae.text import counting
 from textdae.text import embedding_init as neighbours
-from textdae.text.counting import stretches
 from textdae.text.embedding_init import SMOOTHING, WINDOW, embed
 from textdae.text.model import FIRST_LOGITS, TextDenoiser
 from textdae.text.packing import DOCUMENT_START
@@ -88,11 +86,11 @@ def test_more_dimensions_than_tokens():
 
 
 def test_a_long_corpus_is_counted_in_stretches_from_all_of_it(monkeypatch):
-    monkeypatch.setattr(counting, "_STRETCH", 10)
-    monkeypatch.setattr(counting, "MOST_TOKENS", 40)
-    parts = list(stretches(95))
+    monkeypatch.setattr(neighbours, "_CHUNK", 10)
+    monkeypatch.setattr(neighbours, "MOST_TOKENS", 40)
+    parts = list(neighbours._chunks(95))
     assert [part.start for part in parts] == [0, 20, 50, 70]
-    assert [part.start for part in stretches(31)] == [0, 10, 20, 30]
+    assert [part.start for part in neighbours._chunks(31)] == [0, 10, 20, 30]
 
 
 @pytest.mark.parametrize("wanted", ["neighbours", "random"])

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -237,5 +236,5 @@ def test_text_noises_read_from_settings_are_those_built_by_hand():
         TextPretrainSettings, None, ["noise=[{kind: tokens, rate: .1}, {kind: shuffle, window: 4}]"]
     ).noise
     assert [each.kind for each in read] == ["tokens", "shuffle"]
-    vocabulary = Vocabulary(30, 1, (0, 1)).with_counts(np.ones(30))
+    vocabulary = Vocabulary(30, 1, (0, 1))
     assert text_noise(TokenNoise, vocabulary, 0.1).level == read[0].build(vocabulary).level

@@ -9,7 +9,6 @@ import math
 import zlib
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,7 +18,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from textdae.core.draw import Draw
-from textdae.core.errors import SettingsError
 from textdae.core.in_order import InOrder
 from textdae.core.noise import Corrupted, Level, Noise
 from textdae.core.noise_kind import build_noise
@@ -106,14 +104,7 @@ def words_of(clean: dict[str, Tensor], row: int) -> list[list[int]]:
 # Which tokens
 
 
-ZIPF = WIDE.with_counts(
-    1e6 / torch.arange(1, WIDE.size + 1).numpy()
-)  # the fifth is 2% of the ordinary tokens
-
-
-def chosen_by_hand(
-    noise: Noise, clean: dict[str, Tensor], drawn: Draw, rate: float, threshold: float = 1.0
-) -> Tensor:
+def chosen_by_hand(noise: Noise, clean: dict[str, Tensor], drawn: Draw, rate: float) -> Tensor:
     """Candidate runs of units in the order of their priority, until the rate is met: the definition, slowly."""
     length = clean["input_ids"].shape[1]
     priorities, lengths = drawn.uniform("priority", length), drawn.uniform("length", length)
@@ -137,9 +128,7 @@ def chosen_by_hand(
                     break
                 run.append(following)
             kept = [[at for at in unit if allowed[at]] for unit in run]
-            shares = [ZIPF.shares[clean["input_ids"][row, at]] for at in kept[0]]
-            later = max(1.0, min(shares, default=1.0) / threshold) ** 0.5
-            runs.append((priorities[row, unit[0]].item() * later, index, [unit for unit in kept if unit]))
+            runs.append((priorities[row, unit[0]].item(), index, [unit for unit in kept if unit]))
         total = int(allowed.sum())
         taken = 0
         for unit in (unit for _, _, run in sorted(runs) for unit in run):
@@ -159,57 +148,6 @@ def test_what_is_hidden_is_what_the_definition_says(kind, rate):
     clean = prose(60)
     noise = text_noise(kind, WIDE, rate)
     assert torch.equal(noise(clean, draw(60)).loss_mask, chosen_by_hand(noise, clean, draw(60), rate))
-
-
-@every_kind
-@pytest.mark.parametrize("rate", [0.15, 0.5])
-def test_rarer_tokens_are_hidden_first_as_the_definition_says(kind, rate):
-    clean = frequent(60)
-    noise = text_noise(kind, ZIPF, rate, subsample=1e-3)
-    hidden = noise(clean, draw(60)).loss_mask
-    assert torch.equal(hidden, chosen_by_hand(noise, clean, draw(60), rate, 1e-3))
-    assert not torch.equal(hidden, text_noise(kind, ZIPF, rate)(clean, draw(60)).loss_mask)
-
-
-@every_kind
-def test_a_threshold_that_no_token_passes_changes_nothing(kind):
-    clean = frequent(60)
-    for_all = [text_noise(kind, ZIPF, 0.3, subsample=share)(clean, draw(60)) for share in (0, 1, None)]
-    assert len({corrupted.loss_mask.numpy().tobytes() for corrupted in for_all}) == 1
-
-
-def test_a_token_is_hidden_by_the_root_of_its_share():
-    """Where no token is hidden for certain, the chance goes with 1 over the factor (Ohlsson 1998)."""
-    clean = plain(20_000, 60)
-    clean["input_ids"] = (torch.arange(60) % 4 + 5).expand(20_000, 60).clone()
-    vocabulary = WIDE.with_counts(_counts({5: 16, 6: 4, 7: 1, 8: 1, 9: 78}))
-    hidden = text_noise(TokenNoise, vocabulary, 0.2, subsample=0.01)(clean, draw(20_000)).loss_mask
-    shares = hidden.double().mean(0).view(-1, 4).mean(0)
-    wanted = torch.tensor([1 / 4, 1 / 2, 1, 1], dtype=torch.float64)
-    assert torch.allclose(shares, 0.2 * wanted / wanted.mean(), rtol=0.01)  # asymptotic: 12 of 60 are hidden
-    assert abs(hidden.double().mean() - 0.2) < 1e-4
-
-
-def _counts(of: dict[int, int]) -> np.ndarray:
-    counts = np.zeros(WIDE.size)
-    counts[list(of)] = list(of.values())
-    counts[MASK] = 1000  # a special token, which has no share
-    return counts
-
-
-@every_kind
-def test_without_a_corpus_all_tokens_are_alike_or_it_is_refused(kind):
-    assert kind(0.3).build(WIDE).settings.subsample is None
-    with pytest.raises(SettingsError, match=r"noise.subsample: .* not known here; leave it out"):
-        kind(0.3, subsample=1e-3).build(WIDE)
-
-
-def frequent(rows: int) -> dict[str, Tensor]:
-    """Prose whose tokens are as frequent as `ZIPF` says."""
-    clean = prose(rows)
-    drawn = np.random.default_rng(0).choice(WIDE.size, clean["input_ids"].shape, p=ZIPF.shares)
-    clean["input_ids"] = torch.where(maskable(clean), torch.from_numpy(drawn), clean["input_ids"])
-    return clean
 
 
 @every_kind

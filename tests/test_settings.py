@@ -21,7 +21,6 @@ from textdae.image.settings import ImagePretrainSettings
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.learning_rates import rates_for
 from textdae.text.model_settings import TextModelSettings
-from textdae.text.noises.masking import TokenNoise
 from textdae.text.settings import TextEvaluateSettings, TextPretrainSettings
 
 GENERAL = {name: getattr(TrainSettings(), name) for name in ("learning_rate", "muon_learning_rate")}
@@ -154,7 +153,7 @@ def test_settings_do_not_change_once_read():
         ("noise.kind=zzz", "noise.kind: no kind `zzz`; known: tokens, words, spans"),
         ("data.qqq=1", "data.qqq: no such key; known: source, held_out,"),
         ("train=5", "train: holds further keys: max_steps, num_train_epochs,"),
-        ("noise=5", "noise: holds further keys: rate, final_rate, schedule, mask_share, random_share, subsample, kind, mean_length"),
+        ("noise=5", "noise: holds further keys: rate, final_rate, schedule, mask_share, random_share, kind, mean_length"),
     ],
 )  # fmt: skip
 def test_a_wrong_name_is_answered_with_the_right_one(override, says):
@@ -429,7 +428,7 @@ def test_the_table_of_keys_is_complete_and_its_defaults_are_those_of_the_setting
         "contrast_weight",
         "code_weights",
     }
-    settled_later = {"train.time_budget", "noise.final_rate", "noise.subsample", "noise.kind"}
+    settled_later = {"train.time_budget", "noise.final_rate", "noise.kind"}
     for key, value in resolved.items():
         if key not in settled_later:
             assert value_of(table[key]) == value or table[key] == str(value), key
@@ -493,20 +492,3 @@ def test_wider_models_have_lower_rates():
         values = [each[name] for each in rates]
         assert values == sorted(values, reverse=True)
         assert len(set(values)) == len(values)
-
-
-def test_a_new_model_of_tokens_is_asked_for_rarer_ones_first():
-    def subsamples(*words):
-        noises = load(PretrainSettings, None, ["data.source=docstrings", *words]).noise
-        return [getattr(noise, "subsample", None) for noise in noises]
-
-    assert subsamples() == subsamples("noise.rate=0.2") == subsamples("noise.subsample=null") == [1e-3]
-    assert subsamples("noise.subsample=0") == [0]
-    assert subsamples("noise=[{kind: shuffle}, {kind: tokens, rate: .1}]") == [None, 1e-3]
-    assert subsamples("noise.kind=words") == subsamples("noise.kind=spans") == [None]
-    for other in ("train.loss_weight=elbo", "model.from_pretrained=runs/it", "model.code_size=8"):
-        assert subsamples(other) == [None]
-    (noise,) = TextPretrainSettings(noise=(TokenNoise(0.2),)).noise
-    assert (noise.rate, noise.subsample) == (0.2, 1e-3)
-    read = load(PretrainSettings, None, ["noise.subsample=0"])
-    assert "subsample" not in read.noise[0].fingerprint()  # as in a checkpoint from before

@@ -114,7 +114,7 @@ class _Pretraining(TrainingTask):
             model["started from"] = digests(start)
         return {
             **self.evaluation.corpus.fingerprint,
-            "noise": [noise.fingerprint() for noise in settings.noise],
+            "noise": [noise.model_dump(mode="json") for noise in settings.noise],
             "model": model,
             "train.seed": settings.train.seed,
             "train.optimizer": settings.train.optimizer,

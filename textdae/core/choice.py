@@ -20,26 +20,6 @@ def priorities(draw: Draw, n: int) -> np.ndarray:
     return (draw.bits("priority", n) >> np.uint64(40)).view(np.int64)
 
 
-def delayed(priority: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Move units back in the order, so that one with factor 2 is taken half as often as one with factor 1.
-
-    That holds as long as no unit is taken for certain (sequential Poisson sampling, Ohlsson 1998, section 2). It only
-    multiplies, which rounds alike on every machine.
-
-    Args:
-        priority: as `priorities` draws it. *Shape:* (B, N), int64.
-        factor: at least 1. *Shape:* (B, N), float64.
-
-    Returns:
-        Whole numbers below 2^31 - 1. *Shape:* (B, N), int64.
-    """
-    later = ((priority + 0.5) * factor).astype(np.float32)
-    ordered: np.ndarray = later.view(np.int32).astype(
-        np.int64
-    )  # positive floats are ordered as their bits are
-    return ordered
-
-
 def select_to_rate(priority: np.ndarray, size: np.ndarray, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Take units in the order of their priority numbers until the share `rate` is met. *Shape:* (B, N), bool.
 

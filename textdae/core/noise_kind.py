@@ -187,10 +187,6 @@ class NoiseKind(Settings):
             return self
         return self.model_copy(update={self.dial: self.level.end, f"final_{self.dial}": None})
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Return the values that must not change on resume."""
-        return self.model_dump(mode="json")
-
     def in_words(self) -> str:
         """Describe the noise and its dial: `words, rate 0.3 to 0.15 (linear)`."""
         if self.dial is None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from textdae.core.examples import Questions
 from textdae.core.noise_kind import BuiltNoise
-from textdae.text.mixed import MixedBlocks, weighted_parts
+from textdae.text.mixed import MixedBlocks
 from textdae.text.noise import ChosenNoise
 from textdae.text.noises.masking import MaskingNoise
 from textdae.text.packing import Blocks
@@ -185,9 +185,17 @@ def _pairs(left: np.ndarray, right: np.ndarray, size: int) -> np.ndarray:
     return np.where((left >= 0) & (right >= 0), left * size + right, -1)
 
 
+def _parts(train: Blocks | MixedBlocks) -> list[tuple[Blocks, float]]:
+    """Return the streams of a corpus, and the share of the run that comes from each."""
+    if not isinstance(train, MixedBlocks):
+        return [(train, 1.0)]
+    total = sum(share.weight for share in train.shares)
+    return [(part, share.weight / total) for part, share in zip(train.parts, train.shares, strict=True)]
+
+
 def _unigram(train: Blocks | MixedBlocks, vocabulary: Vocabulary) -> np.ndarray:
     """Return the probability of each ordinary token, 0 for special tokens, which are never scored. (V,)"""
-    counts, parts = np.zeros(vocabulary.size), weighted_parts(train)
+    counts, parts = np.zeros(vocabulary.size), _parts(train)
     tokens = sum(part.info.tokens for part, _ in parts)
     for part, share in parts:
         own = np.zeros(vocabulary.size)
@@ -233,7 +241,7 @@ class _Table:
 
 def _overlapping(train: Blocks | MixedBlocks) -> Iterator[np.ndarray]:
     """Yield the training stream in chunks that overlap by two tokens, so that each neighbourhood occurs once."""
-    for part, share in weighted_parts(train):
+    for part, share in _parts(train):
         end = min(part.info.tokens, int(MOST_TOKENS * share))
         for begin in range(0, max(end - 2, 0), _CHUNK):
             yield np.asarray(part.ids[begin : min(begin + _CHUNK + 2, end)]).astype(np.int64)

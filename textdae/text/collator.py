@@ -54,7 +54,6 @@ class MaskingCollator(TrainerCallback):
         noise: what is hidden and what is shown for it, e.g. `textdae.WordNoise(0.3)`; several are applied one after the
             other. A rate that moves goes from epoch to epoch.
         seed: one for all examples.
-        counts: how often each token occurs in the corpus, for a noise with `subsample`. (V,)
         pad_to_multiple_of: L is a multiple.
         pack_for: the model that the batches are for. Examples then share rows of `block_size` positions and do not see each
             other: `attention_mask` and `position_ids` are those of its family. A longer one goes on in the next row.
@@ -79,7 +78,6 @@ class MaskingCollator(TrainerCallback):
         noise: TextNoise | Sequence[TextNoise],
         seed: int = 0,
         *,
-        counts: np.ndarray | None = None,
         pad_to_multiple_of: int = 1,
         pack_for: PreTrainedModel | None = None,
         block_size: int | None = None,
@@ -96,14 +94,7 @@ class MaskingCollator(TrainerCallback):
                 raise SettingsError(f"MaskingCollator: the tokenizer has no {token}")
         if (pack_for is None) != (block_size is None):
             raise SettingsError("MaskingCollator: packing needs both pack_for=model and block_size=...")
-        vocabulary = vocabulary_of(tokenizer)
-        if counts is not None:
-            if np.shape(counts) != (vocabulary.size,):
-                raise SettingsError(
-                    f"MaskingCollator: counts: one number for each of {vocabulary.size:,} tokens, got shape {np.shape(counts)}"
-                )
-            vocabulary = vocabulary.with_counts(np.asarray(counts))
-        self.tokenizer, self.noise = tokenizer, build_noise(kinds, vocabulary)
+        self.tokenizer, self.noise = tokenizer, build_noise(kinds, vocabulary_of(tokenizer))
         if not self.noise.aligned:
             raise SettingsError(f"MaskingCollator: {self.noise} changes the length, so labels have no place")
         self.seed, self.pad_to_multiple_of, self.block_size = seed, pad_to_multiple_of, block_size

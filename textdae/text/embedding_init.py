@@ -9,6 +9,7 @@ N tokens of a corpus, V vocabulary, D width of the embedding.
 """
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from textdae.core.cache import cached, digest
-from textdae.text.counting import stretches
 from textdae.text.joined import Joined
 from textdae.text.mixed import MixedBlocks
 from textdae.text.packing import DOCUMENT_START, Blocks
@@ -25,9 +25,12 @@ from textdae.text.packing import DOCUMENT_START, Blocks
 _VERSION, _FILE = 3, "embedding.safetensors"
 WINDOW = 4
 """Tokens to either side that count as neighbours, each weighted by 1 over its distance."""
+MOST_TOKENS = 1 << 22
+"""Tokens counted at most; that is enough for the frequent tokens, which matter most."""
 SMOOTHING = 0.5
 """Power of the counts: .75 on one side is usual (Levy, Goldberg and Dagan 2015, section 3.1); here 1/2 is better."""
 _ROUNDS = 3
+_CHUNK = 1 << 20
 
 
 def neighbour_embedding(train: Blocks | MixedBlocks, vocab_size: int, width: int) -> Tensor:
@@ -88,7 +91,7 @@ def _count(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Yield pairs of tokens up to `WINDOW` apart with their counts, by distance. (n,) each."""
     pairs, weights = [], []
-    for part in stretches(len(ids)):
+    for part in _chunks(len(ids)):
         tokens = np.asarray(ids[part]).astype(np.int64)
         document = np.cumsum((flags[part] & DOCUMENT_START) > 0)
         keys = []
@@ -111,6 +114,15 @@ def _summed(keys: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """Sum the weights of equal keys; the keys are sorted."""
     first = np.flatnonzero(np.diff(keys, prepend=-1))
     return keys[first], np.add.reduceat(weights, first) if len(first) else weights
+
+
+def _chunks(size: int) -> Iterator[slice]:
+    """Yield stretches of the corpus, spread evenly if not all of it is counted."""
+    chunks = -(-size // _CHUNK)
+    counted = min(chunks, MOST_TOKENS // _CHUNK)
+    for number in range(counted):
+        begin = number * chunks // counted * _CHUNK
+        yield slice(begin, begin + _CHUNK)
 
 
 def _sparse(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, size: int) -> Tensor:

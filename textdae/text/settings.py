@@ -59,8 +59,6 @@ _GENERAL_RATES = {name: TrainSettings.model_fields[name].default for name in rat
 """Where no rule was measured: a checkpoint goes on, or AdamW trains all."""
 _DIFFUSION = {"rate": 1.0, "schedule": "uniform", "mask_share": 1.0, "random_share": 0.0}
 """The noise of masked diffusion: any number of tokens behind masks."""
-_SUBSAMPLE = 1e-3
-"""Of the tokens of a new model: benchmarks/ABLATIONS.md, "Rarer tokens first"."""
 
 
 class TextPretrainEvaluateSettings(TextEvaluateSettings, PretrainEvaluateSettings):
@@ -79,15 +77,6 @@ class TextTrainSettings(TrainSettings):
 def _given(section: Any) -> Any:
     """Return what is set of a section, as a dictionary."""
     return section.model_dump(exclude_unset=True) if isinstance(section, Settings) else section
-
-
-def _subsampled(noise: Any) -> Any:
-    """Return a noise, as settings or as a dictionary, with the default of `subsample` where it hides tokens."""
-    if isinstance(noise, TokenNoise) and noise.subsample is None:
-        return noise.model_copy(update={"subsample": _SUBSAMPLE})
-    if isinstance(noise, dict) and noise.get("kind", "tokens") == "tokens" and noise.get("subsample") is None:
-        return {**noise, "subsample": _SUBSAMPLE}
-    return noise
 
 
 class TextPretrainSettings(PretrainSettings):
@@ -131,22 +120,6 @@ class TextPretrainSettings(PretrainSettings):
             return {**values, "noise": {**_DIFFUSION, **noise}}
         return values
 
-    @model_validator(mode="before")
-    @classmethod
-    def _subsample(cls, values: Any) -> Any:
-        """Hide frequent tokens less often where a new model is trained for its own sake, and the noise says nothing else."""
-        if not isinstance(values, dict):
-            return values
-        train, model = (_given(values.get(name, {})) for name in ("train", "model"))
-        noise = values.get("noise", {})
-        if not isinstance(train, dict) or not isinstance(model, dict):
-            return values
-        if train.get("loss_weight") == "elbo" or model.get("from_pretrained") or model.get("code_size"):
-            return values
-        many = isinstance(noise, list | tuple)
-        noises = [_subsampled(each) for each in (noise if many else [noise])]
-        return {**values, "noise": noises if many else noises[0]}
-
     @model_validator(mode="after")
     def _bounds(self) -> "TextPretrainSettings":
         if self.evaluate.kind == "bound":
@@ -165,8 +138,7 @@ class TextPretrainSettings(PretrainSettings):
             return "noise.kind=tokens alone"
         noise, level = self.noise[0], self.noise[0].level
         there = {"final_rate": level.end, **{key: getattr(noise, key) for key in _DIFFUSION}}
-        there["subsample"] = noise.subsample or 0.0
-        wanted = {**_DIFFUSION, "final_rate": 0.0, "subsample": 0.0}
+        wanted = {**_DIFFUSION, "final_rate": 0.0}
         words = [
             f"noise.{key}={value if isinstance(value, str) else f'{value:g}'}"
             for key, value in wanted.items()

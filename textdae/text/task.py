@@ -22,7 +22,6 @@ from textdae.text.bound import Bound, diffusion_noise
 from textdae.text.building import build_text_denoiser, with_code_of
 from textdae.text.card import text_card
 from textdae.text.corpus import prepare_text
-from textdae.text.counting import with_shares
 from textdae.text.decoder_noise import DecoderNoise
 from textdae.text.embedding_init import neighbour_embedding
 from textdae.text.loading import load_text
@@ -100,8 +99,6 @@ def prepare_pretraining(
         save_tokenizer(corpus.tokenizer, folder, longest)
         save_sentence_files(folder, denoiser.model, corpus.tokenizer, longest)
 
-    if any(getattr(noise, "subsample", None) for noise in settings.noise):
-        vocabulary = with_shares(vocabulary, corpus.train)
     noise = build_noise(settings.noise, vocabulary)
     if model.code_size:
         noise = DecoderNoise(noise, vocabulary, model.decoder_rate, model.decoder_share)

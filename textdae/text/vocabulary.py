@@ -6,7 +6,7 @@ V its size.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,21 +27,10 @@ class Vocabulary:
     """Ids that are never changed, scored or drawn as a replacement: padding, separators, mask, unknown."""
     pad_id: int = 0
     """Id of padding."""
-    shares: np.ndarray | None = field(default=None, compare=False, repr=False)
-    """Share of each token among the ordinary ones of a corpus, where one is known. *Shape:* (V,), float64."""
 
     def __post_init__(self) -> None:
         if not len(self.ordinary):
             raise ValueError("the vocabulary holds special tokens only")
-
-    def with_counts(self, counts: np.ndarray) -> Vocabulary:
-        """Return the same vocabulary with the shares of the tokens in a corpus.
-
-        Args:
-            counts: how often each occurs there; those of special tokens are not read. *Shape:* (V,).
-        """
-        ordinary = np.where(self.is_ordinary, counts, 0)
-        return replace(self, shares=ordinary / max(ordinary.sum(), 1))
 
     @functools.cached_property
     def is_ordinary(self) -> np.ndarray:

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from textdae.core.choice import delayed, priorities, select_to_rate
+from textdae.core.choice import priorities, select_to_rate
 from textdae.core.draw import Draw, as_integers, as_uniform
-from textdae.core.errors import SettingsError
-from textdae.core.noise import Example, Noise
+from textdae.core.noise import Example
 from textdae.core.settings.base import Share
 from textdae.text.noise import Block, ReplacingNoise
 from textdae.text.vocabulary import Vocabulary
@@ -37,8 +36,6 @@ class MaskingNoise(ReplacingNoise):
     """Of the hidden tokens, the share that shows the mask token."""
     random_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Of the hidden tokens, the share that shows a random ordinary token; the rest is left as it was."""
-    subsample: Annotated[float, Field(ge=0)] | None = None
-    """Hide a token that makes up more than this share of the corpus less often, by the root of its share over this one (word2vec's `sample`, Mikolov et al. 2013, section 2.3); 0: all alike; default: 0.001 for the tokens of a new model, else 0."""
 
     @model_validator(mode="before")
     @classmethod
@@ -55,43 +52,9 @@ class MaskingNoise(ReplacingNoise):
             )
         return self
 
-    def build(self, *context: Any) -> Noise:
-        """Build the noise for a `Vocabulary`.
-
-        Raises:
-            SettingsError: `subsample` needs the shares of the tokens, and the vocabulary has none.
-        """
-        (vocabulary,) = context
-        if self.subsample and vocabulary.shares is None:
-            raise SettingsError(
-                "noise.subsample: how frequent each token is in a corpus is not known here; leave it out"
-            )
-        return super().build(vocabulary)
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Return the values that must not change on resume; older checkpoints lack `subsample`, and hid all tokens alike."""
-        values = super().fingerprint()
-        if not self.subsample:
-            del values["subsample"]
-        return values
-
     @abstractmethod
-    def choose(
-        self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray, factor: np.ndarray | None
-    ) -> np.ndarray:
-        """Choose the hidden positions; `rate` and `u` as for `select_to_rate`. *Shape:* (B, L), bool.
-
-        Args:
-            factor: how much less often each token is hidden. *Shape:* (B, L); None: all alike.
-        """
-
-    def factor(self, block: Block, vocabulary: Vocabulary) -> np.ndarray | None:
-        """Return the factor of each token by `subsample`. *Shape:* (B, L), float64, at least 1; None: all alike."""
-        if not self.subsample:
-            return None
-        assert vocabulary.shares is not None
-        factor: np.ndarray = np.sqrt(np.maximum(vocabulary.shares[block.ids] / self.subsample, 1.0))
-        return factor
+    def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """Choose the hidden positions; `rate` and `u` as for `select_to_rate`. *Shape:* (B, L), bool."""
 
     def replace(
         self, block: Block, draw: Draw, rate: np.ndarray, vocabulary: Vocabulary
@@ -99,18 +62,15 @@ class MaskingNoise(ReplacingNoise):
         """Hide the chosen positions; all of them are scored, also those that show their token."""
         last = draw.uniform("last").numpy()
         # Where levels hold exactly, the next whole number of tokens: under a uniform rate all numbers are as probable.
-        u = np.zeros_like(last) if draw.is_spread else last
-        loss_mask = self.choose(block, draw, rate, u, self.factor(block, vocabulary))
+        loss_mask = self.choose(block, draw, rate, np.zeros_like(last) if draw.is_spread else last)
         rows, positions = np.nonzero(loss_mask)
         deciders = self.deciders(loss_mask, block.document, rows, positions)
-        decides = as_uniform(draw.bits_at("replace", rows, deciders))
+        u = as_uniform(draw.bits_at("replace", rows, deciders))
         random = as_integers(draw.bits_at("random", rows, positions), len(vocabulary.ordinary))
         shown = np.where(
-            decides < self.mask_share + self.random_share,
-            vocabulary.ordinary[random],
-            block.ids[rows, positions],
+            u < self.mask_share + self.random_share, vocabulary.ordinary[random], block.ids[rows, positions]
         )
-        shown[decides < self.mask_share] = vocabulary.mask_id
+        shown[u < self.mask_share] = vocabulary.mask_id
         corrupted = block.ids.copy()
         corrupted[rows, positions] = shown
         return corrupted, loss_mask
@@ -142,39 +102,26 @@ class TokenNoise(MaskingNoise):
     kind: Literal["tokens"] = "tokens"
     reads_words: ClassVar[bool] = False
 
-    def choose(
-        self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray, factor: np.ndarray | None
-    ) -> np.ndarray:
+    def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Choose positions as units."""
-        priority = priorities(draw, block.maskable.shape[1])
-        if factor is not None:
-            priority = delayed(priority, factor)
-        return select_to_rate(priority, block.maskable, rate, u)
+        return select_to_rate(priorities(draw, block.maskable.shape[1]), block.maskable, rate, u)
 
 
 class _WordsNoise(MaskingNoise):
     """Hide whole words, in the order of `priority`."""
 
-    def choose(
-        self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray, factor: np.ndarray | None
-    ) -> np.ndarray:
+    def choose(self, block: Block, draw: Draw, rate: np.ndarray, u: np.ndarray) -> np.ndarray:
         """Choose words as units."""
         maskable, unit = block.maskable, block.words()
-        size = np.bincount(_in_all(unit)[maskable], minlength=unit.size).reshape(unit.shape)
-        taken = select_to_rate(self.priority(block, unit, draw, factor), size, rate, u)
-        hidden: np.ndarray = maskable & taken.ravel()[_in_all(unit)]
+        unit_of_all = unit + np.arange(len(unit))[:, None] * unit.shape[1]
+        size = np.bincount(unit_of_all[maskable], minlength=unit.size).reshape(unit.shape)
+        taken = select_to_rate(self.priority(block, unit, draw), size, rate, u)
+        hidden: np.ndarray = maskable & taken.ravel()[unit_of_all]
         return hidden
 
-    def priority(
-        self, block: Block, unit: np.ndarray, draw: Draw, factor: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return the priority of each word, drawn at its first position; it is as rare as its rarest token. *Shape:* (B, L)."""
-        own = np.take_along_axis(priorities(draw, unit.shape[1]), _first_positions(unit), 1)
-        if factor is None:
-            return own
-        lowest = np.full(unit.size, factor.max(initial=1.0))
-        np.minimum.at(lowest, _in_all(unit)[block.maskable], factor[block.maskable])
-        return delayed(own, lowest.reshape(unit.shape))
+    def priority(self, block: Block, unit: np.ndarray, draw: Draw) -> np.ndarray:
+        """Return the priority of each word, drawn at its first position. *Shape:* (B, L)."""
+        return np.take_along_axis(priorities(draw, unit.shape[1]), _first_positions(unit), 1)
 
 
 class WordNoise(_WordsNoise):
@@ -215,16 +162,14 @@ class SpanNoise(_WordsNoise):
         table: np.ndarray = (1 - 1 / self.mean_length) ** np.arange(1, self.max_length, dtype=np.float64)
         return table
 
-    def priority(
-        self, block: Block, unit: np.ndarray, draw: Draw, factor: np.ndarray | None = None
-    ) -> np.ndarray:
+    def priority(self, block: Block, unit: np.ndarray, draw: Draw) -> np.ndarray:
         """Return for each word the lowest priority among the candidate runs that cover it. *Shape:* (B, L)."""
-        own = super().priority(block, unit, draw, factor)
         first, longer = _first_positions(unit), self.longer()
 
         def at_first(values: np.ndarray) -> np.ndarray:
             return np.take_along_axis(values, first, 1)
 
+        own = at_first(priorities(draw, unit.shape[1]))
         u = at_first(draw.uniform("length", unit.shape[1]).numpy()).astype(np.float64)
         length = 1 + (u[..., None] < longer).sum(-1)
         hidden_here, document = at_first(block.maskable), at_first(block.document)
@@ -247,12 +192,6 @@ class SpanNoise(_WordsNoise):
         start = np.where(begins, np.arange(loss_mask.shape[1]), 0)
         deciders: np.ndarray = np.maximum.accumulate(start, axis=1)[rows, positions]
         return deciders
-
-
-def _in_all(unit: np.ndarray) -> np.ndarray:
-    """Return the number of the word at each position, from 0 over all blocks. *Shape:* (B, L)."""
-    in_all: np.ndarray = unit + np.arange(len(unit))[:, None] * unit.shape[1]
-    return in_all
 
 
 def _first_positions(unit: np.ndarray) -> np.ndarray:
