@@ -13,12 +13,14 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.yaml_text import dump, from_anyone
 from textdae.hub.upload import without_places
 from textdae.text.corpus import prepare_text
+from textdae.text.counting import token_counts
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.joined import Joined
 from textdae.text.mixed import MixedBlocks, MixedQuestions, by_source
 from textdae.text.model_settings import TokenizerSettings
 from textdae.text.settings import TextPretrainSettings
 from textdae.text.task import word_questions
+from textdae.text.token_weights import token_weights
 from textdae.text.vocabulary import vocabulary_of
 from textdae.training.batches import Batches
 from textdae.training.mixture import MixtureSampler, period
@@ -138,6 +140,22 @@ def test_a_mixture_holds_the_blocks_of_its_sources(mixture):
         load(TextPretrainSettings, None, [*changed, "data.block_size=32"]).data, mixture.tokenizer
     )
     assert other.fingerprint["data.source"] != corpus.fingerprint["data.source"]
+
+
+def test_tokens_are_counted_as_often_as_the_run_draws_them(mixture):
+    corpus = prepare_text(mixture.data, mixture.tokenizer)
+    size, counts = len(corpus.tokenizer), np.zeros(len(corpus.tokenizer))
+    lengths = [part.info.tokens for part in corpus.train.parts]
+    for part, weight, length in zip(corpus.train.parts, (0.75, 0.25), lengths, strict=True):
+        for token in np.asarray(part.ids).tolist():
+            counts[token] += weight * sum(lengths) / length
+    np.testing.assert_allclose(token_counts(corpus.train, size), counts)
+    assert token_counts(corpus.train.parts[0], size).sum() == lengths[0]
+    weights = token_weights(corpus.train, size, vocabulary_of(corpus.tokenizer), "sif").numpy()
+    ordinary = vocabulary_of(corpus.tokenizer).ordinary
+    np.testing.assert_allclose(
+        weights[ordinary], (1e-3 / (1e-3 + counts / sum(lengths)))[ordinary], rtol=1e-5
+    )
 
 
 def test_the_questions_of_all_sources_are_those_of_each_together(mixture):

@@ -13,7 +13,8 @@ import numpy as np
 
 from textdae.core.examples import Questions
 from textdae.core.noise_kind import BuiltNoise
-from textdae.text.mixed import MixedBlocks
+from textdae.text.counting import token_counts
+from textdae.text.mixed import MixedBlocks, weighted_parts
 from textdae.text.noise import ChosenNoise
 from textdae.text.noises.masking import MaskingNoise
 from textdae.text.packing import Blocks
@@ -185,24 +186,9 @@ def _pairs(left: np.ndarray, right: np.ndarray, size: int) -> np.ndarray:
     return np.where((left >= 0) & (right >= 0), left * size + right, -1)
 
 
-def _parts(train: Blocks | MixedBlocks) -> list[tuple[Blocks, float]]:
-    """Return the streams of a corpus, and the share of the run that comes from each."""
-    if not isinstance(train, MixedBlocks):
-        return [(train, 1.0)]
-    total = sum(share.weight for share in train.shares)
-    return [(part, share.weight / total) for part, share in zip(train.parts, train.shares, strict=True)]
-
-
 def _unigram(train: Blocks | MixedBlocks, vocabulary: Vocabulary) -> np.ndarray:
     """Return the probability of each ordinary token, 0 for special tokens, which are never scored. (V,)"""
-    counts, parts = np.zeros(vocabulary.size), _parts(train)
-    tokens = sum(part.info.tokens for part, _ in parts)
-    for part, share in parts:
-        own = np.zeros(vocabulary.size)
-        for begin in range(0, part.info.tokens, _CHUNK):
-            own += np.bincount(part.ids[begin : begin + _CHUNK], minlength=vocabulary.size)
-        counts += own * (share * tokens / part.info.tokens) if len(parts) > 1 else own
-    counts += 1
+    counts = token_counts(train, vocabulary.size) + 1
     counts[list(vocabulary.special_ids)] = 0
     return (counts / counts.sum()).astype(np.float32)
 
@@ -241,7 +227,7 @@ class _Table:
 
 def _overlapping(train: Blocks | MixedBlocks) -> Iterator[np.ndarray]:
     """Yield the training stream in chunks that overlap by two tokens, so that each neighbourhood occurs once."""
-    for part, share in _parts(train):
+    for part, share in weighted_parts(train):
         end = min(part.info.tokens, int(MOST_TOKENS * share))
         for begin in range(0, max(end - 2, 0), _CHUNK):
             yield np.asarray(part.ids[begin : min(begin + _CHUNK + 2, end)]).astype(np.int64)

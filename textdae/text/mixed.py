@@ -34,6 +34,14 @@ class MixedBlocks(Concatenated[Blocks]):
         return self.info.bytes_per_token
 
 
+def weighted_parts(train: Blocks | MixedBlocks) -> list[tuple[Blocks, float]]:
+    """Return the streams of a corpus, and the share of the run that comes from each."""
+    if not isinstance(train, MixedBlocks):
+        return [(train, 1.0)]
+    total = sum(share.weight for share in train.shares)
+    return [(part, share.weight / total) for part, share in zip(train.parts, train.shares, strict=True)]
+
+
 class MixedQuestions(Concatenated[WordQuestions]):
     """Words of several sources, of each by its share."""
 

@@ -5,17 +5,16 @@ V vocabulary.
 
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from textdae.text.counting import token_counts
 from textdae.text.mixed import MixedBlocks
 from textdae.text.packing import Blocks
 from textdae.text.vocabulary import Vocabulary
 
 _SMOOTHING = 1e-3
 """`a` of the paper; a token of this share counts half as much as one that never occurs."""
-_CHUNK = 1 << 22
 
 
 def token_weights(
@@ -34,9 +33,7 @@ def token_weights(
     """
     if kind == "even":
         return torch.ones(rows)
-    counts = np.zeros(rows)
-    for begin in range(0, train.info.tokens, _CHUNK):
-        counts += np.bincount(train.ids[begin : begin + _CHUNK], minlength=rows)
+    counts = token_counts(train, rows)
     weights = _SMOOTHING / (_SMOOTHING + counts / max(counts.sum(), 1))
     ordinary = counts[: vocabulary.size] * vocabulary.is_ordinary
     mean = (ordinary * weights[: vocabulary.size]).sum() / max(ordinary.sum(), 1)
