@@ -63,7 +63,7 @@ def nearest(pixels: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def main(run: Run) -> None:
-    from textdae.commands.keywords import run_settings
+    from textdae.hub.run_settings import run_settings
     from textdae.image.model import ImageDenoiser
     from textdae.image.sampling import Levels, run_chain
     from textdae.report.grids import picture_grid

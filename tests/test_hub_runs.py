@@ -17,7 +17,6 @@ from records import heard
 from safetensors.torch import load_file
 
 from textdae.cli.app import app
-from textdae.commands.keywords import settings_on_hub
 from textdae.commands.pretrain import pretrain
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.names import HubName
@@ -28,6 +27,7 @@ from textdae.core.settings.runs import PretrainSettings
 from textdae.hub.background import Pushes
 from textdae.hub.download import fetch, pin
 from textdae.hub.push import push
+from textdae.hub.run_settings import settings_on_hub
 from textdae.report.card_data import save_eval_results
 
 TINY = ["data.block_size=32", "data.held_out=0.1", "tokenizer.vocab_size=300", "model.hidden_size=32",

@@ -1,6 +1,7 @@
 """From noise down a chain of levels: samples of a distribution that is known, and fillings of a hole."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,10 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
+import textdae
 from textdae.cli.app import main
 from textdae.core.errors import SettingsError
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.yaml_text import dump
 from textdae.image.building import save_image_processor
-from textdae.image.model import as_denoiser
+from textdae.image.model import ImageDenoiser, as_denoiser
 from textdae.image.sampling import Levels, karras_levels, run_chain
 from textdae.image.unet import UNet, UNetConfig
 
@@ -141,7 +146,7 @@ def test_samples_on_the_command_line(tmp_path, command):
     result = command("sample", "-o", out, "--count", 5, "--steps", 3, "--strength", 0.5)
     assert not result.code, result.err
     assert "5 samples of 16 x 16" in result.out
-    assert "caution: the chain starts at level 0.5, where pictures still show through the noise" in result.out
+    assert "the chain starts at level 0.5, where pictures still show through the noise" in result.err
     with Image.open(out) as picture:
         assert picture.size == (3 * 18 - 2, 2 * 18 - 2)
     for words, says in (
@@ -185,3 +190,52 @@ def test_holes_on_the_command_line(tmp_path, command):
         result = command("denoise", *words)
         assert result.code
         assert says in result.err
+
+
+@pytest.fixture
+def trained(tmp_path) -> Path:
+    """A checkpoint whose settings lie beside it, as a run leaves it."""
+    folder = tmp_path / "run"
+    unet(condition="level").save_pretrained(folder)
+    save_image_processor(folder, 16, 1)
+    words = [
+        "data.source=digits",
+        "model.type=unet",
+        "model.condition=level",
+        "noise.schedule=log_uniform",
+        "noise.sigma=20",
+    ]
+    (folder / "settings.yaml").write_text(dump(load(PretrainSettings, None, words)))
+    return folder
+
+
+def test_samples_from_python_are_those_of_the_chain_of_the_training(trained):
+    samples = textdae.sample_pictures(trained, count=3, steps=4, seed=1)
+    assert samples.shape == (3, 1, 16, 16)
+    expected = run_chain(
+        ImageDenoiser.from_pretrained(trained), (3, 1, 16, 16), Levels.of(20, 20 / 1000), 4, 1
+    )
+    assert torch.equal(samples, expected.clamp(0, 1))
+    assert torch.equal(textdae.sample_pictures(trained, count=1, steps=4, seed=1), samples[:1])
+    assert not torch.equal(textdae.sample_pictures(trained, count=3, steps=4, seed=1, strength=10), samples)
+    with pytest.raises(SettingsError, match=r"--strength: 30, and .* trained on noise of up to 20"):
+        textdae.sample_pictures(trained, strength=30)
+
+
+def test_holes_from_python(trained):
+    pictures = torch.rand(2, 1, 12, 20, generator=torch.Generator().manual_seed(0))
+    holes = torch.zeros(1, 1, 12, 20, dtype=torch.bool)
+    holes[..., 3:7, 4:11] = True
+    filled = textdae.fill_pictures(trained, pictures, holes, steps=3)
+    known = ~holes.expand_as(pictures)
+    assert torch.equal(filled[known], pictures[known])
+    assert not torch.equal(filled, pictures)
+    assert torch.equal(textdae.fill_pictures(trained, pictures, holes.expand(2, -1, -1, -1), steps=3), filled)
+    for wrong, says in (
+        ((pictures[0], holes), r"pictures of shape \(B, 1, H, W\), got \(1, 12, 20\)"),
+        ((pictures.expand(-1, 3, -1, -1), holes), r"got \(2, 3, 12, 20\)"),
+        ((pictures, holes[..., :5]), r"holes of shape \(1, 1, 12, 20\), bool, got \(1, 1, 12, 5\), bool"),
+        ((pictures, holes.float()), r"got \(1, 1, 12, 20\), float32"),
+    ):
+        with pytest.raises(SettingsError, match=says):
+            textdae.fill_pictures(trained, *wrong)

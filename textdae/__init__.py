@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from textdae.image.denoise import denoise_pictures
     from textdae.image.encoder import ImageEncoder
     from textdae.image.model import ImageDenoiser
+    from textdae.image.sample import fill_pictures, sample_pictures
     from textdae.text.collator import MaskingCollator
     from textdae.text.denoise import denoise_text
     from textdae.text.encoder import TextEncoder
@@ -74,6 +75,7 @@ _HOMES = {
     "embed": "textdae.commands.embed",
     "evaluate": "textdae.commands.evaluate",
     "export": "textdae.commands.export",
+    "fill_pictures": "textdae.image.sample",
     "finetune": "textdae.commands.finetune",
     "label_curve": "textdae.commands.label_curve",
     "generate_text": "textdae.text.generate",
@@ -86,6 +88,7 @@ _HOMES = {
     "pseudo_log_likelihood": "textdae.text.likelihood",
     "push": "textdae.hub.push",
     "register": "textdae.core.registry",
+    "sample_pictures": "textdae.image.sample",
     "score_suite": "textdae.commands.score_suite",
 }
 
@@ -120,6 +123,7 @@ __all__ = [
     "embed",
     "evaluate",
     "export",
+    "fill_pictures",
     "finetune",
     "generate_text",
     "label_curve",
@@ -132,6 +136,7 @@ __all__ = [
     "pseudo_log_likelihood",
     "push",
     "register",
+    "sample_pictures",
     "score_suite",
 ]
 

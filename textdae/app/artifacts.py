@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from textdae.commands.keywords import for_checkpoint, read_settings, run_settings
+from textdae.commands.keywords import for_checkpoint, read_settings
 from textdae.core.explorer import Json
 from textdae.core.names import is_local, public
 from textdae.core.settings.runs import EvaluateRunSettings
 from textdae.hub.locate import weights_of
+from textdae.hub.run_settings import run_settings
 from textdae.training.log import read_log
 
 LABELS = ("label-curve", "runs/label-curve")

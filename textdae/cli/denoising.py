@@ -108,8 +108,6 @@ def denoise(
             else f"denoise: --between has its two texts already; leave out {what!r}"
         )
     hush_transformers()
-    if mask:
-        options["levels"] = _levels(checkpoint, options.pop("strength", None))
     for line in denoise_lines(checkpoint, what, output, **options):
         typer.echo(line)
 
@@ -145,8 +143,9 @@ def generate(
     ] = None,
 ) -> None:
     """Write text out of masks, with a denoiser that was trained to (train.loss_weight=elbo)."""
-    from textdae.commands.keywords import for_checkpoint, run_settings
+    from textdae.commands.keywords import for_checkpoint
     from textdae.core.settings.runs import EvaluateRunSettings
+    from textdae.hub.run_settings import run_settings
 
     if replay and replay.suffix not in (".html", ".htm"):
         raise SettingsError(f"--replay {replay} must end in .html")
@@ -188,24 +187,5 @@ def sample(
     if output is None:
         raise SettingsError("sample: name the file for the samples, e.g. -o samples.png")
     hush_transformers()
-    levels = _levels(checkpoint, strength)
-    for line in sample_lines(checkpoint, output.expanduser(), levels, count, steps, seed):
+    for line in sample_lines(checkpoint, output.expanduser(), count, steps, seed, strength):
         typer.echo(line)
-
-
-def _levels(checkpoint: str, highest: float | None) -> tuple[float, float] | None:
-    """Return the strongest and the faintest noise of a chain: those that a checkpoint was trained on, where the settings of its
-    run lie beside it."""
-    from textdae.commands.keywords import run_settings
-
-    settings = run_settings(checkpoint)
-    levels = [noise.level for noise in settings.noise if noise.dial == "sigma"] if settings else []
-    ends = [end for level in levels for end in (level.start, level.end)]
-    if highest is not None:
-        if ends and highest > max(ends):
-            raise SettingsError(
-                f"--strength: {highest:g}, and {checkpoint} was trained on noise of up to {max(ends):g}; a chain begins there at "
-                "the strongest"
-            )
-        return highest, min(ends, default=0.0)
-    return (max(ends), min(ends)) if ends else None

@@ -6,14 +6,13 @@ from typing import Any, TypeVar
 
 from textdae.core.cache import cache_root
 from textdae.core.errors import SettingsError
-from textdae.core.layout import settings_beside
-from textdae.core.names import PREFIX, is_local
+from textdae.core.names import PREFIX
 from textdae.core.registry import modality_of_features, modality_of_settings
 from textdae.core.settings.base import Settings
 from textdae.core.settings.reader import given, load, over
-from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings, RunSettings
-from textdae.core.settings.yaml_text import from_anyone, read_file
-from textdae.hub.locate import folder_of, modality_of
+from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, RunSettings
+from textdae.hub.locate import modality_of
+from textdae.hub.run_settings import run_settings, settings_on_hub
 
 S = TypeVar("S", bound=RunSettings)
 
@@ -116,34 +115,6 @@ def names_source(
     told = over(over(given(path, overrides), _plain(values)), _plain(sections))
     data = told.get("data")
     return source is not None or (isinstance(data, Mapping) and "source" in data)
-
-
-def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
-    """Return the settings of a run beside its checkpoint on the Hub, without local paths."""
-    file = folder_of(name, training_state) / "settings.yaml"
-    if not file.is_file():
-        return {}
-    from textdae.hub.upload import without_places
-
-    text = file.read_text(encoding="utf-8", errors="replace")
-    return without_places(from_anyone(text, f"{name}: settings.yaml"))
-
-
-def run_settings(checkpoint: str) -> PretrainSettings | None:
-    """Return the settings of the run of a checkpoint, if they lie beside it.
-
-    Raises:
-        SettingsError: they cannot be used, or the run was one of `finetune`.
-    """
-    if not is_local(checkpoint):
-        values = settings_on_hub(checkpoint)
-        return load(PretrainSettings, base=values) if values else None
-    file = settings_beside(Path(checkpoint).expanduser())
-    if file and "metric_for_best_model" in read_file(file):
-        raise SettingsError(
-            f"{checkpoint}: a fine-tuned classifier, whose figures lie in its metrics.json; this asks for a denoiser"
-        )
-    return load(PretrainSettings, file) if file else None
 
 
 def of_resumed_run(resume: bool | str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Modality:
         denoise: (checkpoint, what, output) -> lines to print; it may take options of `textdae denoise` by name.
         generate: (checkpoint, settings of `evaluate`, the options of `textdae generate`) -> lines to print.
         noises: the base class of its noises, in whose registry all of them are once it is imported.
-        sample: (checkpoint, output, highest level, count, steps, seed) -> lines to print, while it writes samples.
+        sample: (checkpoint, output, count, steps, seed, strength) -> lines to print, while it writes samples.
         exportable: checkpoint -> its `Exportable`, for `textdae export`.
         check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
         explore: (checkpoint, settings of `evaluate`) -> an `Explorer`, for `textdae app`.

@@ -58,14 +58,12 @@ def denoise_lines(
     strength: float | None = None,
     mask: Path | None = None,
     draws: int | None = None,
-    levels: tuple[float, float] | None = None,
 ) -> Iterator[str]:
     """Yield the lines of `textdae denoise`: one for each picture that is written.
 
     Args:
         mask: the hole to fill, see `inpaint_lines`.
         draws: how often it is filled.
-        levels: highest and lowest level of the chain that fills it.
 
     Raises:
         SettingsError: there is no `output`; or see `denoise_pictures`.
@@ -78,7 +76,7 @@ def denoise_lines(
             Path(source).expanduser(),
             mask.expanduser(),
             output.expanduser(),
-            levels,
+            strength,
             draws or 4,
         )
         return

@@ -1,5 +1,9 @@
-"""`textdae sample` and `textdae denoise --mask`: write the pictures that a chain of levels draws."""
+"""Draw pictures, and fill holes of pictures, by a chain of levels; `textdae sample` and `textdae denoise --mask` write them.
 
+B pictures, C channels, H, W pixels.
+"""
+
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from textdae.core.errors import SettingsError, memory_refused
+from textdae.hub.run_settings import run_settings
 from textdae.image.data_settings import ImageDataSettings
 from textdae.image.level import LOWEST
 from textdae.image.model import ImageDenoiser
@@ -20,42 +25,108 @@ from textdae.image.pictures import read_picture
 from textdae.image.sampling import FOR_A_CHAIN, Levels, run_chain
 from textdae.training.hardware import choose_device
 
+logger = logging.getLogger(__name__)
 _DROWNS = 5.0
 """Level of noise beside which pixels from 0 to 1 hardly count."""
 _MARGIN = 2
 _DRAWS = 4
 
 
-def sample_lines(
-    checkpoint: str,
-    output: Path,
-    trained: tuple[float, float] | None,
-    count: int = 36,
-    steps: int = 50,
-    seed: int = 0,
-) -> Iterator[str]:
-    """Write one picture of `count` samples.
+def sample_pictures(
+    checkpoint: str | Path, count: int = 36, steps: int = 50, seed: int = 0, strength: float | None = None
+) -> Tensor:
+    """Draw new pictures from a denoiser of all levels: from pure noise down a chain of levels.
 
     Args:
-        trained: highest and lowest level that the chain goes through; None: those of the training are not known.
+        checkpoint: folder or Hub id of a model of `model.condition=level`.
+        count: B.
+        steps: levels of the chain.
+        seed: picture i is a pure function of the seed and i.
+        strength: level of the noise that the chain starts from; default: the highest of the training.
+
+    Returns:
+        *Shape:* (B, C, H, W), float32, in [0, 1], on the CPU.
 
     Raises:
-        SettingsError: see `run_chain`; or the picture cannot be written.
+        SettingsError: the model takes no level; its levels are not known, or too few; or there is no memory for so many.
+
+    Example:
+        >>> textdae.sample_pictures("runs/all-levels", count=16, seed=1).shape
+        torch.Size([16, 1, 8, 8])
     """
-    check_output(output)
-    denoiser = ImageDenoiser.from_pretrained(checkpoint).to(choose_device())
-    levels = _levels(checkpoint, denoiser, trained)
+    denoiser, levels = _open(checkpoint, strength)
     if levels.highest < _DROWNS:
-        yield (
-            f"caution: the chain starts at level {levels.highest:g}, where pictures still show through the noise, so that samples "
-            f"lean towards grey; for others train with {FOR_A_CHAIN}"
+        logger.warning(
+            "the chain starts at level %g, where pictures still show through the noise, so that samples lean towards grey; for "
+            "others train with %s",
+            levels.highest,
+            FOR_A_CHAIN,
         )
     config = denoiser.model.config
     shape = (count, config.num_channels, config.image_size, config.image_size)
-    with memory_refused("set a smaller --count"):
-        samples = run_chain(denoiser, shape, levels, steps, seed)
+    with memory_refused("draw fewer at a time (count)"):
+        return run_chain(denoiser, shape, levels, steps, seed).clamp(0, 1)
+
+
+def fill_pictures(
+    checkpoint: str | Path,
+    pictures: Tensor,
+    holes: Tensor,
+    steps: int = 50,
+    seed: int = 0,
+    strength: float | None = None,
+) -> Tensor:
+    """Fill holes of pictures with a denoiser of all levels, in agreement with what is around them.
+
+    Args:
+        checkpoint, steps, strength: see `sample_pictures`.
+        pictures: in [0, 1]; for several fillings of a picture repeat it. (B, C, H, W).
+        holes: True where the hole is. (B or 1, 1, H, W), bool.
+        seed: filling i is a pure function of the seed, i and the picture.
+
+    Returns:
+        *Shape:* (B, C, H, W), float32, in [0, 1], on the CPU; outside the holes the pictures themselves.
+
+    Raises:
+        SettingsError: see `sample_pictures`; or the shapes do not fit each other or the model.
+
+    Example:
+        >>> holes = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
+        >>> holes[..., 2:5, 2:5] = True
+        >>> textdae.fill_pictures("runs/all-levels", pixels, holes, steps=10).shape == pixels.shape
+        True
+    """
+    denoiser, levels = _open(checkpoint, strength)
+    channels = denoiser.model.config.num_channels
+    if pictures.ndim != 4 or pictures.shape[1] != channels:
+        raise SettingsError(
+            f"fill_pictures: pictures of shape (B, {channels}, H, W), got {tuple(pictures.shape)}"
+        )
+    fits = [(many, 1, *pictures.shape[2:]) for many in {1, len(pictures)}]
+    if tuple(holes.shape) not in fits or holes.dtype != torch.bool:
+        raise SettingsError(
+            f"fill_pictures: holes of shape {fits[0]}, bool, got {tuple(holes.shape)}, {str(holes.dtype).removeprefix('torch.')}"
+        )
+    return _filled(denoiser, levels, pictures.cpu().float(), holes.cpu(), steps, seed)
+
+
+def sample_lines(
+    checkpoint: str,
+    output: Path,
+    count: int = 36,
+    steps: int = 50,
+    seed: int = 0,
+    strength: float | None = None,
+) -> Iterator[str]:
+    """Write one picture of `count` samples, see `sample_pictures`.
+
+    Raises:
+        SettingsError: there are none; or the picture cannot be written.
+    """
+    check_output(output)
+    samples = sample_pictures(checkpoint, count, steps, seed, strength)
     write(mosaic(samples), output)
-    yield f"{output}: {count:,} samples of {config.image_size} x {config.image_size}, {steps} steps each"
+    yield f"{output}: {count:,} samples of {samples.shape[3]} x {samples.shape[2]}, {steps} steps each"
 
 
 def inpaint_lines(
@@ -63,10 +134,8 @@ def inpaint_lines(
     source: Path,
     mask: Path,
     output: Path,
-    trained: tuple[float, float] | None,
+    strength: float | None = None,
     draws: int = _DRAWS,
-    steps: int = 50,
-    seed: int = 0,
 ) -> Iterator[str]:
     """Fill the hole of a picture, several times; write the first filling, all of them, and where they differ.
 
@@ -74,13 +143,12 @@ def inpaint_lines(
         mask: a picture of the same size, white where the hole is.
 
     Raises:
-        SettingsError: see `run_chain`; or the pictures do not fit each other or the model.
+        SettingsError: see `fill_pictures`; or the pictures do not fit each other.
     """
     check_output(output)
     if output.resolve() == source.resolve():
         raise SettingsError(f"-o {output} would write over the picture itself; give another file")
-    denoiser = ImageDenoiser.from_pretrained(checkpoint).to(choose_device())
-    levels = _levels(checkpoint, denoiser, trained)
+    denoiser, levels = _open(checkpoint, strength)
     channels = denoiser.model.config.num_channels
     notes: Counter[str] = Counter()
     known, hole = _read(source, channels, "white", notes), _read(mask, 1, "black", Counter())[:1] > 0.5
@@ -91,15 +159,13 @@ def inpaint_lines(
         )
     if not hole.any():
         raise SettingsError(f"--mask: {mask} is black everywhere; make the hole white")
-    shape = (draws, channels, *known.shape[1:])
-    with memory_refused("take a smaller picture, or fewer --draws"):
-        filled = run_chain(denoiser, shape, levels, steps, seed, known[None], hole[None])
+    filled = _filled(denoiser, levels, known.expand(draws, -1, -1, -1), hole[None])
     write(filled[0], output)
     yield f"{source} -> {output}; the hole is {float(hole.float().mean()):.1%} of the picture"
     for note in notes:
         yield f"{source}: {note}"
     if draws > 1:
-        spread = filled.clamp(0, 1).std(0)
+        spread = filled.std(0)
         beside = [output.with_stem(f"{output.stem}-{name}") for name in ("draws", "spread")]
         write(mosaic(filled), beside[0])
         write(spread / spread.max().clamp(min=1e-6), beside[1])
@@ -107,23 +173,47 @@ def inpaint_lines(
         yield f"{beside[0]}: {draws} draws; {beside[1]}: their deviation, {among:.3f} in the hole, scaled to white"
 
 
-def _levels(checkpoint: str, denoiser: ImageDenoiser, trained: tuple[float, float] | None) -> Levels:
-    """Return the levels of a chain.
+def _open(checkpoint: str | Path, strength: float | None) -> tuple[ImageDenoiser, Levels]:
+    denoiser = ImageDenoiser.from_pretrained(str(checkpoint)).to(choose_device())
+    return denoiser, _levels(str(checkpoint), denoiser, strength)
+
+
+def _filled(
+    denoiser: ImageDenoiser, levels: Levels, known: Tensor, hole: Tensor, steps: int = 50, seed: int = 0
+) -> Tensor:
+    count, channels, height, width = known.shape
+    with memory_refused("take a smaller picture, or fewer at a time"):
+        return run_chain(denoiser, (count, channels, height, width), levels, steps, seed, known, hole).clamp(
+            0, 1
+        )
+
+
+def _levels(checkpoint: str, denoiser: ImageDenoiser, strength: float | None) -> Levels:
+    """Return the levels of a chain: those that the checkpoint was trained on, where the settings of its run lie beside it.
 
     Raises:
-        SettingsError: the model takes no level; its levels are not known; or there are too few of them for a chain.
+        SettingsError: the model takes no level; its levels are not known; or they are too few, or too weak for `strength`.
     """
     if not denoiser.conditioned:
         raise SettingsError(
             f"{checkpoint}: a chain of levels needs a model that knows the level; train one with model.type=unet {FOR_A_CHAIN}"
         )
-    if trained is None:
+    settings = run_settings(checkpoint)
+    trained = [noise.level for noise in settings.noise if noise.dial == "sigma"] if settings else []
+    ends = [end for level in trained for end in (level.start, level.end)]
+    if strength is None and not ends:
         raise SettingsError(
             f"{checkpoint}: there is no settings.yaml with the levels of its training; set the highest with --strength"
         )
-    if not LOWEST < trained[0] <= MOST:
-        raise SettingsError(f"--strength: more than {LOWEST:g}, at most {MOST:g}; got {trained[0]:g}")
-    levels = Levels.of(*trained)
+    highest = max(ends) if strength is None else strength
+    if not LOWEST < highest <= MOST:
+        raise SettingsError(f"--strength: more than {LOWEST:g}, at most {MOST:g}; got {highest:g}")
+    if ends and highest > max(ends):
+        raise SettingsError(
+            f"--strength: {highest:g}, and {checkpoint} was trained on noise of up to {max(ends):g}; a chain begins there at the "
+            "strongest"
+        )
+    levels = Levels.of(highest, min(ends, default=0.0))
     if levels.lowest > 0.1:
         raise SettingsError(
             f"{checkpoint}: it was trained on levels of {levels.lowest:g} and more; a chain goes down to faint noise, so train "
