@@ -316,6 +316,8 @@ def test_rates_follow_the_width_and_the_length_unless_they_are_given():
     assert rates(3000, wide) == rates_for(256, 3000)
     assert rates(3000, wide, given) == {"muon_learning_rate": rates_for(256, 3000)["muon_learning_rate"]}
     assert rates(3000, "train.optimizer=adamw") == {}
+    usual = [f"train.{name}={rate}" for name, rate in rates_for(128).items()]
+    assert rates(3000, *usual) == {}  # given, though it is what the rule says of other runs
 
 
 def test_each_size_of_a_plan_has_the_rates_of_its_steps(corpus, monkeypatch):

@@ -197,8 +197,30 @@ def test_what_is_no_other_run_may_change(run, corpus, tmp_path):
     changes = ["train.max_steps=42", "train.learning_rate=1e-4", "train.per_device_train_batch_size=8",
                "train.gradient_accumulation_steps=2", "train.logging_steps=1", "train.save_steps=5",
                "train.dataloader_num_workers=0", "train.precision=bf16"]  # fmt: skip
-    result = pretrain(tiny(corpus, tmp_path / "run", *changes), resume=True)
+    with heard() as said:
+        result = pretrain(tiny(corpus, tmp_path / "run", *changes), resume=True)
     assert result.fit.cursor.step == 42
+    (line,) = (line for line in said if line.startswith("other settings than before: "))
+    assert "train.max_steps 40 -> 42" in line
+    assert "train.learning_rate 0.001 -> 0.0001" in line
+    assert "train.seed" not in line
+    rates = [entry for entry in read_log(tmp_path / "run/log.jsonl") if entry["step"] in (40, 42)]
+    assert all("muon_learning_rate" in entry for entry in rates if "learning_rate" in entry)
+
+
+def test_rates_that_follow_a_new_length_are_said_and_a_length_that_is_over_too(run, corpus, tmp_path):
+    shutil.copytree(run[0].output_dir, tmp_path / "run")
+    with heard() as said:
+        pretrain(tiny(corpus, tmp_path / "run", "train.max_steps=10"), resume=True)
+    assert "train.max_steps=10: the run is at step 40 already, so nothing more is trained" in said
+    with heard() as said:
+        pretrain(tiny(corpus, tmp_path / "run", "train.max_steps=10"), resume=True)
+    assert not any(line.startswith("other settings than before") for line in said)
+    shutil.copytree(run[0].output_dir, tmp_path / "longer")
+    longer = tiny(corpus, tmp_path / "longer", "train.max_steps=1000", "train.time_budget=0.01s")
+    with heard() as said:
+        pretrain(longer, resume=True)
+    assert any("train.muon_learning_rate 0.031 -> 0.012" in line for line in said)
 
 
 def test_a_second_run_finds_everything_prepared(run, corpus, monkeypatch):

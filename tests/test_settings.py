@@ -461,6 +461,7 @@ def test_label_curves_train_as_finetune_does(modality):
         (["model.hidden_size=32"], rates_for(128)),
         ([], rates_for(128)),
         (["train.max_steps=200"], rates_for(128, 200)),
+        (["train.max_steps=200.0"], rates_for(128, 200)),
         (["model.config.hidden_size=256"], rates_for(256)),
         (
             ["model.hidden_size=256", "train.learning_rate=0.5"],

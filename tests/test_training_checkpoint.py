@@ -18,7 +18,7 @@ from textdae.downstream.classifier import Classifier
 from textdae.text.model import TextDenoiser
 from textdae.training import checkpoint
 from textdae.training.checkpoint import Cursor
-from textdae.training.optimizers import build_optimizers, set_learning_rate
+from textdae.training.optimizers import build_optimizers, set_learning_rates
 from textdae.training.state import restore
 
 
@@ -233,5 +233,6 @@ def test_blocks_are_for_the_pretraining_of_text(kind, block):
 def test_the_learning_rate_is_set_from_the_peak_each_time():
     optimizers = build_optimizers(SignalDenoiser(), TrainSettings(learning_rate=0.5, muon_learning_rate=2.0))
     for factor in (0.1, 0.5, 0.1):
-        assert set_learning_rate(optimizers, factor) == pytest.approx(0.5 * factor)
+        rates = set_learning_rates(optimizers, factor)
+        assert rates == pytest.approx({"learning_rate": 0.5 * factor, "muon_learning_rate": 2.0 * factor})
         assert optimizers[0].param_groups[0]["lr"] == pytest.approx(2.0 * factor)

@@ -5,7 +5,7 @@ import json
 import logging
 import uuid
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from textdae.commands.storing import RunStore
 from textdae.core.errors import SettingsError
 from textdae.core.layout import MODEL, TRAINING_STATE
 from textdae.core.names import PREFIX
-from textdae.core.settings.yaml_text import dump
+from textdae.core.settings.yaml_text import dump, parse, read_file
 from textdae.downstream.classifier import MODEL_CLASS
 from textdae.hub.download import pinned
 from textdae.hub.locate import locate
@@ -156,11 +156,32 @@ class Run:
 
     def _begin(self) -> None:
         with writing(self.folder):
-            settings = dump(with_absolute_paths(self.settings))
-            (self.folder / "settings.yaml").write_text(settings, encoding="utf-8")
+            settings, file = dump(with_absolute_paths(self.settings)), self.folder / "settings.yaml"
+            if self._start_step and file.is_file():
+                self._log_changes(file, parse(settings, "settings")["train"])
+            file.write_text(settings, encoding="utf-8")
             (self.folder / "versions.json").write_text(json.dumps(versions(), indent=1), encoding="utf-8")
         self._pushes.begin()
         self._store.begin(self._start_step, self._overwrite)
+
+    def _log_changes(self, file: Path, now: dict[str, Any]) -> None:
+        """Say what a resumed run does otherwise than before: rates that are not set follow the length of the run."""
+        before: Any = None
+        with suppress(SettingsError):
+            before = read_file(file).get("train")
+        before = before if isinstance(before, dict) else {}
+        changed = [
+            f"train.{name} {before[name]} -> {value}"
+            for name, value in now.items()
+            if before.get(name, value) != value
+        ]
+        if changed:
+            logger.info(f"other settings than before: {', '.join(changed)}")
+        most = self.settings.train.max_steps
+        if most and self._start_step > most:
+            logger.warning(
+                f"train.max_steps={most}: the run is at step {self._start_step:,} already, so nothing more is trained"
+            )
 
     def saved(self, checkpoint: Path) -> None:
         """Queue a checkpoint for the Hub, and for the store of the run."""

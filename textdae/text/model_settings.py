@@ -129,6 +129,12 @@ class TextModelSettings(ModelSettings):
             del values["embeddings"]
         return values
 
+    @property
+    def width(self) -> int:
+        """Width of the hidden layers, D; of another family, as its own configuration says or by default."""
+        width = self.config.get("hidden_size", self.hidden_size)
+        return width if isinstance(width, int) else self.hidden_size
+
     @model_validator(mode="after")
     def _heads(self) -> "TextModelSettings":
         if self.hidden_size % self.num_attention_heads:

@@ -115,9 +115,10 @@ def _check_size(train: Blocks, held_out: Blocks, data: TextDataSettings) -> None
             f"{data.block_size}; {way_out}"
         )
     if not held_out.info.documents:
+        what = "there is one document" if documents == 1 else f"the {documents} documents are all the same"
         raise SettingsError(
-            f"data.held_out: the {documents} documents are all the same, so none can be held out; give more, cut the text "
-            "finer with data.document=paragraph, or name data.held_out_source"
+            f"data.held_out: {what}, so none can be held out; give more, cut the text finer with "
+            "data.document=paragraph, or name data.held_out_source"
         )
 
 

@@ -2,14 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from textdae.core.noise_kind import noise_list
 from textdae.core.settings.base import (
     Bytes,
     EvaluateSettings,
     PretrainEvaluateSettings,
-    Settings,
     Share,
     TrainSettings,
 )
@@ -74,11 +73,6 @@ class TextTrainSettings(TrainSettings):
     """Peak learning rate of Muon; default: less the wider the model and the more max_steps; of a checkpoint 0.02."""
 
 
-def _given(section: Any) -> Any:
-    """Return what is set of a section, as a dictionary."""
-    return section.model_dump(exclude_unset=True) if isinstance(section, Settings) else section
-
-
 class TextPretrainSettings(PretrainSettings):
     """`textdae pretrain`, of text"""
 
@@ -92,22 +86,12 @@ class TextPretrainSettings(PretrainSettings):
     train: TextTrainSettings = TextTrainSettings()
     evaluate: TextPretrainEvaluateSettings = TextPretrainEvaluateSettings()
 
-    @model_validator(mode="before")
+    @field_validator("train", mode="before")
     @classmethod
-    def _rates(cls, values: Any) -> Any:
-        """Set each learning rate that is not given, by the width of a new model that Muon trains, and max_steps."""
-        if not isinstance(values, dict):
-            return values
-        train, model = (_given(values.get(name, {})) for name in ("train", "model"))
-        if not isinstance(train, dict) or not isinstance(model, dict):
-            return values
-        config = model.get("config")
-        width = {**model, **(config if isinstance(config, dict) else {})}.get("hidden_size", _WIDTH)
-        if model.get("from_pretrained") or train.get("optimizer") == "adamw" or not str(width).isdecimal():
-            return {**values, "train": {**_GENERAL_RATES, **train}}
-        steps = str(train.get("max_steps"))
-        rates = rates_for(int(width), int(steps) if steps.isdecimal() else USUAL_STEPS)
-        return {**values, "train": {**rates, **train}}
+    def _of_text(cls, train: Any) -> Any:
+        """Take the settings of any training loop, as far as they are given."""
+        is_general = isinstance(train, TrainSettings) and not isinstance(train, TextTrainSettings)
+        return train.model_dump(exclude_unset=True) if is_general else train
 
     @model_validator(mode="before")
     @classmethod
@@ -119,6 +103,17 @@ class TextPretrainSettings(PretrainSettings):
         if isinstance(train, dict) and train.get("loss_weight") == "elbo" and isinstance(noise, dict):
             return {**values, "noise": {**_DIFFUSION, **noise}}
         return values
+
+    @model_validator(mode="after")
+    def _rates(self) -> "TextPretrainSettings":
+        """Set each learning rate that is not given, by the width of a new model that Muon trains, and max_steps."""
+        model, rates = self.model, _GENERAL_RATES
+        if not model.from_pretrained and self.train.optimizer == "muon":
+            rates = rates_for(model.width, self.train.max_steps or USUAL_STEPS)
+        train = self.train.model_copy()
+        train.__dict__.update({name: rates[name] for name in rates.keys() - train.model_fields_set})
+        self.__dict__["train"] = train  # not by a copy with an update, which would count as given
+        return self
 
     @model_validator(mode="after")
     def _bounds(self) -> "TextPretrainSettings":

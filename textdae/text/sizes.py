@@ -38,15 +38,10 @@ def batch_for(settings: TextPretrainSettings, tokens: float) -> int:
 
 def rates_in(settings: TextPretrainSettings, steps: float) -> dict[str, float]:
     """Return the learning rates that suit a run of so many steps, but for those that are set."""
-    width = settings.model.config.get("hidden_size", settings.model.hidden_size)
-    usual = rates_for(width)
     if settings.train.optimizer != "muon":
         return {}
-    return {
-        name: rate
-        for name, rate in rates_for(width, steps).items()
-        if getattr(settings.train, name) == usual[name]
-    }
+    rates = rates_for(settings.model.width, steps)
+    return {name: rates[name] for name in rates.keys() - settings.train.model_fields_set}
 
 
 _SHAPE = {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}

@@ -25,7 +25,7 @@ from textdae.training.hardware import autocast_dtype, join_processes
 from textdae.training.log import Log
 from textdae.training.meter import Meter
 from textdae.training.milestones import check_milestones, reached
-from textdae.training.optimizers import set_learning_rate
+from textdae.training.optimizers import set_learning_rates
 from textdae.training.processes import IN_TRAINING, PATIENCE, set_patience, together
 from textdae.training.run_plan import RunPlan
 from textdae.training.schedule import EvaluationSchedule, Every
@@ -155,7 +155,7 @@ class Trainer:
             progress, stopped_by = self._agree(1.0 if self.should_stop() else progress, stop())
             while progress < 1 and not stopped_by:
                 factor = self.schedule.factor(cursor.step, progress)
-                learning_rate = set_learning_rate(self.optimizers, factor)
+                learning_rates = set_learning_rates(self.optimizers, factor)
                 if note := self.plan.note(cursor.step, self._before):
                     logger.info(note)
                 micro_batches = [next(batches) for _ in range(self.plan.step_plan(cursor.step).passes)]
@@ -181,7 +181,7 @@ class Trainer:
                         "epoch": round(cursor.examples / self.batches.order.size, 4),
                         **({"loss": reading.loss} if reading.scored else {}),
                         "scored": reading.scored,
-                        "learning_rate": learning_rate,
+                        **learning_rates,
                         **({"grad_norm": result.grad_norm} if result.is_finite else {}),
                         **self.plan.phases.log(cursor.step - 1),
                         "examples_per_second": round(reading.examples_per_second, 2),

@@ -44,9 +44,14 @@ def _can_fuse(parameters: list[nn.Parameter]) -> bool:
     return all(p.device.type in ("cpu", "cuda") and torch.is_floating_point(p) for p in parameters)
 
 
-def set_learning_rate(optimizers: list[Optimizer], factor: float) -> float:
-    """Set every group to its peak times `factor`; return the learning rate of the first group."""
+def set_learning_rates(optimizers: list[Optimizer], factor: float) -> dict[str, float]:
+    """Set every group to its peak times `factor`; return the learning rates by the names of their settings."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak_lr"] * factor
-    return float(optimizers[-1].param_groups[0]["lr"])
+    rates = {}
+    for optimizer in reversed(optimizers):
+        inner = getattr(optimizer, "optimizer", optimizer)  # accelerate has its own around it
+        name = "muon_learning_rate" if isinstance(inner, Muon) else "learning_rate"
+        rates[name] = float(optimizer.param_groups[0]["lr"])
+    return rates
