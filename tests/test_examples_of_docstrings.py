@@ -5,17 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from all_levels import save_unet_of_all_levels
 from PIL import Image
 from transformers import BertConfig
 
 import textdae
 from textdae.core import registry
-from textdae.core.settings.reader import load
-from textdae.core.settings.runs import PretrainSettings
-from textdae.core.settings.yaml_text import dump
 from textdae.image.autoencoder import AutoencoderConfig
 from textdae.image.building import save_image_processor
-from textdae.image.unet import UNetConfig
 from textdae.text.tokenizer import save_tokenizer
 
 NOT_RUN = {
@@ -47,19 +44,7 @@ def folder(wordpiece, tmp_path_factory) -> Path:
     config = AutoencoderConfig(image_size=8, num_channels=1, hidden_size=16, code_size=32)
     textdae.ImageDenoiser.from_config(config).save_pretrained(found / "runs/digits")
     save_image_processor(found / "runs/digits", 8, 1)
-    of_all_levels = found / "runs/all-levels"
-    textdae.ImageDenoiser.from_config(UNetConfig(8, 1, 8, 1, condition="level")).save_pretrained(
-        of_all_levels
-    )
-    save_image_processor(of_all_levels, 8, 1)
-    words = [
-        "data.source=digits",
-        "model.type=unet",
-        "model.condition=level",
-        "noise.schedule=log_uniform",
-        "noise.sigma=20",
-    ]
-    (of_all_levels / "settings.yaml").write_text(dump(load(PretrainSettings, None, words)))
+    save_unet_of_all_levels(found / "runs/all-levels", 8)
     (found / "pairs.csv").write_text("sentence_good,sentence_bad\nba da,da ba\n")
     for name in ("a.png", "b.png", "photo.png"):
         Image.new("L", (8, 8), 99).save(found / name)

@@ -7,14 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from all_levels import save_unet_of_all_levels
 from PIL import Image
 
 import textdae
 from textdae.cli.app import main
 from textdae.core.errors import SettingsError
-from textdae.core.settings.reader import load
-from textdae.core.settings.runs import PretrainSettings
-from textdae.core.settings.yaml_text import dump
 from textdae.image.building import save_image_processor
 from textdae.image.model import ImageDenoiser, as_denoiser
 from textdae.image.sampling import Levels, karras_levels, run_chain
@@ -194,19 +192,7 @@ def test_holes_on_the_command_line(tmp_path, command):
 
 @pytest.fixture
 def trained(tmp_path) -> Path:
-    """A checkpoint whose settings lie beside it, as a run leaves it."""
-    folder = tmp_path / "run"
-    unet(condition="level").save_pretrained(folder)
-    save_image_processor(folder, 16, 1)
-    words = [
-        "data.source=digits",
-        "model.type=unet",
-        "model.condition=level",
-        "noise.schedule=log_uniform",
-        "noise.sigma=20",
-    ]
-    (folder / "settings.yaml").write_text(dump(load(PretrainSettings, None, words)))
-    return folder
+    return save_unet_of_all_levels(tmp_path / "run", 16)
 
 
 def test_samples_from_python_are_those_of_the_chain_of_the_training(trained):
