@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -169,11 +169,13 @@ def train(source: str, size: str, limit: str, change: str, words: list[str], see
     if change in RATES:
         always += [f"train.muon_learning_rate={MUON}", f"train.learning_rate={ADAMW}"]
     words = [*shape, *always, *words]
-    with tempfile.TemporaryDirectory() as folder, PATCHES.get(change, nullcontext)():
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as patch:
+        patch.enter_context(PATCHES.get(change, nullcontext)())
         if change == "half the layers, then each twice":
             trained = stacked(source, words, layers, limit, folder)
         else:
             trained = pretrain(source, words, f"{folder}/run")
+        patch.close()
         of_tokens = textdae.evaluate(str(trained.output_dir), evaluate={"kind": "tokens"}).metrics["model"]
     metrics = trained.metrics
     loss = round(metrics["held_out"]["model"]["loss"], 4)

@@ -149,7 +149,7 @@ def test_samples_on_the_command_line(tmp_path, command):
         assert picture.size == (3 * 18 - 2, 2 * 18 - 2)
     for words, says in (
         (["--strength", 0.5], "-o samples.png"),
-        (["-o", out], "set the highest with --strength"),
+        (["-o", out], "set the highest with strength (--strength)"),
         (["-o", tmp_path / "x.doc", "--strength", 0.5], "end it in .png"),
         (["-o", out, "--strength", 0.001], "0.01"),
     ):
@@ -179,7 +179,7 @@ def test_holes_on_the_command_line(tmp_path, command):
     for words, says in (
         ([*given, tmp_path / "none.png"], "make the hole white"),
         ([*given, tmp_path / "small.png"], "must be the same"),
-        ([*given[:3], "--mask", tmp_path / "hole.png"], "set the highest with --strength"),
+        ([*given[:3], "--mask", tmp_path / "hole.png"], "set the highest with strength (--strength)"),
         ([*given[:3], "--draws", 2], "--mask hole.png"),
         ([*given[:3], "--strength", 0, "--mask", tmp_path / "hole.png"], "more than 0.005"),
         ([photo, "-o", photo, *given[3:], tmp_path / "hole.png"], "write over the picture itself"),
@@ -204,8 +204,18 @@ def test_samples_from_python_are_those_of_the_chain_of_the_training(trained):
     assert torch.equal(samples, expected.clamp(0, 1))
     assert torch.equal(textdae.sample_pictures(trained, count=1, steps=4, seed=1), samples[:1])
     assert not torch.equal(textdae.sample_pictures(trained, count=3, steps=4, seed=1, strength=10), samples)
-    with pytest.raises(SettingsError, match=r"--strength: 30, and .* trained on noise of up to 20"):
+    with pytest.raises(
+        SettingsError, match=r"strength \(--strength\): 30, and .* trained on noise of up to 20"
+    ):
         textdae.sample_pictures(trained, strength=30)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"), [({"count": 0}, "number of pictures: at least 1"), ({"steps": 1}, "steps: at least 2")]
+)
+def test_too_few_are_refused(trained, given, says):
+    with pytest.raises(SettingsError, match=says):
+        textdae.sample_pictures(trained, **given)
 
 
 def test_holes_from_python(trained):
@@ -220,7 +230,15 @@ def test_holes_from_python(trained):
     for wrong, says in (
         ((pictures[0], holes), r"pictures of shape \(B, 1, H, W\), got \(1, 12, 20\)"),
         ((pictures.expand(-1, 3, -1, -1), holes), r"got \(2, 3, 12, 20\)"),
-        ((pictures, holes[..., :5]), r"holes of shape \(1, 1, 12, 20\), bool, got \(1, 1, 12, 5\), bool"),
+        (
+            (pictures, holes[..., :5]),
+            r"holes of shape \(B or 1, 1, 12, 20\), bool, got \(1, 1, 12, 5\), bool",
+        ),
+        ((pictures * 255, holes), r"floats from 0 to 1"),
+        ((pictures.byte(), holes), r"floats from 0 to 1"),
+        ((pictures / 0, holes), r"floats from 0 to 1"),
+        ((pictures[:0], holes), r"number of pictures: at least 1, got 0"),
+        ((pictures.numpy(), holes), r"tensors of torch"),
         ((pictures, holes.float()), r"got \(1, 1, 12, 20\), float32"),
     ):
         with pytest.raises(SettingsError, match=says):

@@ -10,6 +10,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from textdae.commands.keywords import read_settings
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings
@@ -21,7 +22,7 @@ from textdae.image.settings import ImagePretrainSettings
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.learning_rates import rates_for
 from textdae.text.model_settings import TextModelSettings
-from textdae.text.settings import TextEvaluateSettings, TextPretrainSettings
+from textdae.text.settings import TextEvaluateSettings, TextPretrainSettings, TextTrainSettings
 
 GENERAL = {name: getattr(TrainSettings(), name) for name in ("learning_rate", "muon_learning_rate")}
 
@@ -480,6 +481,21 @@ def test_sections_that_are_objects_have_the_rates_of_their_width():
     model, train = TextModelSettings(hidden_size=256), TrainSettings(max_steps=300, learning_rate=0.5)
     found = TextPretrainSettings(model=model, train=train).train
     assert (found.learning_rate, found.muon_learning_rate) == (0.5, rates_for(256, 300)["muon_learning_rate"])
+
+
+def test_rates_of_ready_settings_follow_what_is_changed():
+    def muon(*given, **more):
+        return read_settings(PretrainSettings, *given, **more).train.muon_learning_rate
+
+    short, long = (rates_for(128, steps)["muon_learning_rate"] for steps in (200, 3000))
+    for train in (TrainSettings(max_steps=200), TextTrainSettings(max_steps=200), {"max_steps": 200}):
+        assert muon(source="docstrings", train=train) == short
+    ready = read_settings(PretrainSettings, source="docstrings", train={"max_steps": 200})
+    assert muon(ready, output_dir="runs/other") == short
+    assert muon(ready, train={"max_steps": 3000}) == long
+    given = read_settings(PretrainSettings, ready, train={"muon_learning_rate": short})
+    assert muon(given, train={"max_steps": 3000}) == short
+    assert load(PretrainSettings, base=parse(dump(ready), "it")) == ready
 
 
 def test_longer_runs_have_lower_rates_of_muon_between_the_lengths_that_were_measured():

@@ -8,7 +8,7 @@ from textdae.core.cache import cache_root
 from textdae.core.errors import SettingsError
 from textdae.core.names import PREFIX
 from textdae.core.registry import modality_of_features, modality_of_settings
-from textdae.core.settings.base import Settings
+from textdae.core.settings.base import Settings, TrainSettings
 from textdae.core.settings.reader import given, load, over
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, RunSettings
 from textdae.hub.locate import modality_of
@@ -61,8 +61,8 @@ def read_settings(
     if isinstance(settings, Settings):
         if dataset is None and not (overrides or sections or source or output_dir):
             return settings  # type: ignore[return-value]
-        settings = settings.model_dump(mode="json")
-    if isinstance(settings, Mapping):
+        values = over(values, _plain(settings))
+    elif isinstance(settings, Mapping):
         values = over(values, _plain(settings))
     elif settings is not None:
         path = Path(settings)
@@ -157,9 +157,16 @@ def _of_dataset(cls: type[RunSettings], dataset: Any, values: Mapping[str, Any])
 
 
 def _plain(value: Any) -> Any:
-    """Convert settings, and containers of them, into dictionaries and lists."""
+    """Convert settings, and containers of them, into dictionaries and lists; of a training loop only what is set.
+
+    Its learning rates may follow from what else is set.
+    """
     if isinstance(value, Settings):
-        return value.model_dump(mode="json")
+        train = value if isinstance(value, TrainSettings) else getattr(value, "train", None)
+        if not isinstance(train, TrainSettings):
+            return value.model_dump(mode="json")
+        set_of_train = train.model_dump(mode="json", exclude_unset=True)
+        return set_of_train if train is value else {**value.model_dump(mode="json"), "train": set_of_train}
     if isinstance(value, Mapping):
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

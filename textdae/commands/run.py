@@ -161,11 +161,16 @@ class Run:
                 self._log_changes(file, parse(settings, "settings")["train"])
             file.write_text(settings, encoding="utf-8")
             (self.folder / "versions.json").write_text(json.dumps(versions(), indent=1), encoding="utf-8")
+        most = self.settings.train.max_steps
+        if most and self._start_step and self._start_step > most:
+            logger.warning(
+                f"train.max_steps={most}: the run is at step {self._start_step:,} already, so nothing more is trained"
+            )
         self._pushes.begin()
         self._store.begin(self._start_step, self._overwrite)
 
     def _log_changes(self, file: Path, now: dict[str, Any]) -> None:
-        """Say what a resumed run does otherwise than before: rates that are not set follow the length of the run."""
+        """Log which settings of `train` differ from before. Rates that are not set follow `max_steps`, so they may differ too."""
         before: Any = None
         with suppress(SettingsError):
             before = read_file(file).get("train")
@@ -174,14 +179,10 @@ class Run:
             f"train.{name} {before[name]} -> {value}"
             for name, value in now.items()
             if before.get(name, value) != value
+            and name != "checkpoint_store"  # whose URL may hold a password
         ]
         if changed:
             logger.info(f"other settings than before: {', '.join(changed)}")
-        most = self.settings.train.max_steps
-        if most and self._start_step > most:
-            logger.warning(
-                f"train.max_steps={most}: the run is at step {self._start_step:,} already, so nothing more is trained"
-            )
 
     def saved(self, checkpoint: Path) -> None:
         """Queue a checkpoint for the Hub, and for the store of the run."""

@@ -48,12 +48,14 @@ def sample_pictures(
         *Shape:* (B, C, H, W), float32, in [0, 1], on the CPU.
 
     Raises:
-        SettingsError: the model takes no level; its levels are not known, or too few; or there is no memory for so many.
+        SettingsError: the model takes no level; its levels are not known, or too few; count or steps are too small.
+        TextdaeError: there is no memory for so many.
 
     Example:
         >>> textdae.sample_pictures("runs/all-levels", count=16, seed=1).shape
         torch.Size([16, 1, 8, 8])
     """
+    _check_least(count, steps)
     denoiser, levels = _open(checkpoint, strength)
     if levels.highest < _DROWNS:
         logger.warning(
@@ -64,7 +66,7 @@ def sample_pictures(
         )
     config = denoiser.model.config
     shape = (count, config.num_channels, config.image_size, config.image_size)
-    with memory_refused("draw fewer at a time (count)"):
+    with memory_refused("draw fewer at a time (--count)"):
         return run_chain(denoiser, shape, levels, steps, seed).clamp(0, 1)
 
 
@@ -80,7 +82,7 @@ def fill_pictures(
 
     Args:
         checkpoint, steps, strength: see `sample_pictures`.
-        pictures: in [0, 1]; for several fillings of a picture repeat it. (B, C, H, W).
+        pictures: floats in [0, 1]; for several fillings of a picture repeat it. (B, C, H, W).
         holes: True where the hole is. (B or 1, 1, H, W), bool.
         seed: filling i is a pure function of the seed, i and the picture.
 
@@ -88,7 +90,7 @@ def fill_pictures(
         *Shape:* (B, C, H, W), float32, in [0, 1], on the CPU; outside the holes the pictures themselves.
 
     Raises:
-        SettingsError: see `sample_pictures`; or the shapes do not fit each other or the model.
+        SettingsError, TextdaeError: see `sample_pictures`; or the pictures and holes do not fit each other or the model.
 
     Example:
         >>> holes = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
@@ -96,16 +98,25 @@ def fill_pictures(
         >>> textdae.fill_pictures("runs/all-levels", pixels, holes, steps=10).shape == pixels.shape
         True
     """
+    if not isinstance(pictures, Tensor) or not isinstance(holes, Tensor):
+        raise SettingsError("fill_pictures: pictures and holes are tensors of torch")
+    _check_least(len(pictures), steps)
     denoiser, levels = _open(checkpoint, strength)
     channels = denoiser.model.config.num_channels
     if pictures.ndim != 4 or pictures.shape[1] != channels:
         raise SettingsError(
             f"fill_pictures: pictures of shape (B, {channels}, H, W), got {tuple(pictures.shape)}"
         )
-    fits = [(many, 1, *pictures.shape[2:]) for many in {1, len(pictures)}]
-    if tuple(holes.shape) not in fits or holes.dtype != torch.bool:
+    if not pictures.is_floating_point() or not ((pictures >= 0) & (pictures <= 1)).all():
+        raise SettingsError("fill_pictures: pictures are floats from 0 to 1; of bytes: pictures / 255")
+    count, _, height, width = pictures.shape
+    if (
+        tuple(holes.shape) not in ((1, 1, height, width), (count, 1, height, width))
+        or holes.dtype != torch.bool
+    ):
         raise SettingsError(
-            f"fill_pictures: holes of shape {fits[0]}, bool, got {tuple(holes.shape)}, {str(holes.dtype).removeprefix('torch.')}"
+            f"fill_pictures: holes of shape (B or 1, 1, {height}, {width}), bool, got {tuple(holes.shape)}, "
+            f"{str(holes.dtype).removeprefix('torch.')}"
         )
     return _filled(denoiser, levels, pictures.cpu().float(), holes.cpu(), steps, seed)
 
@@ -173,6 +184,12 @@ def inpaint_lines(
         yield f"{beside[0]}: {draws} draws; {beside[1]}: their deviation, {among:.3f} in the hole, scaled to white"
 
 
+def _check_least(count: int, steps: int) -> None:
+    for name, value, least in (("number of pictures", count, 1), ("steps", steps, 2)):
+        if value < least:
+            raise SettingsError(f"{name}: at least {least}, got {value}")
+
+
 def _open(checkpoint: str | Path, strength: float | None) -> tuple[ImageDenoiser, Levels]:
     denoiser = ImageDenoiser.from_pretrained(str(checkpoint)).to(choose_device())
     return denoiser, _levels(str(checkpoint), denoiser, strength)
@@ -182,7 +199,7 @@ def _filled(
     denoiser: ImageDenoiser, levels: Levels, known: Tensor, hole: Tensor, steps: int = 50, seed: int = 0
 ) -> Tensor:
     count, channels, height, width = known.shape
-    with memory_refused("take a smaller picture, or fewer at a time"):
+    with memory_refused("take a smaller picture, or fewer at a time (--draws)"):
         return run_chain(denoiser, (count, channels, height, width), levels, steps, seed, known, hole).clamp(
             0, 1
         )
@@ -203,14 +220,14 @@ def _levels(checkpoint: str, denoiser: ImageDenoiser, strength: float | None) ->
     ends = [end for level in trained for end in (level.start, level.end)]
     if strength is None and not ends:
         raise SettingsError(
-            f"{checkpoint}: there is no settings.yaml with the levels of its training; set the highest with --strength"
+            f"{checkpoint}: there is no settings.yaml with the levels of its training; set the highest with strength (--strength)"
         )
     highest = max(ends) if strength is None else strength
     if not LOWEST < highest <= MOST:
-        raise SettingsError(f"--strength: more than {LOWEST:g}, at most {MOST:g}; got {highest:g}")
+        raise SettingsError(f"strength (--strength): more than {LOWEST:g}, at most {MOST:g}; got {highest:g}")
     if ends and highest > max(ends):
         raise SettingsError(
-            f"--strength: {highest:g}, and {checkpoint} was trained on noise of up to {max(ends):g}; a chain begins there at the "
+            f"strength (--strength): {highest:g}, and {checkpoint} was trained on noise of up to {max(ends):g}; a chain begins there at the "
             "strongest"
         )
     levels = Levels.of(highest, min(ends, default=0.0))

@@ -106,13 +106,16 @@ class TextPretrainSettings(PretrainSettings):
 
     @model_validator(mode="after")
     def _rates(self) -> "TextPretrainSettings":
-        """Set each learning rate that is not given, by the width of a new model that Muon trains, and max_steps."""
+        """Set each learning rate that is not given, by the width of a new model that Muon trains, and max_steps.
+
+        Settings that are validated once more, changed, get the rates of what they are then.
+        """
         model, rates = self.model, _GENERAL_RATES
         if not model.from_pretrained and self.train.optimizer == "muon":
             rates = rates_for(model.width, self.train.max_steps or USUAL_STEPS)
         train = self.train.model_copy()
         train.__dict__.update({name: rates[name] for name in rates.keys() - train.model_fields_set})
-        self.__dict__["train"] = train  # not by a copy with an update, which would count as given
+        self.__dict__["train"] = train  # a copy with an update would count as given
         return self
 
     @model_validator(mode="after")

@@ -38,10 +38,10 @@ def batch_for(settings: TextPretrainSettings, tokens: float) -> int:
 
 def rates_in(settings: TextPretrainSettings, steps: float) -> dict[str, float]:
     """Return the learning rates that suit a run of so many steps, but for those that are set."""
-    if settings.train.optimizer != "muon":
+    if settings.model.from_pretrained or settings.train.optimizer != "muon":
         return {}
     rates = rates_for(settings.model.width, steps)
-    return {name: rates[name] for name in rates.keys() - settings.train.model_fields_set}
+    return {name: rate for name, rate in rates.items() if name not in settings.train.model_fields_set}
 
 
 _SHAPE = {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}
