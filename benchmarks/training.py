@@ -200,7 +200,8 @@ def speed(run: Run, file: str, rounds: int) -> None:
         f"{modern[0]}: Trainer, ModernBERT, {modern[1]}, compiled": (modern[0], "1e-3"),
     }
     turns = {name: partial(turn, *how) for name, how in contenders.items()}
-    take_turns(run, f"training mini on {corpus_name(file)}", turns, rounds, "tokens/s")
+    where = "training mini" if modern[1] == "bf16" else "training mini in fp32"
+    take_turns(run, f"{where} on {corpus_name(file)}", turns, rounds, "tokens/s")
 
 
 if __name__ == "__main__":
