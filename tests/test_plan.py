@@ -395,7 +395,7 @@ def test_an_interrupted_plan_keeps_what_it_measured(tmp_path, corpus, monkeypatc
     ("words", "message"),
     [
         (["--budget", "soon"], "budget: not a quantity with a unit"),
-        (["--budget", "-5"], "budget: "),
+        (["--budget", "-1h"], "greater than 0"),
         (["--budget", "5s", "train.max_steps=3"], "the budget is the only limit of a plan"),
         (["--budget", "5s", "train.time_budget=9s"], "the budget is the only limit of a plan"),
         (["--budget", "5s", "data.sauce=3"], "data.sauce"),

@@ -242,7 +242,8 @@ def _notes(rows: Sequence[PlannedSize], chosen: int, unit: str, data_unit: str, 
         notes.append(
             f"beyond what was measured: the run sees {row.seen / longest:.0f} times as much as the longest pilot run"
         )
-    passes = f"the training {data_unit} are seen {row.epochs:.2g} times"
+    times = f"{row.epochs:.2g}"
+    passes = f"the training {data_unit} are seen {'once' if times == '1' else f'{times} times'}"
     notes.append(f"{passes}: more of them would help more than more time" if row.epochs > _OFTEN else passes)
     train = row.settings.train
     muon = f"{train.muon_learning_rate:g} (Muon), " if train.optimizer == "muon" else ""

@@ -34,9 +34,9 @@ def _quantity(units: dict[str, int], example: str) -> BeforeValidator:
     def read(value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]*)\s*", value)
+        match = re.fullmatch(r"\s*(-?[0-9.]+)\s*([A-Za-z]*)\s*", value)
         known = {name.lower(): factor for name, factor in units.items()}
-        if not match or match[2].lower() not in known or match[1].count(".") > 1 or match[1] == ".":
+        if not match or match[2].lower() not in known or match[1].count(".") > 1 or match[1] in (".", "-."):
             raise ValueError(f"not a quantity with a unit; write for instance {example}")
         return float(match[1]) * known[match[2].lower()]
 
