@@ -57,6 +57,13 @@ CHANGES = {
     "vocabulary of 4,096": ["tokenizer.vocab_size=4096"],
     "vocabulary of 16,384": ["tokenizer.vocab_size=16384"],
     "half the layers, then each twice": [],
+    "40% hidden, falling to 15%": ["noise.rate=0.4", "noise.final_rate=0.15"],
+    "masks alone": [
+        "noise.rate=0.3",
+        "noise.final_rate=0.15",
+        "noise.mask_share=1",
+        "noise.random_share=0",
+    ],
 }
 
 BLOCKS = {"8 blocks a step": 8, "32 blocks a step": 32, "8 blocks a step, then 16": 12}
