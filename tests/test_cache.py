@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -123,34 +124,55 @@ def make(folder):
     with open(sys.argv[2], "a") as journal:
         print("made", file=journal)
     (folder / "data").write_text("whole")
-    time.sleep(float(sys.argv[3]))
+    while not Path(sys.argv[3]).exists():
+        time.sleep(0.02)
 os.getpid = lambda: 1  # as in two containers
 print((cached(Path(sys.argv[1]), make) / "data").read_text())
 """
 
 
 def test_of_several_containers_one_prepares_and_the_others_wait(tmp_path):
+    ready, errors = tmp_path / "ready", [tmp_path / f"errors-{number}" for number in range(3)]
     command = [
         sys.executable,
         "-c",
         PREPARE,
         str(tmp_path / "root" / "corpus"),
         str(tmp_path / "journal"),
-        "3",
+        str(ready),
     ]
-    several = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)
-    ]
-    answers = [process.communicate(timeout=60) for process in several]
-    assert [out for out, _ in answers] == ["whole\n"] * 3
+    several = []
+    for path in errors:
+        with path.open("w") as stream:
+            several.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stream, text=True))
+
+    def waiting() -> int:
+        return sum("waiting for process 1 on " in path.read_text() for path in errors)
+
+    try:
+        deadline = time.monotonic() + 90
+        while waiting() < 2:  # however slowly they start
+            assert time.monotonic() < deadline, [path.read_text() for path in errors]
+            time.sleep(0.05)
+    finally:
+        ready.touch()
+        answers = [process.communicate(timeout=60)[0] for process in several]
+    assert answers == ["whole\n"] * 3
     assert (tmp_path / "journal").read_text() == "made\n"
-    assert sum("waiting for process 1 on " in err for _, err in answers) == 2
+    assert waiting() == 2
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["corpus"]
 
 
 def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_not(tmp_path):
     root = tmp_path / "root"
-    command = [sys.executable, "-c", PREPARE, str(root / "killed"), str(tmp_path / "journal"), "60"]
+    command = [
+        sys.executable,
+        "-c",
+        PREPARE,
+        str(root / "killed"),
+        str(tmp_path / "journal"),
+        str(tmp_path / "never"),
+    ]
     with subprocess.Popen(command) as process:
         while not list(root.glob(".killed.*/data")):
             assert process.poll() is None
