@@ -129,6 +129,36 @@ def test_the_loss_is_the_sum_over_the_scored_positions(family):
     assert denoiser.measures(output.reconstruction, batch.target[where])["accuracy"] == hits
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_training_decodes_few_sizes_and_loses_the_same(family, weighted):
+    """Dropout is off; the stock layers see the rows that are scored, and up to 31 more that count for nothing."""
+    where = torch.rand(3, 12, generator=torch.Generator().manual_seed(3)) < 0.5
+    weights = torch.rand(3, 12, generator=torch.Generator().manual_seed(4)) + 0.5
+    batch, found = corrupted_batch(where), []
+    if weighted:
+        batch = batch._replace(loss_mask=where * weights)
+    for training in (False, True):
+        denoiser = denoiser_of(family)
+        sizes = []
+        denoiser.model.get_output_embeddings().register_forward_hook(
+            lambda module, given, made, sizes=sizes: sizes.append(made.shape[-2])
+        )
+        denoiser.training = training
+        output = denoiser(batch)
+        output.loss_sum.backward()
+        assert sizes == [32 if training else int(where.sum())]
+        found.append(
+            [
+                output.loss_sum,
+                output.reconstruction,
+                *(p.grad for p in denoiser.parameters() if p.grad is not None),
+            ]
+        )
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_nothing_scored_is_no_loss_and_no_nan():
     denoiser = denoiser_of("modernbert")
     output = denoiser(corrupted_batch(torch.zeros(2, 8, dtype=torch.bool)))

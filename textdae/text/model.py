@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 FIRST_LOGITS = 1.6
 """Target standard deviation of the initial logits when tied embeddings start from co-occurrence counts. It is 0.1 an entry at
 a width of 256, which was the best; at the usual 0.02 a few steps of Adam would overwrite the counts."""
+_MULTIPLE = 32
+"""So many positions are decoded in training, or twice as many, and so on: oneDNN makes its kernels anew for each size that it
+has not seen, which took a tenth of every step."""
 
 
 class _PassEmbedding(nn.Module):
@@ -191,6 +194,18 @@ class TextDenoiser(Denoiser):
         flat = embedding.reshape(1, -1, embedding.shape[-1])
         logits = self.__dict__["head"](inputs_embeds=flat).logits
         return logits.reshape(*embedding.shape[:-1], logits.shape[-1])
+
+    def score(self, embedding: Tensor, *target: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode; return the sum of the losses of the scored positions, and the reconstruction, (M, V)."""
+        count = len(embedding)
+        if self.training:  # the rest has a target that no loss counts, and no weight
+            rest = -count % _MULTIPLE
+            embedding = F.pad(embedding, (0, 0, 0, rest))
+            target = tuple(
+                F.pad(each, (0, rest), value=-100 * (not each.is_floating_point())) for each in target
+            )
+        loss_sum, reconstruction = super().score(embedding, *target)
+        return loss_sum, reconstruction[:count]
 
     def loss(self, reconstruction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the cross entropy, in nats, summed; each scored position times its weight (M,) if there are weights."""
