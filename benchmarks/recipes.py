@@ -140,7 +140,12 @@ PATCHES: dict[str, Callable] = {
 
 
 def key(run: dict) -> tuple:
-    return tuple(run[name] for name in ("text", "size", "limit", "change", "seed")) + tuple(run["words"])
+    return (*group(run), *(run[name] for name in ("change", "seed")), *run["words"])
+
+
+def group(run: dict) -> tuple:
+    """Return what runs that are compared have in common."""
+    return run["text"], run["size"], run["limit"], run.get("precision", "fp32")
 
 
 def past_runs() -> dict[tuple, dict]:
@@ -161,10 +166,14 @@ def pretrain(source: str, words: list[str], folder: str):
 
 def train(source: str, size: str, limit: str, change: str, words: list[str], seed: int) -> dict:
     """Train once and write down what came of it, unless that was done before."""
+    import torch
+
     import textdae
+    from textdae.training.hardware import autocast_dtype
 
     text = corpus_name(source) if Path(source).is_absolute() else source
     run = {"text": text, "size": size, "limit": limit, "change": change, "words": words, "seed": seed}
+    run["precision"] = "bf16" if autocast_dtype("auto", torch.device("cpu")) else "fp32"
     if key(run) in past_runs():
         return past_runs()[key(run)]
     layers, width = map(int, size.split("x"))
@@ -238,9 +247,9 @@ def best_factor(half: float, one: float, twice: float) -> float:
 def show() -> None:
     groups: dict[tuple, dict[str, dict[int, dict]]] = defaultdict(lambda: defaultdict(dict))
     for run in past_runs().values():
-        groups[run["text"], run["size"], run["limit"]][run["change"]][run["seed"]] = run
-    for (text, size, limit), changes in sorted(groups.items()):
-        print(f"\n{text}, {size}, {limit}{' steps' if limit.isdecimal() else ''}")
+        groups[group(run)][run["change"]][run["seed"]] = run
+    for (text, size, limit, precision), changes in sorted(groups.items()):
+        print(f"\n{text}, {size}, {limit}{' steps' if limit.isdecimal() else ''}, {precision}")
         for base, others in (("both x 1", RATES), ("as set", changes.keys() - RATES.keys())):
             those = {change: changes[change] for change in changes if change in others}
             if those:
