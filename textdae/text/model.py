@@ -20,6 +20,7 @@ from textdae.core.denoiser import Denoiser, DenoiserOutput
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.noise import Corrupted
 from textdae.text import fast as fast_path
+from textdae.text.fast.cross_entropy import cross_entropy
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.model_settings import positions_of
 
@@ -209,9 +210,11 @@ class TextDenoiser(Denoiser):
 
     def loss(self, reconstruction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the cross entropy, in nats, summed; each scored position times its weight (M,) if there are weights."""
-        if weight is None:
-            return F.cross_entropy(reconstruction.float(), target, reduction="sum")
-        return (F.cross_entropy(reconstruction.float(), target, reduction="none") * weight).sum()
+        if torch.compiler.is_compiling():
+            nats = cross_entropy(reconstruction, target)
+        else:
+            nats = F.cross_entropy(reconstruction.float(), target, reduction="none")
+        return (nats if weight is None else nats * weight).sum()
 
     def measures(self, reconstruction: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Count the scored tokens whose most probable guess is right."""
