@@ -14,7 +14,7 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
 
     Equal to `F.cross_entropy(logits.float(), target, reduction="none")` to rounding. Not compiled it is slower than that.
     """
-    nats: Tensor = _CrossEntropy.apply(logits, target)  # type: ignore[no-untyped-call]
+    nats: Tensor = _CrossEntropy.apply(logits, target)
     return nats
 
 
