@@ -14,6 +14,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -270,6 +274,15 @@ def hardware() -> dict[str, str | int | None]:
         memory = None
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"cores": os.cpu_count(), "cpu": cpu, "memory_gb": memory, "threads": torch.get_num_threads(), "gpu": gpu}  # fmt: skip
+
+
+def how(device: "torch.device") -> str:
+    """What the name of a figure says of the products: nothing in bf16; figures of other formats and units stand by themselves."""
+    from textdae.training.hardware import autocast_dtype, has_amx
+
+    if not autocast_dtype("auto", device):
+        return " in fp32"
+    return " with AMX" if device.type == "cpu" and has_amx() else ""
 
 
 def machine() -> str:

@@ -1,7 +1,8 @@
-"""Training mini: ours against the stock recipes, each in a process of its own.
+"""Training mini or small: ours against the stock recipes, each in a process of its own.
 
-    python benchmarks/training.py speed FILE.parquet [ROUNDS]         tokens a second, steady state
-    python benchmarks/training.py loss FILE.parquet CONTENDER BUDGET MORE  held-out loss after a budget: A, B, B32 or ours
+    python benchmarks/training.py speed FILE.parquet [ROUNDS]         mini, tokens a second, steady state
+    python benchmarks/training.py loss FILE.parquet CONTENDER BUDGET MORE [SIZE]
+                                            held-out loss after a budget: A, B, B32 or ours; SIZE: mini or small
 
 A budget is seconds since the process began, compiling and all (`1200s`), or steps; what ours and `group_texts` keep of the
 corpus is found prepared where a run has been before. MORE is the learning rate of a rival, or settings of ours
@@ -9,7 +10,7 @@ corpus is found prepared where a run has been before. MORE is the learning rate 
 
 Contenders: A: `Trainer`, `BertForMaskedLM`, `DataCollatorForLanguageModeling`, `group_texts`, fp32. B: `Trainer`, ModernBERT with
 `sparse_prediction`, bf16, `torch_compile`; B32: the same in fp32, for machines that do not multiply in bf16. Same texts,
-tokenizer (WordPiece, 8,192), sizes (4 x 256), blocks (128), batch (32) and threads.
+tokenizer, sizes, blocks, batch (those of configs/text-SIZE.yaml) and threads.
 """
 
 import json
@@ -20,24 +21,23 @@ from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 
-from compare import Run, age, ask, corpus_name, take_turns
+from compare import Run, age, ask, corpus_name, how, take_turns
 
 from textdae import load_settings
 from textdae.core.settings.runs import PretrainSettings
 
-BLOCK, BATCH = 128, 32
-CONFIG = Path(__file__).parent.parent / "configs/text-mini.yaml"
-SIZES = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 640}
+CONFIGS = Path(__file__).parent.parent / "configs"
+SHAPE = {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"}
 WARM_UP, STEPS = 15, 30
 QUESTIONS = "whole words"
 """What `held_out_loss` and ours hide in the held-out text."""
 
 
-def settings(file: str, *more: str) -> PretrainSettings:
-    return load_settings(PretrainSettings, CONFIG, [f"data.source={file}", *more])
+def settings(size: str, file: str, *more: str) -> PretrainSettings:
+    return load_settings(PretrainSettings, CONFIGS / f"text-{size}.yaml", [f"data.source={file}", *more])
 
 
-def ours(file: str, folder: str, given: list[str]) -> None:
+def ours(size: str, file: str, folder: str, given: list[str]) -> None:
     from textdae import pretrain
     from textdae.training.loop import Trainer
 
@@ -59,11 +59,13 @@ def ours(file: str, folder: str, given: list[str]) -> None:
 
     Trainer._step, Trainer.fit = timed_step, timed_fit
     given = [f"output_dir={folder}", "train.save_steps=0", *given]
-    result = pretrain(settings(file, *given))
+    result = pretrain(settings(size, file, *given))
     print(json.dumps({"loss": result.metrics["held_out"]["model"]["loss"], "seconds": ended}), flush=True)
 
 
-def stock(name: str, file: str, folder: str, progress: Callable[[int], float], learning_rate: float) -> None:
+def stock(
+    size: str, name: str, file: str, folder: str, progress: Callable[[int], float], learning_rate: float
+) -> None:
     """Train a contender until `progress(steps)` is 1; the learning rate falls in a line with it, after 50 steps of warm-up."""
     import torch
     from datasets import Dataset
@@ -79,26 +81,28 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
 
     from textdae.text.corpus import prepare_text
 
-    given = settings(file)
+    given = settings(size, file)
+    block, batch = given.data.block_size, given.train.per_device_train_batch_size
     corpus = prepare_text(given.data, given.tokenizer)  # for its tokenizer and its split
     tokenizer, blocks = corpus.tokenizer, corpus.train
-    grouped = blocks.folder.with_name(f"grouped-{BLOCK}")  # beside what ours finds prepared
+    grouped = blocks.folder.with_name(f"grouped-{block}")  # beside what ours finds prepared
     if not grouped.exists():
         starts = [i for i, flag in enumerate(blocks.flags.tolist()) if flag & 2] + [len(blocks.ids)]
         documents = Dataset.from_dict({"input_ids": [blocks.ids[a:b].tolist() for a, b in pairwise(starts)]})
 
         def group_texts(batch):
             joined = list(chain(*batch["input_ids"]))
-            total = len(joined) // BLOCK * BLOCK
-            return {"input_ids": [joined[i : i + BLOCK] for i in range(0, total, BLOCK)]}
+            total = len(joined) // block * block
+            return {"input_ids": [joined[i : i + block] for i in range(0, total, block)]}
 
         documents.map(group_texts, batched=True, num_proc=2).save_to_disk(grouped)
     rows = Dataset.load_from_disk(grouped)
-    vocabulary = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    shape = given.model.model_dump(include=SHAPE)
+    shape |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
     if name == "A":
-        config = BertConfig(**SIZES, **vocabulary, max_position_embeddings=512)
+        config = BertConfig(**shape, max_position_embeddings=512)
     else:
-        config = ModernBertConfig(**SIZES, **vocabulary, max_position_embeddings=512, sparse_prediction=True)
+        config = ModernBertConfig(**shape, max_position_embeddings=512, sparse_prediction=True)
     model = AutoModelForMaskedLM.from_config(config)
 
     class Clock(TrainerCallback):
@@ -119,7 +123,7 @@ def stock(name: str, file: str, folder: str, progress: Callable[[int], float], l
             return self.lr_scheduler
 
     arguments = TrainingArguments(
-        folder, per_device_train_batch_size=BATCH, learning_rate=learning_rate, bf16=name == "B", torch_compile=name != "A",
+        folder, per_device_train_batch_size=batch, learning_rate=learning_rate, bf16=name == "B", torch_compile=name != "A",
         max_steps=10**6, report_to=[], save_strategy="no", logging_steps=50, use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
     collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
@@ -146,7 +150,7 @@ def held_out_loss(model, folder: str, corpus) -> float:
     return evaluate(denoiser, *questions, 32)["loss"]
 
 
-def one(name: str, file: str, folder: str, budget: str, more: str) -> None:
+def one(name: str, file: str, folder: str, budget: str, more: str, size: str = "mini") -> None:
     """Train a contender in this process; print what its steps took, and how good it is."""
     seconds = float(budget.removesuffix("s")) if budget.endswith("s") else None
     if name == "ours":
@@ -155,27 +159,39 @@ def one(name: str, file: str, folder: str, budget: str, more: str) -> None:
             if seconds
             else [f"train.max_steps={budget}", "train.time_budget=null"]
         )
-        ours(file, folder, [*limit, "train.eval_steps=0", *more.split()])
+        without = "train.num_train_epochs=null"
+        ours(size, file, folder, [*limit, without, "train.eval_steps=0", *more.split()])
     else:
-        stock(
-            name, file, folder, lambda step: age() / seconds if seconds else step / int(budget), float(more)
-        )
+
+        def progress(step: int) -> float:
+            return age() / seconds if seconds else step / int(budget)
+
+        stock(size, name, file, folder, progress, float(more))
 
 
-def loss(run: Run, file: str, contender: str, budget: str, more: str) -> None:
-    found = ask(__file__, contender, file, budget, more)
+def loss(run: Run, file: str, contender: str, budget: str, more: str, size: str = "mini") -> None:
+    import torch
+
+    found = ask(__file__, contender, file, budget, more, size)
     *steps, end = found
-    median = step_seconds(steps)
+    median, of_step = step_seconds(steps), tokens_of_step(size, file)
     print(
         f"{contender} {more}: held-out loss {end['loss']:.3f} after {end['seconds']:.0f} s, {len(steps):,} steps "
-        f"(median {median:.3f} s, {BATCH * BLOCK / median:,.0f} tokens/s)",
+        f"(median {median:.3f} s, {of_step / median:,.0f} tokens/s)",
         flush=True,
     )
     run.questions = QUESTIONS
-    what = f"training mini on {corpus_name(file)}, {contender} ({more}) for {budget}"
+    what = (
+        f"training {size}{how(torch.device('cpu'))} on {corpus_name(file)}, {contender} ({more}) for {budget}"
+    )
     run.add(f"{what}: held-out loss", end["loss"], "nats")
     run.add(f"{what}: seconds from the start of the process", end["seconds"], "s")
     run.add(f"{what}: steps", len(steps), "steps")
+
+
+def tokens_of_step(size: str, file: str) -> int:
+    given = settings(size, file)
+    return given.data.block_size * given.train.per_device_train_batch_size
 
 
 def step_seconds(steps: list[dict]) -> float:
@@ -190,7 +206,7 @@ def speed(run: Run, file: str, rounds: int) -> None:
 
     def turn(contender: str, more: str) -> float:
         found = ask(__file__, contender, file, str(WARM_UP + STEPS), more)
-        return BATCH * BLOCK / step_seconds(found[WARM_UP:-1])
+        return tokens_of_step("mini", file) / step_seconds(found[WARM_UP:-1])
 
     modern = ("B", "bf16") if autocast_dtype("auto", torch.device("cpu")) else ("B32", "fp32")
     contenders = {
@@ -200,19 +216,20 @@ def speed(run: Run, file: str, rounds: int) -> None:
         f"{modern[0]}: Trainer, ModernBERT, {modern[1]}, compiled": (modern[0], "1e-3"),
     }
     turns = {name: partial(turn, *how) for name, how in contenders.items()}
-    where = "training mini" if modern[1] == "bf16" else "training mini in fp32"
-    take_turns(run, f"{where} on {corpus_name(file)}", turns, rounds, "tokens/s")
+    take_turns(
+        run, f"training mini{how(torch.device('cpu'))} on {corpus_name(file)}", turns, rounds, "tokens/s"
+    )
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["one"]:
-        name, file, budget, more, folder = sys.argv[2:]
-        one(name, file, folder, budget, more)
+        name, file, budget, more, *size, folder = sys.argv[2:]
+        one(name, file, folder, budget, more, *size)
         raise SystemExit
     with Run(__doc__, 2) as run:
         match run.words:
-            case ["loss", file, contender, budget, more]:
-                loss(run, file, contender, budget, more)
+            case ["loss", file, contender, budget, more, *size]:
+                loss(run, file, contender, budget, more, *size)
             case ["speed", file, *rounds]:
                 speed(run, file, int([*rounds, 3][0]))
             case _:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from compare import Run, machine
+from compare import Run, how, machine
 from transformers import ModernBertConfig, ModernBertForMaskedLM
 
 from textdae.core.settings.base import TrainSettings
@@ -214,7 +214,7 @@ def measure(run: Run, name: str, device: torch.device) -> None:
         "what is left out of the first and the last layer"
     )
     what = f"{name} on GPU" if device.type == "cuda" else name
-    what += "" if autocast_dtype("auto", device) else " in fp32"
+    what += how(device)
     speeds = [tokens / each for each, _ in found]
     run.add(f"{what}, speed: textdae", tokens / seconds, "tokens/s", speeds)
     run.add(

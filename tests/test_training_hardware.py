@@ -9,6 +9,8 @@ import torch
 from accelerate.state import AcceleratorState
 
 from textdae.core.errors import SettingsError
+from textdae.core.settings.base import TrainSettings
+from textdae.training import hardware
 from textdae.training.hardware import join_processes
 
 _PROGRAM = """
@@ -76,3 +78,30 @@ def test_fsdp_1_is_refused(monkeypatch):
     monkeypatch.delenv("FSDP_VERSION", raising=False)
     with pytest.raises(SettingsError, match="fsdp_version: 2"):
         join_processes()
+
+
+@pytest.mark.parametrize(
+    ("amx", "precision", "budget", "steps", "compiles"),
+    [
+        (False, "auto", 215, None, False),
+        (False, "auto", 480, None, True),
+        (True, "auto", 215, None, True),
+        (True, "auto", 149, None, False),
+        (True, "fp32", 215, None, False),
+        (True, "auto", None, 1000, True),
+        (False, "auto", None, 1000, False),
+    ],
+)
+def test_shorter_runs_are_compiled_where_products_take_little_of_a_step(
+    amx, precision, budget, steps, compiles, monkeypatch
+):
+    monkeypatch.setattr(hardware.torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(hardware.torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(hardware.shutil, "which", lambda name: f"/usr/bin/{name}")
+    settings = TrainSettings(precision=precision, time_budget=budget, max_steps=steps)
+    device = torch.device("cpu")
+    assert hardware.should_compile(settings, device, steps) == compiles
+    gain, seconds = hardware.compile_gain(settings, device)
+    assert (gain > 1) == (seconds > 0) == hardware.should_compile(settings, device, None)
+    monkeypatch.setattr(hardware.shutil, "which", lambda name: None)
+    assert not hardware.should_compile(settings, device, steps)
