@@ -86,10 +86,10 @@ def test_fsdp_1_is_refused(monkeypatch):
         (False, "auto", 215, None, False),
         (False, "auto", 480, None, True),
         (True, "auto", 215, None, True),
-        (True, "auto", 149, None, False),
+        (True, "auto", 209, None, False),
         (True, "fp32", 215, None, False),
-        (True, "auto", None, 1000, True),
-        (False, "auto", None, 1000, False),
+        (True, "auto", None, 1700, True),
+        (False, "auto", None, 1700, False),
     ],
 )
 def test_shorter_runs_are_compiled_where_products_take_little_of_a_step(

@@ -36,7 +36,7 @@ class _Compiling(NamedTuple):
 
 
 # A small model on two cores. Where the processor has units for matrices (AMX), little of a step is left but what compiling makes faster.
-_COMPILING, _COMPILING_WITH_AMX = _Compiling(1.25, 60, (480, 2000)), _Compiling(1.6, 45, (150, 1000))
+_COMPILING, _COMPILING_WITH_AMX = _Compiling(1.25, 60, (480, 2000)), _Compiling(1.6, 65, (210, 1700))
 
 
 def choose_device() -> torch.device:
