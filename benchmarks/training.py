@@ -181,9 +181,8 @@ def loss(run: Run, file: str, contender: str, budget: str, more: str, size: str 
         flush=True,
     )
     run.questions = QUESTIONS
-    what = (
-        f"training {size}{how(torch.device('cpu'))} on {corpus_name(file)}, {contender} ({more}) for {budget}"
-    )
+    units = how(torch.device("cpu")).replace(" in fp32", "")  # that is told by the contender
+    what = f"training {size}{units} on {corpus_name(file)}, {contender} ({more}) for {budget}"
     run.add(f"{what}: held-out loss", end["loss"], "nats")
     run.add(f"{what}: seconds from the start of the process", end["seconds"], "s")
     run.add(f"{what}: steps", len(steps), "steps")

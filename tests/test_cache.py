@@ -124,7 +124,8 @@ def make(folder):
     with open(sys.argv[2], "a") as journal:
         print("made", file=journal)
     (folder / "data").write_text("whole")
-    while not Path(sys.argv[3]).exists():
+    deadline = time.monotonic() + 120
+    while not Path(sys.argv[3]).exists() and time.monotonic() < deadline:
         time.sleep(0.02)
 os.getpid = lambda: 1  # as in two containers
 print((cached(Path(sys.argv[1]), make) / "data").read_text())
@@ -152,6 +153,7 @@ def test_of_several_containers_one_prepares_and_the_others_wait(tmp_path):
     try:
         deadline = time.monotonic() + 90
         while waiting() < 2:  # however slowly they start
+            assert all(process.poll() is None for process in several), [path.read_text() for path in errors]
             assert time.monotonic() < deadline, [path.read_text() for path in errors]
             time.sleep(0.05)
     finally:

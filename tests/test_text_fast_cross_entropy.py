@@ -5,7 +5,9 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from test_models_text import V, corrupted_batch, denoiser_of
 
+from textdae.text import model
 from textdae.text.fast.cross_entropy import cross_entropy
 
 
@@ -45,9 +47,21 @@ def test_logits_that_are_not_finite_are_not_hidden():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # dynamo's own, about itself
-def test_it_is_what_compiled_code_uses():
-    from test_models_text import corrupted_batch, denoiser_of
+def test_compiled_code_uses_it_for_all_sizes(monkeypatch):
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    denoiser = denoiser_of("modernbert").train()
+    score = torch.compile(denoiser.score, dynamic=True)
+    monkeypatch.setattr(model, "cross_entropy", lambda *given: 2 * cross_entropy(*given))
+    for count in (33, 40, 64, 100):
+        embedding, target = torch.randn(count, 32), torch.randint(0, V, (count,))
+        torch.testing.assert_close(score(embedding, target)[0], 2 * denoiser.score(embedding, target)[0])
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
 
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_the_gradients_are_those_of_the_stock_one():
     torch._dynamo.reset()
     where = torch.rand(3, 12, generator=torch.Generator().manual_seed(3)) < 0.5
     found = []

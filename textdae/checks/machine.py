@@ -109,7 +109,7 @@ def _check_compiler() -> Finding:
     return Finding(
         True,
         "compiler",
-        "none (g++ or clang++), so nothing is compiled; long runs would be about a sixth faster",
+        "none (g++ or clang++), so nothing is compiled; runs of some minutes would be a fifth faster or more",
     )
 
 

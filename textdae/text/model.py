@@ -29,8 +29,8 @@ FIRST_LOGITS = 1.6
 """Target standard deviation of the initial logits when tied embeddings start from co-occurrence counts. It is 0.1 an entry at
 a width of 256, which was the best; at the usual 0.02 a few steps of Adam would overwrite the counts."""
 _MULTIPLE = 32
-"""So many positions are decoded in training, or twice as many, and so on: oneDNN makes its kernels anew for each size that it
-has not seen, which took a tenth of every step."""
+"""Training decodes a multiple of so many positions: oneDNN makes its kernels anew for every size that it has not seen, which took a
+tenth of each step with matrix units."""
 
 
 class _PassEmbedding(nn.Module):
@@ -209,8 +209,11 @@ class TextDenoiser(Denoiser):
         return loss_sum, reconstruction[:count]
 
     def loss(self, reconstruction: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Return the cross entropy, in nats, summed; each scored position times its weight (M,) if there are weights."""
-        if torch.compiler.is_compiling():
+        """Return the cross entropy, in nats, summed; each scored position times its weight (M,) if there are weights.
+
+        In training rows with the target -100 fill M up to a multiple of 32; they count for nothing.
+        """
+        if reconstruction.device.type == "cpu" and torch.compiler.is_compiling():
             nats = cross_entropy(reconstruction, target)
         else:
             nats = F.cross_entropy(reconstruction.float(), target, reduction="none")

@@ -30,12 +30,13 @@ class _Compiling(NamedTuple):
     faster: float
     """How many times as fast a step becomes."""
     seconds: float
-    """To compile."""
+    """How long compiling takes."""
     repaid_after: tuple[int, int]
     """The seconds and the steps of the shortest run that gains by it."""
 
 
-# A small model on two cores. Where the processor has units for matrices (AMX), little of a step is left but what compiling makes faster.
+# A small model on two cores, compiled for the first time. With matrix units (AMX) products take little of a step, and compiling shortens
+# the rest (benchmarks/ABLATIONS.md); one thread takes twice as long to compile.
 _COMPILING, _COMPILING_WITH_AMX = _Compiling(1.25, 60, (480, 2000)), _Compiling(1.6, 65, (210, 1700))
 
 
@@ -156,8 +157,8 @@ def should_compile(settings: TrainSettings, device: torch.device, max_steps: int
 
 
 def _compiling(settings: TrainSettings, device: torch.device) -> _Compiling:
-    matrices = device.type == "cpu" and autocast_dtype(settings.precision, device) is not None
-    return _COMPILING_WITH_AMX if matrices and has_amx() else _COMPILING
+    in_bf16 = device.type == "cpu" and autocast_dtype(settings.precision, device) is not None
+    return _COMPILING_WITH_AMX if in_bf16 and has_amx() and torch.get_num_threads() > 1 else _COMPILING
 
 
 def has_amx() -> bool:

@@ -12,7 +12,8 @@ from torch import Tensor
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Logits (M, V), target (M,) -> nats of each position (M,); none, and no gradient, where the target is negative.
 
-    Equal to `F.cross_entropy(logits.float(), target, reduction="none")` to rounding. Not compiled it is slower than that.
+    Equal to `F.cross_entropy(logits.float(), target, reduction="none")` to rounding, for targets from 0 and for -100. Not compiled it is slower
+    than that.
     """
     nats: Tensor = _CrossEntropy.apply(logits, target)
     return nats
