@@ -191,7 +191,7 @@ def test_a_resume_names_the_settings_that_differ(runs):
 
     assert refused("model.decoder_rate=0.9") == "--resume: model.decoder_rate differs from"
     both = refused("model.decoder_rate=0.9", "noise.rate=0.4", "train.seed=3")
-    assert both == "--resume: noise.rate, noise.final_rate, model.decoder_rate, train.seed differ from"
+    assert both == "--resume: noise.rate, model.decoder_rate, train.seed differ from"
     assert refused("noise.kind=words") == "--resume: noise.kind differs from"
     assert refused("noise=[{kind: tokens}, {kind: words}]") == "--resume: noise differs from"
     assert refused(f"model.from_pretrained={runs[1]}").endswith(

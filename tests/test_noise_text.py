@@ -659,9 +659,9 @@ def test_a_uniform_rate_hides_from_almost_nothing_to_everything():
     ("noises", "expected"),
     [
         ([TokenNoise(rate=0.2)], text_noise(TokenNoise, WIDE, 0.2)),
-        ([WordNoise()], text_noise(WordNoise, WIDE, 0.3, 0.15)),
+        ([WordNoise()], text_noise(WordNoise, WIDE, 0.3)),
         ([TokenNoise(schedule="uniform", mask_share=1, random_share=0)], text_noise(TokenNoise, WIDE, 0.3, 0.0, "uniform", mask_share=1.0, random_share=0.0)),
-        ([SpanNoise(mean_length=2, max_length=3)], text_noise(SpanNoise, WIDE, 0.3, 0.15, mean_length=2, max_length=3)),
+        ([SpanNoise(mean_length=2, max_length=3)], text_noise(SpanNoise, WIDE, 0.3, mean_length=2, max_length=3)),
         ([TokenNoise(rate=0.1), SpanNoise(rate=0.2)], text_noise(TokenNoise, WIDE, 0.1) | text_noise(SpanNoise, WIDE, 0.2)),
     ],
 )  # fmt: skip

@@ -328,14 +328,13 @@ def test_an_empty_list_of_noises_is_refused():
 @pytest.mark.parametrize(
     ("overrides", "rates"),
     [
-        ([], (0.3, 0.15)),
-        (["noise.kind=words"], (0.3, 0.15)),
+        ([], (0.3, None)),
         (["noise.rate=0.2"], (0.2, None)),
         (["noise.final_rate=0.2"], (0.3, 0.2)),
         (["noise.schedule=uniform"], (0.3, None)),
     ],
 )
-def test_the_rate_falls_to_15_percent_only_where_nothing_else_is_said(overrides, rates):
+def test_three_tenths_are_hidden_throughout_unless_something_else_is_said(overrides, rates):
     (noise,) = load(PretrainSettings, None, overrides).noise
     assert (noise.rate, noise.final_rate) == rates
 

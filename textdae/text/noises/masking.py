@@ -9,7 +9,7 @@ B batch, L positions.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -30,19 +30,10 @@ class MaskingNoise(ReplacingNoise):
 
     rate: Share = 0.3
     """Share of the ordinary tokens that is hidden."""
-    final_rate: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Rate at the end of the run; default: 0.15 where `rate` is left alone, else `rate` throughout (uniform: 0)."""
     mask_share: Annotated[float, Field(ge=0, le=1)] = 0.8
     """Of the hidden tokens, the share that shows the mask token."""
     random_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Of the hidden tokens, the share that shows a random ordinary token; the rest is left as it was."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fall_to_15_percent(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not {"rate", "final_rate", "schedule"} & values.keys():
-            return {**values, "final_rate": 0.15}
-        return values
 
     @model_validator(mode="after")
     def _shares(self) -> MaskingNoise:
