@@ -160,7 +160,7 @@ def test_what_bounds_nothing_is_refused(words, message):
 @pytest.mark.parametrize(
     "words",
     [
-        ["noise.schedule=uniform", "noise.rate=1"],
+        ["noise.schedule=uniform", "noise.rate=0.5"],
         [],
         ["noise.mask_share=0.8", "model.code_size=8"],
         ["noise.kind=words"],

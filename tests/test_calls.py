@@ -171,7 +171,9 @@ def test_pictures_take_the_same_road(tmp_path):
     assert type(run.model).__name__ == "Autoencoder"
     assert run.image_processor(picture(0), return_tensors="pt").pixel_values.shape == (1, 1, 8, 8)
     found = textdae.evaluate(str(run.output_dir))
-    assert found.metrics["model"]["mse"] == pytest.approx(run.metrics["held_out"]["model"]["mse"], rel=1e-4)
+    assert found.metrics["model"]["mse"] == pytest.approx(
+        run.metrics["held_out"]["model"]["mse"], rel=2e-3
+    )  # bf16
     other = datasets.Dataset.from_dict({"image": [picture(n) for n in range(100, 140)]})
     assert textdae.evaluate(str(run.output_dir), dataset=other).metrics != found.metrics
 

@@ -94,5 +94,7 @@ def test_a_run_is_fitted_on_its_training_pictures_and_evaluated_alike(tmp_path):
     with heard():
         result = pretrain(load(PretrainSettings, None, given))
         again = evaluate(str(tmp_path / "run"))
-    assert again.metrics["model"]["loss"] == pytest.approx(result.metrics["held_out"]["model"]["loss"])
+    assert again.metrics["model"]["loss"] == pytest.approx(
+        result.metrics["held_out"]["model"]["loss"], rel=2e-3
+    )  # bf16
     assert textdae.PatchPcaNoise is PatchPcaNoise

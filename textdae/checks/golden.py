@@ -57,7 +57,8 @@ def golden_losses() -> dict[int, float]:
         }  # fmt: skip
         options = {
             "output_dir": Path(folder) / "run", "data": {"source": str(corpus), "cache_dir": Path(folder) / "cache", "block_size": 64},
-            "tokenizer": {"vocab_size": 256}, "model": sizes, "train": train, "evaluate": {"max_examples": 32},
+            "tokenizer": {"vocab_size": 256}, "model": sizes, "train": train, "noise": {"final_rate": 0.15},
+            "evaluate": {"max_examples": 32},
         }  # fmt: skip
         if number := pretrain(TextPretrainSettings.model_validate(options)).fit.stopped_by:
             raise Interrupted(number)
