@@ -20,7 +20,7 @@ import numpy as np
 from compare import Run, corpus_name
 
 POINTS = Path(__file__).resolve().parent / "scaling.jsonl"
-LENGTHS = {0: (30, 100, 300, 1000), 2: (100, 300), 3: (60,)}
+LENGTHS = {0: (30, 100, 300, 1000, 3000), 2: (100, 300, 1000), 3: (60, 200)}
 """Size, as in `textdae.text.sizes` -> steps of its runs, of 16 blocks of 128."""
 SIZE_EXPONENTS, DATA_EXPONENTS = np.arange(0.2, 0.65, 0.05), np.arange(0.1, 0.35, 0.1)
 """a is hardly determined by so few sizes, so that it stays near the .34 of Hoffmann et al. 2022."""
@@ -48,7 +48,9 @@ def add_run(source: str, settings, steps: int) -> None:
 
     text = corpus_name(source) if Path(source).is_absolute() else source
     rates = {name: round(rate, 6) for name, rate in rates_in(settings, steps).items()}
-    same = {"text": text, "size": shape(settings), "steps": steps, **rates}
+    noise = settings.noise[0]
+    hidden = [noise.rate, noise.rate if noise.final_rate is None else noise.final_rate]
+    same = {"text": text, "size": shape(settings), "steps": steps, "hidden": hidden, **rates}
     if any(same.items() <= point.items() for point in points()):
         return
     with tempfile.TemporaryDirectory() as folder:
