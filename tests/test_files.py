@@ -77,6 +77,13 @@ def test_paragraphs_are_what_stands_between_blank_lines(folder, text, chunk):
 
 
 @given(text=PROSE, chunk=CHUNKS)
+def test_lines_are_all_but_the_blank_ones(folder, text, chunk):
+    expected = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n") if line.strip()]
+    assert read(folder / "a.txt", text.encode(), chunk=chunk, document="line") == expected
+    assert read(folder / "a.txt.gz", gzip.compress(text.encode()), chunk=chunk, document="line") == expected
+
+
+@given(text=PROSE, chunk=CHUNKS)
 def test_a_whole_file_is_one_document_compressed_or_not(folder, text, chunk):
     whole = [text.removeprefix("\ufeff")]
     assert read(folder / "a.txt", text.encode(), chunk=chunk, document="file") == whole

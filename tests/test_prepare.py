@@ -65,9 +65,10 @@ def prepared(files, tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("document", ["auto", "line"])
 @pytest.mark.parametrize("most", [200, 3000, 10**9])
-def test_the_shards_together_are_the_source(files, most):
-    data = TextDataSettings(source=str(files))
+def test_the_shards_together_are_the_source(files, most, document):
+    data = TextDataSettings(source=str(files), document=document)
     source = open_source(data, files.parent / "cache")
     shards = cut(source.files, data, most)
     assert (len(shards) > 30, len(shards) > 1) == (most == 200, most < 10**9)

@@ -99,6 +99,7 @@ def test_rows_are_cut_into_paragraphs_on_request_whatever_stands_beside_them(tmp
     (tmp_path / "in" / "b.jsonl").write_text(json.dumps({"text": "one\nline\n \t\n\n  two\n\n"}))
     assert list(source(tmp_path / "in")) == ["p\nq", "r", "one\nline\n \t\n\n  two\n\n"]
     assert list(source(tmp_path / "in", document="paragraph")) == ["p\nq", "r", "one\nline", "two"]
+    assert list(source(tmp_path / "in", document="line")) == ["p", "q", "r", "one", "line", "  two"]
     assert list(source(tmp_path / "in" / "a.txt", document="file")) == ["p\nq\n\nr"]
 
 

@@ -13,8 +13,8 @@ class TextReadingSettings(DataSettings):
 
     source: str = "docstrings"
     """`docstrings` (of the installed packages), a file, folder or glob (.txt .txt.gz .jsonl .csv .parquet), a URL (s3:// gs:// https:// hf://datasets/), what `textdae prepare` wrote, or a Hub dataset id; for pretraining also a list of sources with weights."""
-    document: Literal["auto", "row", "paragraph", "file"] = "auto"
-    """What one document is; auto: a row of a table, a blank-line-separated paragraph of a text file."""
+    document: Literal["auto", "row", "paragraph", "line", "file"] = "auto"
+    """What one document is; auto: a row of a table, a blank-line-separated paragraph of a text file. With paragraph and line, rows are cut too."""
     text_column: str = "text"
     """Column of a table that holds the text."""
     encoding: str = "utf-8"
@@ -38,7 +38,7 @@ class WeightedSource(Settings):
     """What the report calls it; default: the last part of `source`."""
     text_column: str | None = None
     """Instead of data.text_column, for this source."""
-    document: Literal["auto", "row", "paragraph", "file"] | None = None
+    document: Literal["auto", "row", "paragraph", "line", "file"] | None = None
     """Instead of data.document."""
     subset: str | None = None
     """Instead of data.subset."""

@@ -112,6 +112,13 @@ def split_lines(decoded: Iterable[str]) -> Iterator[str]:
         yield last
 
 
+def lines(decoded: Iterable[str]) -> Iterator[str]:
+    """Yield the lines that are not blank."""
+    for line in split_lines(decoded):
+        if line and not line.isspace():
+            yield line.removesuffix("\r")
+
+
 def paragraphs(decoded: Iterable[str]) -> Iterator[str]:
     """Yield the stretches of text between blank lines."""
     lines: list[str] = []

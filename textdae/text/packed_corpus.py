@@ -118,7 +118,7 @@ def _check_size(train: Blocks, held_out: Blocks, data: TextDataSettings) -> None
         what = "there is one document" if documents == 1 else f"the {documents} documents are all the same"
         raise SettingsError(
             f"data.held_out: {what}, so none can be held out; give more, cut the text finer with "
-            "data.document=paragraph, or name data.held_out_source"
+            "data.document=paragraph or line, or name data.held_out_source"
         )
 
 

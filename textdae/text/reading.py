@@ -1,6 +1,6 @@
 """Read text from files in chunks; every error names the file and the position in it.
 
-Each reader is a generator of rows: rows of a table, paragraphs, or whole files.
+Each reader is a generator of rows: rows of a table, paragraphs, lines, or whole files.
 """
 
 import gzip
@@ -16,6 +16,7 @@ from textdae.text.decoding import (
     checked_chunks,
     decode,
     has_lone_surrogate,
+    lines,
     paragraphs,
     split_lines,
 )
@@ -24,6 +25,13 @@ from textdae.text.tables import Columns, Row, SourceFile, csv_rows, jsonl_rows, 
 SUFFIXES = (".txt", ".txt.gz", ".jsonl", ".csv", ".parquet")
 CONLL = (".txt", ".txt.gz", ".conll")
 """Endings of files with a word and its tag a line."""
+
+
+def _whole(decoded: Iterable[str]) -> Iterator[str]:
+    yield "".join(decoded)
+
+
+_DOCUMENTS = {"line": lines, "file": _whole}
 
 
 def read_rows(
@@ -61,8 +69,7 @@ def read_rows(
                 elif suffix == ".csv":
                     rows = csv_rows(path, split_lines(decoded), columns)
                 else:
-                    texts = iter(["".join(decoded)]) if settings.document == "file" else paragraphs(decoded)
-                    rows = ((text,) for text in texts)
+                    rows = ((text,) for text in _DOCUMENTS.get(settings.document, paragraphs)(decoded))
                 yield from _clean(path, rows, len(columns.texts), settings, notes)
             return
         yield from _clean(path, rows, len(columns.texts), settings, notes)

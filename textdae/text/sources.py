@@ -22,7 +22,8 @@ TEXT_FILES = Kinds("text file", (SUFFIXES,), True, "text", from_url=True)
 TAGGED_FILES = Kinds("file of words and tags", (tuple({*CONLL, *SUFFIXES}),), True, "text", from_url=True)
 _MOST_CHARACTERS = 1 << 20
 CUT = f"documents of more than {_MOST_CHARACTERS:,} characters, cut into several at white space"
-_PARAGRAPH_END = re.compile(r"\n[^\S\n]*(?:\n\s*)+")
+_ENDS = {"paragraph": re.compile(r"\n[^\S\n]*(?:\n\s*)+"), "line": re.compile(r"\r?\n")}
+"""`data.document` -> what parts such documents within a row."""
 
 
 class Source:
@@ -57,7 +58,7 @@ class Source:
         self.files: list[SourceFile] = []
         self.are_rows = are_rows
         self.settings, self._rows = settings, rows
-        self._split = settings.document == "paragraph" and are_rows
+        self._ends = _ENDS.get(settings.document) if are_rows else None
         self.notes: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[str]:
@@ -80,7 +81,7 @@ class Source:
         pieces = (
             (piece,)
             for text, *_ in self._rows(notes)
-            for piece in (_PARAGRAPH_END.split(text) if self._split else (text,))
+            for piece in (self._ends.split(text) if self._ends else (text,))
         )
         for (text,) in self._capped(pieces):
             yield text

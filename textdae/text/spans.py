@@ -1,6 +1,6 @@
 """Cut a source into shards: ranges of its files, which depend on the data alone and on nothing that runs.
 
-A text file is cut at a blank line, a JSON Lines file at the end of a line, a Parquet file between row groups; other files
+A text file is cut where a document ends, a JSON Lines file at the end of a line, a Parquet file between row groups; other files
 stay whole. Small files that follow each other make one shard together.
 """
 
@@ -69,7 +69,9 @@ def _boundary(name: str, settings: TextReadingSettings) -> re.Pattern[bytes] | N
         return None
     if name.endswith(".jsonl"):
         return _LINE_END
-    return _BLANK_LINE if name.endswith(".txt") and settings.document != "file" else None
+    if not name.endswith(".txt") or settings.document == "file":
+        return None
+    return _LINE_END if settings.document == "line" else _BLANK_LINE
 
 
 def _next(stream: Any, begin: int, size: int, pattern: re.Pattern[bytes]) -> int | None:
