@@ -1,11 +1,13 @@
 """`encode`: lists of texts and of pictures to vectors, beside sentence-transformers and the `embed` of the same encoder."""
 
+import logging.handlers
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from sentence_transformers import SentenceTransformer
-from transformers import ModernBertConfig, ViTConfig, ViTModel
+from transformers import AutoModel, ModernBertConfig, ViTConfig, ViTModel
 
 import textdae
 from textdae.core.errors import SettingsError
@@ -40,6 +42,20 @@ def test_vectors_are_those_of_sentence_transformers(checkpoint, corpus_texts):
         assert vectors.dtype == np.float32
         np.testing.assert_allclose(vectors, stock, atol=1e-5)
     assert encoder.notes["texts cut off after 128 tokens"] > 0
+
+
+def test_weights_that_an_encoder_does_not_need_are_not_reported(checkpoint):
+    logger = logging.getLogger("transformers.modeling_utils")
+    handler = logging.handlers.MemoryHandler(100, logging.CRITICAL)
+    logger.addHandler(handler)
+    try:
+        AutoModel.from_pretrained(checkpoint)
+        assert "LOAD REPORT" in handler.buffer.pop().getMessage()
+        textdae.TextEncoder.from_pretrained(checkpoint)
+        assert not handler.buffer
+        assert logger.level == logging.NOTSET
+    finally:
+        logger.removeHandler(handler)
 
 
 def test_a_view_a_batch_size_and_a_bar(checkpoint, corpus_texts, capsys, monkeypatch):

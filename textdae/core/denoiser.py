@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from textdae.core.noise import Corrupted
 from textdae.core.sharding import load_full_state
+from textdae.core.weights import load_weights
 
 
 class DenoiserOutput(NamedTuple):
@@ -147,10 +148,7 @@ class Denoiser(nn.Module, ABC):
         Raises:
             ValueError: its weights are not those of this model.
         """
-        stock: Any = type(self.model)
-        model, info = stock.from_pretrained(
-            str(folder), use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-        if info["missing_keys"]:
-            raise ValueError(f"{folder}: its weights lack {sorted(info['missing_keys'])[0]}")
+        model, missing = load_weights(type(self.model), folder)
+        if missing:
+            raise ValueError(f"{folder}: its weights lack {missing[0]}")
         load_full_state(self.model, model.state_dict())

@@ -7,7 +7,7 @@ B batch, C classes (of a regression: 1).
 
 import math
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from transformers import AutoConfig, PreTrainedModel
 from textdae.core.denoiser import Denoiser
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.sharding import load_full_state
+from textdae.core.weights import load_weights
 
 HEAD = "trained_head.safetensors"
 """File in a checkpoint of a regression: the head in training units, so that a resume is exact."""
@@ -176,18 +177,15 @@ class Classifier(Denoiser):
                 if from_scratch:
                     model = cls.auto.from_config(config, trust_remote_code=False).float()
                 else:
-                    model, info = cls.auto.from_pretrained(
+                    model, missing = load_weights(
+                        cls.auto,
                         checkpoint,
                         config=config,
-                        trust_remote_code=False,
-                        use_safetensors=True,
-                        dtype=torch.float32,
                         ignore_mismatched_sizes=True,  # a head for other labels
-                        output_loading_info=True,
                     )
                     # A fresh head is intended; a fresh body would silently train from scratch.
                     body = f"{model.base_model_prefix}."
-                    lacking = [k for k in info["missing_keys"] if k.startswith(body) and "pooler" not in k]
+                    lacking = [k for k in missing if k.startswith(body) and "pooler" not in k]
                     if lacking:
                         raise ValueError(
                             f"its weights lack {lacking[0]}, so it holds no {config.model_type} encoder"
@@ -227,9 +225,9 @@ class Classifier(Denoiser):
             SettingsError: there is none.
         """
         try:
-            model: PreTrainedModel = cls.auto.from_pretrained(
-                name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-            )
-            return model
+            model, missing = load_weights(cls.auto, name)
+            if missing:
+                raise ValueError(f"its weights lack {missing[0]}")
+            return cast(PreTrainedModel, model)
         except Exception as error:
             raise SettingsError(f"no classifier could be loaded from {name!r}: {first_line(error)}") from None

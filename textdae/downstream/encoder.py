@@ -15,6 +15,7 @@ from tqdm import tqdm
 from transformers import AutoConfig, AutoModel
 
 from textdae.core.errors import SettingsError, first_line
+from textdae.core.weights import load_weights
 from textdae.hub.locate import locate
 from textdae.training.hardware import autocast_dtype, choose_device
 
@@ -161,16 +162,9 @@ class StockEncoder(Encoder):
         name = locate(checkpoint)
         try:
             if pretrained:
-                model, info = AutoModel.from_pretrained(
-                    name,
-                    trust_remote_code=False,
-                    use_safetensors=True,
-                    dtype=torch.float32,
-                    output_loading_info=True,
-                )
+                model, missing = load_weights(AutoModel, name)
                 # A part that the checkpoint lacks would silently get random weights.
-                lacking = sorted(key for key in info["missing_keys"] if "pooler" not in key)
-                if lacking:
+                if lacking := [key for key in missing if "pooler" not in key]:
                     raise ValueError(f"its weights lack {lacking[0]}, so it holds no such encoder")
             else:
                 config = AutoConfig.from_pretrained(name, trust_remote_code=False)

@@ -7,6 +7,7 @@ from textdae.core.errors import SettingsError, TextdaeError, first_line
 from textdae.core.names import PREFIX, is_local, parse
 from textdae.core.registry import modality_of_config
 from textdae.core.untrusted import read_json, sha256
+from textdae.core.weights import load_weights
 from textdae.hub.download import fetch, pinned
 from textdae.hub.vetting.folder import vet
 
@@ -82,10 +83,8 @@ def load_pretrained(model_class: Any, checkpoint: str | Path, what: str = "model
     """
     name = locate(str(checkpoint))
     try:
-        model, info = model_class.from_pretrained(
-            name, use_safetensors=True, dtype="float32", output_loading_info=True
-        )
-        if missing := sorted(info["missing_keys"]):
+        model, missing = load_weights(model_class, name)
+        if missing:
             raise ValueError(f"its weights lack {missing[0]}, so it is no denoiser")
         return model
     except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each

@@ -10,6 +10,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.names import public
+from textdae.core.weights import load_weights
 from textdae.hub.locate import locate
 from textdae.image.mae import init_positions
 from textdae.image.model import LOADERS, load_image_model
@@ -50,10 +51,8 @@ def load_start(name: str, seed: int) -> tuple[PreTrainedModel, list[str]]:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model, info = LOADERS[config.model_type].from_pretrained(
-                folder, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-            )
-        fresh = sorted(key for key in info["missing_keys"] if not key.endswith("embeddings.mask_token"))
+            model, missing = load_weights(LOADERS[config.model_type], folder, config=config)
+        fresh = [key for key in missing if not key.endswith("embeddings.mask_token")]
         if body := [key for key in fresh if not key.startswith("decoder.")]:
             raise ValueError(f"its weights lack {body[0]}, so it holds no {config.model_type} encoder")
     except Exception as error:  # OSError, ValueError, safetensors errors ...: one line each

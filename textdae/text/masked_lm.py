@@ -1,9 +1,9 @@
 """Load a stock masked language model from a folder or the Hub."""
 
-import torch
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from textdae.core.errors import SettingsError, first_line
+from textdae.core.weights import load_weights
 from textdae.hub.locate import locate
 
 
@@ -21,10 +21,7 @@ def load_masked_lm(name: str, any_head: bool = False) -> tuple[PreTrainedModel, 
     """
     name = locate(name)
     try:
-        model, info = AutoModelForMaskedLM.from_pretrained(
-            name, trust_remote_code=False, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-        fresh = sorted(info["missing_keys"])
+        model, fresh = load_weights(AutoModelForMaskedLM, name)
         body = [key for key in fresh if key.startswith(f"{model.base_model_prefix}.")]
         if body or (fresh and not any_head):
             what = "encoder" if body else "masked language model, but perhaps an encoder"
