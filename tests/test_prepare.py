@@ -91,10 +91,10 @@ def test_what_is_done_is_left_out_and_what_is_missing_is_made_again(files, prepa
             break
         stage.share(0, 1)
     before = {path: path.stat().st_mtime_ns for path in (output / "train").iterdir()}
-    assert prepare(once, workers=1)[0].startswith(f"{output}: ")
+    assert prepare(once, workers=1).lines[0].startswith(f"{output}: ")
     assert bytes_of(output) == bytes_of(prepared)
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
-    assert "all tasks were done before" in prepare(once, workers=1)[0]
+    assert "all tasks were done before" in prepare(once, workers=1).lines[0]
 
 
 def test_a_sample_for_the_tokenizer_is_that_of_one_process(files, tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from textdae.commands.label_curve import LabelCurveResult, label_curve
     from textdae.commands.load import load
     from textdae.commands.plan import Plan, plan
+    from textdae.commands.prepare import PrepareResult, prepare
     from textdae.commands.pretrain import pretrain
     from textdae.commands.probe import ProbeResult, probe
     from textdae.commands.score_suite import score_suite
@@ -61,6 +62,7 @@ _HOMES = {
     "Noise": "textdae.core.noise",
     "NoiseTransform": "textdae.core.noise_transform",
     "Plan": "textdae.commands.plan",
+    "PrepareResult": "textdae.commands.prepare",
     "PretrainSettings": "textdae.core.settings.runs",
     "ProbeResult": "textdae.commands.probe",
     "SettingsError": "textdae.core.errors",
@@ -83,6 +85,7 @@ _HOMES = {
     "load_settings": "textdae.core.settings.reader:load",
     "load_text": "textdae.text.loading",
     "plan": "textdae.commands.plan",
+    "prepare": "textdae.commands.prepare",
     "pretrain": "textdae.commands.pretrain",
     "probe": "textdae.commands.probe",
     "pseudo_log_likelihood": "textdae.text.likelihood",
@@ -109,6 +112,7 @@ __all__ = [
     "Noise",
     "NoiseTransform",
     "Plan",
+    "PrepareResult",
     "PretrainSettings",
     "ProbeResult",
     "SettingsError",
@@ -131,6 +135,7 @@ __all__ = [
     "load_settings",
     "load_text",
     "plan",
+    "prepare",
     "pretrain",
     "probe",
     "pseudo_log_likelihood",

@@ -107,7 +107,7 @@ def prepare(
     from textdae.commands.prepare import prepare as run
 
     hush_transformers()
-    for line in run(settings, executor, workers):
+    for line in run(settings, executor=executor, workers=workers).lines:
         typer.echo(line)
 
 

@@ -1,28 +1,58 @@
 """`textdae prepare`: a prepared corpus in a folder or an object store, made by processes, a Slurm queue or a Ray cluster."""
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from textdae.commands.executors import Job, Work, carry_out
+from textdae.commands.keywords import read_settings
 from textdae.core.registry import modality
 from textdae.core.settings.runs import PrepareSettings
 from textdae.core.settings.yaml_text import to_yaml
 
 
-def prepare(settings: PrepareSettings, executor: str = "local", workers: int | None = None) -> list[str]:
-    """Prepare a corpus; tasks that were done before are skipped.
+class PrepareResult(NamedTuple):
+    """A prepared corpus.
+
+    Example:
+        >>> result = textdae.prepare(source="texts/", output_dir="prepared")
+        >>> textdae.pretrain(source=result.output_dir)
+    """
+
+    output_dir: str
+    """Folder, here or in an object store."""
+    lines: list[str]
+    """What was done, for people."""
+
+
+def prepare(
+    settings: PrepareSettings | Mapping[str, Any] | Path | str | None = None,
+    *,
+    executor: str = "local",
+    workers: int | None = None,
+    source: str | Path | None = None,
+    output_dir: str | Path | None = None,
+    **sections: Any,
+) -> PrepareResult:
+    """Tokenize a corpus into shards, for runs on any number of machines; tasks that were done before are skipped.
 
     Args:
+        settings: ready ones, a dictionary, or a YAML file.
         executor: `local` (processes of this machine), `slurm` or `ray` (through datatrove).
         workers: number of parallel workers, on which the result does not depend. Default: one a core, at most 16; on a
             cluster 16.
-
-    Returns:
-        Lines to print.
+        source: `data.source`.
+        output_dir: folder to write to, here or in an object store.
+        sections: any other settings (`textdae settings prepare`): `data={"document": "line"}`, `near_duplicates=0.8`.
 
     Raises:
         SettingsError: the settings or the source cannot be used.
         TextdaeError: a worker failed; finished tasks are kept.
+
+    Example:
+        >>> print(*textdae.prepare(source="texts/", output_dir="prepared", workers=4).lines, sep="\\n")
     """
+    settings = read_settings(PrepareSettings, settings, source=source, output_dir=output_dir, **sections)
     preparation = modality(settings.modality).part("prepare")(settings)
     written = to_yaml(settings.model_dump(mode="json", exclude_none=True))
     job = Job(
@@ -32,7 +62,7 @@ def prepare(settings: PrepareSettings, executor: str = "local", workers: int | N
         settings.output_dir,
         f"train from it: textdae pretrain data.source={settings.output_dir}",
     )
-    return carry_out(job, executor, workers)
+    return PrepareResult(settings.output_dir, carry_out(job, executor, workers))
 
 
 def _open_worker(settings: str) -> Any:
