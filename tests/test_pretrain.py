@@ -17,6 +17,8 @@ from records import heard
 from safetensors.torch import load_file
 
 from textdae.commands.evaluate import evaluate
+from textdae.commands.finetune import finetune
+from textdae.commands.keywords import of_resumed_run
 from textdae.commands.pretrain import pretrain
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
@@ -166,7 +168,7 @@ def test_stopped_and_resumed_is_the_same_model(run, corpus, monkeypatch):
         "step-00000010",
         "step-00000018",
     ]
-    result = pretrain(tiny(corpus, folder), resume=True)
+    result = pretrain(output_dir=folder, resume=True)  # with the settings of the run
     assert result.fit.cursor.step == 40
     whole, parted = files(run[0].output_dir), files(folder)
     assert whole.keys() == parted.keys()
@@ -189,6 +191,20 @@ def test_stopped_and_resumed_is_the_same_model(run, corpus, monkeypatch):
 def test_resuming_another_run_is_refused_by_name(run, corpus, changed, named):
     with pytest.raises(SettingsError, match=f"--resume: {named}.* differ"):
         pretrain(tiny(corpus, run[0].output_dir, changed), resume=True)
+
+
+def test_a_run_goes_on_with_its_own_settings_unless_all_of_them_or_the_data_are_named(run, corpus, tmp_path):
+    shutil.copytree(run[0].output_dir, tmp_path / "run")
+    there = {"output_dir": tmp_path / "run", "resume": True}
+    result = pretrain(train={"max_steps": 41}, **there)
+    assert result.fit.cursor.step == 41
+    for named in ({"source": corpus}, {"data": {"source": str(corpus)}}, {"settings": {"modality": "text"}}):
+        with pytest.raises(SettingsError, match=r"differ|too small"):
+            pretrain(**named, **there)
+    with pytest.raises(SettingsError, match="is not of textdae finetune: its settings"):
+        finetune(str(tmp_path / "run"), **there)
+    (tmp_path / "run" / "settings.yaml").unlink()  # a run of before the file was written
+    assert of_resumed_run(PretrainSettings, **there) == {}
 
 
 def test_what_is_no_other_run_may_change(run, corpus, tmp_path):

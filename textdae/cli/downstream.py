@@ -27,7 +27,7 @@ def finetune(
     from textdae.core.settings.downstream import FinetuneSettings
 
     exclude_each_other(resume, overwrite)
-    settings = for_checkpoint(FinetuneSettings, checkpoint, *split(words))
+    settings = for_checkpoint(FinetuneSettings, checkpoint, *split(words), resume=resume)
     _need_downstream()
     from textdae.commands.finetune import finetune as run
 

@@ -1,7 +1,6 @@
 """The commands around a denoiser: pretrain, prepare, evaluate, embed."""
 
 import json
-import logging
 import math
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,8 +21,6 @@ from textdae.cli.app import (
 from textdae.core.errors import SettingsError
 from textdae.core.names import PREFIX
 from textdae.core.registry import modality
-
-logger = logging.getLogger(__name__)
 
 
 @app.command()
@@ -51,9 +48,7 @@ def pretrain(
         raise SettingsError(
             f"{from_hub[-1]}: one checkpoint on the Hub, behind --resume; its weights alone: model.from_pretrained="
         )
-    base = of_resumed_run(from_hub[0] if from_hub else resume)
-    if base:
-        logger.info(f"the settings are those of {from_hub[0]}; if its data was a file, set data.source=...")
+    base = of_resumed_run(PretrainSettings, from_hub[0] if from_hub else resume, *split(local))
     settings = read_settings(PretrainSettings, *split(local), base)
     hush_transformers()
     if budget is not None:

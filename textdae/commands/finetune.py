@@ -102,7 +102,7 @@ def finetune(
         >>> run.metrics["test"]["model"]["accuracy"]
     """
     settings = for_checkpoint(
-        FinetuneSettings, checkpoint, settings,
+        FinetuneSettings, checkpoint, settings, resume=resume,
         source=source, dataset=dataset, output_dir=output_dir, **sections,
     )  # fmt: skip
     with Run(settings, resume, overwrite) as run:

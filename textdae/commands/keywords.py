@@ -1,5 +1,6 @@
 """Settings of a run from a file, `key=value` words and the keywords of a Python call; checked before anything slow is imported."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,9 +12,11 @@ from textdae.core.registry import modality_of_features, modality_of_settings
 from textdae.core.settings.base import Settings, TrainSettings
 from textdae.core.settings.reader import given, load, over
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, RunSettings
+from textdae.core.settings.yaml_text import read_file
 from textdae.hub.locate import modality_of
 from textdae.hub.run_settings import run_settings, settings_on_hub
 
+logger = logging.getLogger(__name__)
 S = TypeVar("S", bound=RunSettings)
 
 _OF_A_SOURCE = (
@@ -81,9 +84,17 @@ def read_settings(
 
 
 def for_checkpoint(
-    cls: type[S], checkpoint: str, settings: Any = None, overrides: Sequence[str] = (), **keywords: Any
+    cls: type[S],
+    checkpoint: str,
+    settings: Any = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    **keywords: Any,
 ) -> S:
     """Read the settings of a command that takes a checkpoint; the checkpoint determines the modality.
+
+    Args:
+        resume: of a run; see `of_resumed_run`.
 
     Raises:
         SettingsError: see `read_settings`; or there is no such checkpoint.
@@ -93,6 +104,7 @@ def for_checkpoint(
     base: dict[str, Any] = {"modality": modality_of(checkpoint)}
     if issubclass(cls, EvaluateRunSettings) and (beside := run_settings(checkpoint)):
         base |= beside.evaluation()
+    base |= of_resumed_run(cls, resume, settings, overrides, **keywords)
     return read_settings(cls, settings, overrides, base, **keywords)
 
 
@@ -117,17 +129,49 @@ def names_source(
     return source is not None or (isinstance(data, Mapping) and "source" in data)
 
 
-def of_resumed_run(resume: bool | str) -> dict[str, Any]:
-    """Return the default settings of a resumed run: those beside the checkpoint on the Hub, if it resumes from one.
+def of_resumed_run(
+    cls: type[S],
+    resume: bool | str,
+    settings: RunSettings | Mapping[str, Any] | Path | str | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    output_dir: str | Path | None = None,
+    **keywords: Any,
+) -> dict[str, Any]:
+    """Return the default settings of a resumed run, for arguments of `read_settings`.
+
+    They are those beside the checkpoint on the Hub, if it resumes from one; else those that the run in `output_dir` began with, if
+    the arguments say nothing of all settings or of the data.
 
     Raises:
-        SettingsError: the name is not one of the Hub.
+        SettingsError: the name is not one of the Hub, or the settings cannot be read.
     """
-    if not isinstance(resume, str):
+    if isinstance(settings, Settings) or not resume:
         return {}
-    if not resume.startswith(PREFIX):
-        raise SettingsError(f"resume: True, or {PREFIX}OWNER/NAME@REVISION; got {resume!r}")
-    return settings_on_hub(resume, training_state=True)
+    if isinstance(resume, str):
+        if not resume.startswith(PREFIX):
+            raise SettingsError(f"resume: True, or {PREFIX}OWNER/NAME@REVISION; got {resume!r}")
+        if values := settings_on_hub(resume, training_state=True):
+            logger.info(f"the settings are those of {resume}; if its data was a file, set data.source=...")
+        return values
+    if (
+        settings is not None
+        or keywords.get("dataset") is not None
+        or names_source(None, overrides, **keywords)
+    ):
+        return {}
+    told = over(given(None, overrides), {key: value for key, value in keywords.items() if value is not None})
+    default = cls.choose(told).model_fields["output_dir"].default
+    file = Path(output_dir or told.get("output_dir") or default).expanduser() / "settings.yaml"
+    if not file.is_file():
+        return {}
+    values = read_file(file)
+    if strange := sorted(set(values) - set(cls.choose(values).model_fields)):
+        raise SettingsError(
+            f"--resume: the run in {file.parent} is not of textdae {cls.command}: its {file.name} sets {strange[0]}"
+        )
+    logger.info(f"the settings are those of {file}")
+    return values
 
 
 def _for_another_source(base: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:

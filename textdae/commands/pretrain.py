@@ -78,10 +78,9 @@ def pretrain(
         >>> run.metrics["held_out"]["model"]["loss"]
         >>> run.model, run.tokenizer
     """
-    settings = read_settings(
-        PretrainSettings, settings, (), {} if isinstance(settings, PretrainSettings) else of_resumed_run(resume),
-        source=source, dataset=dataset, output_dir=output_dir, **sections,
-    )  # fmt: skip
+    told: dict[str, Any] = {"source": source, "dataset": dataset, "output_dir": output_dir, **sections}
+    base = of_resumed_run(PretrainSettings, resume, settings, **told)
+    settings = read_settings(PretrainSettings, settings, (), base, **told)
     with Run(settings, resume, overwrite) as run:
         fits = model_check(run.accelerator)
         prepare = modality(run.settings.modality).part("pretraining")
