@@ -198,7 +198,7 @@ def test_of_few_documents_one_at_least_is_on_each_side(tmp_path, share):
     assert sum(sides) == 5
     assert sides == ([4, 1] if share == 1e-9 else [1, 4] if share == 1 - 1e-9 else sides)
     if share in (1e-9, 1 - 1e-9):
-        assert f"put on a side that data.held_out={share:g} left empty: 1" in corpus.summary
+        assert f"examples put on a side that data.held_out={share:g} left empty: 1" in corpus.summary
 
 
 def test_a_share_that_leaves_both_sides_something_stays_and_little_is_read_for_it():

@@ -161,7 +161,7 @@ def test_images_get_their_codes(image_checkpoint, tmp_path):
     ("output", "overrides", "message"),
     [
         ("v.txt", [], r"v\.txt must end in \.npy or \.parquet"),
-        ("v.npy", ["layer=9"], "layer: .* has 2 layers, got 9"),
+        ("v.npy", ["layer=9"], "layer: .* has layers 0 to 2, got 9"),
         ("v.npy", ["data.text_column=body"], "no column 'body'; it has: text"),
     ],
 )

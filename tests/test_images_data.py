@@ -193,7 +193,7 @@ def test_subfolders_are_classes_in_the_order_of_the_alphabet(classes):
 def test_of_few_pictures_one_at_least_is_on_each_side(folder, share):
     corpus = prepared(f"{folder}/0[0-9].*", held_out=share)
     assert [len(corpus.train), len(corpus.held_out)] == ([9, 1] if share < 0.5 else [1, 9])
-    assert corpus.summary[1:] == [f"put on a side that data.held_out={share:g} left empty: 1"]
+    assert corpus.summary[1:] == [f"examples put on a side that data.held_out={share:g} left empty: 1"]
 
 
 def test_a_file_or_a_glob_is_read(folder, monkeypatch):

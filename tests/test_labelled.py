@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from textdae.core.errors import SettingsError
+from textdae.core.logs import Caution
 from textdae.downstream.labelled import SIDES, Labelled, LabelledCorpus
 from textdae.image.data_settings import LabelledImageSettings
 from textdae.image.labelled import labelled_images
@@ -73,6 +74,11 @@ def side_of(corpus: LabelledCorpus) -> dict[str, str]:
         for example in getattr(corpus, name).examples:
             assert found.setdefault(example, name) == name
     return found
+
+
+def said(corpus: LabelledCorpus) -> list[str]:
+    """The lines below the first, but for the one on few test examples."""
+    return [line for line in corpus.summary[1:] if "so few" not in line]
 
 
 def everything(corpus: LabelledCorpus) -> list[tuple]:
@@ -215,6 +221,15 @@ def test_minus_one_stands_for_no_label(tmp_path, read):
 # What is left out
 
 
+def test_few_test_examples_are_warned_of(tmp_path, read):
+    for rows, are_few in ((60, True), (400, False)):
+        corpus = read(written(tmp_path / "a.csv", reviews(rows)))
+        assert (len(corpus.test) < 30) == are_few
+        lines = [f"scores on so few test examples say little: {len(corpus.test)}"] if are_few else []
+        assert corpus.summary[1:] == lines
+        assert all(isinstance(line, Caution) for line in lines and corpus.summary[1:])
+
+
 @pytest.mark.parametrize(
     ("name", "empty"),
     [("a.csv", ""), ("a.csv", "  "), ("a.jsonl", None), ("a.jsonl", ""), ("a.parquet", None)],
@@ -225,7 +240,7 @@ def test_examples_without_a_label_are_left_out_and_counted(tmp_path, read, name,
     assert everything(corpus) == sorted(
         (row["text"], row["label"]) for n, row in enumerate(reviews(100)) if n % 4
     )
-    assert corpus.summary[1:] == ["unlabelled examples left out: 25"]
+    assert said(corpus) == ["unlabelled examples left out: 25"]
 
 
 def test_not_a_number_is_no_number_to_predict(tmp_path, read):
@@ -233,14 +248,14 @@ def test_not_a_number_is_no_number_to_predict(tmp_path, read):
     for name in ("a.jsonl", "a.parquet"):
         corpus = read(written(tmp_path / name, rows), task="regression")
         assert len(side_of(corpus)) == 75
-        assert corpus.summary[1:] == ["unlabelled examples left out: 25"]
+        assert said(corpus) == ["unlabelled examples left out: 25"]
 
 
 def test_blank_texts_are_left_out_and_counted(tmp_path, read):
     rows = [{**row, "text": " \n" if n % 4 == 0 else row["text"]} for n, row in enumerate(reviews(100))]
     corpus = read(written(tmp_path / "a.csv", rows))
     assert len(side_of(corpus)) == 75
-    assert corpus.summary[1:] == ["blank texts left out: 25"]
+    assert said(corpus) == ["blank texts left out: 25"]
 
 
 def test_what_reading_leaves_out_is_told(tmp_path, read):
@@ -248,7 +263,7 @@ def test_what_reading_leaves_out_is_told(tmp_path, read):
     (tmp_path / "a.csv").write_bytes(content)
     corpus = read(tmp_path / "a.csv", errors="skip")
     assert len(side_of(corpus)) == 100
-    assert corpus.summary[1:] == ["documents skipped, not decodable: 1"]
+    assert said(corpus) == ["documents skipped, not decodable: 1"]
 
 
 # Sources of their own
@@ -373,7 +388,7 @@ def test_a_share_that_would_be_empty_takes_one_and_says_so(tmp_path, read, side)
     source = written(tmp_path / "a.csv", reviews(50))
     as_asked, corpus = read(source), read(source, **{side: 1e-9})
     assert len(getattr(corpus, side)) == 1
-    note = f"put on a side that data.{side}=1e-09 left empty: 1"
+    note = f"examples put on a side that data.{side}=1e-09 left empty: 1"
     assert note in corpus.summary
     assert note not in as_asked.summary
     assert len(corpus.train) + len(corpus.held_out) + len(corpus.test) == 50

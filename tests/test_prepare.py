@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 
 from textdae.commands.executors import LocalExecutor
 from textdae.commands.prepare import prepare
@@ -269,3 +270,25 @@ def test_a_prepared_corpus_that_is_damaged_or_half_done_is_refused(files, prepar
 def test_another_tokenizer_is_refused(prepared, bpe):
     with pytest.raises(SettingsError, match="prepared with another tokenizer"):
         prepare_text(TextDataSettings(source=str(prepared)), TokenizerSettings(), bpe)
+
+
+def test_settings_of_pretraining_give_data_and_tokenizer(files, prepared, tmp_path):
+    """One file serves both commands; what the preparation has decided is named where another value is set."""
+    file = tmp_path / "run.yaml"
+    of_both = settings(files, tmp_path / "p").model_dump(
+        mode="json", include={"data", "tokenizer"}, exclude_unset=True
+    )
+    file.write_text(yaml.safe_dump({**of_both, "output_dir": "runs/mine", "train": {"max_steps": 3}}))
+    result = prepare(file, output_dir=tmp_path / "p", shard_bytes=3000, workers=1)
+    assert result.output_dir == str(tmp_path / "p")
+    assert bytes_of(tmp_path / "p") == bytes_of(prepared)
+    data = TextDataSettings(source=result.output_dir, max_bytes=1000, text_column="nope", held_out=0.05)
+    corpus = prepare_text(data, TokenizerSettings(algorithm="bpe"))
+    line = (
+        "decided by textdae prepare, so not used here: data.text_column, data.max_bytes, tokenizer.algorithm"
+    )
+    assert corpus.summary[-1] == line
+    assert not any(
+        "decided" in line
+        for line in prepare_text(TextDataSettings(source=result.output_dir), TokenizerSettings()).summary
+    )

@@ -71,7 +71,7 @@ def test_it_learns_something_and_says_so(run):
     losses = [entry["loss"] for entry in read_log(result.output_dir / "log.jsonl") if "loss" in entry]
     assert losses[-1] < losses[0] - 0.1
     assert "400 documents" not in said[0]  # some are held out
-    assert "nothing was cut off" in said[1]
+    assert "every token is in a block" in said[1]
     assert all("[" in sample for sample in result.samples)
 
 
@@ -233,8 +233,11 @@ def test_rates_that_follow_a_new_length_are_said_and_a_length_that_is_over_too(r
     with heard() as said:
         pretrain(tiny(corpus, tmp_path / "run", "train.max_steps=10"), resume=True)
     assert "train.max_steps=10: the run is at step 40 already, so nothing more is trained" in said
+    assert "train.max_steps 40 -> 10" in next(line for line in said if line.startswith("other settings"))
+    assert yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())["train"]["max_steps"] == 40
     with heard() as said:
-        pretrain(tiny(corpus, tmp_path / "run", "train.max_steps=10"), resume=True)
+        pretrain(tiny(corpus, tmp_path / "run"), resume=True)
+    assert "train.max_steps=40: the run is at step 40 already, so nothing more is trained" in said
     assert not any(line.startswith("other settings than before") for line in said)
     shutil.copytree(run[0].output_dir, tmp_path / "longer")
     longer = tiny(corpus, tmp_path / "longer", "train.max_steps=1000", "train.time_budget=0.01s")

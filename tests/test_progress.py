@@ -72,6 +72,17 @@ def test_a_line_counts_from_where_this_sitting_began(clock, capsys):
     assert capsys.readouterr().err == "embedding: 60,000 of 100,000 rows, 60%, loss 3.21, about 7 min left\n"
 
 
+def test_what_is_left_is_not_estimated_from_a_first_step_that_takes_long(clock, capsys):
+    bar = Progress("steps", 4000, "steps")
+    with terminal_logging():
+        for clock[0], done in ((67.0, 1), (97.0, 301), (127.0, 601)):
+            bar.move(done)
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == "steps: 1 of 4,000 steps, 0%"
+    assert second.endswith("about 6 min left")  # 3,699 steps at 10 a second
+    assert third.endswith("about 6 min left")
+
+
 def test_a_standard_error_that_nobody_reads_ends_no_work(clock, monkeypatch):
     class Gone:
         def isatty(self):

@@ -95,12 +95,10 @@ def prepare(
     ] = None,
 ) -> None:
     """Tokenize a corpus into shards, in a folder or an object store, for runs on any number of machines."""
-    from textdae.core.settings.reader import load
-    from textdae.core.settings.runs import PrepareSettings
-
-    settings = load(PrepareSettings, *split(words))
     from textdae.commands.prepare import prepare as run
+    from textdae.commands.prepare import read_prepare_settings
 
+    settings = read_prepare_settings(*split(words))
     hush_transformers()
     for line in run(settings, executor=executor, workers=workers).lines:
         typer.echo(line)

@@ -222,6 +222,8 @@ class _Finetuning(TrainingTask):
             if kept
             else "the last weights are kept"
         )
+        if ended_early := self.best.should_stop():
+            which += f"; training ended as {self.best.patience} in a row were no better (train.early_stopping_patience)"
         pictures = ["loss.png", "README.md"]
         if not self.schema.is_regression:
             pictures.append("classes.csv")
@@ -229,7 +231,7 @@ class _Finetuning(TrainingTask):
             pictures.append("confusion.png")
         files = f"pictures: {run.folder} ({', '.join(pictures)})"
         if metrics:
-            _warn_if_no_better(self.schema, metrics)
+            _warn_if_no_better(self.schema, metrics, ended_early)
         return Report(metrics, None, [], which, files)
 
     def _figures(self, exported: Classifier, common: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
@@ -276,7 +278,7 @@ class _Finetuning(TrainingTask):
         save_eval_results(folder, self.run_settings, table["model"])
 
 
-def _warn_if_no_better(schema: LabelSchema, metrics: dict[str, Any]) -> None:
+def _warn_if_no_better(schema: LabelSchema, metrics: dict[str, Any], ended_early: bool) -> None:
     """Warn if a baseline is as good."""
     name = measures_of(schema.kind)[0]
     values = {row: table[name] for row, table in metrics["test"].items()}
@@ -285,7 +287,8 @@ def _warn_if_no_better(schema: LabelSchema, metrics: dict[str, Any]) -> None:
         best = row if is_better(name, value, values[best]) else best
     if not is_better(name, ours, values[best]):
         what = "one constant answer" if best == "baseline: majority" else best.removeprefix("baseline: ")
+        longer = "with more train.early_stopping_patience" if ended_early else "longer"
         logger.warning(
             f"on the test examples the model is no better than {what} ({name} {ours:.3f}, "
-            f"the baseline {values[best]:.3f}); train longer, at another train.learning_rate, or on more labels"
+            f"the baseline {values[best]:.3f}); train {longer}, at another train.learning_rate, or on more labels"
         )

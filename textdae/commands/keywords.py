@@ -1,6 +1,7 @@
 """Settings of a run from a file, `key=value` words and the keywords of a Python call; checked before anything slow is imported."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -164,6 +165,8 @@ def of_resumed_run(
     default = cls.choose(told).model_fields["output_dir"].default
     file = Path(output_dir or told.get("output_dir") or default).expanduser() / "settings.yaml"
     if not file.is_file():
+        if "WORLD_SIZE" not in os.environ:  # the settings lie on the first of several hosts
+            logger.warning(f"--resume: {file.parent} holds no run, so a new one begins")
         return {}
     values = read_file(file)
     if strange := sorted(set(values) - set(cls.choose(values).model_fields)):

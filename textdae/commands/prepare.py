@@ -1,13 +1,14 @@
 """`textdae prepare`: a prepared corpus in a folder or an object store, made by processes, a Slurm queue or a Ray cluster."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from textdae.commands.executors import Job, Work, carry_out
 from textdae.commands.keywords import read_settings
 from textdae.core.registry import modality
-from textdae.core.settings.runs import PrepareSettings
+from textdae.core.settings.reader import given
+from textdae.core.settings.runs import PrepareSettings, PretrainSettings
 from textdae.core.settings.yaml_text import to_yaml
 
 
@@ -37,7 +38,7 @@ def prepare(
     """Tokenize a corpus into shards, for runs on any number of machines; tasks that were done before are skipped.
 
     Args:
-        settings: ready ones, a dictionary, or a YAML file.
+        settings: ready ones, a dictionary, or a YAML file; of one for `pretrain` the sections `data` and `tokenizer` count.
         executor: `local` (processes of this machine), `slurm` or `ray` (through datatrove).
         workers: number of parallel workers, on which the result does not depend. Default: one a core, at most 16; on a
             cluster 16.
@@ -52,7 +53,8 @@ def prepare(
     Example:
         >>> print(*textdae.prepare(source="texts/", output_dir="prepared", workers=4).lines, sep="\\n")
     """
-    settings = read_settings(PrepareSettings, settings, source=source, output_dir=output_dir, **sections)
+    told: dict[str, Any] = {"source": source, "output_dir": output_dir, **sections}
+    settings = read_prepare_settings(settings, (), **told)
     preparation = modality(settings.modality).part("prepare")(settings)
     written = to_yaml(settings.model_dump(mode="json", exclude_none=True))
     job = Job(
@@ -63,6 +65,24 @@ def prepare(
         f"train from it: textdae pretrain data.source={settings.output_dir}",
     )
     return PrepareResult(settings.output_dir, carry_out(job, executor, workers))
+
+
+def read_prepare_settings(
+    settings: PrepareSettings | Mapping[str, Any] | Path | str | None, overrides: Sequence[str], **told: Any
+) -> PrepareSettings:
+    """Read the settings; of those of `textdae pretrain` in a file, those of the data and the tokenizer.
+
+    Raises:
+        SettingsError: see `read_settings`.
+    """
+    if isinstance(settings, Path | str):
+        values = given(settings, ())
+        of_training = set(PretrainSettings.choose(values).model_fields) - set(
+            PrepareSettings.choose(values).model_fields
+        )
+        if of_training & set(values):
+            settings = {name: values[name] for name in ("modality", "data", "tokenizer") if name in values}
+    return read_settings(PrepareSettings, settings, overrides, **told)
 
 
 def _open_worker(settings: str) -> Any:

@@ -155,16 +155,21 @@ class Run:
         together(self._begin, self.is_main)
 
     def _begin(self) -> None:
+        most = self.settings.train.max_steps
+        start = self._start_step or 0
+        is_over = most is not None and start >= most
+        is_shorter = most is not None and start > most  # its settings.yaml tells what was trained
         with writing(self.folder):
             settings, file = dump(with_absolute_paths(self.settings)), self.folder / "settings.yaml"
-            if self._start_step and file.is_file():
+            if start and file.is_file():
                 self._log_changes(file, parse(settings, "settings")["train"])
-            file.write_text(settings, encoding="utf-8")
+            if not (is_shorter and file.is_file()):
+                file.write_text(settings, encoding="utf-8")
             (self.folder / "versions.json").write_text(json.dumps(versions(), indent=1), encoding="utf-8")
-        most = self.settings.train.max_steps
-        if most and self._start_step and self._start_step > most:
-            logger.warning(
-                f"train.max_steps={most}: the run is at step {self._start_step:,} already, so nothing more is trained"
+        if is_over:
+            logger.log(
+                logging.WARNING if is_shorter else logging.INFO,
+                f"train.max_steps={most}: the run is at step {start:,} already, so nothing more is trained",
             )
         self._pushes.begin()
         self._store.begin(self._start_step, self._overwrite)

@@ -6,14 +6,14 @@ B batch, M scored positions, D width of the embedding, ... the shape of one exam
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from textdae.core.noise import Corrupted
 from textdae.core.sharding import load_full_state
-from textdae.core.weights import load_weights
+from textdae.core.weights import load_weights, save_weights
 
 
 class DenoiserOutput(NamedTuple):
@@ -139,8 +139,7 @@ class Denoiser(nn.Module, ABC):
         Args:
             weights: full weights of `model`, if they are sharded (FSDP).
         """
-        model: Any = self.model
-        model.save_pretrained(str(folder), state_dict=weights)
+        save_weights(self.model, folder, weights)
 
     def load_pretrained(self, folder: Path) -> None:
         """Load the weights of a checkpoint that `save_pretrained` wrote.

@@ -44,11 +44,11 @@ def silence() -> None:
 
 
 @contextmanager
-def only_warnings(name: str, level: int = logging.WARNING) -> Iterator[None]:
-    """Drop the records of the logger `name` below warnings, or another level, e.g. those of a run inside a larger one."""
+def only_warnings(name: str) -> Iterator[None]:
+    """Drop the records of the logger `name`, e.g. those of a run inside a larger one."""
     logger = logging.getLogger(name)
     before = logger.level
-    logger.setLevel(max(level, logger.getEffectiveLevel()))
+    logger.setLevel(max(logging.WARNING, logger.getEffectiveLevel()))
     try:
         yield
     finally:

@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 INTERVAL, LONGEST_INTERVAL = 30.0, 75.0
 """Seconds between two lines: at the beginning, and after hours."""
+_LEAST = 1e-3
+"""The share of the work from which the rest is estimated."""
 
 
 class Progress:
@@ -47,6 +49,7 @@ class Progress:
         self.is_bar = not self._bar.disable
         """Whether this is a terminal that shows the bar."""
         self._first = done
+        self._second: tuple[float, float] | None = None
         self._began = self._last = time.monotonic()
 
     def over(self, things: Iterable[T]) -> Iterator[T]:
@@ -73,11 +76,12 @@ class Progress:
             self._bar.update(done - before)
             return
         now = time.monotonic()
+        left = self._left(now)
         # Less often for long work, to keep its log short.
         if now - self._last < max(INTERVAL, min(LONGEST_INTERVAL, (now - self._began) / 10)):
             return
         self._last = now
-        logger.info(self._line(amount or f"{self.what}: {self._amount()}", figures, now - self._began))
+        logger.info(self._line(amount or f"{self.what}: {self._amount()}", figures, left))
 
     def note(self, text: str) -> None:
         """Show a text behind the bar."""
@@ -100,13 +104,22 @@ class Progress:
         of = f" of {self.total:,.0f}" if self.total else ""
         return f"{self.done:,.0f}{of} {self.unit}"
 
-    def _line(self, amount: str, figures: dict[str, Any], seconds: float) -> str:
+    def _left(self, now: float) -> str | None:
+        """Estimate what is left from the second amount on: the first may take much longer, as where a model is compiled."""
+        since, first = self._second or (self._began, self._first)
+        if self._second is None:
+            self._second = now, self.done
+        if not self.total or self.done - first < _LEAST * self.total:
+            return None
+        return _left((now - since) * max(0.0, self.total - self.done) / (self.done - first))
+
+    def _line(self, amount: str, figures: dict[str, Any], left: str | None) -> str:
         parts = [amount]
         if self.total:
             parts.append(f"{self.done / self.total:.0%}")
         parts += starmap(_figure, figures.items())
-        if self.total and self._first < self.done:
-            parts.append(_left(seconds * max(0.0, self.total - self.done) / (self.done - self._first)))
+        if left:
+            parts.append(left)
         return ", ".join(parts)
 
 

@@ -1,10 +1,10 @@
-"""Load the weights of stock models, from wherever they come: safetensors only, and no code but that of transformers."""
+"""Load and save the weights of stock models: safetensors only, no code but that of transformers, and nothing on the screen."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from textdae.core.logs import only_warnings
 
 
 def load_weights(model_class: Any, name: str | Path, **more: Any) -> tuple[Any, list[str]]:
@@ -24,7 +24,7 @@ def load_weights(model_class: Any, name: str | Path, **more: Any) -> tuple[Any, 
     Raises:
         OSError, ValueError, KeyError ...: what transformers and safetensors raise where there is none.
     """
-    with only_warnings("transformers.modeling_utils", logging.ERROR):
+    with _quiet():
         model, found = model_class.from_pretrained(
             str(name),
             trust_remote_code=False,
@@ -34,3 +34,29 @@ def load_weights(model_class: Any, name: str | Path, **more: Any) -> tuple[Any, 
             **more,
         )
     return model, sorted(found["missing_keys"])
+
+
+def save_weights(model: Any, folder: Path, weights: Any = None) -> None:
+    """Write `config.json` and the weights of a stock model; `weights` are the full ones, if it holds shards of them (FSDP)."""
+    with _quiet():
+        model.save_pretrained(str(folder), state_dict=weights)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' bars and its report of weights from the screen."""
+    from transformers.utils import logging as of_transformers
+
+    def is_no_report(record: logging.LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    had_bars = of_transformers.is_progress_bar_enabled()
+    logger = logging.getLogger("transformers.modeling_utils")
+    logger.addFilter(is_no_report)  # its level decides what else is checked, and warned of elsewhere
+    of_transformers.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_no_report)
+        if had_bars:
+            of_transformers.enable_progress_bar()

@@ -18,7 +18,7 @@ from transformers import AutoConfig, PreTrainedModel
 from textdae.core.denoiser import Denoiser
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.sharding import load_full_state
-from textdae.core.weights import load_weights
+from textdae.core.weights import load_weights, save_weights
 
 HEAD = "trained_head.safetensors"
 """File in a checkpoint of a regression: the head in training units, so that a resume is exact."""
@@ -122,7 +122,7 @@ class Classifier(Denoiser):
 
     def export(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Write `config.json` and `model.safetensors` for the stock class."""
-        self.model.save_pretrained(str(folder), state_dict=self.in_units(weights))
+        save_weights(self.model, folder, self.in_units(weights))
 
     def save_pretrained(self, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
         """Export the model, and beside it what `load_pretrained` needs to continue bit by bit."""

@@ -10,12 +10,14 @@ import numpy as np
 
 from textdae.core.cache import digest
 from textdae.core.errors import SettingsError
-from textdae.core.logs import cautions
+from textdae.core.logs import Caution, cautions
 from textdae.core.settings.downstream import LabelledDataSettings
 from textdae.core.split import is_held_out, share_for_both_sides
 from textdae.downstream.labels import LabelSchema, check_labels, find_schema, is_missing, summarize_labels
 
 SIDES = ("train", "held_out", "test")
+_FEW = 30
+"""With fewer test examples an accuracy is off by a tenth and more."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def divide(
         labelled = (prefix + content(example) for example, label in entries if not is_missing(label))
         used = share_for_both_sides(labelled, share)
         if used != share:
-            notes[f"put on a side that data.{side}={share:g} left empty"] = 1
+            notes[f"examples put on a side that data.{side}={share:g} left empty"] = 1
         taken = [is_held_out(prefix + content(example), used) for example, _ in entries]
         sides[side] = list(compress(entries, taken))
         entries = [entry for entry, gone in zip(entries, taken, strict=True) if not gone]
@@ -120,6 +122,8 @@ def labelled_corpus(
     what = "numbers to predict" if schema.is_regression else f"{len(schema.classes)} classes"
     counts = ", ".join(f"{len(sides[side]):,} {side.replace('_', ' ')}" for side in SIDES)
     lines = [f"{name}: {what}; {counts}", *cautions(notes)]
+    if len(sides["test"]) < _FEW:
+        lines.append(Caution(f"scores on so few test examples say little: {len(sides['test'])}"))
     lines += summarize_labels(schema, sides["train"].labels, others)
     how = digest(fingerprint, data.label_column, data.held_out, data.test, schema.kind, schema.classes)
     return LabelledCorpus(schema, sides["train"], sides["held_out"], sides["test"], how, lines)

@@ -1,12 +1,13 @@
 """Download checkpoints from the Hub: only the files that are needed, at one commit, into the client's cache."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
 from textdae.core.errors import TextdaeError
 from textdae.core.layout import CARD, MODEL, TRAINING_STATE
-from textdae.core.names import HubName, is_local, parse
+from textdae.core.names import PREFIX, HubName, is_local, parse
 from textdae.core.registry import report_files
 from textdae.hub.client import explained, retry, unreachable
 
@@ -92,4 +93,18 @@ def fetch_dataset(name: str, files: str) -> Path:
 
 def pinned(checkpoint: str) -> str:
     """Pin the name of a checkpoint: add the commit to a name on the Hub, leave a local path as it is."""
-    return checkpoint if is_local(checkpoint) else str(pin(parse(checkpoint)))
+    if is_local(checkpoint):
+        return checkpoint
+    with or_no_folder(checkpoint):
+        return str(pin(parse(checkpoint)))
+
+
+@contextmanager
+def or_no_folder(name: str) -> Iterator[None]:
+    """Add to an error of the Hub that there is no folder of that name either, which may have been meant."""
+    try:
+        yield
+    except TextdaeError as error:
+        if name.startswith(PREFIX):
+            raise
+        raise type(error)(f"{error}; nor is there a folder {name} here") from None

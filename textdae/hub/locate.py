@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from textdae.core.errors import SettingsError, TextdaeError, first_line
-from textdae.core.names import PREFIX, is_local, parse
+from textdae.core.errors import SettingsError, first_line
+from textdae.core.names import is_local, parse
 from textdae.core.registry import modality_of_config
 from textdae.core.untrusted import read_json, sha256
 from textdae.core.weights import load_weights
-from textdae.hub.download import fetch, pinned
+from textdae.hub.download import fetch, or_no_folder, pinned
 from textdae.hub.vetting.folder import vet
 
 
@@ -26,12 +26,8 @@ def folder_of(name: str, training_state: bool = False) -> Path:
                 f"{name}: {'a file, not a checkpoint' if folder.exists() else 'no such'} folder"
             )
         return folder
-    try:
+    with or_no_folder(name):
         return fetch(parse(name), training_state)
-    except TextdaeError as error:
-        if name.startswith(PREFIX):
-            raise
-        raise type(error)(f"{error}; nor is there a folder {name} here") from None
 
 
 def locate(checkpoint: str, training_state: bool = False) -> str:

@@ -152,7 +152,7 @@ def _write(
     notes: Counter[str] = Counter()
     contents = (image.picture.tobytes() for image in Reader(data, Counter()).read(source))
     if (used := share_for_both_sides(contents, share)) != share:
-        notes[f"put on a side that data.held_out={share:g} left empty"], share = 1, used
+        notes[f"examples put on a side that data.held_out={share:g} left empty"], share = 1, used
     partners = {key: Partners(each) for key, each in _noisy_sources(data).items()}
     reader = Reader(data, notes, partners.get("noisy_source"))
     labels: dict[str, list[Any]] = {"train": [], "held_out": []}

@@ -27,7 +27,7 @@ def text_card(
     """Return the README.md of a masked language model; `passage` holds a mask to try it on."""
     sentences = "\n".join(f"- {for_markdown(sample)}" for sample in samples)
     base = settings.model.from_pretrained
-    trained = f"{settings.tokenizer.algorithm}, trained on the same text"
+    trained = f"{type(tokenizer.backend_tokenizer.model).__name__}, that of the corpus"
     origin = (
         f"that of {for_markdown(public(own))}"
         if (own := base or settings.tokenizer.from_pretrained)

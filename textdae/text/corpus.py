@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.core.cache import cache_root, cached, digest
 from textdae.core.errors import SettingsError
+from textdae.core.logs import Caution
+from textdae.core.settings.base import Settings
 from textdae.core.split import (
     check_apart,
     is_held_out,
@@ -29,6 +31,18 @@ from textdae.text.tokenizer import load_tokenizer, save_tokenizer, train_tokeniz
 from textdae.text.tokenizer_sample import Repeatable, TokenizerSample, with_progress
 from textdae.text.writing import write_sides
 
+_DECIDED = (
+    "held_out",
+    "subset",
+    "split",
+    "revision",
+    "document",
+    "text_column",
+    "encoding",
+    "errors",
+    "max_bytes",
+)
+"""Settings below `data` that `textdae prepare` applies."""
 _TOKENIZER_VERSION, _PACKED_VERSION = 3, 4
 
 
@@ -118,7 +132,21 @@ def _open_prepared(
                 Counter(each.contents["notes"]),
             )
         )
+    if names := [*_changed(data, "data", _DECIDED), *_changed(settings, "tokenizer")]:
+        corpora[0].summary.append(
+            Caution(f"decided by textdae prepare, so not used here: {', '.join(names)}")
+        )
     return corpora
+
+
+def _changed(settings: Settings, section: str, names: Collection[str] | None = None) -> list[str]:
+    """Return the keys of a section, or some of them, whose values are not the defaults."""
+    fields = type(settings).model_fields
+    return [
+        f"{section}.{name}"
+        for name in names or fields
+        if name != "from_pretrained" and getattr(settings, name) != fields[name].get_default()
+    ]
 
 
 def _open(data: TextDataSettings, root: Path) -> _Part:
@@ -223,5 +251,5 @@ def _pack(
     write_sides(folder, Packer(tokenizer), documents(), processes)
     notes: Counter[str] = source.notes + (other.notes if other else Counter())
     if used != share:
-        notes[f"put on a side that data.held_out={share:g} left empty"] = 1
+        notes[f"examples put on a side that data.held_out={share:g} left empty"] = 1
     (folder / "notes.json").write_text(json.dumps(notes))

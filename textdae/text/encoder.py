@@ -3,6 +3,7 @@
 n examples, L positions, D width of the embedding, K code width.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -68,9 +69,11 @@ class TextEncoder(StockEncoder):
                 f"pooling: {checkpoint} has "
                 + ("a code of its last layer only" if has_code else "no code; use mean or cls")
             )
-        layers = getattr(self.model.config, "num_hidden_layers", None)
-        if self.view.layer is not None and layers is not None and self.view.layer > layers:
-            raise SettingsError(f"layer: {checkpoint} has {layers} layers, got {self.view.layer}")
+        if self.view.pooling not in ("mean", "cls", "code"):
+            raise SettingsError(f"pooling: mean, cls or code, got {self.view.pooling}")
+        layers = getattr(self.model.config, "num_hidden_layers", math.inf)
+        if self.view.layer is not None and not 0 <= self.view.layer <= layers:
+            raise SettingsError(f"layer: {checkpoint} has layers 0 to {layers}, got {self.view.layer}")
         self.batch_tokens = batch_tokens or (1024 if self.device.type == "cpu" else 8192)
         self.limit = min(longest_input(self.tokenizer, self.model.config), max_length or 2**30)
 

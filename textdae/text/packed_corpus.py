@@ -72,7 +72,7 @@ def packed_corpus(
             f"{name}: {train.info.documents:,} documents, {train.info.bytes / 1e6:,.1f} MB, "
             f"{train.info.tokens:,} tokens, {len(train):,} blocks of {data.block_size}; "
             f"held out {held_out.info.documents:,} documents, {len(held_out):,} blocks{held_out_name}",
-            f"nothing was cut off; {padded:,} positions of the two last blocks are padding",
+            f"every token is in a block; {padded:,} positions of the two last blocks are padding",
             *cautions(notes),
         ],
     )

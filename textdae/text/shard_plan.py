@@ -39,7 +39,7 @@ class ShardPlan:
             )
         if data.max_bytes:
             raise SettingsError(
-                "prepare: data.max_bytes would stop in the middle of the shards; leave it out"
+                "prepare: data.max_bytes would stop in the middle of the shards; leave it out, or set data.max_bytes=null"
             )
         self.settings, self.store, self.is_worker = settings, store, False
 

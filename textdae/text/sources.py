@@ -97,7 +97,7 @@ class Source:
         for row in rows:
             text = row[0] if isinstance(row[0], str) else " ".join(map(str, row[0] or ()))  # words
             if cap and read >= cap and not text.isspace():
-                self.notes[f"stopped at data.max_bytes = {cap:,} bytes"] = 1
+                self.notes[f"sources read in part, up to data.max_bytes = {cap:,}"] = 1
                 return
             read += len(text) if text.isascii() else len(text.encode())
             yield row

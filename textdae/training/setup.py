@@ -1,5 +1,6 @@
 """Set a denoiser up for training: memory checks, compilation, optimizers, processes, the state of a checkpoint."""
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ from textdae.training.memory import (
 from textdae.training.optimizers import build_optimizers
 from textdae.training.processes import check_same, spread_weights, together
 from textdae.training.state import restore
+
+logger = logging.getLogger(__name__)
 
 
 class Prepared(NamedTuple):
@@ -94,7 +97,9 @@ def _fit_into_memory(
     free = available_memory(device)
     together(lambda: check_model_fits(parameters, free, processes))
     denoiser.to(device).eval()
-    denoiser.optimize_for(device, should_compile(settings, device, max_steps), settings.fast == "auto")
+    if compiled := should_compile(settings, device, max_steps):
+        logger.info("the model is compiled in the first steps, which may take a minute or two the first time")
+    denoiser.optimize_for(device, compiled, settings.fast == "auto")
     per_example = activation_bytes(denoiser, examples, noise, dtype)
     batch_size = settings.per_device_train_batch_size
     together(
