@@ -48,6 +48,8 @@ def test_weights_that_an_encoder_does_not_need_are_not_reported(checkpoint):
     logger = logging.getLogger("transformers.modeling_utils")
     handler = logging.handlers.MemoryHandler(100, logging.CRITICAL)
     logger.addHandler(handler)
+    before = logging.getLogger("transformers").level
+    logging.getLogger("transformers").setLevel(logging.WARNING)
     try:
         AutoModel.from_pretrained(checkpoint)
         assert "LOAD REPORT" in handler.buffer.pop().getMessage()
@@ -55,6 +57,7 @@ def test_weights_that_an_encoder_does_not_need_are_not_reported(checkpoint):
         assert not handler.buffer
         assert not logger.filters
     finally:
+        logging.getLogger("transformers").setLevel(before)
         logger.removeHandler(handler)
 
 

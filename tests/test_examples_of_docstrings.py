@@ -17,7 +17,7 @@ from textdae.text.tokenizer import save_tokenizer
 
 NOT_RUN = {
     "pretrain", "plan", "Plan", "finetune", "probe", "label_curve", "evaluate", "embed", "push", "doctor", "TrainingResult",
-    "ProbeResult", "LabelCurveResult", "EvaluationResult", "EmbedResult", "DenoiserOutput", "MaskingCollator", "Trainer",
+    "ProbeResult", "LabelCurveResult", "EvaluationResult", "EmbedResult", "prepare", "PrepareResult", "DenoiserOutput", "MaskingCollator", "Trainer",
 }  # fmt: skip
 """They train, or read a corpus; the tests of their own do what these examples do."""
 
