@@ -136,6 +136,10 @@ def test_a_unet_that_knows_the_level_is_given_one(tmp_path):
     exportable = open_pictures(str(tmp_path))
     inputs = exportable.collate(exportable.draw(3))
     assert inputs["level"].shape == (3,)
+    found = export(
+        str(tmp_path), output=tmp_path / "onnx"
+    )  # compares batches of other sizes than the sample's
+    assert found.table["ONNX"]["difference"] < 1e-4
     assert exportable.model(**inputs)[0].shape == (3, 1, 8, 8)
     # A classifier made of it estimates the level by itself.
     classifier = UNetForImageClassification(UNetConfig(**sizes, condition="level", num_labels=2))

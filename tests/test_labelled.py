@@ -401,7 +401,9 @@ def test_a_side_without_any_label_is_named(tmp_path, read):
     nothing = written(tmp_path / "c.csv", [{**row, "label": ""} for row in reviews(50)])
     said = complaint(read, nothing)
     assert said.startswith("data.source: ")
-    assert said.endswith("every example is unlabelled; give more, or see data.label_column")
+    assert said.endswith(
+        "every example is unlabelled, none has a 'label'; give more, or see data.label_column"
+    )
 
 
 def test_labels_that_are_no_classes_are_refused_in_the_name_of_their_column(tmp_path, read):

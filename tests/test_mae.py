@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from records import heard
 from transformers import (
     AutoModelForPreTraining,
@@ -144,6 +146,22 @@ def test_a_run_hides_patches_by_itself_and_what_comes_out_is_stock(run):
     stock = model.eval()(clean, noise=patches(corrupted.inputs["hidden"]).float())
     ours = ImageDenoiser.from_pretrained(folder / "run")(corrupted)
     assert ours.loss.item() == pytest.approx(stock.loss.item(), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("knows_its_run", [True, False])
+def test_it_does_not_denoise_what_it_never_learned(run, tmp_path, knows_its_run):
+    """Its loss is that of hidden patches, so what it says of visible ones means nothing."""
+    shutil.copytree(
+        run[0] / "run",
+        tmp_path / "run",
+        ignore=None if knows_its_run else shutil.ignore_patterns("settings.yaml"),
+    )
+    Image.new("L", (8, 8), 99).save(tmp_path / "a.png")
+    with pytest.raises(
+        SettingsError, match="learned to give back hidden parts of a picture, and nothing is hidden here"
+    ):
+        textdae.denoise_pictures(tmp_path / "run", tmp_path / "a.png", tmp_path / "b.png")
 
 
 @pytest.mark.slow

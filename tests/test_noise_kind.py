@@ -1,5 +1,7 @@
 """The registry of noises: one class is enough, and a noise may change the length."""
 
+import subprocess
+import sys
 from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
@@ -10,6 +12,7 @@ from pydantic import Field
 from signals import SignalDenoiser, Sines
 from torch import Tensor
 
+import textdae
 from textdae.cli.app import main
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
@@ -20,7 +23,7 @@ from textdae.core.settings.fields import explain
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.yaml_text import dump
-from textdae.image.noise import ImageNoise
+from textdae.image.noise import ImageNoise, SigmaNoise
 from textdae.image.noises.changing import BlurNoise, GaussianNoise
 from textdae.image.noises.none import NoNoise
 from textdae.text.noise import Block, ReplacingNoise, TextNoise
@@ -238,3 +241,109 @@ def test_text_noises_read_from_settings_are_those_built_by_hand():
     assert [each.kind for each in read] == ["tokens", "shuffle"]
     vocabulary = Vocabulary(30, 1, (0, 1))
     assert text_noise(TokenNoise, vocabulary, 0.1).level == read[0].build(vocabulary).level
+
+
+class _NoKind(SigmaNoise):
+    def change(self, pixels, draw, level):
+        return pixels / 2
+
+
+class _Derived(GaussianNoise):
+    def change(self, pixels, draw, level):
+        return pixels / 2
+
+
+@pytest.mark.parametrize(
+    "noise", [_NoKind(sigma=0.1), _Derived(sigma=0.1), [GaussianNoise(0.1), _Derived(0.2)]]
+)
+def test_a_noise_that_settings_cannot_name_is_not_replaced_by_another(noise, tmp_path):
+    """By `kind` the settings would find the class that it derives from, or the default one."""
+    with pytest.raises(SettingsError, match="has no kind of its own; add to the class: kind: Literal"):
+        textdae.pretrain(source="digits", noise=noise, output_dir=tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("noise", "says"),
+    [
+        ("gaussian", "noise: a kind is written {kind: gaussian}, or noise.kind=gaussian"),
+        (GaussianNoise, r"noise: give a noise, not its class: GaussianNoise\(\)"),
+        (
+            [{"kind": "mine"}],
+            "no kind `mine`; known: .* once its module is imported .textdae --import MODULE",
+        ),
+    ],
+)
+def test_what_is_no_noise_says_how_one_is_written(noise, says, tmp_path):
+    with pytest.raises(SettingsError, match=says):
+        textdae.pretrain(source="digits", noise=noise, output_dir=tmp_path / "run")
+
+
+@pytest.mark.parametrize("chained", [False, True])
+def test_a_noise_that_changes_the_target_is_found_out(chained):
+    class InPlace(GaussianNoise):
+        def change(self, pixels, draw, level):
+            return pixels.mul_(0.5)
+
+    noise = InPlace(0.1).build()
+    noise = noise | GaussianNoise(0.1).build() if chained else noise
+    image, draw = {"pixel_values": torch.ones(2, 1, 4, 4)}, Draw(0, torch.zeros(2), torch.arange(2))
+    with pytest.raises(SettingsError, match="changes the clean example, which is the target, in place"):
+        noise(image, draw)
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda pixels: pixels[..., 1:], r"torch.float32 \(1, 1, 4, 3\)"),
+        (lambda pixels: (pixels * 255).byte(), r"torch.uint8 \(1, 1, 4, 4\)"),
+        (lambda pixels: pixels.numpy(), "ndarray"),
+    ],
+)
+def test_what_a_noise_returns_is_checked(change, got):
+    class Odd(GaussianNoise):
+        def change(self, pixels, draw, level):
+            return change(pixels)
+
+    with pytest.raises(
+        SettingsError, match=rf"Odd: change\(\) returned {got}, must return torch.float32 \(1, 1, 4, 4\)"
+    ):
+        Odd(0.1)(torch.ones(1, 1, 4, 4))
+
+
+def test_a_module_with_a_noise_of_your_own_serves_every_command(tmp_path):
+    (tmp_path / "my_noise.py").write_text(
+        "from typing import Literal\n"
+        "from textdae.image.noise import SigmaNoise\n\n\n"
+        "class StripesNoise(SigmaNoise):\n"
+        '    kind: Literal["stripes"] = "stripes"\n\n'
+        "    def change(self, pixels, draw, level):\n"
+        "        return pixels + level * (-1) ** pixels.new_ones(pixels.shape).cumsum(-1)\n"
+    )
+
+    def said(*words: str) -> str:
+        command = [sys.executable, "-m", "textdae", *words]
+        process = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
+        )
+        return process.stderr + process.stdout
+
+    words = [
+        "data.source=digits",
+        "noise.kind=stripes",
+        "output_dir=run",
+        "train.max_steps=2",
+        "train.compile=never",
+    ]
+    assert "2 steps in" in said("--import", "my_noise", "pretrain", *words)
+    assert "PSNR" in said("--import", "my_noise", "evaluate", "run")
+    assert "(textdae --import MODULE)" in said("evaluate", "run")
+    assert said("--import", "no_noise", "evaluate", "run").startswith(
+        "textdae: --import no_noise: ModuleNotFoundError: No module named 'no_noise'"
+    )
+
+
+def test_only_a_modality_is_registered():
+    with pytest.raises(
+        SettingsError, match=r"register: takes a Modality, got .*; a noise is known by its `kind`"
+    ):
+        textdae.register(GaussianNoise)

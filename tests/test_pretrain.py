@@ -203,8 +203,10 @@ def test_a_run_goes_on_with_its_own_settings_unless_all_of_them_or_the_data_are_
             pretrain(**named, **there)
     with pytest.raises(SettingsError, match="is not of textdae finetune: its settings"):
         finetune(str(tmp_path / "run"), **there)
-    (tmp_path / "run" / "settings.yaml").unlink()  # a run of before the file was written
-    assert of_resumed_run(PretrainSettings, **there) == {}
+    (tmp_path / "run" / "settings.yaml").unlink()
+    with pytest.raises(SettingsError, match="run holds no run; to begin one leave --resume out"):
+        pretrain(**there)  # else a name with a mistake would begin one, on the default corpus
+    assert of_resumed_run(PretrainSettings, source=corpus, **there) == {}
 
 
 def test_what_is_no_other_run_may_change(run, corpus, tmp_path):

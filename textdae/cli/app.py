@@ -5,13 +5,21 @@ import os
 import sys
 import threading
 from contextlib import redirect_stdout, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Annotated, Any, NoReturn, cast
 
 import typer
 from typer.core import TyperGroup
 
-from textdae.core.errors import Interrupted, SettingsError, TextdaeError, memory_refused, panics_refused
+from textdae.core.errors import (
+    Interrupted,
+    SettingsError,
+    TextdaeError,
+    first_line,
+    memory_refused,
+    panics_refused,
+)
 from textdae.core.escape import Screen, for_terminal
 from textdae.core.interrupts import interruptible
 from textdae.core.logs import LOGGER, set_level, terminal_logging
@@ -97,11 +105,31 @@ def end(result: Any, command: list[str], table: str) -> None:
 def _switches(
     quiet: Annotated[bool, typer.Option("--quiet", help="Print results and warnings only.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Print details too.")] = False,
+    modules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--import", metavar="MODULE", help="Import a module first, such as one with a noise of your own."
+        ),
+    ] = None,
 ) -> None:
     if quiet and verbose:
         raise SettingsError("--quiet and --verbose exclude each other")
     if quiet or verbose:
         set_level("WARNING" if quiet else "DEBUG")
+    for module in modules or ():
+        _import(module)
+
+
+def _import(module: str) -> None:
+    """Import a module of the working directory, or an installed one."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        import_module(module)
+    except Exception as error:
+        raise SettingsError(f"--import {module}: {type(error).__name__}: {first_line(error)}") from None
+    finally:
+        sys.path.remove(here)
 
 
 def hush_transformers() -> None:

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from textdae.core.errors import TextdaeError
+from textdae.core.errors import TextdaeError, first_line
 from textdae.core.exportable import Exportable
 from textdae.report.scores import Scores
 
@@ -115,7 +115,10 @@ def _onnx_run(file: Path) -> Callable[[Batch], np.ndarray]:
     names = [each.name for each in session.get_inputs()]
 
     def run(batch: Batch) -> np.ndarray:
-        first: np.ndarray = session.run(None, {name: batch[name] for name in names})[0]
+        try:
+            first: np.ndarray = session.run(None, {name: batch[name] for name in names})[0]
+        except Exception as error:  # onnxruntime has no base class of its own
+            raise TextdaeError(f"export: the ONNX model does not run: {first_line(error)}") from None
         return first
 
     return run

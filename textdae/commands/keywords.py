@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from textdae.core.cache import cache_root
 from textdae.core.errors import SettingsError
 from textdae.core.names import PREFIX
+from textdae.core.noise_kind import NoiseKind
 from textdae.core.registry import modality_of_features, modality_of_settings
 from textdae.core.settings.base import Settings, TrainSettings
 from textdae.core.settings.reader import given, load, over
@@ -70,6 +71,10 @@ def read_settings(
         values = over(values, _plain(settings))
     elif settings is not None:
         path = Path(settings)
+    if isinstance(source, list | tuple):
+        raise SettingsError(
+            "source: one file, folder, glob or dataset; several have weights: data={'source': [{'source': A, 'weight': 0.7}, ...]}"
+        )
     if source is not None and dataset is not None:
         raise SettingsError("source= and dataset= exclude each other")
     sections = _plain(sections)
@@ -165,8 +170,10 @@ def of_resumed_run(
     default = cls.choose(told).model_fields["output_dir"].default
     file = Path(output_dir or told.get("output_dir") or default).expanduser() / "settings.yaml"
     if not file.is_file():
-        if "WORLD_SIZE" not in os.environ:  # the settings lie on the first of several hosts
-            logger.warning(f"--resume: {file.parent} holds no run, so a new one begins")
+        if "WORLD_SIZE" not in os.environ:  # of several hosts the first has the settings
+            raise SettingsError(
+                f"--resume: {file.parent} holds no run; to begin one leave --resume out, or name data.source"
+            )
         return {}
     values = read_file(file)
     if strange := sorted(set(values) - set(cls.choose(values).model_fields)):
@@ -208,6 +215,8 @@ def _plain(value: Any) -> Any:
 
     Its learning rates may follow from what else is set.
     """
+    if isinstance(value, NoiseKind):
+        value.check_kind()
     if isinstance(value, Settings):
         train = value if isinstance(value, TrainSettings) else getattr(value, "train", None)
         if not isinstance(train, TrainSettings):

@@ -224,7 +224,7 @@ def _notes(rows: Sequence[PlannedSize], chosen: int, unit: str, data_unit: str, 
     row, notes = rows[chosen], []
     others = [number for number in range(len(rows)) if number != chosen]
     if not others:
-        notes.append("one size: it is given, so that nothing was chosen")
+        notes.append("one size: the settings leave no other, so that nothing was chosen")
     else:
         nearest = min(others, key=lambda number: rows[number].prediction.loss)
         gap = rows[nearest].prediction.loss - row.prediction.loss

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from textdae.core.draw import Draw
+from textdae.core.errors import SettingsError
 from textdae.core.noise import Example
 from textdae.core.settings.base import Settings
 
@@ -25,11 +26,22 @@ class Changing:
     field: ClassVar[str]
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor, *context: Any) -> tuple[Example, Tensor]:
-        """Change the values."""
+        """Change the values.
+
+        Raises:
+            SettingsError: `change` returned something of another shape or type.
+        """
         import torch
 
         clean = inputs[self.field]
         noisy = self.change(clean, draw, level.view(-1, *[1] * (clean.ndim - 1)))
+        got = (
+            f"{noisy.dtype} {tuple(noisy.shape)}" if isinstance(noisy, torch.Tensor) else type(noisy).__name__
+        )
+        if got != f"{clean.dtype} {tuple(clean.shape)}":
+            raise SettingsError(
+                f"{type(self).__name__}: change() returned {got}, must return {clean.dtype} {tuple(clean.shape)}"
+            )
         return {**inputs, self.field: noisy}, torch.ones_like(clean, dtype=torch.bool)
 
     def change(self, values: Tensor, draw: Draw, level: Tensor) -> Tensor:

@@ -103,8 +103,14 @@ class Noise(ABC):
 
     def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
         """Corrupt a batch of clean examples at `progress` (0..1) of the run."""
+        target = clean[self.field]
+        before = _version(target)
         inputs, loss_mask = self.corrupt(clean, draw, self.level.at(progress, draw))
-        return Corrupted(inputs, clean[self.field], loss_mask)
+        if _version(target) != before:
+            raise SettingsError(
+                f"noise {self}: it changes the clean example, which is the target, in place; let it return a new tensor"
+            )
+        return Corrupted(inputs, target, loss_mask)
 
     @abstractmethod
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
@@ -134,6 +140,11 @@ class Noise(ABC):
 
     def __or__(self, other: Noise) -> Noise:
         return Chain(self, other)
+
+
+def _version(values: Tensor) -> int | None:
+    """Return how often a tensor was changed in place; None where torch does not count."""
+    return None if values.is_inference() else values._version
 
 
 class Chain(Noise):

@@ -78,6 +78,19 @@ class NoiseKind(Settings):
             lines = explain_all(type(self), error, settings)
             raise SettingsError("\n".join(f"{name}: {line}" for line in lines)) from None
 
+    def check_kind(self) -> None:
+        """Refuse a class that settings cannot name: they would read a noise of another class in its place.
+
+        Raises:
+            SettingsError: says what to add.
+        """
+        cls, kind = type(self), getattr(self, "kind", None)
+        if cls.kinds.get(kind or "") is not cls:
+            own = cls.__name__.removesuffix("Noise").lower() or "mine"
+            raise SettingsError(
+                f'noise: {cls.__name__} has no kind of its own; add to the class: kind: Literal["{own}"] = "{own}"'
+            )
+
     # Within larger settings pydantic goes on validating by itself, and says where in them a problem is.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
@@ -250,6 +263,13 @@ def noise_list(base: type[NoiseKind], default: str) -> tuple[PlainValidator, Pla
         entries = value if isinstance(value, list | tuple) else [value]
         if not entries:
             raise ValueError(f"an empty list; give at least one noise, e.g. {{kind: {default}}}")
+        for entry in entries:
+            if isinstance(entry, str):
+                raise ValueError(f"a kind is written {{kind: {entry}}}, or noise.kind={entry} in the shell")
+            if isinstance(entry, type):
+                raise ValueError(f"give a noise, not its class: {entry.__name__}()")
+            if isinstance(entry, NoiseKind):
+                entry.check_kind()
         entries = [{"kind": default, **entry} if isinstance(entry, dict) else entry for entry in entries]
         return _reader(*base.variants()).validate_python(entries)
 

@@ -127,9 +127,16 @@ _registered: dict[str, Modality] = {}
 def register(modality: Modality) -> None:
     """Add a modality, or replace the one of its name.
 
+    Raises:
+        SettingsError: it is none.
+
     Example:
         >>> textdae.register(textdae.Modality(name="sound", settings={}, pretraining="sound:prepare", evaluation="sound:open"))
     """
+    if not isinstance(modality, Modality):
+        raise SettingsError(
+            f"register: takes a Modality, got {modality!r}; a noise is known by its `kind` as soon as its class is defined"
+        )
     _registered[modality.name] = modality
 
 

@@ -107,7 +107,11 @@ def labelled_corpus(
     for side, labelled in kept.items():
         if not labelled:
             key = {"train": "data.source", "held_out": "data.held_out", "test": "data.test"}[side]
-            why = "every example is unlabelled" if entries[side] else "no example fell to this side"
+            why = (
+                f"every example is unlabelled, none has a {data.label_column!r}"
+                if entries[side]
+                else "no example fell to this side"
+            )
             raise SettingsError(
                 f"{key}: {name} has no labelled example for the {side} side: {why}; give more, or see data.label_column"
             )

@@ -4,6 +4,7 @@ N images of one side, C channels.
 """
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,11 @@ from textdae.image.photographs import Photographs
 from textdae.image.pictures import UnusablePicture, fit, whole
 from textdae.image.sources import ImageSource, open_images
 
+logger = logging.getLogger(__name__)
+
 _VERSION = 3
+_SKIPPED, _NAMED = "pictures skipped, not usable", 3
+"""The note of such pictures, and how many are named when they are met."""
 
 
 class ImageCorpus(NamedTuple):
@@ -72,7 +77,7 @@ def prepare_images(data: ImageDataSettings, whole: bool = False) -> ImageCorpus:
         (held_out, "data.held_out_source" if other else "data.held_out"),
     ):
         if not len(side) and not (whole and side is held_out):
-            why = "no image could be used" if other or not len(held_out) + len(train) else f"none of {len(train) + len(held_out)} images fell to this side; give more, or another share"  # fmt: skip
+            why = "no image could be used" if other or not len(held_out) + len(train) else f"none of {len(train) + len(held_out)} images fell to this side; give more, another share, or data.held_out_source"  # fmt: skip
             raise SettingsError(f"{name}: {why}")
     notes = source.left_out + (other.left_out if other else Counter())
     notes += Counter(json.loads((folder / "notes.json").read_text()))
@@ -249,7 +254,9 @@ class Reader:
             except UnusablePicture as error:
                 if self.data.on_error == "stop":
                     raise SettingsError(f"{error}; or set data.on_error=skip") from None
-                self.notes["pictures skipped, not usable"] += 1
+                if self.notes[_SKIPPED] < _NAMED:
+                    logger.warning(f"skipped: {error}")
+                self.notes[_SKIPPED] += 1
                 continue
             count += 1
             yield Found(row, picture, pixels, label)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from textdae.core.errors import SettingsError, memory_refused
+from textdae.hub.run_settings import run_settings
 from textdae.image.data_settings import ImageDataSettings
 from textdae.image.level import estimate_level
 from textdae.image.model import ImageDenoiser
@@ -41,7 +42,7 @@ def denoise_pictures(
             estimated from each picture.
 
     Raises:
-        SettingsError: no such checkpoint or picture, or one that cannot be used; in a folder, after all other pictures are
+        SettingsError: no such checkpoint or picture, or one that cannot be used, or a model of hidden patches; in a folder, after all other pictures are
             done.
 
     Example:
@@ -98,6 +99,8 @@ def _denoised(
             else ImageDenoiser.from_pretrained(model).to(choose_device())
         )
         denoiser.check_strength(strength)
+        if not isinstance(model, ImageDenoiser):
+            _check_it_denoises(str(model), denoiser)
         for file, target in pairs:
             try:
                 line = _denoise(denoiser, file, target, strength)
@@ -110,6 +113,21 @@ def _denoised(
     if failed:
         raise SettingsError(
             f"denoise: {failed:,} of {len(pairs):,} pictures could not be used; the others are done"
+        )
+
+
+def _check_it_denoises(checkpoint: str, denoiser: ImageDenoiser) -> None:
+    """Refuse a model that learned to give back hidden parts only: what it says of the visible ones means nothing."""
+    run = run_settings(checkpoint)
+    noises = run.noise if run else ()
+    if noises:
+        only_hidden = all(getattr(noise, "scored", "everywhere") == "hidden" for noise in noises)
+    else:
+        only_hidden = denoiser.model.config.model_type == "vit_mae"
+    if only_hidden:
+        raise SettingsError(
+            f"denoise: {checkpoint} learned to give back hidden parts of a picture, and nothing is hidden here; denoising is "
+            "learned with noise.kind=gaussian, or noise.scored=everywhere"
         )
 
 

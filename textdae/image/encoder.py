@@ -82,7 +82,7 @@ class ImageEncoder(StockEncoder):
         return [View(number, pooling) for number in numbers for pooling in _poolings(layers[number])]
 
     def read(self, examples: Sequence[Any]) -> Sequence[Any]:
-        """Take pictures of Pillow, or paths of pictures, or pixels (C, H, W), uint8, in the size of this encoder.
+        """Take pictures of Pillow, or paths of pictures, or pixels (C, H, W), or (H, W) if grey, uint8, in the size of this encoder.
 
         Pictures are resized and their middle is cut out, as `textdae embed` does; what is transparent is put on white.
 
@@ -106,6 +106,8 @@ class ImageEncoder(StockEncoder):
         if isinstance(example, Image.Image):
             return fit(example, self.image_size, self.channels, notes)
         pixels = np.asarray(example)
+        if pixels.ndim == 2 and self.channels == 1:
+            pixels = pixels[None]
         if pixels.dtype != np.uint8 or pixels.shape != shape:
             raise SettingsError(
                 f"{where}: pixels are {shape} of uint8, got {pixels.shape} of {pixels.dtype}; or give a picture of Pillow"

@@ -3,6 +3,7 @@
 B batch, C channels, H, W pixels.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -41,4 +42,5 @@ def as_map(level: Tensor, pixel_values: Tensor) -> Tensor:
     """Return the levels (B,), (B, 1) or (B, 1, H, W) as a map beside pictures (B, C, H, W). (B, 1, H, W)."""
     if level.ndim < 4:
         level = level.reshape(-1, 1, 1, 1)
-    return level.to(pixel_values).expand(len(pixel_values), 1, *pixel_values.shape[2:])
+    # Not `expand`: an export would fix the size of the batch.
+    return level.to(pixel_values) * torch.ones_like(pixel_values[:, :1])

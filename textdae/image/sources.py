@@ -104,7 +104,10 @@ def _content(value: Any, name: str) -> bytes:
     """Return the bytes of a picture in a table: binary, or a struct with `bytes`."""
     content = value.get("bytes") if isinstance(value, dict) else value
     if not isinstance(content, bytes):
-        raise UnusablePicture(f"{name}: holds {type(value).__name__} without the bytes of a picture")
+        way_out = "; of paths, dataset.cast_column('image', datasets.Image()) makes pictures" * isinstance(
+            value, str
+        )
+        raise UnusablePicture(f"{name}: holds {type(value).__name__} without the bytes of a picture{way_out}")
     return content
 
 

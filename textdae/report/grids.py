@@ -45,7 +45,7 @@ def _draw(rows: Sequence[np.ndarray], names: Sequence[str], title: str | None, p
     axes.spines[:].set_visible(False)
     if title:
         axes.set_title(title, fontsize=10)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, bbox_inches="tight", pad_inches=0.1)
 
 
 def picture_grid(rows: Mapping[str, np.ndarray], path: Path) -> None:

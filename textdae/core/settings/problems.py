@@ -44,7 +44,10 @@ def explain_problem(cls: type[BaseModel], problem: Any, values: Any) -> tuple[li
     if problem["type"] == "union_tag_invalid":
         known = problem["ctx"]["expected_tags"].replace("'", "").split(", ")
         tag = problem["ctx"]["discriminator"].strip("'")
-        return [*key, tag], f"no {tag} `{problem['ctx']['tag']}`; {hint(problem['ctx']['tag'], known)}"
+        advice = hint(problem["ctx"]["tag"], known)
+        if tag == "kind" and "did you mean" not in advice:
+            advice += "; one of your own is known once its module is imported (textdae --import MODULE)"
+        return [*key, tag], f"no {tag} `{problem['ctx']['tag']}`; {advice}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "model_type" or (
         problem["type"].startswith("model_attributes") and not isinstance(problem["input"], dict)

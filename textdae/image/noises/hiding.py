@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from textdae.core.choice import priorities, select_to_rate
 from textdae.core.draw import Draw
+from textdae.core.errors import SettingsError
 from textdae.core.noise import Example
 from textdae.core.settings.base import Share
 from textdae.image.noise import RateNoise
@@ -39,7 +40,9 @@ class HidingNoise(RateNoise):
         pixels, size = inputs["pixel_values"], self.side()
         batch, _, height, width = pixels.shape
         if height % size or width % size:
-            raise ValueError(f"patches of {size} pixels do not cover an image of {height} x {width} pixels")
+            raise SettingsError(
+                f"patches of {size} pixels do not cover an image of {height} x {width} pixels"
+            )
         rows, columns = height // size, width // size
         priority = self.choose(rows, columns, draw)
         every = np.ones(priority.shape, bool)
