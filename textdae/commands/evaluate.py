@@ -81,7 +81,8 @@ def evaluate(
         logger.info(line)
     results = EvaluationResult(evaluation.corpus.summary[0], counted, {})
     dials: Sequence[float | None] = levels or [None]
-    if levels and len(noises := getattr(settings.evaluate, "noise", ())) > 1:
+    noises: Sequence[Any] = getattr(settings.evaluate, "noise", ())
+    if levels and len(noises) > 1:
         logger.warning(f"levels: of the first noise, {noises[0].kind}; the others stay as they are set")
     for level in dials:
         questions = evaluation.questions(settings.evaluate.max_examples, level)
