@@ -287,7 +287,9 @@ def test_a_noise_that_changes_the_target_is_found_out(chained):
     noise = InPlace(0.1).build()
     noise = noise | GaussianNoise(0.1).build() if chained else noise
     image, draw = {"pixel_values": torch.ones(2, 1, 4, 4)}, Draw(0, torch.zeros(2), torch.arange(2))
-    with pytest.raises(SettingsError, match="changes the clean example, which is the target, in place"):
+    with pytest.raises(
+        SettingsError, match="noise gaussian: it changes what it is given in place, which may be the target"
+    ):
         noise(image, draw)
 
 
@@ -321,7 +323,7 @@ def test_a_module_with_a_noise_of_your_own_serves_every_command(tmp_path):
     )
 
     def said(*words: str) -> str:
-        command = [sys.executable, "-m", "textdae", *words]
+        command = [sys.executable, "-P", "-m", "textdae", *words]  # without the folder, as the script has it
         process = subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False
         )
@@ -340,6 +342,34 @@ def test_a_module_with_a_noise_of_your_own_serves_every_command(tmp_path):
     assert said("--import", "no_noise", "evaluate", "run").startswith(
         "textdae: --import no_noise: ModuleNotFoundError: No module named 'no_noise'"
     )
+
+
+def test_a_kind_of_ours_is_not_taken_over_and_an_older_class_says_so(monkeypatch):
+    monkeypatch.setattr(ImageNoise, "kinds", dict(ImageNoise.kinds))
+    with pytest.raises(
+        SettingsError, match="Mine: gaussian is the kind of textdae's GaussianNoise; call yours otherwise"
+    ):
+
+        class Mine(SigmaNoise):
+            kind: Literal["gaussian"] = "gaussian"
+
+    def defined():  # as when a cell of a notebook runs again
+        class Again(SigmaNoise):
+            kind: Literal["again"] = "again"
+
+        return Again
+
+    older, newer = defined()(sigma=0.1), defined()(sigma=0.1)
+    newer.check_kind()
+    with pytest.raises(
+        SettingsError, match="another Again of kind again was defined after this one; make the noise anew"
+    ):
+        older.check_kind()
+
+
+def test_half_precision_stays_half():
+    noisy = GaussianNoise(0.1)(torch.rand(1, 1, 4, 4).half()).inputs["pixel_values"]
+    assert noisy.dtype == torch.float16
 
 
 def test_only_a_modality_is_registered():

@@ -17,9 +17,10 @@ import torch
 import yaml
 
 from textdae.commands.executors import LocalExecutor
-from textdae.commands.prepare import prepare
+from textdae.commands.prepare import prepare, read_prepare_settings
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.settings.reader import load
+from textdae.core.settings.runs import PretrainSettings
 from textdae.core.store import Store
 from textdae.text.corpus import prepare_text
 from textdae.text.data_settings import TextDataSettings
@@ -282,13 +283,29 @@ def test_settings_of_pretraining_give_data_and_tokenizer(files, prepared, tmp_pa
     result = prepare(file, output_dir=tmp_path / "p", shard_bytes=3000, workers=1)
     assert result.output_dir == str(tmp_path / "p")
     assert bytes_of(tmp_path / "p") == bytes_of(prepared)
-    data = TextDataSettings(source=result.output_dir, max_bytes=1000, text_column="nope", held_out=0.05)
-    corpus = prepare_text(data, TokenizerSettings(algorithm="bpe"))
+    data = TextDataSettings(source=result.output_dir, max_bytes=1000, text_column="nope", held_out=0.1)
+    corpus = prepare_text(
+        data, TokenizerSettings(algorithm="bpe", vocab_size=300)
+    )  # .1 and 300 are those of the preparation
     line = (
-        "decided by textdae prepare, so not used here: data.text_column, data.max_bytes, tokenizer.algorithm"
+        "decided by textdae prepare, so not used here: data.max_bytes, data.text_column, tokenizer.algorithm"
     )
     assert corpus.summary[-1] == line
-    assert not any(
-        "decided" in line
-        for line in prepare_text(TextDataSettings(source=result.output_dir), TokenizerSettings()).summary
-    )
+    as_prepared = TextDataSettings(source=result.output_dir)
+    assert not any("decided" in line for line in prepare_text(as_prepared, TokenizerSettings()).summary)
+
+
+@pytest.mark.parametrize("as_settings", [False, True])
+def test_a_preparation_takes_what_a_run_takes(files, as_settings):
+    own = {
+        "modality": "text",
+        "data": {"source": str(files)},
+        "tokenizer": {"vocab_size": 300},
+        "train": {"max_steps": 3},
+        "output_dir": "runs/mine",
+    }
+    made = load(PretrainSettings, base=own) if as_settings else own
+    read = read_prepare_settings(made, ())
+    assert (read.tokenizer.vocab_size, read.data.source, read.output_dir) == (300, str(files), "prepared")
+    with pytest.raises(SettingsError, match="tokeniser: no such key; did you mean `tokenizer`"):
+        read_prepare_settings({**own, "tokeniser": {}}, ())

@@ -39,6 +39,9 @@ app = typer.Typer(
     help="Corrupt something, then learn to give back the original: pretrain small encoders.",
 )  # fmt: skip
 
+_imported: list[str] = []
+"""The modules of `--import`."""
+
 Words = Annotated[
     list[str] | None,
     typer.Argument(help="[FILE.yaml or a shipped name, e.g. text-mini] [key=value ...]", show_default=False),
@@ -85,7 +88,8 @@ def end(result: Any, command: list[str], table: str) -> None:
         if is_main:
             for line in result.closing:
                 typer.echo(line)
-            typer.echo(f"go on with: textdae {' '.join(command)} --resume")
+            modules = [f"--import {module}" for module in _imported]
+            typer.echo(f"go on with: textdae {' '.join([*modules, *command])} --resume")
         if any(thread.name == THREAD for thread in threading.enumerate()):
             # Exit at once: the interpreter would wait for pending uploads.
             _leave(128 + result.fit.stopped_by)
@@ -122,14 +126,13 @@ def _switches(
 
 def _import(module: str) -> None:
     """Import a module of the working directory, or an installed one."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
     try:
         import_module(module)
     except Exception as error:
         raise SettingsError(f"--import {module}: {type(error).__name__}: {first_line(error)}") from None
-    finally:
-        sys.path.remove(here)
+    _imported.append(module)
 
 
 def hush_transformers() -> None:

@@ -82,7 +82,8 @@ def finetune(
     Args:
         checkpoint: folder or Hub id of a pretrained encoder.
         settings: ready ones, a dictionary, or a YAML file.
-        resume: go on from the last whole checkpoint in `output_dir`, or start where there is none.
+        resume: go on from the last whole checkpoint in `output_dir`, or start where there is none and the data or all
+            settings are given.
         overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
         source: labelled examples: a table, folder or Hub dataset (`data.source`).
         dataset: rows to read instead, see `pretrain`; of a `DatasetDict` choices are made on `validation`, and the figures
@@ -222,7 +223,7 @@ class _Finetuning(TrainingTask):
             if kept
             else "the last weights are kept"
         )
-        if ended_early := self.best.should_stop():
+        if ended_early := common.get("ended_early", False):
             which += f"; training ended as {self.best.patience} in a row were no better (train.early_stopping_patience)"
         pictures = ["loss.png", "README.md"]
         if not self.schema.is_regression:

@@ -34,6 +34,8 @@ _OF_A_SOURCE = (
     "revision",
 )
 """Settings below `data` that belong to one source and do not apply to another."""
+_LIMITS = ("max_steps", "num_train_epochs", "time_budget")
+"""Settings below `train` that end a run."""
 
 
 def read_settings(
@@ -166,22 +168,38 @@ def of_resumed_run(
         or names_source(None, overrides, **keywords)
     ):
         return {}
-    told = over(given(None, overrides), {key: value for key, value in keywords.items() if value is not None})
+    sections = {key: value for key, value in keywords.items() if value is not None}
+    told = over(given(None, overrides), _plain(sections))
     default = cls.choose(told).model_fields["output_dir"].default
-    file = Path(output_dir or told.get("output_dir") or default).expanduser() / "settings.yaml"
+    folder = Path(output_dir or told.get("output_dir") or default)
+    file = folder.expanduser() / "settings.yaml"
     if not file.is_file():
-        if "WORLD_SIZE" not in os.environ:  # of several hosts the first has the settings
-            raise SettingsError(
-                f"--resume: {file.parent} holds no run; to begin one leave --resume out, or name data.source"
-            )
-        return {}
+        if _are_several_hosts():  # of which only the first may have the settings
+            return {}
+        raise SettingsError(
+            f"--resume: {folder} holds no run; give data.source or a settings file, or leave --resume out to begin one"
+        )
     values = read_file(file)
     if strange := sorted(set(values) - set(cls.choose(values).model_fields)):
         raise SettingsError(
             f"--resume: the run in {file.parent} is not of textdae {cls.command}: its {file.name} sets {strange[0]}"
         )
     logger.info(f"the settings are those of {file}")
-    return values
+    return _within_told_limits(values, told) | {"output_dir": str(folder)}  # it may have been copied there
+
+
+def _are_several_hosts() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def _within_told_limits(values: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` without its limits of another kind, if a limit of the run is told: the first one that is reached ends it."""
+    train, new = values.get("train"), told.get("train")
+    if not (isinstance(train, Mapping) and isinstance(new, Mapping)):
+        return values
+    if not any(new.get(limit) is not None for limit in _LIMITS):
+        return values
+    return values | {"train": {key: value for key, value in train.items() if key not in _LIMITS}}
 
 
 def _for_another_source(base: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class PrepareResult(NamedTuple):
 
 
 def prepare(
-    settings: PrepareSettings | Mapping[str, Any] | Path | str | None = None,
+    settings: PrepareSettings | PretrainSettings | Mapping[str, Any] | Path | str | None = None,
     *,
     executor: str = "local",
     workers: int | None = None,
@@ -38,7 +38,7 @@ def prepare(
     """Tokenize a corpus into shards, for runs on any number of machines; tasks that were done before are skipped.
 
     Args:
-        settings: ready ones, a dictionary, or a YAML file; of one for `pretrain` the sections `data` and `tokenizer` count.
+        settings: ready ones, a dictionary, or a YAML file; those of `pretrain` will do, of which `data` and `tokenizer` count.
         executor: `local` (processes of this machine), `slurm` or `ray` (through datatrove).
         workers: number of parallel workers, on which the result does not depend. Default: one a core, at most 16; on a
             cluster 16.
@@ -68,20 +68,23 @@ def prepare(
 
 
 def read_prepare_settings(
-    settings: PrepareSettings | Mapping[str, Any] | Path | str | None, overrides: Sequence[str], **told: Any
+    settings: PrepareSettings | PretrainSettings | Mapping[str, Any] | Path | str | None,
+    overrides: Sequence[str],
+    **told: Any,
 ) -> PrepareSettings:
-    """Read the settings; of those of `textdae pretrain` in a file, those of the data and the tokenizer.
+    """Read the settings; those of `textdae pretrain` without what is of training alone.
 
     Raises:
         SettingsError: see `read_settings`.
     """
-    if isinstance(settings, Path | str):
-        values = given(settings, ())
-        of_training = set(PretrainSettings.choose(values).model_fields) - set(
-            PrepareSettings.choose(values).model_fields
-        )
-        if of_training & set(values):
-            settings = {name: values[name] for name in ("modality", "data", "tokenizer") if name in values}
+    if isinstance(settings, PretrainSettings):
+        values = settings.model_dump(mode="json", exclude_unset=True)
+    else:
+        values = given(settings, ()) if isinstance(settings, Path | str) else dict(settings or {})
+    ours = set(PrepareSettings.choose(values).model_fields)
+    of_training = set(PretrainSettings.choose(values).model_fields) - ours
+    if of_training & set(values):  # whose output_dir is that of the run
+        settings = {name: value for name, value in values.items() if name not in {*of_training, "output_dir"}}
     return read_settings(PrepareSettings, settings, overrides, **told)
 
 

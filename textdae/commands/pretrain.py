@@ -57,7 +57,7 @@ def pretrain(
     Args:
         settings: ready ones, a dictionary, a YAML file, or the name of one that comes with textdae (`text-mini`); default:
             those of the quickstart.
-        resume: go on from the last whole checkpoint in `output_dir`, or start where there is none; or from one on the
+        resume: go on from the last whole checkpoint in `output_dir`, or start where there is none and the data or all settings are given; or from one on the
             Hub, `hub:OWNER/NAME@REVISION`.
         overwrite: remove the run that `output_dir` holds, once the new one is known to be able to start.
         source: what to read: a file, folder, glob or Hub dataset (`data.source`).

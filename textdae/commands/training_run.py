@@ -205,6 +205,7 @@ def _report(run: Run, task: TrainingTask, fit: FitResult, global_batch: int) -> 
         "steps": fit.cursor.step,
         "global_batch": global_batch,
         "seconds": round(fit.cursor.seconds, 1),
+        **({"ended_early": True} if fit.ended_early else {}),
         **({f"{task.unit}_per_second": speed} if speed else {}),  # 0 where this sitting was too short to say
         "architecture": type(task.denoiser.model).__name__,
         **_parameters(task.denoiser),

@@ -35,13 +35,16 @@ class Changing:
 
         clean = inputs[self.field]
         noisy = self.change(clean, draw, level.view(-1, *[1] * (clean.ndim - 1)))
-        got = (
-            f"{noisy.dtype} {tuple(noisy.shape)}" if isinstance(noisy, torch.Tensor) else type(noisy).__name__
-        )
-        if got != f"{clean.dtype} {tuple(clean.shape)}":
+        if not isinstance(noisy, torch.Tensor) or noisy.shape != clean.shape or not noisy.is_floating_point():
+            got = (
+                f"{noisy.dtype} {tuple(noisy.shape)}"
+                if isinstance(noisy, torch.Tensor)
+                else type(noisy).__name__
+            )
             raise SettingsError(
                 f"{type(self).__name__}: change() returned {got}, must return {clean.dtype} {tuple(clean.shape)}"
             )
+        noisy = noisy.to(clean.dtype)
         return {**inputs, self.field: noisy}, torch.ones_like(clean, dtype=torch.bool)
 
     def change(self, values: Tensor, draw: Draw, level: Tensor) -> Tensor:

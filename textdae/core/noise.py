@@ -105,10 +105,10 @@ class Noise(ABC):
         """Corrupt a batch of clean examples at `progress` (0..1) of the run."""
         target = clean[self.field]
         before = _version(target)
-        inputs, loss_mask = self.corrupt(clean, draw, self.level.at(progress, draw))
+        inputs, loss_mask = self.corrupt(dict(clean), draw, self.level.at(progress, draw))
         if _version(target) != before:
             raise SettingsError(
-                f"noise {self}: it changes the clean example, which is the target, in place; let it return a new tensor"
+                f"noise {self}: it changes what it is given in place, which may be the target; let it return a new tensor"
             )
         return Corrupted(inputs, target, loss_mask)
 
@@ -173,13 +173,13 @@ class Chain(Noise):
 
     def __call__(self, clean: Example, draw: Draw, progress: float = 0.0) -> Corrupted:
         """Corrupt with each noise in turn."""
-        inputs, loss_mask = clean, None
+        inputs, target, loss_mask = clean, clean[self.field], None
         for index, noise in enumerate(self.noises):
             corrupted = noise(inputs, draw.child(index), progress)
             inputs = corrupted.inputs
             loss_mask = corrupted.loss_mask if loss_mask is None else loss_mask | corrupted.loss_mask
         assert loss_mask is not None
-        return Corrupted(inputs, clean[self.field], loss_mask)
+        return Corrupted(inputs, target, loss_mask)
 
     def corrupt(self, inputs: Example, draw: Draw, level: Tensor) -> tuple[Example, Tensor]:
         """Refuse: a chain has no level of its own."""

@@ -60,7 +60,13 @@ class NoiseKind(Settings):
         if NoiseKind in cls.__bases__:
             cls.kinds = {}
         elif "kind" in cls.__annotations__:
-            cls.kinds[cls.model_fields["kind"].default] = cls
+            kind, ours = cls.model_fields["kind"].default, __name__.partition(".")[0]
+            before = cls.kinds.get(kind, cls).__module__.partition(".")[0]
+            if before == ours != cls.__module__.partition(".")[0]:
+                raise SettingsError(
+                    f"{cls.__name__}: {kind} is the kind of {ours}'s {cls.kinds[kind].__name__}; call yours otherwise"
+                )
+            cls.kinds[kind] = cls
 
     def __init__(self, level: float | None = None, /, **settings: Any) -> None:
         name = type(self).__name__
@@ -86,6 +92,10 @@ class NoiseKind(Settings):
         """
         cls, kind = type(self), getattr(self, "kind", None)
         if cls.kinds.get(kind or "") is not cls:
+            if "kind" in cls.__annotations__:
+                raise SettingsError(
+                    f"noise: another {cls.__name__} of kind {kind} was defined after this one; make the noise anew"
+                )
             own = cls.__name__.removesuffix("Noise").lower() or "mine"
             raise SettingsError(
                 f'noise: {cls.__name__} has no kind of its own; add to the class: kind: Literal["{own}"] = "{own}"'

@@ -155,7 +155,7 @@ def _write(
     folder: Path, source: ImageSource, other: ImageSource | None, share: float, data: ImageDataSettings
 ) -> None:
     notes: Counter[str] = Counter()
-    contents = (image.picture.tobytes() for image in Reader(data, Counter()).read(source))
+    contents = (image.picture.tobytes() for image in Reader(data, Counter({_SKIPPED: _NAMED})).read(source))
     if (used := share_for_both_sides(contents, share)) != share:
         notes[f"examples put on a side that data.held_out={share:g} left empty"], share = 1, used
     partners = {key: Partners(each) for key, each in _noisy_sources(data).items()}

@@ -4,8 +4,10 @@ C channels, H, W pixels.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,8 +120,10 @@ def _denoised(
 
 def _check_it_denoises(checkpoint: str, denoiser: ImageDenoiser) -> None:
     """Refuse a model that learned to give back hidden parts only: what it says of the visible ones means nothing."""
-    run = run_settings(checkpoint)
-    noises = run.noise if run else ()
+    noises: Sequence[Any] = ()
+    with suppress(SettingsError):  # of another version, or with a noise that is not imported here
+        run = run_settings(checkpoint)
+        noises = run.noise if run else ()
     if noises:
         only_hidden = all(getattr(noise, "scored", "everywhere") == "hidden" for noise in noises)
     else:

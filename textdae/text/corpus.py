@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,6 @@ from transformers import PreTrainedTokenizerFast
 from textdae.core.cache import cache_root, cached, digest
 from textdae.core.errors import SettingsError
 from textdae.core.logs import Caution
-from textdae.core.settings.base import Settings
 from textdae.core.split import (
     check_apart,
     is_held_out,
@@ -31,18 +30,6 @@ from textdae.text.tokenizer import load_tokenizer, save_tokenizer, train_tokeniz
 from textdae.text.tokenizer_sample import Repeatable, TokenizerSample, with_progress
 from textdae.text.writing import write_sides
 
-_DECIDED = (
-    "held_out",
-    "subset",
-    "split",
-    "revision",
-    "document",
-    "text_column",
-    "encoding",
-    "errors",
-    "max_bytes",
-)
-"""Settings below `data` that `textdae prepare` applies."""
 _TOKENIZER_VERSION, _PACKED_VERSION = 3, 4
 
 
@@ -132,21 +119,29 @@ def _open_prepared(
                 Counter(each.contents["notes"]),
             )
         )
-    if names := [*_changed(data, "data", _DECIDED), *_changed(settings, "tokenizer")]:
+    if names := sorted(
+        {
+            name
+            for part, each in zip(data.parts(), prepared, strict=True)
+            if each
+            for name in _not_used(part, settings, each)
+        }
+    ):
         corpora[0].summary.append(
             Caution(f"decided by textdae prepare, so not used here: {', '.join(names)}")
         )
     return corpora
 
 
-def _changed(settings: Settings, section: str, names: Collection[str] | None = None) -> list[str]:
-    """Return the keys of a section, or some of them, whose values are not the defaults."""
-    fields = type(settings).model_fields
-    return [
-        f"{section}.{name}"
-        for name in names or fields
-        if name != "from_pretrained" and getattr(settings, name) != fields[name].get_default()
-    ]
+def _not_used(data: TextDataSettings, tokenizer: TokenizerSettings, prepared: Prepared) -> Iterator[str]:
+    """Yield the settings that are set here to something else than the preparation had."""
+    decided = prepared.contents.get("decided", {})
+    for section, settings in (("data", data), ("tokenizer", tokenizer)):
+        now, fields = settings.model_dump(mode="json"), type(settings).model_fields
+        for name, value in decided.get(section, {}).items():
+            is_default = now[name] == fields[name].get_default()
+            if name != "from_pretrained" and now[name] != value and not is_default:
+                yield f"{section}.{name}"
 
 
 def _open(data: TextDataSettings, root: Path) -> _Part:

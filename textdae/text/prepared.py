@@ -23,6 +23,18 @@ logger = logging.getLogger(__name__)
 
 FORMAT, VERSION = "textdae.prepared", 1
 INDEX, TOKENIZER = "index.json", "tokenizer"
+DECIDED = (
+    "held_out",
+    "subset",
+    "split",
+    "revision",
+    "document",
+    "text_column",
+    "encoding",
+    "errors",
+    "max_bytes",
+)
+"""Settings below `data` that a preparation applies."""
 
 
 class Prepared(NamedTuple):

@@ -27,7 +27,7 @@ from textdae.core.store import Store
 from textdae.text.corpus import vocabulary_digest
 from textdae.text.deduplication import Deduplication
 from textdae.text.packing import Packer
-from textdae.text.prepared import FORMAT, INDEX, TOKENIZER, VERSION, load_tokenizer_files
+from textdae.text.prepared import DECIDED, FORMAT, INDEX, TOKENIZER, VERSION, load_tokenizer_files
 from textdae.text.settings import TextPrepareSettings
 from textdae.text.shard_plan import ShardPlan
 from textdae.text.shards import entry_of, shard_bytes
@@ -202,6 +202,10 @@ class TextPreparation:
                 "tokenizer": vocabulary_digest(self._tokenizer),
             },
             "tokenizer": json.loads(self.store.read(f"{TOKENIZER}/done.json") or "{}"),
+            "decided": {
+                "data": self.settings.data.model_dump(mode="json", include=set(DECIDED)),
+                "tokenizer": plan["tokenizer"] | {"from_pretrained": None},  # which may be a path
+            },
             "notes": notes,
             **sides,
         }

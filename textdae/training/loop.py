@@ -47,6 +47,8 @@ class FitResult(NamedTuple):
     """The signal that ended the run early, or None."""
     examples_per_second: float
     """Median over the logged intervals of this sitting; 0 where there was none."""
+    ended_early: bool = False
+    """Whether `should_stop` ended it."""
 
 
 class Trainer:
@@ -152,7 +154,8 @@ class Trainer:
             Log(self.output_dir, cursor.step, progress, is_main, self.report) as log,
             remember_signals() as stop,
         ):
-            progress, stopped_by = self._agree(1.0 if self.should_stop() else progress, stop())
+            ended_early = progress < 1 and self.should_stop()
+            progress, stopped_by = self._agree(1.0 if ended_early else progress, stop())
             while progress < 1 and not stopped_by:
                 factor = self.schedule.factor(cursor.step, progress)
                 learning_rates = set_learning_rates(self.optimizers, factor)
@@ -197,7 +200,8 @@ class Trainer:
                     figures |= self._evaluate(log, cursor)
                     evaluation.seconds, _ = self._agree(time.monotonic() - began)
                     cursor = cursor._replace(eval_seconds=cursor.eval_seconds + evaluation.seconds)
-                    progress, _ = self._agree(1.0 if self.should_stop() else progress)
+                    ended_early = progress < 1 and self.should_stop()
+                    progress, _ = self._agree(1.0 if ended_early else progress)
                 milestone = reached(settings.milestones, before, cursor, self._units)
                 due = saving.due(cursor.step, progress) or milestone
                 if due and progress < 1 and not stopped_by:
@@ -218,7 +222,7 @@ class Trainer:
                 )
             if cursor.skipped:
                 logger.warning(f"steps left out, their loss or gradient not being finite: {cursor.skipped:,}")
-        return FitResult(cursor, stopped_by or None, meter.examples_per_second())
+        return FitResult(cursor, stopped_by or None, meter.examples_per_second(), ended_early)
 
     def _step(self, step: int, micro_batches: list[Corrupted]) -> StepResult:
         """Take one optimizer step, or raise where the loss is not finite and that is not allowed."""
