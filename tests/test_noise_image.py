@@ -16,6 +16,7 @@ from torch import Tensor
 
 from textdae.core.changing import normal
 from textdae.core.draw import Draw
+from textdae.core.errors import SettingsError
 from textdae.core.noise import Corrupted, Noise
 from textdae.core.noise_kind import build_noise
 from textdae.image.noises.changing import BlurNoise, GaussianNoise, SaltAndPepperNoise, SpeckleNoise
@@ -321,7 +322,7 @@ def test_hidden_patches_lie_together_in_blocks_and_anywhere_otherwise():
 def test_patches_that_do_not_cover_the_image_are_refused(height, width, size):
     for kind in (PatchNoise, BlockNoise):
         with pytest.raises(
-            ValueError,
+            SettingsError,
             match=f"patches of {size} pixels do not cover an image of {height} x {width} pixels",
         ):
             image_noise(kind, 0.5, patch_size=size)(pictures(2, 1, height, width), draw(2))
