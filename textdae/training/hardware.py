@@ -35,8 +35,8 @@ class _Compiling(NamedTuple):
     """The seconds and the steps of the shortest run that gains by it."""
 
 
-# A small model on two cores, compiled for the first time. With matrix units (AMX) products take little of a step, and compiling shortens
-# the rest (benchmarks/ABLATIONS.md); one thread takes twice as long to compile.
+# A small model on one or two cores, compiled for the first time. With matrix units (AMX) products take little of a step, and compiling shortens
+# the rest (benchmarks/ABLATIONS.md).
 _COMPILING, _COMPILING_WITH_AMX = _Compiling(1.25, 60, (480, 2000)), _Compiling(1.6, 65, (210, 1700))
 
 
@@ -158,7 +158,7 @@ def should_compile(settings: TrainSettings, device: torch.device, max_steps: int
 
 def _compiling(settings: TrainSettings, device: torch.device) -> _Compiling:
     in_bf16 = device.type == "cpu" and autocast_dtype(settings.precision, device) is not None
-    return _COMPILING_WITH_AMX if in_bf16 and has_amx() and torch.get_num_threads() > 1 else _COMPILING
+    return _COMPILING_WITH_AMX if in_bf16 and has_amx() else _COMPILING
 
 
 def has_amx() -> bool:
