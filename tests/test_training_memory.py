@@ -73,12 +73,13 @@ def test_a_run_is_refused_before_anything_is_removed(tmp_path, monkeypatch, caps
         source.mkdir()
         for number in range(10):
             Image.fromarray(chance.integers(0, 256, (64, 64), np.uint8)).save(source / f"{number}.png")
-        given = ["model.type=unet", "model.hidden_size=8", "data.held_out=0.3"]
+        given = ["model.type=unet", "model.hidden_size=8", "data.held_out=0.3", "train.compile=never"]
     else:
         source = tmp_path / "texts.txt"
         source.write_text("\n\n".join(corpus_texts[:100]))
         given = ["model.hidden_size=64", "tokenizer.vocab_size=300", "model.num_hidden_layers=2", "data.block_size=128",
-                 "model.intermediate_size=64", "train.per_device_train_batch_size=64", "data.held_out=0.1"]  # fmt: skip
+                 "model.intermediate_size=64", "train.per_device_train_batch_size=64", "data.held_out=0.1",
+                 "train.compile=never"]  # fmt: skip
     monkeypatch.setattr(
         "sys.argv", ["textdae", "pretrain", f"data.source={source}", f"output_dir={tmp_path / 'run'}", "--overwrite", *given]
     )  # fmt: skip
