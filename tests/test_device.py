@@ -64,7 +64,7 @@ MODELS = {
     "conv": ["data.source=digits", "data.max_images=60", "model.encoder=conv", "model.hidden_size=4"],
     "unet": ["data.source=digits", "data.max_images=60", "model.type=unet", "model.hidden_size=4"],
     "vit": ["data.source=digits", "data.max_images=60", "model.type=vit", "model.patch_size=2", *SMALL,
-            "noise.kind=patches", "noise.patch_size=2"],
+            "noise.kind=patches", "noise.patch_size=2", "noise.scored=everywhere"],
 }  # fmt: skip
 
 
