@@ -193,7 +193,9 @@ def test_resuming_another_run_is_refused_by_name(run, corpus, changed, named):
         pretrain(tiny(corpus, run[0].output_dir, changed), resume=True)
 
 
-def test_a_run_goes_on_with_its_own_settings_unless_all_of_them_or_the_data_are_named(run, corpus, tmp_path):
+def test_a_run_goes_on_with_its_own_settings_unless_all_of_them_or_the_data_are_named(
+    run, corpus, tmp_path, monkeypatch
+):
     shutil.copytree(run[0].output_dir, tmp_path / "run")
     there = {"output_dir": tmp_path / "run", "resume": True}
     result = pretrain(train={"max_steps": 41}, **there)
@@ -210,6 +212,12 @@ def test_a_run_goes_on_with_its_own_settings_unless_all_of_them_or_the_data_are_
     with pytest.raises(SettingsError, match="run holds no run; give"):
         pretrain(**there)  # else a name with a mistake would begin one, on the default corpus
     assert of_resumed_run(PretrainSettings, source=corpus, **there) == {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")  # both on this host, whose run is not there
+    with pytest.raises(SettingsError, match="holds no run"):
+        of_resumed_run(PretrainSettings, **there)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")  # the run may lie on the other host
+    assert of_resumed_run(PretrainSettings, **there) == {}
 
 
 def test_what_is_no_other_run_may_change(run, corpus, tmp_path):

@@ -146,7 +146,7 @@ def of_resumed_run(
     output_dir: str | Path | None = None,
     **keywords: Any,
 ) -> dict[str, Any]:
-    """Return the default settings of a resumed run, for arguments of `read_settings`.
+    """Return the settings that a resumed run has where its arguments, those of `read_settings`, set nothing.
 
     They are those beside the checkpoint on the Hub, if it resumes from one; else those that the run in `output_dir` began with, if
     the arguments say nothing of all settings or of the data.
