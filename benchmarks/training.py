@@ -5,12 +5,12 @@
                                             held-out loss after a budget: A, B, B32 or ours; SIZE: mini or small
 
 A budget is seconds since the process began, compiling and all (`1200s`), or steps; what ours and `group_texts` keep of the
-corpus is found prepared where a run has been before. MORE is the learning rate of a rival, or settings of ours
-(`train.compile=never`).
+corpus is found prepared where a run has been before. MORE is the learning rate of a rival, and settings
+(`"1e-3 train.per_device_train_batch_size=8"`), or settings of ours (`train.compile=never`).
 
 Contenders: A: `Trainer`, `BertForMaskedLM`, `DataCollatorForLanguageModeling`, `group_texts`, fp32. B: `Trainer`, ModernBERT with
 `sparse_prediction`, bf16, `torch_compile`; B32: the same in fp32, for machines that do not multiply in bf16. Same texts,
-tokenizer, sizes, blocks, batch (those of configs/text-SIZE.yaml) and threads.
+tokenizer, sizes, blocks, batch (those of configs/text-SIZE.yaml, unless MORE has others) and threads.
 """
 
 import json
@@ -64,9 +64,10 @@ def ours(size: str, file: str, folder: str, given: list[str]) -> None:
 
 
 def stock(
-    size: str, name: str, file: str, folder: str, progress: Callable[[int], float], learning_rate: float
+    size: str, name: str, file: str, folder: str, progress: Callable[[int], float], more: list[str]
 ) -> None:
     """Train a contender until `progress(steps)` is 1; the learning rate falls in a line with it, after 50 steps of warm-up."""
+    learning_rate, *more = more
     import torch
     from datasets import Dataset
     from transformers import (
@@ -81,7 +82,7 @@ def stock(
 
     from textdae.text.corpus import prepare_text
 
-    given = settings(size, file)
+    given = settings(size, file, *more)
     block, batch = given.data.block_size, given.train.per_device_train_batch_size
     corpus = prepare_text(given.data, given.tokenizer)  # for its tokenizer and its split
     tokenizer, blocks = corpus.tokenizer, corpus.train
@@ -123,7 +124,7 @@ def stock(
             return self.lr_scheduler
 
     arguments = TrainingArguments(
-        folder, per_device_train_batch_size=batch, learning_rate=learning_rate, bf16=name == "B", torch_compile=name != "A",
+        folder, per_device_train_batch_size=batch, learning_rate=float(learning_rate), bf16=name == "B", torch_compile=name != "A",
         max_steps=10**6, report_to=[], save_strategy="no", logging_steps=50, use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
     collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15)
@@ -166,7 +167,7 @@ def one(name: str, file: str, folder: str, budget: str, more: str, size: str = "
         def progress(step: int) -> float:
             return age() / seconds if seconds else step / int(budget)
 
-        stock(size, name, file, folder, progress, float(more))
+        stock(size, name, file, folder, progress, more.split())
 
 
 def loss(run: Run, file: str, contender: str, budget: str, more: str, size: str = "mini") -> None:
@@ -174,7 +175,8 @@ def loss(run: Run, file: str, contender: str, budget: str, more: str, size: str 
 
     found = ask(__file__, contender, file, budget, more, size)
     *steps, end = found
-    median, of_step = step_seconds(steps), tokens_of_step(size, file)
+    given = more.split() if contender == "ours" else more.split()[1:]
+    median, of_step = step_seconds(steps), tokens_of_step(size, file, *given)
     print(
         f"{contender} {more}: held-out loss {end['loss']:.3f} after {end['seconds']:.0f} s, {len(steps):,} steps "
         f"(median {median:.3f} s, {of_step / median:,.0f} tokens/s)",
@@ -188,8 +190,8 @@ def loss(run: Run, file: str, contender: str, budget: str, more: str, size: str 
     run.add(f"{what}: steps", len(steps), "steps")
 
 
-def tokens_of_step(size: str, file: str) -> int:
-    given = settings(size, file)
+def tokens_of_step(size: str, file: str, *more: str) -> int:
+    given = settings(size, file, *more)
     return given.data.block_size * given.train.per_device_train_batch_size
 
 
