@@ -143,8 +143,11 @@ class Run:
         take_over(self._resume, self.folder, fingerprint)
         return True
 
-    def begin(self) -> None:
+    def begin(self, is_over: bool = False) -> None:
         """Start the run in its folder: remove the run before it with `--overwrite`, write settings and versions.
+
+        Args:
+            is_over: nothing more will be trained, so that the settings there go on telling what was.
 
         Raises:
             TextdaeError: it could not be written.
@@ -152,25 +155,17 @@ class Run:
         # On all hosts: a leftover on one would be resumed from.
         together(lambda: remove_run(self.folder), self._overwrite and self.accelerator.is_local_main_process)
         self._has_begun = True
-        together(self._begin, self.is_main)
+        together(lambda: self._begin(is_over), self.is_main)
 
-    def _begin(self) -> None:
-        most = self.settings.train.max_steps
+    def _begin(self, is_over: bool) -> None:
         start = self._start_step or 0
-        is_over = most is not None and start >= most
-        is_shorter = most is not None and start > most  # its settings.yaml tells what was trained
         with writing(self.folder):
             settings, file = dump(with_absolute_paths(self.settings)), self.folder / "settings.yaml"
             if start and file.is_file():
                 self._log_changes(file, parse(settings, "settings")["train"])
-            if not (is_shorter and file.is_file()):
+            if not (is_over and file.is_file()):
                 file.write_text(settings, encoding="utf-8")
             (self.folder / "versions.json").write_text(json.dumps(versions(), indent=1), encoding="utf-8")
-        if is_over:
-            logger.log(
-                logging.WARNING if is_shorter else logging.INFO,
-                f"train.max_steps={most}: the run is at step {start:,} already, so nothing more is trained",
-            )
         self._pushes.begin()
         self._store.begin(self._start_step, self._overwrite)
 

@@ -183,7 +183,7 @@ def train(run: Run, task: TrainingTask) -> TrainingResult:
         unit=task.unit,
         units_per_example=task.units_per_example,
     )
-    run.begin()
+    run.begin(is_over=bool(trainer.plan.used_up(trainer.start)))
     with trackers:
         fit = trainer.fit()
         if fit.stopped_by:

@@ -140,6 +140,9 @@ class Trainer:
         cursor, settings = self.start, self.settings
         self._began = time.monotonic()
         progress = self.plan.progress(cursor)
+        if over := self.plan.used_up(cursor):
+            done = f"{cursor.step:,} steps in {cursor.seconds:,.0f} s"
+            logger.info(f"{', '.join(over)}: the run has done {done}, so nothing more is trained")
         evaluation = EvaluationSchedule(settings, cursor, progress)
         saving = Every(settings.save_steps, cursor.step, progress)
         on_gpu, workers = self.device.type == "cuda", settings.dataloader_num_workers

@@ -77,6 +77,11 @@ class RunPlan:
         """Return the share of the run that is done; it is over at 1."""
         return self.schedule.progress(cursor.step, cursor.examples, cursor.seconds)
 
+    def used_up(self, cursor: Cursor) -> list[str]:
+        """Return the limits, by their settings, that the run has reached."""
+        shares = self.schedule.shares(cursor.step, cursor.examples, cursor.seconds)
+        return [limit for limit, share in shares.items() if share >= 1]
+
     def batch_specs(self, seconds: Callable[[], float]) -> Iterator[BatchSpec]:
         """Yield the batches that this process trains on, step after step, without end.
 

@@ -42,10 +42,20 @@ class Schedule:
 
     def progress(self, step: int, examples: int, seconds: float) -> float:
         """Return the share of the run that is done after so many steps, examples and seconds; the run is over at 1."""
-        by_steps = step / self.settings.max_steps if self.settings.max_steps else 0.0
-        by_examples = examples / self.last_example if self.last_example else 0.0
-        by_clock = seconds / self.settings.time_budget if self.settings.time_budget else 0.0
-        return max(by_steps, by_examples, by_clock)
+        return max(self.shares(step, examples, seconds).values(), default=0.0)
+
+    def shares(self, step: int, examples: int, seconds: float) -> dict[str, float]:
+        """Return the share of each limit, by its setting, that is used up."""
+        settings, used = self.settings, {}
+        if settings.max_steps:
+            used[f"train.max_steps={settings.max_steps}"] = step / settings.max_steps
+        if self.last_example:
+            epochs = settings.num_train_epochs
+            limit = f"train.num_train_epochs={epochs:g}" if epochs else "the examples"
+            used[limit] = examples / self.last_example
+        if settings.time_budget:
+            used[f"train.time_budget={settings.time_budget:g}s"] = seconds / settings.time_budget
+        return used
 
     def factor(self, step: int, progress: float) -> float:
         """Return the factor of the peak learning rate in step `step` (from 0)."""
