@@ -150,6 +150,7 @@ def test_images_get_their_codes(image_checkpoint, tmp_path):
     table = pq.read_table(tmp_path / "v.parquet")
     rows = table["row"].to_pylist()
     assert rows == [0, 1, 3, 4]
+    assert table["file"].to_pylist() == [f"{row}.png" for row in rows]
     with torch.no_grad():
         wanted = ImageDenoiser.from_pretrained(image_checkpoint).model.encode(
             torch.from_numpy(pixels[rows])[:, None].float() / 255

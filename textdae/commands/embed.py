@@ -1,7 +1,7 @@
 """`textdae embed`: one vector for every example of a source, written as it goes, in memory that does not grow.
 
 Each chunk of examples is a file of its own, so that a stopped run continues after its last chunk. At the end the chunks
-become one `.npy` (n, D) or one Parquet file with the columns `row` and `embedding`.
+become one `.npy` (n, D) or one Parquet file with the columns `row` and `embedding`, and `file` where each row is a file.
 """
 
 import json
@@ -122,7 +122,7 @@ def _write(
             bar.update(len(chunk))
     if not sizes:
         raise SettingsError(f"data.source: {settings.data.source} holds nothing to embed")
-    width = _join(parts, len(sizes), sum(sizes), output)
+    width = _join(parts, len(sizes), sum(sizes), output, rows.files)
     shutil.rmtree(parts)
     return sum(sizes), width
 
@@ -179,7 +179,7 @@ def _chunks(parts: Path, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             yield chunk["row"], chunk["embedding"]
 
 
-def _join(parts: Path, count: int, total: int, output: Path) -> int:
+def _join(parts: Path, count: int, total: int, output: Path, files: list[str] | None) -> int:
     """Join the chunks into one file, with one chunk in memory at a time; return D."""
     temporary = parts / f".whole{output.suffix}"
     width = next(_chunks(parts, count))[1].shape[1]
@@ -194,10 +194,16 @@ def _join(parts: Path, count: int, total: int, output: Path) -> int:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        schema = pa.schema([("row", pa.int64()), ("embedding", pa.list_(pa.float32(), width))])
+        fields = [("row", pa.int64()), ("embedding", pa.list_(pa.float32(), width))]
+        schema = pa.schema([*fields, *([("file", pa.string())] if files else [])])
         with pq.ParquetWriter(temporary, schema) as writer:
             for rows, vectors in _chunks(parts, count):
                 column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
-                writer.write_table(pa.table([pa.array(rows), column], schema=schema))
+                columns = [
+                    pa.array(rows),
+                    column,
+                    *([pa.array([files[row] for row in rows])] if files else []),
+                ]
+                writer.write_table(pa.table(columns, schema=schema))
     temporary.replace(output)
     return width

@@ -33,6 +33,8 @@ class Rows(NamedTuple):
     """Bytes of a shard -> the shards of the source, each as JSON has it; None where it cannot be cut."""
     read_part: Callable[[Any], Iterator[Any]] | None = None
     """A shard -> its examples, in order."""
+    files: list[str] | None = None
+    """Where each example is a file of its own: its name, by row number."""
 
 
 class View(NamedTuple):

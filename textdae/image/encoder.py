@@ -241,4 +241,4 @@ def open_pictures(checkpoint: str, settings: ImageEmbedSettings) -> tuple[ImageE
         return ((picture.row, picture.pixels) for picture in Reader(data, notes).read(pictures))
 
     fingerprint = digest(pictures.fingerprint, data.model_dump(exclude={"cache_dir"}, mode="json"))
-    return encoder, Rows(fingerprint, read, lambda: notes + pictures.left_out)
+    return encoder, Rows(fingerprint, read, lambda: notes + pictures.left_out, files=pictures.files)

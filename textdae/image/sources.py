@@ -38,6 +38,8 @@ class ImageSource:
     entries: Callable[[], Iterator[Entry]]
     class_names: list[str] | None = None
     """Names of the classes where labels are their numbers."""
+    files: list[str] | None = None
+    """Of pictures that are files: their paths within the folder, in order."""
     left_out: Counter[str] = field(default_factory=Counter)
     """Counts of files that were not opened, by kind."""
 
@@ -82,7 +84,7 @@ def _file_source(data: ImageDataSettings, listed: SourceFiles) -> ImageSource:
     classes: list[Any] = labels or [None] * len(files)
     if not labels and root and all(file.parent != root for file in files):
         classes = [file.relative_to(root).parts[0] for file in files]
-    names = (str(file.relative_to(root) if root else file.name) for file in files)
+    names = [str(file.relative_to(root) if root else file.name) for file in files]
     contents = list(zip(names, digests_of(files, cache_root(data.cache_dir)), strict=True))
 
     def entries() -> Iterator[Entry]:
@@ -96,6 +98,7 @@ def _file_source(data: ImageDataSettings, listed: SourceFiles) -> ImageSource:
         digest("image files", contents, *([labels] if labels else [])),
         len(files),
         entries,
+        files=names,
         left_out=left_out,
     )
 
