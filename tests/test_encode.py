@@ -110,6 +110,10 @@ def test_pictures_in_any_form_are_encoded(family, pictures, tmp_path):
     pixels = encoder.read(pictures)
     np.testing.assert_allclose(encoder.encode(pixels), vectors, atol=1e-6)
     np.testing.assert_allclose(encoder(pixels), vectors, atol=1e-6)
+    shares = [
+        torch.from_numpy(each).float() / 255 for each in pixels
+    ]  # as ToTensor of torchvision makes them
+    np.testing.assert_array_equal(encoder.encode(shares), encoder.encode(pixels))
     transparent = pictures[0].convert("RGBA")
     np.testing.assert_allclose(encoder.encode([transparent])[0], vectors[0], atol=1e-6)
 
@@ -130,8 +134,13 @@ def test_a_mistake_is_one_line(checkpoint, pictures, tmp_path):
         (lambda: images.encode([pictures[0], "nowhere.png"]), "entry 1: nowhere.png: No such file"),
         (
             lambda: images.encode([np.zeros((3, 8, 8), np.uint8)]),
-            r"entry 0: pixels are (1, 8, 8) of uint8, got (3, 8, 8)",
+            r"entry 0: pixels are (1, 8, 8) of uint8, or of floats in [0, 1], got (3, 8, 8)",
         ),
+        (
+            lambda: images.encode([np.full((8, 8), 2.0)]),
+            "pixels of floats are in [0, 1], not normalized, got 2 to 2",
+        ),
+        (lambda: images.encode([np.full((8, 8), np.nan)]), "not normalized, got nan to nan"),
         (lambda: images.encode([Image.new("I;16", (8, 8))]), "entry 0: more than 8 bits"),
     ):
         with pytest.raises(SettingsError) as raised:

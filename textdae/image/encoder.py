@@ -82,7 +82,9 @@ class ImageEncoder(StockEncoder):
         return [View(number, pooling) for number in numbers for pooling in _poolings(layers[number])]
 
     def read(self, examples: Sequence[Any]) -> Sequence[Any]:
-        """Take pictures of Pillow, or paths of pictures, or pixels (C, H, W), or (H, W) if grey, uint8, in the size of this encoder.
+        """Take pictures of Pillow, or paths of pictures, or pixels (C, H, W), or (H, W) if grey, in the size of this encoder.
+
+        Pixels are uint8, or floats in [0, 1], which are rounded to 1/255.
 
         Pictures are resized and their middle is cut out, as `textdae embed` does; what is transparent is put on white.
 
@@ -108,9 +110,15 @@ class ImageEncoder(StockEncoder):
         pixels = np.asarray(example)
         if pixels.ndim == 2 and self.channels == 1:
             pixels = pixels[None]
+        if pixels.dtype.kind == "f" and pixels.shape == shape:
+            if not (pixels.min() >= 0 and pixels.max() <= 1):  # NaN too
+                span = f"{pixels.min():g} to {pixels.max():g}"
+                raise SettingsError(f"{where}: pixels of floats are in [0, 1], not normalized, got {span}")
+            return (255 * pixels).round().astype(np.uint8)
         if pixels.dtype != np.uint8 or pixels.shape != shape:
             raise SettingsError(
-                f"{where}: pixels are {shape} of uint8, got {pixels.shape} of {pixels.dtype}; or give a picture of Pillow"
+                f"{where}: pixels are {shape} of uint8, or of floats in [0, 1], got {pixels.shape} of {pixels.dtype}; "
+                "or give a picture of Pillow"
             )
         return pixels
 
