@@ -401,7 +401,7 @@ def test_denoising_without_memory_says_what_takes_less(tmp_path, monkeypatch):
     monkeypatch.setattr(denoise.ImageDenoiser, "from_pretrained", no_memory)
     picture(tmp_path / "one.png")
     with pytest.raises(TextdaeError, match="take a smaller picture or a smaller model"):
-        list(denoise.denoise_lines("run", str(tmp_path / "one.png"), tmp_path / "clean.png"))
+        list(denoise.denoise_lines("run", [str(tmp_path / "one.png")], tmp_path / "clean.png"))
 
 
 @each_model
@@ -466,6 +466,34 @@ def test_a_folder_of_pictures_keeps_its_shape(finished, command, tmp_path):
     )
     assert written == ["a.png", "deep/b.png", "deep/c.png"]
     assert read(tmp_path / "out/deep/b.png").shape == (8, 9)
+
+
+def test_several_pictures_go_to_a_folder(finished, command, tmp_path):
+    one, two = tmp_path / "one.png", tmp_path / "in/two.png"
+    picture(one)
+    picture(two, seed=1)
+    folder = finished("unet")[0].output_dir
+    code, out, errors = command("denoise", folder, one, tmp_path / "in", "-o", tmp_path / "out")
+    assert code == 0, errors
+    assert len(out.splitlines()) == 2
+    for file in (one, two):
+        command("denoise", folder, file, "-o", tmp_path / "alone.png")
+        assert (read(tmp_path / "out" / file.name) == read(tmp_path / "alone.png")).all()
+    picture(tmp_path / "else/one.png")
+    for words, message in (
+        (
+            [one, two, "-o", tmp_path / "clean.png"],
+            "clean.png is one picture; several are written to a folder",
+        ),
+        ([one, tmp_path / "else", "-o", tmp_path / "new"], "several pictures would be written to"),
+        ([one, two, "-o", tmp_path], "one.png would be written over"),
+        ([300 * "text ", "-o", tmp_path / "clean.png"], "no such picture or folder"),
+        ([one, tmp_path / "nowhere.png", "-o", tmp_path / "new"], "no such picture or folder"),
+        ([one, two, "-o", tmp_path / "new", "--mask", one], "--mask is the hole of one picture"),
+    ):
+        code, _, errors = command("denoise", folder, *words)
+        assert (code, message in errors) == (2, True), errors
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_bad_picture_in_a_folder_is_left_out_and_said(finished, command, tmp_path):

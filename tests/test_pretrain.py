@@ -24,7 +24,7 @@ from textdae.commands.pretrain import pretrain
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
-from textdae.text.denoise import denoise_text
+from textdae.text.denoise import denoise_lines, denoise_text
 from textdae.text.loading import load_text
 from textdae.text.settings import TextPretrainSettings
 from textdae.training.log import read_log
@@ -260,7 +260,8 @@ def test_rates_that_follow_a_new_length_are_said_and_a_length_that_is_over_too(r
     over = "train.num_train_epochs=0.01, train.time_budget=0.01s: the run has done 40 steps"
     assert any(line.startswith(over) for line in said)
     kept = yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())["train"]
-    assert kept["max_steps"] == 40 and "time_budget" not in kept
+    assert kept["max_steps"] == 40
+    assert "time_budget" not in kept
     shutil.copytree(run[0].output_dir, tmp_path / "longer")
     longer = tiny(corpus, tmp_path / "longer", "train.max_steps=1000", "train.time_budget=0.01s")
     with heard() as said:
@@ -426,6 +427,10 @@ def test_denoise_fills_the_surest_first(run):
         denoise_text(loaded, "nothing to do")
     with pytest.raises(SettingsError, match="the model takes 512"):
         denoise_text(loaded, "[MASK] " * 600)
+    lines = list(denoise_lines(str(run[0].output_dir), ["Ba [MASK]", text], None))
+    assert [lines[1], lines[-1]] == [found.text for found in denoise_text(loaded, ["Ba [MASK]", text])]
+    with pytest.raises(SettingsError, match="text 1: no mask"):
+        list(denoise_lines(str(run[0].output_dir), ["Ba [MASK]", "nothing"], None))
 
 
 NO_DROPOUT = [

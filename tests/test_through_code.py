@@ -148,20 +148,20 @@ def test_a_row_that_pads_the_embedding_is_never_filled_in(run):
 
 
 def test_unknown_tokens_are_said(run):
-    lines = list(denoise_lines(str(run), "日本 tan ☃", None, through_code=True))
+    lines = list(denoise_lines(str(run), ["日本 tan ☃"], None, through_code=True))
     ordinary = len(load_text(run).tokenizer("tan", add_special_tokens=False)["input_ids"])
     assert f" of {ordinary} tokens come back" in lines[1]
     assert "and 3 that the tokenizer does not know are not counted" in lines[1]
-    assert "not know" not in list(denoise_lines(str(run), "tan", None, through_code=True))[1]
+    assert "not know" not in list(denoise_lines(str(run), ["tan"], None, through_code=True))[1]
 
 
 def test_what_means_nothing_for_a_code_is_refused_or_said(run, tmp_path, caplog):
     with pytest.raises(textdae.SettingsError, match="leave out --through-code"):
-        list(denoise_lines(str(run), None, None, through_code=True, between=("tan", "ba")))
-    list(denoise_lines(str(run), "tan", None, through_code=True))
+        list(denoise_lines(str(run), [], None, through_code=True, between=("tan", "ba")))
+    list(denoise_lines(str(run), ["tan"], None, through_code=True))
     assert not caplog.text
-    list(denoise_lines(str(run), "tan", None, 4, through_code=True))
-    list(denoise_lines(str(run), None, None, 4, between=("tan", "ba")))
+    list(denoise_lines(str(run), ["tan"], None, 4, through_code=True))
+    list(denoise_lines(str(run), [], None, 4, between=("tan", "ba")))
     assert caplog.text.count("never saw a part of a text") == 2
     caplog.clear()
     shutil.copytree(run, tmp_path / "seeing")
@@ -169,11 +169,11 @@ def test_what_means_nothing_for_a_code_is_refused_or_said(run, tmp_path, caplog)
     seeing = settings.replace("decoder_rate: 1.0", "decoder_rate: 0.9")
     assert seeing != settings
     (tmp_path / "seeing/settings.yaml").write_text(seeing)
-    list(denoise_lines(str(tmp_path / "seeing"), "tan", None, 4, through_code=True))
+    list(denoise_lines(str(tmp_path / "seeing"), ["tan"], None, 4, through_code=True))
     assert not caplog.text
     # Of a checkpoint of a run, the settings lie with the run.
     step = next((run / "checkpoints").glob("step-*"))
-    list(denoise_lines(str(step), "tan", None, 4, through_code=True))
+    list(denoise_lines(str(step), ["tan"], None, 4, through_code=True))
     assert "never saw a part of a text" in caplog.text
 
 

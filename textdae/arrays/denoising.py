@@ -18,12 +18,12 @@ _BATCH = 1024
 
 @torch.no_grad()
 def denoise_array_file(
-    denoiser: EncoderDecoderDenoiser, source: str, output: Path | None, shape: str
+    denoiser: EncoderDecoderDenoiser, sources: list[str], output: Path | None, shape: str
 ) -> Iterator[str]:
     """Write the clean arrays for the noisy ones of a file; yield a line to print.
 
     Args:
-        source: a `.npy` file of noisy arrays (n, ...).
+        sources: one `.npy` file of noisy arrays (n, ...).
         shape: the shape that the model takes, in words, for the error.
 
     Raises:
@@ -31,6 +31,11 @@ def denoise_array_file(
     """
     if output is None:
         raise SettingsError("denoise: name the file for the clean arrays, e.g. -o clean.npy")
+    if len(sources) > 1:
+        raise SettingsError(
+            f"denoise: arrays come from one file, got {len(sources)}; join them with np.concatenate"
+        )
+    (source,) = sources
     denoiser, device = denoiser.to(choose_device()).eval(), choose_device()
     try:
         noisy = torch.from_numpy(np.load(source, allow_pickle=False)).float()

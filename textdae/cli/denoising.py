@@ -28,9 +28,9 @@ class Order(StrEnum):
 def denoise(
     checkpoint: Checkpoint,
     what: Annotated[
-        str | None,
+        list[str] | None,
         typer.Argument(
-            help='What is corrupted: text with masks, e.g. "the [MASK] sat", or a file or folder of the modality.',
+            help='What is corrupted: texts with masks, e.g. "the [MASK] sat", or files or folders of the modality.',
             show_default=False,
         ),
     ] = None,
@@ -101,14 +101,14 @@ def denoise(
             raise SettingsError(
                 f"denoise: --{name.replace('_', '-')} means nothing for modality {kind}; leave it out"
             )
-    if (what is None) != ("between" in options):
+    if (not what) != ("between" in options):
         raise SettingsError(
             'denoise: name what to denoise, e.g. "the [MASK] sat"'
-            if what is None
-            else f"denoise: --between has its two texts already; leave out {what!r}"
+            if not what
+            else f"denoise: --between has its two texts already; leave out {what[0]!r}"
         )
     hush_transformers()
-    for line in denoise_lines(checkpoint, what, output, **options):
+    for line in denoise_lines(checkpoint, what or [], output, **options):
         typer.echo(line)
 
 

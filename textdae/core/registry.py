@@ -38,7 +38,7 @@ class Modality:
         embed: (checkpoint, settings) -> a frozen encoder, and the `Rows` of the source to embed.
         rows: settings of `embed` -> these `Rows` alone, which --executor cuts into shards.
         suite: (checkpoint, suite, settings of `evaluate`, further checkpoints, most) -> the lines and the figures of public questions.
-        denoise: (checkpoint, what, output) -> lines to print; it may take options of `textdae denoise` by name.
+        denoise: (checkpoint, [what], output) -> lines to print; it may take options of `textdae denoise` by name.
         generate: (checkpoint, settings of `evaluate`, the options of `textdae generate`) -> lines to print.
         noises: the base class of its noises, in whose registry all of them are once it is imported.
         sample: (checkpoint, output, count, steps, seed, strength) -> lines to print, while it writes samples.

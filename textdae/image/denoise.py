@@ -3,6 +3,7 @@
 C channels, H, W pixels.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -27,36 +28,37 @@ from textdae.training.hardware import choose_device
 
 def denoise_pictures(
     model: str | Path | ImageDenoiser,
-    source: str | Path,
+    source: str | Path | Sequence[str | Path],
     output: str | Path,
     strength: float | None = None,
 ) -> list[str]:
-    """Write the clean version of a picture, or of every picture in a folder; return a line for each.
+    """Write the clean version of a picture, or of several, or of every picture in a folder; return a line for each.
 
     A U-Net keeps the picture's size. An autoencoder or a ViT has a fixed size, to which the picture is resized.
     A grey model takes the channels of a colour picture one by one.
 
     Args:
         model: a checkpoint, by its folder or its Hub id; or a loaded model, which computes on the device it lies on.
-        source: a picture, or a folder of them.
+        source: a picture, or a folder of them, or a list of both.
         output: the picture or the folder to write.
         strength: standard deviation of the noise, where white is 1, for a model of `model.condition=level`; default: as
             estimated from each picture.
 
     Raises:
-        SettingsError: no such checkpoint or picture, or one that cannot be used, or a model of hidden patches; in a folder, after all other pictures are
-            done.
+        SettingsError: no such checkpoint or picture, or one that cannot be used, or a model of hidden patches; of several pictures, after
+            all others are done.
 
     Example:
         >>> textdae.denoise_pictures("runs/digits", "photo.png", "clean.png")
         ['photo.png -> clean.png (8 x 8, root mean square change ...']
     """
-    return list(_denoised(model, Path(source).expanduser(), Path(output).expanduser(), strength))
+    sources = [source] if isinstance(source, str | Path) else source
+    return list(_denoised(model, _paths(sources), Path(output).expanduser(), strength))
 
 
 def denoise_lines(
     checkpoint: str,
-    source: str,
+    sources: list[str],
     output: Path | None,
     strength: float | None = None,
     mask: Path | None = None,
@@ -73,27 +75,27 @@ def denoise_lines(
     """
     if output is None:
         raise SettingsError("denoise: name the file for the clean picture, e.g. -o clean.png")
+    paths, output = _paths(sources), output.expanduser()
     if mask:
-        yield from inpaint_lines(
-            checkpoint,
-            Path(source).expanduser(),
-            mask.expanduser(),
-            output.expanduser(),
-            strength,
-            draws or 4,
-        )
+        if len(paths) > 1:
+            raise SettingsError("denoise: --mask is the hole of one picture; give that one alone")
+        yield from inpaint_lines(checkpoint, paths[0], mask.expanduser(), output, strength, draws or 4)
         return
     if draws:
         raise SettingsError(
             "denoise: --draws is how often a hole is filled; say where it is with --mask hole.png"
         )
-    yield from _denoised(checkpoint, Path(source).expanduser(), output.expanduser(), strength)
+    yield from _denoised(checkpoint, paths, output, strength)
+
+
+def _paths(sources: Sequence[str | Path]) -> list[Path]:
+    return [Path(source).expanduser() for source in sources]
 
 
 def _denoised(
-    model: str | Path | ImageDenoiser, source: Path, output: Path, strength: float | None
+    model: str | Path | ImageDenoiser, sources: list[Path], output: Path, strength: float | None
 ) -> Iterator[str]:
-    pairs, failed = _pairs(source, output), 0
+    pairs, failed = _pairs(sources, output), 0
     with memory_refused("take a smaller picture or a smaller model"):
         denoiser = (
             model
@@ -155,27 +157,40 @@ def rebuild(denoiser: ImageDenoiser, pixels: Tensor, strength: float | None = No
     return rebuilt.view_as(pixels).clamp(0, 1)
 
 
-def _pairs(source: Path, output: Path) -> list[tuple[Path, Path]]:
+def _pairs(sources: list[Path], output: Path) -> list[tuple[Path, Path]]:
     """Return the pictures to read, each with the file to write."""
-    if source.is_dir():
-        pictures = sorted(f for f in source.rglob("*") if f.name.lower().endswith(SUFFIXES) and f.is_file())
-        if not pictures:
-            raise SettingsError(f"denoise: no picture in the folder {source} ({', '.join(SUFFIXES)})")
-        if output.resolve().is_relative_to(source.resolve()):
-            raise SettingsError(f"denoise: {output} lies inside {source}; give another place with -o")
-        pairs = [(file, (output / file.relative_to(source)).with_suffix(".png")) for file in pictures]
-        twice = [target for target, count in Counter(target for _, target in pairs).items() if count > 1]
-        if twice:
-            raise SettingsError(f"denoise: several pictures would be written to {twice[0]}; rename one")
-        return pairs
-    if not source.is_file():
-        raise SettingsError(f"denoise: no such picture or folder: {source}")
-    target = output / f"{source.stem}.png" if output.is_dir() else output
-    if target.suffix.lower() not in SUFFIXES:
+    for source in sources:
+        if not os.path.exists(source):  # noqa: PTH110  # of a text it says False, pathlib raises
+            raise SettingsError(f"denoise: no such picture or folder: {source}")
+    into_folder = len(sources) > 1 or sources[0].is_dir() or output.is_dir()
+    if into_folder and output.suffix.lower() in SUFFIXES and not output.is_dir():
+        raise SettingsError(f"denoise: -o {output} is one picture; several are written to a folder")
+    if not into_folder and output.suffix.lower() not in SUFFIXES:
         raise SettingsError(f"denoise: -o {output} names no picture; end it in .png")
-    if target.exists() and target.samefile(source):
-        raise SettingsError(f"denoise: {source} would be written over; give another place with -o")
-    return [(source, target)]
+    pairs = []
+    for source in sources:
+        pairs += (
+            _of_folder(source, output)
+            if source.is_dir()
+            else [(source, output / f"{source.stem}.png" if into_folder else output)]
+        )
+    twice = [target for target, count in Counter(target for _, target in pairs).items() if count > 1]
+    if twice:
+        raise SettingsError(f"denoise: several pictures would be written to {twice[0]}; rename one")
+    for source, target in pairs:
+        if target.exists() and target.samefile(source):
+            raise SettingsError(f"denoise: {source} would be written over; give another place with -o")
+    return pairs
+
+
+def _of_folder(folder: Path, output: Path) -> list[tuple[Path, Path]]:
+    """Return the pictures of a folder, with files of the same names elsewhere."""
+    pictures = sorted(f for f in folder.rglob("*") if f.name.lower().endswith(SUFFIXES) and f.is_file())
+    if not pictures:
+        raise SettingsError(f"denoise: no picture in the folder {folder} ({', '.join(SUFFIXES)})")
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise SettingsError(f"denoise: {output} lies inside {folder}; give another place with -o")
+    return [(file, (output / file.relative_to(folder)).with_suffix(".png")) for file in pictures]
 
 
 def _read(file: Path, denoiser: ImageDenoiser, notes: Counter[str]) -> Tensor:

@@ -175,7 +175,7 @@ def _parquet_source(data: ImageDataSettings, listed: SourceFiles) -> ImageSource
                 yield name, _opener(entry[data.image_column], name, data), _label(entry, name, data)
 
     fingerprint = digest("image tables", contents, data.image_column, data.label_column)
-    return ImageSource(data.source, fingerprint, rows, entries, class_names, listed.left_out)
+    return ImageSource(data.source, fingerprint, rows, entries, class_names, left_out=listed.left_out)
 
 
 def _at(path: str, name: str, data: ImageDataSettings, notes: Counter[str]) -> Image.Image:

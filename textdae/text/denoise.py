@@ -181,14 +181,14 @@ def _text(tokenizer: object, token: int) -> str:
 
 def denoise_lines(
     checkpoint: str,
-    text: str | None,
+    texts: list[str],
     output: Path | None,
     steps: int = 1,
     top: int | None = None,
     through_code: bool = False,
     between: tuple[str, str] | None = None,
 ) -> Iterator[str]:
-    """Return the lines of `textdae denoise`: candidates for each mask, the tokens of each round, and the text.
+    """Yield the lines of `textdae denoise`, for each text: candidates for each mask, the tokens of each round, and the text.
 
     Args:
         through_code: the lines of `code_lines` in their place.
@@ -204,15 +204,17 @@ def denoise_lines(
     if between:
         yield from between_lines(checkpoint, *between, steps)
         return
-    assert text is not None
     if through_code:
-        yield from code_lines(checkpoint, text, steps)
+        for text in texts:
+            yield from code_lines(checkpoint, text, steps)
         return
-    result = denoise_text(checkpoint, text, steps, top or 5)
-    for number, candidates in enumerate(result.candidates, 1):
-        shown = "  ".join(f"{token} {probability:.1%}" for token, probability in candidates)
-        yield f"mask {number}:  {shown}"
-    if steps > 1:
-        for number, filled in enumerate(result.order, 1):
-            yield f"round {number}: {', '.join(filled)}"
-    yield result.text
+    one = texts[0] if len(texts) == 1 else texts
+    found = denoise_text(checkpoint, one, steps, top or 5)
+    for result in found if isinstance(found, list) else [found]:
+        for number, candidates in enumerate(result.candidates, 1):
+            shown = "  ".join(f"{token} {probability:.1%}" for token, probability in candidates)
+            yield f"mask {number}:  {shown}"
+        if steps > 1:
+            for number, filled in enumerate(result.order, 1):
+                yield f"round {number}: {', '.join(filled)}"
+        yield result.text

@@ -76,11 +76,11 @@ def open_evaluation(checkpoint, settings):
     return SignalsEvaluation(corpus, load(checkpoint), settings.evaluate.noise)
 
 
-def denoise(checkpoint, source, output):
+def denoise(checkpoint, sources, output):
     """Denoise the signals of a `.npy` file."""
     denoiser = load(checkpoint)
     shape = f"signals of {denoiser.model.config.length} samples"
-    return denoise_array_file(denoiser, source, output, shape)
+    return denoise_array_file(denoiser, sources, output, shape)
 
 
 def open_signals(checkpoint, settings):
