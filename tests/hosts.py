@@ -35,6 +35,7 @@ from textdae.commands.finetune import finetune as run_finetune
 from textdae.commands.pretrain import pretrain as run_pretrain
 from textdae.commands.run import Run
 from textdae.core.errors import TextdaeError
+from textdae.core.layout import checkpoints
 from textdae.core.sharding import gather_weights
 from textdae.core.untrusted import sha256
 from textdae.image.settings import ImageFinetuneSettings
@@ -288,7 +289,7 @@ def keep(host: Host, reference: Host, steps: Sequence[int], damaged: int | None 
     if not steps:
         return
     shutil.copytree(reference.disk / "run", host.disk / "run")
-    for path in checkpoint.checkpoints(host.disk / "run/checkpoints"):
+    for path in checkpoints(host.disk / "run/checkpoints"):
         if int(path.name.removeprefix("step-")) not in steps:
             shutil.rmtree(path)
     for name in ("model.safetensors", "metrics.json"):
@@ -453,7 +454,7 @@ def tries(hosts: Sequence[Host], number: int, seed: int) -> dict[str, Any]:
             if (event := chance.random()) < 0.25:
                 shutil.rmtree(victim.disk / "run", ignore_errors=True)
                 story += f", disk {hosts.index(victim)} lost"
-            elif event < 0.5 and (saved := checkpoint.checkpoints(victim.disk / "run/checkpoints")):
+            elif event < 0.5 and (saved := checkpoints(victim.disk / "run/checkpoints")):
                 damage(saved[-1])
                 story += f", {saved[-1].name} damaged on {hosts.index(victim)}"
         count["tries"] += 1

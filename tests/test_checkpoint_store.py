@@ -17,6 +17,7 @@ from textdae.commands.pretrain import pretrain
 from textdae.commands.storing import RunStore
 from textdae.core import remote
 from textdae.core.errors import SettingsError, TextdaeError
+from textdae.core.layout import checkpoints
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.training import checkpoint
@@ -51,10 +52,22 @@ def test_what_is_put_there_comes_back_the_same(store, tmp_path):
     for path in (first, second):
         store.put(path, 2)
     assert store.bring(tmp_path / "b", -1, lambda facts: None, None)
-    assert [path.name for path in checkpoint.checkpoints(tmp_path / "b")] == ["step-00000012"]
+    assert [path.name for path in checkpoints(tmp_path / "b")] == ["step-00000012"]
     assert checkpoint.fault(tmp_path / "b/step-00000012") is None
     assert checkpoint.identity(tmp_path / "b/step-00000012") == checkpoint.identity(second)
     assert not store.bring(tmp_path / "b", 12, lambda facts: None, "one")  # nothing further
+
+
+def test_other_things_in_a_store_are_left_alone(store, tmp_path):
+    store.put(made(tmp_path / "a", 3), 1)
+    (tmp_path / "notes.txt").write_text("mine")
+    store.store.put("step-old/notes.txt", tmp_path / "notes.txt")
+    assert store.newest().name == "step-00000003"
+    assert store.bring(tmp_path / "b", -1, lambda facts: None, None)
+    store.put(made(tmp_path / "a", 12), 1)
+    store.remove_beyond(3)
+    assert store.store.read("step-old/notes.txt") == b"mine"
+    assert store.names() == []
 
 
 def cut_after(store, monkeypatch, files):
@@ -78,7 +91,7 @@ def test_an_upload_that_is_cut_is_no_checkpoint_and_goes_on_later(store, tmp_pat
             store.put(made(tmp_path / "a", 12), 2)
     assert store.newest().name == "step-00000003"
     assert store.bring(tmp_path / "b", -1, lambda facts: None, None)
-    assert [path.name for path in checkpoint.checkpoints(tmp_path / "b")] == ["step-00000003"]
+    assert [path.name for path in checkpoints(tmp_path / "b")] == ["step-00000003"]
     store.put(tmp_path / "a/step-00000012", 2)
     assert store.bring(tmp_path / "b", 3, lambda facts: None, "one")
 

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from records import heard
 from scipy.linalg import subspace_angles
 
@@ -26,6 +27,7 @@ from textdae.demos import (
     sentence_bottleneck,
     target,
 )
+from textdae.demos.runs import run_once
 from textdae.image.settings import ImagePretrainSettings
 
 QUIET = ["train.compile=never", "train.precision=fp32", "train.eval_steps=0", "train.save_steps=0"]
@@ -39,6 +41,24 @@ def run(demo, tmp_path, *overrides):
     with heard() as said:
         lines = demo.run(settings_of(demo, tmp_path, *overrides))
     return lines, said
+
+
+def test_a_run_of_a_demo_that_is_there_is_not_repeated_wherever_its_files_lie(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    chance = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for number in range(20):
+        Image.fromarray(chance.integers(0, 256, (8, 8), dtype=np.uint8)).save(f"photos/{number}.png")
+    small = ["output_dir=demo", "train.max_steps=2", "model.type=unet", "model.hidden_size=8", *QUIET]
+    settings = load(ImagePretrainSettings, None, small)
+    changes = {"data": {"source": "photos"}}
+    first = run_once(settings, "one", changes)
+    with heard() as said:
+        assert run_once(settings, "one", changes) == first
+    assert said == ["one: already there"]
+    with heard() as said:
+        run_once(settings, "one", {**changes, "train": {"seed": 1}})
+    assert said[0] == "one: training"
 
 
 def test_every_demo_is_listed():

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,16 @@ def test_a_library_that_is_missing_names_the_command(tmp_path, monkeypatch):
 
 
 def test_missing_extras_name_the_command(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "find_spec", lambda module: None if module == "sklearn" else object())
-    assert line("extras", tmp_path).endswith("pip install 'textdae[images,downstream]'")
+    monkeypatch.setattr(
+        machine, "_installed", lambda needed: None if needed.name == "scikit-learn" else "99.0"
+    )
+    said = line("extras", tmp_path)
+    assert said.endswith("pip install 'textdae[downstream,images,photos]'")
+    names = {
+        name for name in tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
+    }
+    there = names - {"images", "photos", "downstream", "test", "docs"}
+    assert all(name in said for name in there)
 
 
 def test_more_threads_than_cores_are_noticed(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, ModernBertConfig, ViTConfig, ViTModel
 
 import textdae
+from textdae.arrays.encoder import ArrayEncoder
 from textdae.core.errors import SettingsError
 from textdae.image.autoencoder import AutoencoderConfig
 from textdae.image.building import save_image_processor
@@ -116,6 +117,14 @@ def test_pictures_in_any_form_are_encoded(family, pictures, tmp_path):
     np.testing.assert_array_equal(encoder.encode(shares), encoder.encode(pixels))
     transparent = pictures[0].convert("RGBA")
     np.testing.assert_allclose(encoder.encode([transparent])[0], vectors[0], atol=1e-6)
+
+
+def test_an_encoder_of_one_vector_has_no_pooling_to_choose(tmp_path):
+    for options in ({"pooling": "mean"}, {"layer": 1}):
+        with pytest.raises(
+            SettingsError, match="ArrayEncoder has one vector for each example; leave them out"
+        ):
+            ArrayEncoder.from_pretrained(tmp_path, **options)
 
 
 def test_a_mistake_is_one_line(checkpoint, pictures, tmp_path):

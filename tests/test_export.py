@@ -25,12 +25,14 @@ from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.exportable import Exportable
 from textdae.core.layout import EXPORTED
 from textdae.core.names import HubName
+from textdae.core.settings.yaml_text import dump
 from textdae.hub.locate import digests
 from textdae.hub.upload import upload_of
 from textdae.image.exporting import open_exportable as open_pictures
 from textdae.image.own_classifiers import UNetForImageClassification
 from textdae.image.unet import UNet, UNetConfig
 from textdae.text.exporting import open_exportable as open_texts
+from textdae.text.settings import TextPretrainSettings
 from textdae.text.tokenizer import save_tokenizer
 
 
@@ -116,6 +118,17 @@ def test_image_models_are_the_same_in_onnx(tmp_path, name):
             export(folder, int8=True, output=tmp_path / "elsewhere")
         assert found.files[0].is_file()  # what was there stays
         assert not list(tmp_path.glob(".elsewhere*"))
+
+
+def test_a_run_of_several_sources_is_compared_on_the_first(checkpoint, corpus_texts):
+    folder, name = checkpoint
+    (folder / "texts.txt").write_text("\n\n".join(corpus_texts[:40]))
+    run = TextPretrainSettings.model_validate(
+        {"data": {"source": [{"source": str(folder / "texts.txt")}, {"source": "docstrings"}]}}
+    )
+    (folder / "settings.yaml").write_text(dump(run))
+    examples, what = module._examples(name, None, open_texts(name))
+    assert (len(examples), what) == (40, "40 texts of texts.txt")
 
 
 def test_what_is_given_to_a_masked_language_model(checkpoint, corpus_texts):

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from textdae.cli.app import app
 from textdae.core.errors import SettingsError
+from textdae.core.layout import checkpoints
 from textdae.core.milestones import Milestone, milestone_of
 from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.reader import load
@@ -39,7 +40,7 @@ def train(folder, resume=False, **settings):
 
 
 def kept(folder):
-    return {path.name: milestone_of(path) for path in checkpoint.checkpoints(folder / "checkpoints")}
+    return {path.name: milestone_of(path) for path in checkpoints(folder / "checkpoints")}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_checkpoints_of_milestones_stay_beside_the_newest_others(tmp_path):
         "step-00000018": None,
         "step-00000020": None,
     }
-    assert all(checkpoint.fault(path) is None for path in checkpoint.checkpoints(tmp_path / "checkpoints"))
+    assert all(checkpoint.fault(path) is None for path in checkpoints(tmp_path / "checkpoints"))
 
 
 def test_a_resumed_run_reaches_each_milestone_once_and_the_last_step_may_be_one(tmp_path):

@@ -2,13 +2,16 @@
 
 import math
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from textdae.commands.provenance import comparable, with_absolute_paths
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Concatenated, Questions, Share
+from textdae.core.settings.places import without_folders
 from textdae.core.settings.reader import load
 from textdae.core.settings.yaml_text import dump, from_anyone
 from textdae.hub.upload import without_places
@@ -183,6 +186,29 @@ def test_the_settings_of_a_mixture_give_it_back_and_name_no_place(mixture):
     assert load(TextPretrainSettings, None, ["data.source=other.txt"], written).data.sources is None
     sent = without_places(written)["data"]["sources"]
     assert [each["source"] for each in sent] == ["./a.txt", "./b.txt"]
+    summary = "; ".join(prepare_text(mixture.data, mixture.tokenizer).summary)
+    folder = str(Path(mixture.data.sources[0].source).parent)
+    assert folder in summary
+    assert folder not in without_folders(summary, mixture.model_dump(mode="json"))
+
+
+def test_one_source_may_be_embedded_and_another_is_named_over_all(tmp_path):
+    settings = load(TextPretrainSettings, None, ["data.source=[{source: docstrings}, {source: ./texts/b}]"])
+    first, second = with_absolute_paths(settings).data.sources
+    assert (first.source, second.source) == ("docstrings", str(Path("texts/b").absolute()))
+    again = load(TextPretrainSettings, None, ["data.source=docstrings"], from_anyone(dump(settings), "it"))
+    assert (again.data.source, again.data.sources) == ("docstrings", None)
+
+
+def test_hosts_may_have_the_sources_elsewhere_but_not_with_other_weights(mixture):
+    def with_sources(**changes):
+        changed = tuple(each.model_copy(update=changes) for each in mixture.data.sources)
+        return comparable(
+            mixture.model_copy(update={"data": mixture.data.model_copy(update={"sources": changed})})
+        )
+
+    assert with_sources(source="/elsewhere/a.txt") == with_sources() == comparable(mixture)
+    assert with_sources(weight=9.0) != comparable(mixture)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from textdae.commands.evaluate import evaluate
 from textdae.commands.keywords import for_checkpoint
 from textdae.core.errors import SettingsError
 from textdae.core.layout import PAGE
-from textdae.core.settings.runs import EvaluateRunSettings
+from textdae.core.settings.reader import load
+from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
 from textdae.image.building import build_image_denoiser
 from textdae.image.explore import packed
 from textdae.image.model_settings import UNetSettings
@@ -406,10 +407,11 @@ def test_a_page_is_pushed_as_a_static_space(hub, tmp_path):
 
 
 def test_an_exported_page_has_no_path_of_this_machine(tmp_path):
-    settings = SimpleNamespace(data=SimpleNamespace(source=f"{tmp_path}/corpus/texts"))
+    apart = {"source": f"{tmp_path}/corpus/texts", "held_out_source": f"{tmp_path}/apart"}
+    settings = load(PretrainSettings, None, [f"data.{key}={value}" for key, value in apart.items()])
     run = SimpleNamespace(settings=settings, folder=tmp_path / "runs/mine", shown=f"{tmp_path}/runs/mine")
-    hub = SimpleNamespace(
-        settings=SimpleNamespace(data=SimpleNamespace(source="docstrings")), folder=None, shown="OWNER/NAME"
-    )
+    hub = SimpleNamespace(settings=load(PretrainSettings), folder=None, shown="OWNER/NAME")
     found = _public_paths(SimpleNamespace(runs=[run, hub]))
-    assert found == {f"{tmp_path}/corpus/texts": "texts", f"{tmp_path}/runs/mine": "mine"}
+    assert found == {
+        f"{tmp_path}/corpus/texts": "texts", f"{tmp_path}/apart": "apart", f"{tmp_path}/runs/mine": "mine",
+    }  # fmt: skip

@@ -17,6 +17,7 @@ from textdae.commands.plan_search import PlannedSize, Search
 from textdae.commands.pretrain import pretrain
 from textdae.core.errors import Interrupted, SettingsError, TextdaeError
 from textdae.core.registry import modality
+from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.text import sizes as text_sizes
@@ -414,6 +415,11 @@ def test_what_cannot_be_planned_is_refused(tmp_path, monkeypatch, words, message
     assert (tmp_path / "mine.yaml").read_text() == "output_dir: mine\n"
     assert (tmp_path / "other.png").read_text() == "a picture"
     assert not (tmp_path / "plan.yaml").exists()
+
+
+def test_a_limit_in_a_settings_object_is_refused_like_one_in_words():
+    with pytest.raises(SettingsError, match=r"train\.max_steps: the budget is the only limit"):
+        plan("5s", train=TrainSettings(max_steps=3))
 
 
 def test_several_processes_are_refused(monkeypatch):

@@ -427,6 +427,9 @@ def test_denoise_fills_the_surest_first(run):
         denoise_text(loaded, "nothing to do")
     with pytest.raises(SettingsError, match="the model takes 512"):
         denoise_text(loaded, "[MASK] " * 600)
+    for name in ("steps", "top", "batch_size"):
+        with pytest.raises(SettingsError, match=f"{name} must be at least 1, got 0"):
+            denoise_text(loaded, text, **{name: 0})
     lines = list(denoise_lines(str(run[0].output_dir), ["Ba [MASK]", text], None))
     assert [lines[1], lines[-1]] == [found.text for found in denoise_text(loaded, ["Ba [MASK]", text])]
     with pytest.raises(SettingsError, match="text 1: no mask"):

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from signals import GaussianNoise, SignalDenoiser, Sines
 
 from textdae.core.errors import SettingsError, TextdaeError
+from textdae.core.layout import checkpoints
 from textdae.core.settings.base import TrainSettings
 from textdae.training import checkpoint
 from textdae.training.evaluation import evaluate, subsample
@@ -200,7 +201,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_what_to_try(bad, tmp_
         TextdaeError, match=r"step 9: the loss is not finite .*step-00000008; try half of train"
     ):
         train(tmp_path, build=partial(Broken, [8], **BAD[bad]))
-    kept = checkpoint.checkpoints(tmp_path / "checkpoints")
+    kept = checkpoints(tmp_path / "checkpoints")
     assert [path.name for path in kept] == ["step-00000004", "step-00000008"]
     assert all(
         tensor.isfinite().all() for path in kept for tensor in load_file(path / "model.safetensors").values()
@@ -213,7 +214,7 @@ def test_such_a_step_may_be_left_out_and_is_counted(bad, tmp_path, caplog):
     _, result = train(tmp_path, build=build, on_nonfinite="skip", save_steps=1, save_total_limit=20)
     after = [
         [load_file(path / name) for name in ("model.safetensors", "training_state.safetensors")]
-        for path in checkpoint.checkpoints(tmp_path / "checkpoints")
+        for path in checkpoints(tmp_path / "checkpoints")
     ]
     nothing_happened = [
         all(torch.equal(one[key], two[key]) for one, two in zip(*pair, strict=True) for key in one)

@@ -2,12 +2,12 @@
 
 import csv
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from textdae.commands.keywords import for_checkpoint, read_settings
+from textdae.core import layout
 from textdae.core.explorer import Json
 from textdae.core.names import is_local, public
 from textdae.core.settings.runs import EvaluateRunSettings
@@ -75,11 +75,11 @@ def open_run(
 def checkpoints(folder: Path) -> dict[int, Path]:
     """Return the checkpoints of a run, by step."""
     by_step = {}
-    for path in folder.glob("checkpoints/step-*"):
-        match = re.fullmatch(r"step-(\d+)", path.name)
-        if match and (path / "config.json").is_file() and any(path.glob("*.safetensors")):
-            by_step[int(match[1])] = path
-    return dict(sorted(by_step.items()))
+    for path in layout.checkpoints(folder / "checkpoints"):
+        step = layout.step_of(path.name)
+        if step is not None and (path / "config.json").is_file() and any(path.glob("*.safetensors")):
+            by_step[step] = path
+    return by_step
 
 
 def checkpoint_at(run: Run, step: str) -> Path | None:

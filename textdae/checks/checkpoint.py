@@ -6,10 +6,10 @@ from typing import Any
 
 from textdae.core.errors import SettingsError
 from textdae.core.finding import Finding
-from textdae.core.layout import MANIFEST
+from textdae.core.layout import MANIFEST, checkpoints
 from textdae.core.registry import modality
 from textdae.hub.locate import locate, modality_of
-from textdae.training.checkpoint import checkpoints, fault
+from textdae.training.checkpoint import fault
 
 
 def check_checkpoint(checkpoint: str) -> Iterator[Finding]:

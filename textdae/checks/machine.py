@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -16,14 +15,8 @@ from textdae.core.cache import cache_root
 from textdae.core.finding import Finding
 from textdae.training.hardware import autocast_dtype, choose_device
 
-_EXTRAS = {
-    "images": ("skimage", "sklearn", "scipy"),
-    "downstream": ("evaluate", "sklearn", "scipy"),
-    "tensorboard": ("tensorboard",),
-    "mlflow": ("mlflow",),
-    "trackio": ("trackio",),
-    "unigram": ("sentencepiece",),
-}
+_OF_CONTRIBUTORS = ("test", "docs")
+"""Extras that no user needs."""
 _LEAST_FREE = 2e9
 
 
@@ -41,24 +34,44 @@ def check_machine(cache_dir: Path | None = None) -> Iterator[Finding]:
 def _check_versions() -> Finding:
     installed = {name: version for name, version in versions().items() if name != "git_commit"}
     wrong = []
-    for line in importlib.metadata.requires("textdae") or []:
-        needed = Requirement(line)
-        if needed.marker and not needed.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            there = importlib.metadata.version(needed.name)
-        except importlib.metadata.PackageNotFoundError:
+    for needed in _requirements(""):
+        there = _installed(needed)
+        if there is None:
             wrong.append(f"{needed.name} is not installed: pip install '{needed}'")
-            continue
-        if not needed.specifier.contains(there, prereleases=True):
+        elif not needed.specifier.contains(there, prereleases=True):
             wrong.append(f"{needed.name} {there} is not {needed.specifier}: pip install '{needed}'")
     listed = ", ".join(f"{name} {version}" for name, version in installed.items())
     return Finding(not wrong, "versions", "; ".join(wrong) or listed)
 
 
+def _requirements(extra: str) -> list[Requirement]:
+    """Return what an extra adds to the core; of the extra "" what the core needs."""
+    every = [Requirement(line) for line in importlib.metadata.requires("textdae") or []]
+    if not extra:
+        return [each for each in every if not each.marker or each.marker.evaluate({"extra": ""})]
+    return [
+        each
+        for each in every
+        if each.marker and each.marker.evaluate({"extra": extra}) and not each.marker.evaluate({"extra": ""})
+    ]
+
+
+def _installed(needed: Requirement) -> str | None:
+    """Return the version that is there of what a requirement names, or None."""
+    try:
+        return importlib.metadata.version(needed.name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def _check_extras() -> Finding:
-    lacking = [name for name, modules in _EXTRAS.items() if not all(map(find_spec, modules))]
-    there = ", ".join(name for name in _EXTRAS if name not in lacking) or "none"
+    extras = [
+        name
+        for name in importlib.metadata.metadata("textdae").get_all("Provides-Extra") or []
+        if name not in _OF_CONTRIBUTORS
+    ]
+    lacking = [name for name in extras if not all(map(_installed, _requirements(name)))]
+    there = ", ".join(name for name in extras if name not in lacking) or "none"
     hint = f"; for the others: pip install 'textdae[{','.join(lacking)}]'" if lacking else ""
     return Finding(True, "extras", f"{there}{hint}")
 

@@ -129,7 +129,10 @@ def _examples(
         data = {"source": str(source)}
     elif is_local(checkpoint) and settings.is_file():
         of_run: Mapping[str, Any] = read_file(settings).get("data") or {}
-        data = {key: of_run[key] for key in _KEYS if key in of_run}
+        first = (of_run.get("sources") or [{}])[0]  # of several
+        data = {
+            key: value for key, value in {**of_run, **first}.items() if key in _KEYS and value is not None
+        }
     try:
         if data:
             embed = for_checkpoint(EmbedSettings, checkpoint, data=data)

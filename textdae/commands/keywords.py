@@ -12,6 +12,7 @@ from textdae.core.names import PREFIX
 from textdae.core.noise_kind import NoiseKind
 from textdae.core.registry import modality_of_features, modality_of_settings
 from textdae.core.settings.base import Settings, TrainSettings
+from textdae.core.settings.places import names_place
 from textdae.core.settings.reader import given, load, over
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, RunSettings
 from textdae.core.settings.yaml_text import read_file
@@ -21,19 +22,8 @@ from textdae.hub.run_settings import run_settings, settings_on_hub
 logger = logging.getLogger(__name__)
 S = TypeVar("S", bound=RunSettings)
 
-_OF_A_SOURCE = (
-    "sources",
-    "held_out_source",
-    "noisy_source",
-    "held_out_noisy_source",
-    "held_out_split",
-    "test_source",
-    "test_split",
-    "subset",
-    "split",
-    "revision",
-)
-"""Settings below `data` that belong to one source and do not apply to another."""
+_OF_A_SOURCE = ("sources", "subset", "split", "held_out_split", "test_split", "revision")
+"""Settings below `data` that belong to one source and do not apply to another; so do all that name a place."""
 _LIMITS = ("max_steps", "num_train_epochs", "time_budget")
 """Settings below `train` that end a run."""
 
@@ -68,9 +58,9 @@ def read_settings(
     if isinstance(settings, Settings):
         if dataset is None and not (overrides or sections or source or output_dir):
             return settings  # type: ignore[return-value]
-        values = over(values, _plain(settings))
+        values = over(values, plain(settings))
     elif isinstance(settings, Mapping):
-        values = over(values, _plain(settings))
+        values = over(values, plain(settings))
     elif settings is not None:
         path = Path(settings)
     if isinstance(source, list | tuple):
@@ -79,7 +69,7 @@ def read_settings(
         )
     if source is not None and dataset is not None:
         raise SettingsError("source= and dataset= exclude each other")
-    sections = _plain(sections)
+    sections = plain(sections)
     if source is not None:
         sections = over(sections, {"data": {"source": str(source)}})
     if output_dir is not None:
@@ -132,7 +122,7 @@ def names_source(
         values = settings
     elif settings is not None:
         path = Path(settings)
-    told = over(over(given(path, overrides), _plain(values)), _plain(sections))
+    told = over(over(given(path, overrides), plain(values)), plain(sections))
     data = told.get("data")
     return source is not None or (isinstance(data, Mapping) and "source" in data)
 
@@ -169,7 +159,7 @@ def of_resumed_run(
     ):
         return {}
     sections = {key: value for key, value in keywords.items() if value is not None}
-    told = over(given(None, overrides), _plain(sections))
+    told = over(given(None, overrides), plain(sections))
     default = cls.choose(told).model_fields["output_dir"].default
     folder = Path(output_dir or told.get("output_dir") or default)
     file = folder.expanduser() / "settings.yaml"
@@ -209,7 +199,12 @@ def _for_another_source(base: dict[str, Any], told: Mapping[str, Any]) -> dict[s
         return base
     if new.get("source", data.get("source")) == data.get("source"):
         return base
-    return base | {"data": {key: value for key, value in data.items() if key not in _OF_A_SOURCE}}
+    kept = {
+        key: value
+        for key, value in data.items()
+        if key == "source" or not (key in _OF_A_SOURCE or names_place(key))
+    }
+    return base | {"data": kept}
 
 
 def _of_dataset(cls: type[RunSettings], dataset: Any, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,7 +223,7 @@ def _of_dataset(cls: type[RunSettings], dataset: Any, values: Mapping[str, Any])
     return chosen | {"data": data_of(dataset, data, known, cache_root(data.get("cache_dir")))}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Convert settings, and containers of them, into dictionaries and lists; of a training loop only what is set.
 
     Its learning rates may follow from what else is set.
@@ -242,7 +237,7 @@ def _plain(value: Any) -> Any:
         set_of_train = train.model_dump(mode="json", exclude_unset=True)
         return set_of_train if train is value else {**value.model_dump(mode="json"), "train": set_of_train}
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     return str(value) if isinstance(value, Path) else value

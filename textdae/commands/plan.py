@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-from textdae.commands.keywords import read_settings
+from textdae.commands.keywords import plain, read_settings
 from textdae.commands.plan_search import PlannedSize, Search
 from textdae.commands.provenance import with_absolute_paths
 from textdae.core.errors import SettingsError
@@ -117,6 +117,7 @@ def plan(
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SettingsError("plan: one process measures; launch the settings that it writes on all of them")
     seconds = budget_seconds(budget)
+    sections = plain(sections)
     given = {word.partition("=")[0] for word in overrides} | {
         f"train.{name}" for name in sections.get("train") or {}
     }

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from textdae.core.names import is_local
 from textdae.core.registry import is_embedded
+from textdae.core.settings.places import names_place
 
 
 def versions() -> dict[str, Any]:
@@ -47,21 +48,28 @@ def hardware(accelerator: Accelerator) -> str:
     return f"{accelerator.num_processes} x {accelerator.device.type}, {torch.get_num_threads()} threads each"
 
 
-_SOURCES = ("source", "held_out_source", "test_source", "noisy_source", "held_out_noisy_source")
 _OF_A_HOST = (
-    "output_dir", "hub", "data.cache_dir", "data.num_proc", "model.from_pretrained", "tokenizer.from_pretrained",
-    "train.dataloader_num_workers", "train.report_to", "train.run_name", "train.project", *(f"data.{source}" for source in _SOURCES),
+    "output_dir", "hub", "cache_dir", "num_proc", "dataloader_num_workers", "report_to", "run_name", "project",
 )  # fmt: skip
-"""Settings that may differ between hosts: paths, whose content is compared, and settings that do not change the model."""
+"""Settings that may differ between hosts as they do not change the model; so may places, whose content is compared."""
 
 
 def comparable(settings: Any) -> dict[str, Any]:
     """Return the settings by name, without those that may differ between hosts."""
     values: dict[str, Any] = {}
-    for name, value in settings.model_dump(mode="json").items():
+    for name, value in _of_any_host(settings.model_dump(mode="json")).items():
         inner = {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {}
         values |= inner or {name: value}
-    return {name: value for name, value in values.items() if not name.startswith(_OF_A_HOST)}
+    return values
+
+
+def _of_any_host(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_of_any_host(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: each for key, each in value.items() if not (key in _OF_A_HOST or names_place(key))}
+    return {key: _of_any_host(each) for key, each in kept.items()}
 
 
 def _absolute(name: str) -> str:
@@ -82,9 +90,10 @@ def with_checkpoints(settings: Any, change: Callable[[str], str]) -> Any:
 def with_absolute_paths(settings: Any) -> Any:
     """Return the settings with absolute paths of checkpoints and sources."""
     changed = with_checkpoints(settings, _absolute)
-    sources = {key: getattr(settings.data, key, None) for key in _SOURCES}
     data: dict[str, Any] = {
-        key: _absolute(value) for key, value in sources.items() if value and not is_embedded(value)
+        key: _absolute(value)
+        for key, value in settings.data
+        if names_place(key) and value and not is_embedded(value)
     }
     if several := getattr(settings.data, "sources", None):
         paths = [each.source if is_embedded(each.source) else _absolute(each.source) for each in several]
@@ -92,5 +101,5 @@ def with_absolute_paths(settings: Any) -> Any:
             each.model_copy(update={"source": path, "name": each.label})
             for each, path in zip(several, paths, strict=True)
         )
-        del data["source"]
+        data.pop("source", None)  # their labels
     return changed.model_copy(update={"data": settings.data.model_copy(update=data)})

@@ -14,7 +14,7 @@ from textdae.commands.pushing import RunPushes
 from textdae.commands.run_folder import check_output_dir, remove_run, sole_run, writing
 from textdae.commands.storing import RunStore
 from textdae.core.errors import SettingsError
-from textdae.core.layout import MODEL, TRAINING_STATE
+from textdae.core.layout import MODEL, TRAINING_STATE, checkpoint_name
 from textdae.core.names import PREFIX
 from textdae.core.settings.yaml_text import dump, parse, read_file
 from textdae.downstream.classifier import MODEL_CLASS
@@ -248,5 +248,5 @@ def take_over(name: str, folder: Path, fingerprint: dict[str, Any]) -> None:
         )
     cursor, before = checkpoint.read_state(snapshot)
     check_fingerprint(fingerprint, {**dict.fromkeys(fingerprint), **before}, name)
-    place = folder / "checkpoints" / f"step-{cursor.step:08d}"
+    place = folder / "checkpoints" / checkpoint_name(cursor.step)
     checkpoint.copy_whole(snapshot, place, (*MODEL, *TRAINING_STATE))

@@ -1,5 +1,6 @@
 """The file names of a checkpoint folder and of a run folder; `*` stands for a number."""
 
+import re
 from pathlib import Path
 
 DECODER = "decoder.safetensors"
@@ -67,6 +68,28 @@ PAGE_FILES = ("index.html", "page.js", "page.css", "static.js", "icon.svg", "sou
 
 PUSHED = "pushed.json"
 """Records where a folder was pushed to, and the commit."""
+
+
+def checkpoint_name(step: int) -> str:
+    """Return the name of the checkpoint of a step among those of a run: `step-00000500`."""
+    return f"step-{step:08d}"
+
+
+def step_of(name: str) -> int | None:
+    """Return the step of a checkpoint by its name; None for other names.
+
+    Example:
+        >>> step_of("step-00000500"), step_of("step-old")
+        (500, None)
+    """
+    match = re.fullmatch(r"step-(\d+)", name)
+    return int(match[1]) if match else None
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder`, whole or not, the oldest first."""
+    found = folder.glob("step-*") if folder.is_dir() else ()
+    return sorted(path for path in found if step_of(path.name) is not None)
 
 
 def settings_beside(folder: Path) -> Path | None:

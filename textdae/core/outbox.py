@@ -6,7 +6,6 @@ checkpoint, and survives a crash. One thread sends the queue, the oldest first.
 
 import logging
 import os
-import re
 import shutil
 import threading
 import time
@@ -14,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+from textdae.core.layout import checkpoints
 from textdae.core.milestones import milestone_of
 
 logger = logging.getLogger(__name__)
@@ -87,9 +87,7 @@ class Outbox(ABC):
 
     def waiting(self) -> list[str]:
         """Return the checkpoints in the queue, the oldest first."""
-        return sorted(
-            path.name for path in self._place.glob("step-*") if re.fullmatch(r"step-\d+", path.name)
-        )
+        return [path.name for path in checkpoints(self._place)]
 
     def _ask(self) -> None:
         with self._lock:

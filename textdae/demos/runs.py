@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from textdae.commands.pretrain import pretrain
+from textdae.commands.provenance import with_absolute_paths
 from textdae.core.errors import Interrupted
 from textdae.core.logs import only_warnings
 from textdae.core.settings.reader import load, over
@@ -30,7 +31,9 @@ def run_once(settings: PretrainSettings, name: str, changes: dict[str, Any]) -> 
     values["output_dir"] = str(folder)
     own = load(type(settings), base=values)
     metrics = folder / "metrics.json"
-    same = (folder / "settings.yaml").is_file() and (folder / "settings.yaml").read_text() == dump(own)
+    same = (folder / "settings.yaml").is_file() and (folder / "settings.yaml").read_text() == dump(
+        with_absolute_paths(own)
+    )
     if same and metrics.is_file():
         logger.info(f"{name}: already there")
     else:

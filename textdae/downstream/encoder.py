@@ -6,6 +6,7 @@ n examples, L positions, D width of the embedding, K code width, C, H, W channel
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -111,6 +112,10 @@ class StockEncoder(Encoder):
             SettingsError: there is none, or it has no such layer or pooling.
         """
         if pooling is not None or layer is not None:
+            if "view" not in signature(cls).parameters:
+                raise SettingsError(
+                    f"pooling, layer: {cls.__name__} has one vector for each example; leave them out"
+                )
             more["view"] = View(layer, pooling or "mean")
         return cls(str(checkpoint), precision=precision, **more)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from textdae.core.errors import SettingsError, first_line
+from textdae.core.layout import checkpoints
 from textdae.core.names import is_local, parse
 from textdae.core.registry import modality_of_config
 from textdae.core.untrusted import read_json, sha256
@@ -43,7 +44,7 @@ def locate(checkpoint: str, training_state: bool = False) -> str:
     """
     folder, local = folder_of(checkpoint, training_state), is_local(checkpoint)
     if not (folder / "config.json").exists():
-        inside = sorted(folder.glob("checkpoints/step-*"))
+        inside = checkpoints(folder / "checkpoints")
         hint = f"; its newest checkpoint is {inside[-1]}" if inside else ""
         raise SettingsError(f"{checkpoint}: no config.json, so not a checkpoint{hint}")
     if not local and not any(folder.glob("*.safetensors")):

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from textdae.core.errors import SettingsError
+from textdae.core.layout import checkpoints, step_of
 from textdae.core.milestones import milestone_of
 from textdae.core.names import HubName
 from textdae.hub.push import Pushed, destination, push
@@ -19,7 +20,7 @@ class MilestonePush(NamedTuple):
 
 def revision_of(checkpoint: Path) -> str:
     """Return the branch that a checkpoint is pushed to: `step-500` for `step-00000500`."""
-    return f"step-{int(checkpoint.name.removeprefix('step-'))}"
+    return f"step-{step_of(checkpoint.name)}"
 
 
 def milestones_of(run: Path) -> dict[Path, str]:
@@ -28,7 +29,7 @@ def milestones_of(run: Path) -> dict[Path, str]:
     Raises:
         SettingsError: it has none.
     """
-    folders = sorted((run / "checkpoints").glob("step-*"))
+    folders = checkpoints(run / "checkpoints")
     milestones = {folder: name for folder in folders if (name := milestone_of(folder))}
     if not milestones:
         raise SettingsError(f"--milestones: {run} has none; train.milestones=[10M tokens, ...] keeps them")

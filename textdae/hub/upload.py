@@ -3,7 +3,6 @@
 import fnmatch
 import json
 import logging
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,9 +17,11 @@ from textdae.core.layout import (
     PAGE_FILES,
     PUSHED,
     TRAINING_STATE,
+    step_of,
 )
 from textdae.core.names import HubName, is_local, public
 from textdae.core.registry import report_files
+from textdae.core.settings.places import names_place
 from textdae.core.settings.yaml_text import from_anyone, to_yaml
 from textdae.hub.locate import digests
 from textdae.hub.vetting.folder import vet
@@ -31,10 +32,6 @@ logger = logging.getLogger(__name__)
 Files = dict[str, Path | bytes]
 """Path in the repository -> local file, or content."""
 
-_PLACES = (
-    "source", "held_out_source", "test_source", "noisy_source", "held_out_noisy_source", "from_pretrained"
-)  # fmt: skip
-"""Settings that may name a path."""
 _OURS = ("output_dir", "cache_dir", "checkpoint_store", "dataloader_num_workers", "hub")
 """Settings of the local machine."""
 
@@ -171,9 +168,8 @@ def without_places(settings: dict[str, Any]) -> dict[str, Any]:
             return without_places(value)
         if isinstance(value, list):
             return [clean(key, each) for each in value]
-        return (
-            f"./{public(value)}" if key in _PLACES and isinstance(value, str) and is_local(value) else value
-        )
+        is_place = names_place(key) and isinstance(value, str) and is_local(value)
+        return f"./{public(value)}" if is_place else value
 
     return {key: clean(key, value) for key, value in settings.items() if key not in _OURS}
 
@@ -183,5 +179,4 @@ def _card(path: Path, training_state: bool) -> str:
     if (path / CARD).is_file():
         return (path / CARD).read_text(encoding="utf-8")
     config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    step = re.fullmatch(r"step-(\d+)", path.name)
-    return checkpoint_card(config, int(step[1]) if step else None, training_state)
+    return checkpoint_card(config, step_of(path.name), training_state)

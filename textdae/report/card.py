@@ -12,6 +12,7 @@ from textdae.core.names import public
 from textdae.core.noise_kind import in_words
 from textdae.core.registry import modalities
 from textdae.core.settings.downstream import FinetuneSettings
+from textdae.core.settings.places import without_folders
 from textdae.report.card_data import front_matter, head
 from textdae.report.scores import Scores, markdown_table
 
@@ -180,7 +181,7 @@ def run_card(
     """Return the README.md of a run, from the parts that a modality or a command gives."""
     hub = settings.hub
     lines = [
-        f"data: {for_markdown('; '.join(_without_place(line, settings.data) for line in summary))}",
+        f"data: {for_markdown(without_folders('; '.join(summary), settings.model_dump(mode='json')))}",
         f"licence of the data: {for_markdown(hub.data_license or 'not stated')}",
         *more,
         *([f"started from: {for_markdown(public(base))}"] if base else []),
@@ -222,14 +223,3 @@ def run_card(
 
 def _time(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
-
-
-def _without_place(line: str, data: Any) -> str:
-    """Return the line without local folders of the data."""
-    folders = [
-        getattr(data, key, None) or "" for key in ("source", "held_out_source", "test_source", "noisy_source")
-    ]
-    for place in sorted(folders, key=len, reverse=True):
-        if "/" in place or place.startswith("~"):
-            line = line.replace(place, public(place))
-    return line

@@ -73,7 +73,7 @@ class TextDataSettings(TextReadingSettings):
             return values
         if isinstance(values.get("source"), list | tuple):
             return {**values, "sources": values["source"], "source": ""}
-        return values
+        return {"source": "", **values} if values.get("sources") else values
 
     @model_validator(mode="after")
     def _named(self) -> "TextDataSettings":
@@ -84,12 +84,8 @@ class TextDataSettings(TextReadingSettings):
                 "source holds no source; write data.source=[{source: A, weight: 0.7}, {source: B, weight: 0.3}]"
             )
         label = " + ".join(each.label for each in self.sources)
-        if self.source not in (
-            "",
-            "docstrings",
-            label,
-        ):  # another source was named over the list of an earlier run
-            self.__dict__["sources"] = None  # the values are frozen for everybody else
+        if self.source not in ("", label):  # another source was named over the list of an earlier run
+            self.__dict__["sources"] = None  # pydantic refuses assignment to a frozen model
             return self
         labels = [each.label for each in self.sources]
         if twice := next((name for name in labels if labels.count(name) > 1), None):

@@ -79,12 +79,15 @@ def denoise_text(
         One result for a text, a list of them for a list.
 
     Raises:
-        SettingsError: no such checkpoint, no mask in a text, or a text is longer than the model takes.
+        SettingsError: no such checkpoint, no mask in a text, a text is longer than the model takes, or a number is below 1.
 
     Example:
         >>> textdae.denoise_text("runs/mine", "the [MASK] of the [MASK]", steps=2).text
         >>> [found.text for found in textdae.denoise_text("runs/mine", ["a [MASK]", "the [MASK] sat"], device="cpu")]
     """
+    for name, count in {"steps": steps, "top": top, "batch_size": batch_size}.items():
+        if count < 1:
+            raise SettingsError(f"denoise: {name} must be at least 1, got {count}")
     if not isinstance(model, LoadedText):
         model = load_text(model)
         device = device or choose_device()

@@ -215,8 +215,8 @@ class TextEmbedSettings(EmbedSettings):
     """What stands for a text: the mean over its tokens, the first of them, or the code; auto: the code if there is one, else the mean."""
     layer: Annotated[int, Field(ge=0)] | None = None
     """Hidden layer to read, 0 the first; default: the last."""
-    batch_tokens: Annotated[int, Field(ge=1)] = 8192
-    """Positions in one forward pass, padding included."""
+    batch_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Positions in one forward pass, padding included; default: 8,192, on a CPU, whose caches hold no more, 1,024."""
 
 
 class TextFinetuneTrainSettings(FinetuneTrainSettings):

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 
 from textdae.core.denoiser import Denoiser
 from textdae.core.errors import TextdaeError, first_line, reason
-from textdae.core.layout import MANIFEST, follow_umask
+from textdae.core.layout import MANIFEST, checkpoint_name, checkpoints, follow_umask
 from textdae.core.milestones import milestone_of
 from textdae.core.sharding import gather_weights
 from textdae.core.untrusted import sha256
@@ -154,11 +154,6 @@ def identity(folder: Path) -> str | None:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, whole or not, the oldest first."""
-    return sorted(folder.glob("step-*")) if folder.is_dir() else []
-
-
 def last_whole(folder: Path, passed_over: list[str] | None = None) -> Path | None:
     """Find the newest checkpoint that matches its manifest.
 
@@ -207,7 +202,7 @@ def save(
         )
         (temporary / "training_state.json").write_text(json.dumps(state, indent=1))
 
-    path = folder / f"step-{cursor.step:08d}"
+    path = folder / checkpoint_name(cursor.step)
     if not is_main:
         return path
     write_whole(path, write)

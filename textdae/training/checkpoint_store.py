@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from textdae.core.errors import SettingsError, TextdaeError
-from textdae.core.layout import MANIFEST, MODEL, TRAINING_STATE
+from textdae.core.layout import MANIFEST, MODEL, TRAINING_STATE, step_of
 from textdae.core.outbox import Outbox
 from textdae.core.store import Store
 from textdae.training import checkpoint
@@ -53,7 +53,7 @@ class CheckpointStore:
         Raises:
             TextdaeError: the store cannot be reached.
         """
-        return sorted(name for name in self.store.names("") if name.startswith("step-"))
+        return sorted(name for name in self.store.names("") if step_of(name) is not None)
 
     def put(self, folder: Path, limit: int) -> None:
         """Copy a checkpoint into the store, its manifest last; then keep it and the newest others, `limit` in all.
@@ -108,7 +108,7 @@ class CheckpointStore:
             SettingsError: it is of another run.
         """
         for name in reversed(self.names()):
-            if int(name.removeprefix("step-")) <= beyond:
+            if (step_of(name) or 0) <= beyond:
                 return False
             stored = self._open(name)
             if stored is None:
@@ -132,7 +132,7 @@ class CheckpointStore:
     def remove_beyond(self, step: int) -> None:
         """Remove the checkpoints of further steps, which a run that goes on from `step` makes anew."""
         for name in self.names():
-            if int(name.removeprefix("step-")) > step:
+            if (step_of(name) or 0) > step:
                 self._remove(name)
 
     def _open(self, name: str) -> Stored | None:

@@ -20,7 +20,7 @@ class Phases:
 
     Attributes:
         settings: of each phase.
-        starts: first step of each, and the end of the run behind them, where it has phases.
+        starts: first step of each.
         plans: how the steps of each are divided.
         positions: of the stream, at which each begins.
 

@@ -160,7 +160,7 @@ class TrainSettings(Settings):
     dataloader_num_workers: Annotated[int, Field(ge=0)] | None = None
     """Processes that prepare batches ahead of the step; 0: the training process itself; default: 2 beside a GPU, else 0."""
     eval_steps: StepsOrShare = 0.1
-    """Evaluate every so many steps, or every such share of the run if below 1; 0: only at the end."""
+    """Evaluate every so many steps, or every such share of the run if below 1; 0: never, but for the report at the end. Of a fine-tuning the last step is kept then, not the best."""
     eval_share: Share | None = 0.1
     """Evaluations take at most this share of a time_budget: those that would take more are left out; null: no limit."""
     save_steps: StepsOrShare = 0.25
