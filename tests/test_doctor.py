@@ -69,9 +69,7 @@ def test_missing_extras_name_the_command(tmp_path, monkeypatch):
     )
     said = line("extras", tmp_path)
     assert said.endswith("pip install 'textdae[downstream,images,photos]'")
-    names = {
-        name for name in tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"]
-    }
+    names = set(tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"])
     there = names - {"images", "photos", "downstream", "test", "docs"}
     assert all(name in said for name in there)
 

@@ -110,14 +110,14 @@ def test_where_pretraining_is_better_the_baseline_needs_more():
     # 0.8 lies halfway between 0.7 with 100 and 0.9 with 300 labels: 173, which is 170 in two figures.
     sentence = said([0.7, 0.8, 0.85, 0.9], [0.4, 0.5, 0.7, 0.9])
     assert sentence == (
-        "with 30 labels the pretrained encoder (probe, accuracy 0.800) does what tf-idf does with 170 "
+        "with 30 labels the pretrained encoder (probe, accuracy 0.800) is as good as tf-idf with 170 "
         "(tf-idf with 30: 0.500)"
     )
 
 
 def test_where_pretraining_is_worse_the_sentence_says_so():
     sentence = said([0.3, 0.5, 0.6, 0.7], [0.4, 0.6, 0.7, 0.9])
-    assert "does what tf-idf does with 17 (" in sentence
+    assert "is as good as tf-idf with 17 (" in sentence
     assert sentence.endswith("(tf-idf with 30: 0.600; pretraining does worse here)")
 
 
@@ -148,14 +148,14 @@ def test_draws_are_compared_in_pairs():
 
 def test_what_no_labels_reach_and_what_the_fewest_pass_is_told():
     beyond = said([0.7, 0.95, 0.97, 0.98], [0.4, 0.5, 0.7, 0.9])
-    assert "does what tf-idf does not even with 300, the most that was measured (" in beyond
-    assert "does what tf-idf does with fewer than 10 (" in said([0.2, 0.3, 0.4, 0.5], [0.4, 0.5, 0.7, 0.9])
+    assert "is better than tf-idf with 300, the most that was measured (" in beyond
+    assert "is as good as tf-idf with fewer than 10 (" in said([0.2, 0.3, 0.4, 0.5], [0.4, 0.5, 0.7, 0.9])
 
 
 def test_of_errors_the_smaller_is_the_better():
     better = said([1.0, 0.5, 0.4, 0.3], [2.0, 1.0, 0.5, 0.4], measure="mse")
     assert better == (
-        "with 30 labels the pretrained encoder (probe, mse 0.500) does what tf-idf does with 100 "
+        "with 30 labels the pretrained encoder (probe, mse 0.500) is as good as tf-idf with 100 "
         "(tf-idf with 30: 1.000)"
     )
     assert said([2.0, 1.5, 1.0, 0.9], [2.0, 1.0, 0.5, 0.4], measure="mse").endswith(
@@ -173,7 +173,7 @@ def test_the_best_line_of_each_is_compared_at_the_middle_of_the_curve():
     ]
     sentence = equivalence(curve, ["probe", "fine-tuned"], ["counts", "vectors"])
     assert sentence.startswith(
-        "with 30 labels the pretrained encoder (fine-tuned, accuracy 0.700) does what counts"
+        "with 30 labels the pretrained encoder (fine-tuned, accuracy 0.700) is as good as counts with"
     )
 
 

@@ -404,6 +404,17 @@ def test_every_key_is_explained_with_a_type_a_default_and_a_meaning(cls):
         assert "\n" not in meaning + default, key
 
 
+def test_of_several_kinds_the_default_comes_first_and_all_values_are_listed():
+    table = {key: row for key, *row in explain(ImagePretrainSettings)}
+    for prefix in ("noise", "evaluate.noise"):
+        assert table[f"{prefix}.kind"][:2] == [table[f"{prefix}.kind"][0], "gaussian"]
+        assert table[f"{prefix}.kind"][0].startswith("gaussian | ")
+        assert table[f"{prefix}.schedule"][0] == "linear | cosine | uniform | log_uniform"
+        assert table[f"{prefix}.rate"][2].endswith(
+            "blind_spots: 0.05; salt_and_pepper: 0.25; pixels: 0.25; patches: 0.75; blocks: 0.4."
+        )
+
+
 def test_the_table_of_keys_is_complete_and_its_defaults_are_those_of_the_settings():
     table = {key: default for key, _, default, _ in explain(TextPretrainSettings)}
 

@@ -44,7 +44,19 @@ _imported: list[str] = []
 
 Words = Annotated[
     list[str] | None,
-    typer.Argument(help="[FILE.yaml or a shipped name, e.g. text-mini] [key=value ...]", show_default=False),
+    typer.Argument(
+        metavar="settings",
+        help="[FILE.yaml] [KEY=VALUE ...]: a settings file, and settings that win over it; textdae settings COMMAND lists them.",
+        show_default=False,
+    ),
+]
+WordsOfPretraining = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="settings",
+        help="[FILE.yaml] [KEY=VALUE ...]: a settings file, or a shipped one by its name (text-mini), and settings that win over it; textdae settings COMMAND lists them.",
+        show_default=False,
+    ),
 ]
 Checkpoint = Annotated[
     str, typer.Argument(help="A checkpoint folder, or OWNER/NAME[@REVISION] on the Hub.", show_default=False)

@@ -136,7 +136,7 @@ def generate(
         typer.Option("--remask", min=0, max=0.9, help="Share of the tokens that is taken back in each step."),
     ] = 0.0,
     samples: Annotated[int, typer.Option("--samples", min=1, help="Texts to write.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The texts are a pure function of it.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     replay: Annotated[
         Path | None,
         typer.Option("--replay", help="An .html file: the film of the first text.", show_default=False),

@@ -12,7 +12,7 @@ def doctor(
     checkpoint: Annotated[
         str | None, typer.Argument(help="A checkpoint folder or Hub id to look at too.", show_default=False)
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Leave out the short training run.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Skip the short training run.")] = False,
 ) -> None:
     """Check this machine, and a checkpoint: one line for each check."""
     from textdae.checks.doctor import findings

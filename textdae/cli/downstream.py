@@ -57,7 +57,7 @@ def probe(checkpoint: Checkpoint, words: Words = None) -> None:
 
 @app.command()
 def label_curve(checkpoint: Checkpoint, words: Words = None) -> None:
-    """Measure how good a task gets with how many labels, with pretraining and without."""
+    """Measure the accuracy against the number of labels, with and without pretraining."""
     from textdae.commands.keywords import for_checkpoint
     from textdae.core.settings.downstream import LabelCurveSettings
 

@@ -20,7 +20,7 @@ def push(
     ],
     repository: Annotated[str, typer.Argument(help="OWNER/NAME on the Hub.", show_default=False)],
     public: Annotated[
-        bool, typer.Option("--public", help="Let everybody see it; else it is private.")
+        bool, typer.Option("--public", help="Make a new repository public; default: private.")
     ] = False,
     revision: Annotated[
         str | None,

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from textdae.cli.app import Words, app, hush_transformers, split
+from textdae.cli.app import WordsOfPretraining, app, hush_transformers, split
 from textdae.core.errors import SettingsError, reason
 
 
 @app.command()
 def plan(
-    words: Words = None,
+    words: WordsOfPretraining = None,
     budget: Annotated[str, typer.Option("--budget", help="Time of the training, e.g. 10m or 1h.")] = "1h",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The settings file to write, and the name of its picture.")

@@ -12,6 +12,7 @@ from textdae.cli.app import (
     Overwrite,
     Resume,
     Words,
+    WordsOfPretraining,
     app,
     end,
     exclude_each_other,
@@ -25,7 +26,7 @@ from textdae.core.registry import modality
 
 @app.command()
 def pretrain(
-    words: Words = None,
+    words: WordsOfPretraining = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     budget: Annotated[
@@ -88,7 +89,7 @@ def _planned(
 
 @app.command()
 def prepare(
-    words: Words = None,
+    words: WordsOfPretraining = None,
     executor: Annotated[str, typer.Option("--executor", help="local, slurm or ray.")] = "local",
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="How many work at a time.", show_default=False)

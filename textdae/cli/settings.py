@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from textdae.cli.app import Words, app, split
+from textdae.cli.app import WordsOfPretraining, app, split
 from textdae.core.errors import SettingsError
 from textdae.core.registry import modalities
 from textdae.core.registry import modality as named
@@ -20,7 +20,7 @@ def settings(
         typer.Option(
             "--modality",
             "-m",
-            help="One that is installed; default: text. A name that there is not lists them.",
+            help="An installed modality; default: text. An unknown name lists them.",
             show_default=False,
         ),
     ] = None,
@@ -47,7 +47,7 @@ def settings(
 
 
 @app.command()
-def show(words: Words = None) -> None:
+def show(words: WordsOfPretraining = None) -> None:
     """Print the settings that a pretraining run would use, as YAML, and stop."""
     from textdae.core.settings.reader import load
     from textdae.core.settings.runs import PretrainSettings

@@ -81,11 +81,11 @@ def equivalence(curve: Curve, pretrained: Sequence[str], baselines: Sequence[str
         [p._replace(mean=sign * p.mean) for p in _series(curve, baseline, measure)], sign * value
     )
     if needed == 0:
-        reach = f"with fewer than {sizes[0]:,}"
+        reach = f"is as good as {baseline} with fewer than {sizes[0]:,}"
     elif math.isinf(needed):
-        reach = f"not even with {sizes[-1]:,}, the most that was measured"
+        reach = f"is better than {baseline} with {sizes[-1]:,}, the most that was measured"
     else:
-        reach = f"with {_round(needed):,}"
+        reach = f"is as good as {baseline} with {_round(needed):,}"
     mean, low, high = interval(
         [sign * (a - b) for a, b in zip(at(ours).values, at(baseline).values, strict=True)]
     )
@@ -96,8 +96,8 @@ def equivalence(curve: Curve, pretrained: Sequence[str], baselines: Sequence[str
     elif low <= 0 <= high:
         verdict = "; between the two there is no clear difference"
     return (
-        f"with {size:,} labels the pretrained encoder ({ours}, {measure} {value:.3f}) does what {baseline} does "
-        f"{reach} ({baseline} with {size:,}: {other:.3f}{verdict})"
+        f"with {size:,} labels the pretrained encoder ({ours}, {measure} {value:.3f}) {reach} "
+        f"({baseline} with {size:,}: {other:.3f}{verdict})"
     )
 
 

@@ -83,9 +83,9 @@ class TextModelSettings(ModelSettings):
     decoder_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """With `code_size`: share of those that a step asks the decoder for: a sample, such as 0.25, makes a step shorter."""
     masked_weight: Annotated[float, Field(ge=0)] = 4.0
-    """With `code_size`: what a token that the encoder must guess counts in the loss, beside one that the decoder must guess."""
+    """With `code_size`: weight in the loss of a token that the encoder must guess; one that the decoder must guess has 1."""
     contrast_weight: Annotated[float, Field(ge=0)] = 0.0
-    """With `code_size`: what a document counts that must be told, by its code, from the others of its block, beside a token of the decoder's."""
+    """With `code_size`: weight in the loss of telling a document by its code from the others of its block (contrast); a token of the decoder has 1."""
 
     @model_validator(mode="before")
     @classmethod

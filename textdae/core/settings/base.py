@@ -150,7 +150,7 @@ class TrainSettings(Settings):
     warmup_steps: StepsOrShare = 20
     """Linear warm-up: steps, or a share of the run if below 1."""
     decay_share: Share = 0.5
-    """Share of the run in which wsd decays."""
+    """Last share of the run, in which wsd lowers the rate to zero."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 where the hardware multiplies it natively, else fp32. Weights are always kept in fp32."""
     compile: Literal["auto", "always", "never"] = "auto"
