@@ -1,7 +1,8 @@
 """On one GPU: is it the same as on the CPU, and how fast? `python benchmarks/gpu.py [SIZE ...]`, by default 17m 68m 150m.
 
 First the loss and the gradients of a small model, attention over packed documents and compiled, against the plain model
-on the CPU in fp32; then what `utilization.py` measures. Exits with 1 where a check fails.
+on the CPU in the same number format; then what `utilization.py` measures. Exits with 1 where a check fails. It needs no data and no
+network, and what was measured before an error is written down; one size at a time (`--results FOLDER 17m`) loses least to a clock.
 """
 
 import torch
@@ -10,6 +11,7 @@ from compare import Run
 from utilization import SIZES, Random, Size
 
 from textdae.core.draw import Draw
+from textdae.text import fast
 from textdae.text.fast import packed_attention
 from textdae.text.model import TextDenoiser
 from textdae.text.noises.masking import TokenNoise
@@ -37,13 +39,12 @@ def gradients(device: str, dtype: torch.dtype | None, compile: bool) -> dict[str
 
 def check(run: Run) -> bool:
     """Return whether every form of it is the plain one on the CPU, to rounding."""
-    plain = gradients("cpu", None, False)
-    # What bf16 alone changes is measured on the CPU; flash attention may not change much more.
-    rounding = difference(plain, gradients("cpu", torch.bfloat16, False))
+    # bf16 is compared with bf16: of fp32 it differs by .04 here, hardly less than attention over wrong windows does (.07).
+    plain = {dtype: gradients("cpu", dtype, False) for dtype in (None, torch.bfloat16)}
     good = True
     for dtype, compile in ((None, False), (torch.bfloat16, False), (torch.bfloat16, True)):
-        found = difference(plain, gradients("cuda", dtype, compile))
-        limit = 2 * rounding + 0.01 if dtype else 1e-3
+        found = difference(plain[dtype], gradients("cuda", dtype, compile))
+        limit = 0.02 if dtype else 1e-3
         good &= found < limit
         title = f"{'bf16' if dtype else 'fp32'}{', compiled' if compile else ''}"
         note = f"largest relative difference of the loss or a gradient; right up to {limit:.2e}"
@@ -63,6 +64,10 @@ def main(run: Run) -> bool:
     """Return whether every check was right."""
     if not torch.cuda.is_available():
         raise SystemExit("no GPU is at hand; on the CPU: python benchmarks/utilization.py mini small")
+    if why := fast.unsupported():
+        raise SystemExit(
+            f"{why}: textdae would train with the stock layers, which are not what is to be measured"
+        )
     packed = packed_attention.is_supported(utilization.model(SIZES["17m"]).config, torch.device("cuda"))
     print(
         f"attention over packed documents: {'yes' if packed else 'no, this torch has none with windows; sdpa'}"

@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["textdae"]):
     from textdae.core.errors import SettingsError
     from textdae.core.settings.reader import load
     from textdae.core.settings.runs import PretrainSettings
-    from textdae.core.settings.yaml_text import parse
+    from textdae.core.settings.yaml_text import parse_yaml
     from textdae.hub.vetting.folder import vet
     from textdae.text.data_settings import TextDataSettings
     from textdae.text.reading import SUFFIXES, read_rows
@@ -55,7 +55,7 @@ def settings(content: bytes) -> None:
 
 
 def values(content: bytes) -> None:
-    parse(atheris.FuzzedDataProvider(content).ConsumeUnicode(1 << 12), "here")
+    parse_yaml(atheris.FuzzedDataProvider(content).ConsumeUnicode(1 << 12), "here")
 
 
 def checkpoints(content: bytes) -> None:

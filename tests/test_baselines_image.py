@@ -17,7 +17,7 @@ from textdae.core.noise import Corrupted, Noise
 from textdae.core.noise_kind import build_noise
 from textdae.core.settings.reader import load
 from textdae.image import baselines as image
-from textdae.image.baselines import Quality, image_baselines, measure, require_images_extra
+from textdae.image.baselines import Quality, image_baselines, require_images_extra, score_rebuilds
 from textdae.image.noise import ImageNoise
 from textdae.image.noises.changing import GaussianNoise, SpeckleNoise
 from textdae.image.noises.hiding import PatchNoise
@@ -297,7 +297,9 @@ def rows_of(noise: Noise, examples: Waves, batch_size: int = 128):
     def dimmed(corrupted: Corrupted) -> np.ndarray:
         return corrupted.inputs["pixel_values"].numpy().clip(0, 1) * np.float32(0.9)
 
-    rows, scored = measure({"dimmed": dimmed}, examples, noise, torch.arange(len(examples)), batch_size)
+    rows, scored = score_rebuilds(
+        {"dimmed": dimmed}, examples, noise, torch.arange(len(examples)), batch_size
+    )
     corrupted = asked(noise, examples)
     return rows["dimmed"], scored, corrupted, dimmed(corrupted)
 
@@ -375,7 +377,7 @@ def test_what_can_be_expected_of_gaussian_noise():
     """Noise of standard deviation 0.1 is an MSE of 0.01, hence 20 dB."""
     examples = Waves(500)
     baselines = image_baselines(TRAIN, image_noise(GaussianNoise, 0.1), ["gaussian"], None)
-    rows, _ = measure(baselines, examples, image_noise(GaussianNoise, 0.1), torch.arange(500))
+    rows, _ = score_rebuilds(baselines, examples, image_noise(GaussianNoise, 0.1), torch.arange(500))
     assert rows["noisy"]["psnr"] == pytest.approx(20, abs=0.3)
     order = ["noisy", "clipped", "linear denoiser"]
     assert sorted(order, key=lambda name: rows[name]["psnr"]) == order
@@ -392,7 +394,7 @@ def test_the_settings_name_the_kinds_that_the_baselines_know():
         baselines = image_baselines(
             TRAIN, build_noise([settings], TRAIN), [settings.kind], None if kind == "neighbours" else 4
         )
-        rows, _ = measure(baselines, HELD_OUT, build_noise([settings], TRAIN), torch.arange(8))
+        rows, _ = score_rebuilds(baselines, HELD_OUT, build_noise([settings], TRAIN), torch.arange(8))
         assert all(np.isfinite(value) for row in rows.values() for value in row.values())
 
 

@@ -21,8 +21,8 @@ from textdae.core.layout import checkpoints
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.training import checkpoint
-from textdae.training.checkpoint import Cursor
 from textdae.training.checkpoint_store import CheckpointStore, StoreOutbox
+from textdae.training.cursor import Cursor
 
 
 def made(folder, step, run="one", milestone=None):

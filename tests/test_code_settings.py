@@ -18,7 +18,7 @@ from textdae.text.model_settings import TextModelSettings
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.task import prepare_pretraining
 from textdae.text.vocabulary import Vocabulary
-from textdae.training.checkpoint import Cursor
+from textdae.training.cursor import Cursor
 from textdae.training.phases import Phases
 
 K = 50

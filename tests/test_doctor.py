@@ -75,7 +75,7 @@ def test_missing_extras_name_the_command(tmp_path, monkeypatch):
 
 
 def test_more_threads_than_cores_are_noticed(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "_cores", lambda: 2)
+    monkeypatch.setattr(machine, "available_cores", lambda: 2)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     assert line("threads", tmp_path).startswith("LOOK threads: 8 on 2 cores")
     assert line("threads", tmp_path).endswith("set OMP_NUM_THREADS=2")

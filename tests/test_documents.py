@@ -20,7 +20,7 @@ from textdae.downstream import metrics
 from textdae.downstream.labels import LabelSchema
 from textdae.image import corpus
 from textdae.image.data_settings import ImageDataSettings
-from textdae.report.scores import print_table
+from textdae.report.scores import format_table
 from textdae.text.noise import TextNoise
 from textdae.text.vocabulary import vocabulary_of
 
@@ -109,7 +109,7 @@ def test_the_metric_of_contributing_is_measured_and_shown(recipes, monkeypatch):
     schema = LabelSchema("single_label_classification", ("a", "b"))
     row = metrics.measure(schema, np.array([0, 1, 1, 1]), np.array([0, 0, 1, 1]))
     assert row["balanced_accuracy"] == pytest.approx(0.75)
-    assert "balanced_accuracy" in print_table({"model": row})
+    assert "balanced_accuracy" in format_table({"model": row})
 
 
 def test_the_modality_of_contributing_is_known(recipes):

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from textdae.downstream import heads as module
 from textdae.downstream.draws import folds
 from textdae.downstream.encoder import Encoder, View
-from textdae.downstream.heads import Head, choose, constant, fit, heads
+from textdae.downstream.heads import Head, choose_head, constant, fit, heads
 from textdae.downstream.labelled import Labelled
 from textdae.downstream.labels import LabelSchema
 from textdae.downstream.metrics import main_measure, measure
@@ -195,7 +195,7 @@ def score(schema: LabelSchema, head: Head, features, labels: np.ndarray) -> floa
 def test_features_that_tell_are_chosen_before_noise_and_then_the_best_dial(schema, kind):
     features, labels = problem(schema, rows=60)
     noise = np.random.default_rng(9).normal(size=features.shape)
-    choice = choose(schema, {"noise": noise, "signal": features}, labels, parts_of(labels), kind)
+    choice = choose_head(schema, {"noise": noise, "signal": features}, labels, parts_of(labels), kind)
     assert choice.name == "signal"
     scores = {head: score(schema, head, features, labels) for head in heads(schema, kind, False, len(labels))}
     usual = next(iter(scores))
@@ -208,7 +208,7 @@ def test_judged_by_one_part_the_best_dial_is_taken():
     features, labels = problem(SINGLE, rows=90)
     features = features + np.random.default_rng(1).normal(size=features.shape)
     part = [(np.arange(45), np.arange(45, 90))]
-    choice = choose(SINGLE, {"only": features}, labels, part, "logistic")
+    choice = choose_head(SINGLE, {"only": features}, labels, part, "logistic")
     learners = {
         head: fit(SINGLE, head, features[:45], labels[:45]) for head in heads(SINGLE, "logistic", False, 45)
     }
@@ -228,7 +228,7 @@ def test_a_gain_within_its_standard_error_changes_nothing(gains, changes, monkey
     labels, features = np.array([0, 1] * 8), {"first": np.zeros((16, 1)), "second": np.ones((16, 1))}
     scores = iter([0.5] * 4 + [0.5 + gain for gain in gains] + [0.0] * 100)
     monkeypatch.setattr(module, "main_measure", lambda *given: next(scores))
-    choice = choose(SINGLE, features, labels, folds(labels, 4, 0), "logistic")
+    choice = choose_head(SINGLE, features, labels, folds(labels, 4, 0), "logistic")
     assert choice.name == ("second" if changes else "first")
 
 
@@ -236,14 +236,16 @@ def test_the_usual_dial_is_kept_unless_another_is_better():
     labels = np.array([0, 1] * 20)
     features = np.where(labels, 5.0, -5.0)[:, None]  # any dial is right always
     first = heads(SINGLE, "logistic", False, len(labels))[0]
-    choice = choose(SINGLE, {"first": features, "second": features}, labels, parts_of(labels), "logistic")
+    choice = choose_head(
+        SINGLE, {"first": features, "second": features}, labels, parts_of(labels), "logistic"
+    )
     assert choice == ("first", first, 1.0)
 
 
 @pytest.mark.parametrize("schema", [SINGLE, NUMBER], ids=lambda schema: schema.kind)
 def test_with_too_few_rows_to_judge_by_the_first_is_taken(schema):
     features, labels = problem(schema, rows=3)
-    choice = choose(schema, {"first": features[:, 3:], "second": features}, labels, [], "logistic")
+    choice = choose_head(schema, {"first": features[:, 3:], "second": features}, labels, [], "logistic")
     assert choice.name == "first"
     assert choice.head == heads(schema, "logistic", False, len(labels))[0]
     assert math.isnan(choice.score)
@@ -252,7 +254,7 @@ def test_with_too_few_rows_to_judge_by_the_first_is_taken(schema):
 def test_folds_that_lack_a_class_are_judged_all_the_same():
     features, _ = problem(SINGLE, rows=10)
     labels = np.array([0] * 9 + [1])
-    assert choose(SINGLE, {"only": features}, labels, parts_of(labels), "logistic").score >= 0.8
+    assert choose_head(SINGLE, {"only": features}, labels, parts_of(labels), "logistic").score >= 0.8
 
 
 @pytest.mark.parametrize("is_sparse", [False, True])

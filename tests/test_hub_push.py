@@ -14,7 +14,7 @@ from labelled import image_checkpoint, text_checkpoint
 from records import heard
 
 from textdae.core.errors import SettingsError, TextdaeError
-from textdae.core.names import HubName, is_local, parse
+from textdae.core.names import HubName, is_local, parse_hub_name
 from textdae.hub.client import passes, why
 from textdae.hub.download import fetch, pin
 from textdae.hub.push import push
@@ -482,8 +482,8 @@ def test_a_path_is_told_from_a_repository(name, local, monkeypatch, tmp_path):
 def test_any_text_is_a_name_or_refused_in_one_line(text):
     refused = ""
     try:
-        name = parse(text)
-        assert parse(str(name)) == parse(f"hub:{name}") == name
+        name = parse_hub_name(text)
+        assert parse_hub_name(str(name)) == parse_hub_name(f"hub:{name}") == name
     except SettingsError as error:
         refused = str(error)
     assert "\n" not in refused

@@ -18,7 +18,7 @@ from textdae.core.settings.yaml_text import dump, from_anyone
 from textdae.hub.milestones import push_milestones
 from textdae.text.settings import TextPretrainSettings
 from textdae.training import checkpoint
-from textdae.training.checkpoint import Cursor
+from textdae.training.cursor import Cursor
 from textdae.training.loop import Trainer
 
 

@@ -10,7 +10,7 @@ import torch
 
 from textdae.commands.provenance import comparable, with_absolute_paths
 from textdae.core.errors import SettingsError
-from textdae.core.examples import Concatenated, Questions, Share
+from textdae.core.examples import Concatenated, Questions, SourceWeight
 from textdae.core.settings.places import without_folders
 from textdae.core.settings.reader import load
 from textdae.core.settings.yaml_text import dump, from_anyone
@@ -34,7 +34,8 @@ from textdae.training.schedule import Schedule
 def shares(*weights, most=None):
     most = most or [None] * len(weights)
     return [
-        Share(f"source {n}", weight, cap) for n, (weight, cap) in enumerate(zip(weights, most, strict=True))
+        SourceWeight(f"source {n}", weight, cap)
+        for n, (weight, cap) in enumerate(zip(weights, most, strict=True))
     ]
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from textdae.core.errors import SettingsError
-from textdae.core.examples import Concatenated, Share
+from textdae.core.examples import Concatenated, SourceWeight
 from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.phases import PhaseSettings, starts_of
 from textdae.core.settings.reader import load
@@ -21,7 +21,7 @@ from textdae.core.settings.yaml_text import dump, from_anyone
 from textdae.image.noises.changing import GaussianNoise
 from textdae.text.settings import TextPretrainSettings
 from textdae.training import checkpoint
-from textdae.training.checkpoint import Cursor
+from textdae.training.cursor import Cursor
 from textdae.training.log import read_log
 from textdae.training.loop import Trainer
 from textdae.training.mixture import MixtureSampler
@@ -30,7 +30,7 @@ from textdae.training.phases import Phases
 from textdae.training.run_plan import RunPlan
 from textdae.training.schedule import Schedule
 
-SHARES = [Share("a", 0.7), Share("b", 0.3)]
+SHARES = [SourceWeight("a", 0.7), SourceWeight("b", 0.3)]
 PHASES = [
     {"share": 0.25},
     {"steps": 4, "weights": {"a": 0.2, "b": 0.8}, "global_batch_size": 6, "learning_rate_scale": 0.5, "warmup_steps": 2},
@@ -116,7 +116,7 @@ def test_of_each_beginning_of_each_phase_every_source_has_its_share_to_less_than
 
 
 def test_a_source_that_is_used_up_before_its_phase_ends_is_named_with_the_place():
-    shares = [Share("a", 1, 1.0), Share("b", 1)]
+    shares = [SourceWeight("a", 1, 1.0), SourceWeight("b", 1)]
     with pytest.raises(SettingsError, match=r"used up at example 120, and the next phase begins at 500"):
         MixtureSampler(0, [100, 50], shares, [(0, None), (40, {"a": 1}), (500, None)])
     assert MixtureSampler(0, [100, 50], shares, [(0, None), (40, {"a": 1})]).end == 120

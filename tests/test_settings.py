@@ -17,7 +17,7 @@ from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSetting
 from textdae.core.settings.fields import explain
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
-from textdae.core.settings.yaml_text import dump, parse
+from textdae.core.settings.yaml_text import dump, parse_yaml
 from textdae.image.settings import ImagePretrainSettings
 from textdae.text.data_settings import TextDataSettings
 from textdae.text.learning_rates import rates_for
@@ -46,7 +46,7 @@ def complaint(*overrides: str) -> str:
 
 
 def value_of(text: str, key: str = "v") -> Any:
-    return parse(f"{key}: {text}", "here")[key]
+    return parse_yaml(f"{key}: {text}", "here")[key]
 
 
 # Values
@@ -505,7 +505,7 @@ def test_rates_of_ready_settings_follow_what_is_changed():
     assert muon(ready, train={"max_steps": 3000}) == long
     given = read_settings(PretrainSettings, ready, train={"muon_learning_rate": short})
     assert muon(given, train={"max_steps": 3000}) == short
-    assert load(PretrainSettings, base=parse(dump(ready), "it")) == ready
+    assert load(PretrainSettings, base=parse_yaml(dump(ready), "it")) == ready
 
 
 def test_longer_runs_have_lower_rates_of_muon_between_the_lengths_that_were_measured():

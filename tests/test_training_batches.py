@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from signals import GaussianNoise, Sines
 
 from textdae.core.errors import TextdaeError
-from textdae.training.batches import Batches, BatchSpec, EpochSampler, load
+from textdae.training.batches import Batches, BatchSpec, EpochSampler, load_batches
 
 
 @given(size=st.integers(1, 200), seed=st.integers(0, 2**63 - 1), epochs=st.integers(1, 4))
@@ -71,14 +71,14 @@ def test_a_worker_that_dies_is_one_line():
     with pytest.raises(
         TextdaeError, match=r"^a loader process died, .*; set train\.dataloader_num_workers=0 and go on"
     ):
-        next(load(batches, [BatchSpec(0, 4, None, 0.0)], 1, False))
+        next(load_batches(batches, [BatchSpec(0, 4, None, 0.0)], 1, False))
 
 
 def test_workers_make_the_same_batches_in_the_same_order():
     batches = Batches(Sines(30), GaussianNoise(0.3, scored=0.5), seed=5)
     wanted = [BatchSpec(8 * n, 8, 70, n / 9) for n in range(9)]
-    here = list(load(batches, wanted, 0, False))
-    there = list(load(batches, wanted, 2, False))
+    here = list(load_batches(batches, wanted, 0, False))
+    there = list(load_batches(batches, wanted, 2, False))
     assert len(here) == len(there) == 9
     for mine, theirs in zip(here, there, strict=True):
         assert torch.equal(mine.inputs["signal"], theirs.inputs["signal"])

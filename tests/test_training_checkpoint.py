@@ -17,7 +17,7 @@ from textdae.core.settings.base import TrainSettings
 from textdae.downstream.classifier import Classifier
 from textdae.text.model import TextDenoiser
 from textdae.training import checkpoint
-from textdae.training.checkpoint import Cursor
+from textdae.training.cursor import Cursor
 from textdae.training.optimizers import build_optimizers, set_learning_rates
 from textdae.training.state import restore
 

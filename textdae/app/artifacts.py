@@ -20,7 +20,7 @@ LABELS = ("label-curve", "runs/label-curve")
 _MOST_POINTS = 2000
 
 
-class Run(NamedTuple):
+class ShownRun(NamedTuple):
     """A run to look at."""
 
     name: str
@@ -47,7 +47,7 @@ class Run(NamedTuple):
 
 def open_run(
     name: str, overrides: Sequence[str], shown_as: str | None = None, labels: Path | None = None
-) -> Run:
+) -> ShownRun:
     """Find a run, or a checkpoint, and its settings; nothing of it is loaded.
 
     Args:
@@ -67,7 +67,7 @@ def open_run(
     else:
         settings = for_checkpoint(EvaluateRunSettings, checkpoint, None, overrides)
     title = public(name).rstrip("/").split("/")[-1]
-    return Run(
+    return ShownRun(
         title, shown_as or name, folder, checkpoint, settings, list(overrides), labels, weights_of(checkpoint)
     )
 
@@ -82,13 +82,13 @@ def checkpoints(folder: Path) -> dict[int, Path]:
     return by_step
 
 
-def checkpoint_at(run: Run, step: str) -> Path | None:
+def checkpoint_at(run: ShownRun, step: str) -> Path | None:
     """Return the checkpoint of a step, if it is there."""
     steps = checkpoints(run.folder) if run.folder else {}
     return next((path for number, path in steps.items() if str(number) == step), None)
 
 
-def training(run: Run) -> Json:
+def training(run: ShownRun) -> Json:
     """Return the log of the run, its baselines, and the steps of its checkpoints."""
     if run.folder is None:
         return {"log": [], "baselines": {}, "checkpoints": [], "running": False}
@@ -114,7 +114,7 @@ def thinned(entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def label_curve(run: Run) -> Json:
+def label_curve(run: ShownRun) -> Json:
     """Return the points of a label curve of this run, if one was measured."""
     for folder in _label_folders(run):
         curve = _json(folder / "curve.json")
@@ -146,23 +146,23 @@ def _points(folder: Path) -> list[Json]:
     return [point for point in points if point["measure"] == points[0]["measure"]]
 
 
-def labels_command(run: Run) -> str:
+def labels_command(run: ShownRun) -> str:
     """Return the command that measures a label curve of a run."""
     return f"textdae label-curve {run.shown} data.source={run.settings.data.source} output_dir={run.shown}/label-curve"
 
 
-def _label_folders(run: Run) -> list[Path]:
+def _label_folders(run: ShownRun) -> list[Path]:
     inside = [run.folder / LABELS[0]] if run.folder else []
     return [run.labels] if run.labels else [*inside, Path(LABELS[1])]
 
 
-def _is_of(question: dict[str, Any], run: Run) -> bool:
+def _is_of(question: dict[str, Any], run: ShownRun) -> bool:
     """Return whether a curve was measured on the very weights of a run."""
     checkpoint = question.get("checkpoint")
     return isinstance(checkpoint, list) and json.loads(json.dumps(run.fingerprint)) in checkpoint
 
 
-def target_demo(folder: Path | None) -> dict[str, Run] | None:
+def target_demo(folder: Path | None) -> dict[str, ShownRun] | None:
     """Return the two runs of `textdae demo target`, if it was run."""
     sides = {side: folder / f"target-{side}" for side in ("clean", "noisy")} if folder else {}
     if not sides or not all((side / "metrics.json").is_file() for side in sides.values()):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from textdae.app.artifacts import (
-    Run,
+    ShownRun,
     checkpoint_at,
     label_curve,
     labels_command,
@@ -45,7 +45,11 @@ class Feed:
     """
 
     def __init__(
-        self, runs: list[Run], target: Path | None, live: bool, prepare: Callable[[], None] = lambda: None
+        self,
+        runs: list[ShownRun],
+        target: Path | None,
+        live: bool,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self.runs, self.target, self.live, self._prepare = runs, target, live, prepare
         self._explorers: dict[int, Explorer] = {}
@@ -152,7 +156,7 @@ class Feed:
         }
 
     @staticmethod
-    def _command(run: Run, dial: Dial) -> str:
+    def _command(run: ShownRun, dial: Dial) -> str:
         return " ".join(
             filter(None, ["textdae evaluate", run.shown, *run.overrides, dial.command, "--levels"])
         )
@@ -229,7 +233,7 @@ def _start(explorer: Explorer) -> list[Json]:
     return [explorer.shot(dial.kind, dial.start, 0, example) for example in range(explorer.count)]
 
 
-def _folder(run: Run) -> Path:
+def _folder(run: ShownRun) -> Path:
     """Return the folder of the kept answers of a run: another checkpoint, setting or version has another folder."""
     settings = run.settings.model_dump(mode="json")
     key = digest(_FORMAT, version("textdae"), run.fingerprint, settings, run.shown, run.overrides)

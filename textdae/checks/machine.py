@@ -1,7 +1,6 @@
 """Check what this machine and its libraries can do."""
 
 import importlib.metadata
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,8 +11,9 @@ from packaging.requirements import Requirement
 
 from textdae.commands.provenance import versions
 from textdae.core.cache import cache_root
+from textdae.core.cores import available_cores
 from textdae.core.finding import Finding
-from textdae.training.hardware import autocast_dtype, choose_device
+from textdae.training.hardware import autocast_dtype, choose_device, has_compiler
 
 _OF_CONTRIBUTORS = ("test", "docs")
 """Extras that no user needs."""
@@ -89,22 +89,22 @@ def _check_device() -> Finding:
             "device",
             f"this machine has a GPU that torch {torch.__version__} cannot use; see pytorch.org for the build",
         )
-    return Finding(True, "device", f"CPU, {_cores()} cores")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Finding(True, "device", f"CPU, {available_cores()} cores")
 
 
 def _check_threads() -> Finding:
     threads = torch.get_num_threads()
-    if threads > _cores():
+    if threads > available_cores():
         return Finding(
             False,
             "threads",
-            f"{threads} on {_cores()} cores are slower than one a core; set OMP_NUM_THREADS={_cores()}",
+            f"{threads} on {available_cores()} cores are slower than one a core; set OMP_NUM_THREADS={available_cores()}",
         )
-    few = f" on {_cores()} cores; more with OMP_NUM_THREADS={_cores()}" if threads < _cores() else ""
+    few = (
+        f" on {available_cores()} cores; more with OMP_NUM_THREADS={available_cores()}"
+        if threads < available_cores()
+        else ""
+    )
     return Finding(True, "threads", f"{threads}{few}")
 
 
@@ -117,12 +117,14 @@ def _check_precision() -> Finding:
 
 
 def _check_compiler() -> Finding:
-    if torch.cuda.is_available() or shutil.which("g++") or shutil.which("clang++"):
+    device = choose_device()
+    if has_compiler(device):
         return Finding(True, "compiler", "there is one, so long runs are compiled")
+    which = "gcc or clang" if device.type == "cuda" else "g++ or clang++"
     return Finding(
         True,
         "compiler",
-        "none (g++ or clang++), so nothing is compiled; runs of some minutes would be a fifth faster or more",
+        f"none ({which}), so nothing is compiled; runs of some minutes would be a fifth faster or more",
     )
 
 

@@ -93,7 +93,7 @@ def end(result: Any, command: list[str], table: str) -> None:
         command: the words of the command.
     """
     from textdae.core.outbox import THREAD
-    from textdae.report.scores import print_sources, print_table
+    from textdae.report.scores import format_sources, format_table
 
     is_main = os.environ.get("RANK", "0") == "0"
     if result.fit.stopped_by:
@@ -111,7 +111,7 @@ def end(result: Any, command: list[str], table: str) -> None:
     typer.echo("")
     if "asked" in result.metrics:
         typer.echo(result.metrics["asked"])
-    typer.echo(print_table(result.metrics[table]) + print_sources(result.metrics))
+    typer.echo(format_table(result.metrics[table]) + format_sources(result.metrics))
     typer.echo("")
     for line in result.closing:
         typer.echo(line)

@@ -46,12 +46,12 @@ def probe(checkpoint: Checkpoint, words: Words = None) -> None:
     settings = for_checkpoint(ProbeSettings, checkpoint, *split(words))
     _need_downstream()
     from textdae.commands.probe import probe as run
-    from textdae.report.scores import print_table
+    from textdae.report.scores import format_table
 
     hush_transformers()
     result = run(checkpoint, settings)
     for table in ("encoder", "baselines"):
-        typer.echo(f"\n{print_table(getattr(result, table))}")
+        typer.echo(f"\n{format_table(getattr(result, table))}")
     typer.echo(f"\nwritten: {settings.output_dir / 'probe.json'}")
 
 

@@ -33,9 +33,9 @@ def export(
     if not onnx:
         raise SettingsError("export: say the format: --onnx")
     from textdae.commands.export import export as run
-    from textdae.report.scores import print_table
+    from textdae.report.scores import format_table
 
     hush_transformers()
     result = run(checkpoint, int8=int8, source=source, output=output)
-    typer.echo(f"compared on {result.examples}\n{print_table(result.table)}")
+    typer.echo(f"compared on {result.examples}\n{format_table(result.table)}")
     typer.echo(f"\nwritten: {', '.join(map(str, result.files))}")

@@ -166,7 +166,7 @@ def evaluate(
 
     from textdae.commands.evaluate import evaluate as run
     from textdae.report.plots import level_sweep
-    from textdae.report.scores import is_in_decibels, print_sources, print_table
+    from textdae.report.scores import format_sources, format_table, is_in_decibels
 
     hush_transformers()
     results = run(checkpoint, settings, turned)
@@ -175,7 +175,7 @@ def evaluate(
         typer.echo(f"\n{at}, {result['scored']:,} positions scored")
         if "asked" in result:
             typer.echo(result["asked"])
-        typer.echo(print_table(result["held_out"]) + print_sources(result))
+        typer.echo(format_table(result["held_out"]) + format_sources(result))
     if output:
         output.mkdir(parents=True, exist_ok=True)
         (output / "evaluation.json").write_text(json.dumps(results._asdict(), indent=1))

@@ -26,14 +26,13 @@ class EvaluationResult(NamedTuple):
         >>> result.metrics["model"]["loss"]
     """
 
-    data: str
+    data_summary: str
     """What was read."""
-    baselines: str
+    baselines_summary: str
     """The data that the baselines were fitted to."""
     levels: dict[str, dict[str, Any]]
-    """For each level of the noise (or "as set") the numbers of `examples` and of `scored` positions, a description of the
-    questions,
-    and `held_out`: the table of model and baselines."""
+    """Level of the noise (or "as set") -> `examples`, `scored` (positions), `asked` (what was hidden, in words), and `held_out`: the table
+    of model and baselines."""
 
     @property
     def metrics(self) -> dict[str, dict[str, float]]:

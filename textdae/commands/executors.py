@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from textdae.core.cores import available_cores
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.names import is_remote
 from textdae.core.settings.runs import SlurmSettings
@@ -94,8 +95,7 @@ class LocalExecutor:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-        self.workers = workers or min(_MOST, cores)
+        self.workers = workers or min(_MOST, available_cores())
 
     def run(self, stage: Stage, share: Callable[[int, int], int]) -> int:
         """Do the tasks of a stage that are left; return their number.

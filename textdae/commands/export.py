@@ -155,7 +155,7 @@ def _write_onnx(exportable: Exportable, sample: dict[str, torch.Tensor], file: P
     free = torch.export.Dim.AUTO
     shapes = {name: dict.fromkeys((0, *exportable.free_axes[name]), free) for name in inputs}
     try:
-        with _quiet():
+        with _without_exporter_output():
             exported = OnnxExporter().export(
                 exportable.model, inputs, config=OnnxConfig(dynamic_shapes=shapes)
             )
@@ -171,12 +171,12 @@ def _quantize(file: Path, to: Path) -> None:
     """Round the weight matrices to 8 bits."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _quiet():
+    with _without_exporter_output():
         quantize_dynamic(file, to, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8)
 
 
 @contextmanager
-def _quiet() -> Any:
+def _without_exporter_output() -> Any:
     """Keep what the exporters print and warn of from the screen."""
     from transformers.utils import logging as of_transformers
 

@@ -25,7 +25,7 @@ from textdae.core.settings.downstream import FinetuneSettings, FinetuneTrainSett
 from textdae.core.sharding import gather_weights
 from textdae.downstream.best import SCORE, Best
 from textdae.downstream.classifier import Classifier
-from textdae.downstream.exported import ASKED, check_answers, load_exported
+from textdae.downstream.exported import COMPARED_EXAMPLES, check_answers, load_exported
 from textdae.downstream.label_noise import LabelNoise
 from textdae.downstream.labelled import SIDES
 from textdae.downstream.labels import LabelSchema
@@ -39,10 +39,11 @@ from textdae.report.confusion import confusion_picture
 from textdae.report.plots import loss_curve
 from textdae.report.scores import score_table
 from textdae.training import checkpoint as checkpoints
+from textdae.training.cursor import Cursor
 from textdae.training.evaluation import subsample
 from textdae.training.log import read_log
 from textdae.training.processes import from_process, together
-from textdae.training.resuming import share
+from textdae.training.resuming import copy_to_hosts
 from textdae.training.step_plan import StepPlan
 
 logger = logging.getLogger(__name__)
@@ -157,10 +158,10 @@ class _Finetuning(TrainingTask):
             "train.optimizer": train.optimizer,
         }
 
-    def resume(self, start: Path | None) -> None:
-        """Restore the length of the run and its best evaluation so far."""
+    def begin(self, resume_from: Path | None) -> None:
+        """Set the length of the run, and restore its best evaluation so far."""
         run = self.run
-        cursor = checkpoints.read_state(start)[0] if start else checkpoints.Cursor()
+        cursor = checkpoints.read_state(resume_from)[0] if resume_from else Cursor()
         plan = StepPlan.of(self.settings, run.accelerator.num_processes, cursor)
         self.settings = with_length(self.run_settings.train, len(self.corpus.train), plan.first_batch)
         self.best = Best(run.folder, self.metric, self.settings.early_stopping_patience, cursor.step)
@@ -199,9 +200,9 @@ class _Finetuning(TrainingTask):
         run, classifier, test = self.run, self.classifier, self.corpus.test
         kept = from_process(self.best.is_there)
         if kept:
-            share(self.best.folder, run.accelerator.is_local_main_process, run.accelerator.device)
+            copy_to_hosts(self.best.folder, run.accelerator.is_local_main_process, run.accelerator.device)
             classifier.load_pretrained(self.best.folder)
-        some = self.work.batches(test.take(subsample(len(test), ASKED).numpy()))
+        some = self.work.batches(test.take(subsample(len(test), COMPARED_EXAMPLES).numpy()))
         answers, weights = outputs(classifier, some)[0], gather_weights(classifier.model, run.is_main)
 
         def export() -> dict[str, Any]:

@@ -24,7 +24,7 @@ from textdae.core.settings.downstream import LabelCurveSettings
 from textdae.core.untrusted import read_json
 from textdae.downstream.draws import folds, stratified
 from textdae.downstream.encoder import Encoder
-from textdae.downstream.heads import choose, fit
+from textdae.downstream.heads import choose_head, fit
 from textdae.downstream.label_noise import LabelNoise
 from textdae.downstream.labelled import Labelled
 from textdae.downstream.metrics import intervals, measure, measures_of
@@ -215,7 +215,7 @@ class _Probed:
         few = drawn.take(stratified(drawn.labels, _MOST_TO_CHOOSE, seed))
         parts = folds(few.labels, _FOLDS, seed) if len(few) >= 2 * _FOLDS else []
         vectors = self.encoder.embed(few.examples, self.encoder.kinds())
-        choice = choose(self.schema, vectors, few.labels, parts, "logistic")
+        choice = choose_head(self.schema, vectors, few.labels, parts, "logistic")
         kind = choice.name
         if kind not in self._of_test:
             self._of_test = {kind: self.encoder.embed(test.examples, [kind])[kind]}

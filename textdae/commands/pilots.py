@@ -111,7 +111,10 @@ class PilotSize:
         """
         what = f"{self.parameters / 1e6:.2f} M parameters, {seconds:.3g} s, batch {batch}"
         kind, key = "a pilot run" if score else "the speed", self._key(seconds, score, batch, rates)
-        measure = lambda: self._run(seconds, score, batch, rates or {})._asdict()  # noqa: E731
+
+        def measure() -> dict[str, Any]:
+            return self._run(seconds, score, batch, rates or {})._asdict()
+
         kept = self._kept(key, f"{kind} of {what}", fresh, measure)
         return Pilot(**kept)
 

@@ -16,7 +16,7 @@ from textdae.core.settings.base import Seconds
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.yaml_text import dump
 from textdae.report.plots import plan_curves
-from textdae.report.scores import print_rows
+from textdae.report.scores import format_rows
 from textdae.training.hardware import compile_gain, join_processes
 from textdae.training.scaling_law import Prediction
 from textdae.training.sizes import Sizes
@@ -95,9 +95,9 @@ def plan(
 ) -> Plan:
     """Choose the size of a denoiser that learns most in a given time, on this machine and this corpus.
 
-    The speeds of some sizes are measured, in a minute at most. Pilot runs, in a twentieth of the budget, say what each learns, and
-    the unigrams how hard a text is.
-    All of it is kept in the cache, so that the same plan is made again at once. A size that the settings give stays as it is.
+    The speeds of some sizes are measured, in a minute at most. Pilot runs, in a twentieth of the budget, measure what each learns, and the
+    loss of the unigrams how hard a text is. All of it is kept in the cache, so that the same plan is made again at once. A size that the
+    settings give stays as it is.
 
     Args:
         budget: time of the training: seconds, "10m" or "1h".
@@ -210,7 +210,7 @@ def _table(
                 f"{row.checkpoint / 1e6:.0f} MB",
             ]
         )
-    return print_rows(headings, cells)
+    return format_rows(headings, cells)
 
 
 def _cell(values: Mapping[str, Any], key: str) -> str:

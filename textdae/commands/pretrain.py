@@ -122,7 +122,7 @@ class _Pretraining(TrainingTask):
             "train.loss_weight": [settings.train.loss_weight, settings.train.loss_weight_exponent],
         }
 
-    def resume(self, start: Path | None) -> None:
+    def begin(self, resume_from: Path | None) -> None:
         """Choose the questions of the final evaluation, and a part of them for evaluations during training."""
         settings = self.run_settings.evaluate
         self.probe = self._open_probe(probed) if (probed := getattr(settings, "probe", None)) else None

@@ -16,7 +16,7 @@ from textdae.commands.run_folder import check_writable, writing
 from textdae.core.logs import log_summary
 from textdae.core.settings.downstream import ProbeSettings
 from textdae.downstream.draws import stratified
-from textdae.downstream.heads import Choice, choose, constant, fit
+from textdae.downstream.heads import Choice, choose_head, constant, fit
 from textdae.downstream.labelled import Labelled
 from textdae.downstream.metrics import Measures, measure
 from textdae.downstream.task import LabelledTask, labelled_task
@@ -122,7 +122,9 @@ def _choose(
     """Choose the best view and hyperparameter on the held-out examples."""
     labels = np.concatenate([work.corpus.train.labels[drawn], judged.labels])
     rows = np.arange(len(labels))
-    return choose(work.corpus.schema, matrices, labels, [(rows[: len(drawn)], rows[len(drawn) :])], learner)
+    return choose_head(
+        work.corpus.schema, matrices, labels, [(rows[: len(drawn)], rows[len(drawn) :])], learner
+    )
 
 
 def _figures(work: LabelledTask, encoder: Scaled, choice: Choice) -> Measures:

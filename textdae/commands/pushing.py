@@ -7,7 +7,7 @@ from typing import Any
 from textdae.core.errors import SettingsError, TextdaeError, first_line
 from textdae.core.names import HubName
 from textdae.hub.background import Pushes
-from textdae.hub.push import prepare, push
+from textdae.hub.push import plan_push, push
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class RunPushes:
         if not hub.repo_id:
             return
         try:
-            prepare(self._folder, HubName(hub.repo_id), "model", hub.public, hub.force, patience=3.0)
+            plan_push(self._folder, HubName(hub.repo_id), "model", hub.public, hub.force, patience=3.0)
         except SettingsError:
             raise
         except TextdaeError as error:

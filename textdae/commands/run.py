@@ -16,14 +16,14 @@ from textdae.commands.storing import RunStore
 from textdae.core.errors import SettingsError
 from textdae.core.layout import MODEL, TRAINING_STATE, checkpoint_name
 from textdae.core.names import PREFIX
-from textdae.core.settings.yaml_text import dump, parse, read_file
+from textdae.core.settings.yaml_text import dump, parse_yaml, read_file
 from textdae.downstream.classifier import MODEL_CLASS
 from textdae.hub.download import pinned
 from textdae.hub.locate import locate
 from textdae.training import checkpoint
 from textdae.training.hardware import autocast_dtype, join_processes
 from textdae.training.processes import check_same, from_process, in_company, several, together
-from textdae.training.resuming import Offer, choose
+from textdae.training.resuming import Offer, choose_checkpoint
 
 T = TypeVar("T")
 
@@ -118,7 +118,7 @@ class Run:
         self.fingerprint = fingerprint | {"run": from_process(lambda: uuid.uuid4().hex)}
         if not self._resume:
             return None
-        choice = choose(
+        choice = choose_checkpoint(
             self.folder,
             lambda best: self._fetch(best, fingerprint),
             lambda before: check_fingerprint(fingerprint, before, self.folder),
@@ -162,7 +162,7 @@ class Run:
         with writing(self.folder):
             settings, file = dump(with_absolute_paths(self.settings)), self.folder / "settings.yaml"
             if start and file.is_file():
-                self._log_changes(file, parse(settings, "settings")["train"])
+                self._log_changes(file, parse_yaml(settings, "settings")["train"])
             if not (is_over and file.is_file()):
                 file.write_text(settings, encoding="utf-8")
             (self.folder / "versions.json").write_text(json.dumps(versions(), indent=1), encoding="utf-8")

@@ -125,8 +125,8 @@ class TrainingTask(ABC):
         """Return what must not change when the run is resumed."""
 
     @abstractmethod
-    def resume(self, start: Path | None) -> None:
-        """Restore state of the task from the checkpoint that the run resumes from, if any."""
+    def begin(self, resume_from: Path | None) -> None:
+        """Set up the task before the first step: its evaluation, and what the checkpoint that a run resumes from knows of it."""
 
     @abstractmethod
     def evaluate(self) -> dict[str, float]:
@@ -162,7 +162,7 @@ def train(run: Run, task: TrainingTask) -> TrainingResult:
     """
     log_summary(logger, task.summary)
     start = run.resume_from(task.fingerprint())
-    task.resume(start)
+    task.begin(start)
     together(lambda: check_trackers(task.settings.report_to), run.is_main)
     config, step = run.settings.model_dump(mode="json"), read_state(start)[0].step if start else 0
     trackers = Trackers(task.settings, config, run.folder, run.fingerprint["run"], step, run.is_main)

@@ -24,7 +24,11 @@ _27, _30, _31, _32, _40 = map(np.uint64, (27, 30, 31, 32, 40))
 
 def mix(value: np.ndarray) -> np.ndarray:
     """Take a step of SplitMix64: add the golden ratio, then scramble. uint64 to uint64, any shape but ()."""
-    value = value + _GOLDEN
+    return scramble(value + _GOLDEN)
+
+
+def scramble(value: np.ndarray) -> np.ndarray:
+    """Spread values over all 64 bits, in place: the finalizer of SplitMix64. uint64 to uint64, any shape but ()."""
     value ^= value >> _30
     value *= _FIRST
     value ^= value >> _27

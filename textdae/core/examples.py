@@ -22,7 +22,7 @@ class Examples(Protocol):
         ...
 
 
-class Share(NamedTuple):
+class SourceWeight(NamedTuple):
     """What part of a run comes from one of several sources."""
 
     name: str
@@ -44,7 +44,7 @@ class Concatenated(Generic[E]):
         shares: what a run draws from each.
     """
 
-    def __init__(self, parts: Sequence[E], shares: Sequence[Share]) -> None:
+    def __init__(self, parts: Sequence[E], shares: Sequence[SourceWeight]) -> None:
         self.parts, self.shares = list(parts), list(shares)
         self.starts = np.cumsum([0, *map(len, parts)])
 

@@ -120,7 +120,7 @@ def in_a_sentence(noise: type) -> str:
     return (noise.__doc__ or "").strip().split("\n")[0].replace("`", "")
 
 
-def shares() -> list[float]:
+def rate_levels() -> list[float]:
     """Return the levels of a noise whose level is a share: 5% to 95%."""
     return [round(0.05 * (number + 1), 2) for number in range(LEVELS)]
 

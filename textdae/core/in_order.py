@@ -11,6 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
+from textdae.core.cores import available_cores
 from textdae.core.errors import TextdaeError
 
 _HERE_FIRST = 2
@@ -56,7 +57,7 @@ class InOrder(Generic[*_Ts, _T]):
         self.work = work
         if sys.platform != "linux":
             processes = 1
-        self.processes = processes or min(_MOST, len(os.sched_getaffinity(0)))
+        self.processes = processes or min(_MOST, available_cores())
         self._made_here = 0
         self._pool: ProcessPoolExecutor | None = None
         self._waiting: deque[tuple[Callable[[_T], None], Future[_T]]] = deque()

@@ -28,7 +28,7 @@ class HubName(NamedTuple):
         return f"{self.id}@{self.revision}" if self.revision else self.id
 
 
-def parse(name: str, what: str = "the Hub") -> HubName:
+def parse_hub_name(name: str, what: str = "the Hub") -> HubName:
     """Parse a name.
 
     Args:

@@ -39,7 +39,7 @@ def gather_weights(model: nn.Module, keep: bool = True) -> dict[str, Tensor] | N
     return {name: tensor for name, tensor in gathered.items() if tensor is not None} if keep else None
 
 
-def digest(tensors: Iterable[Tensor]) -> str:
+def tensors_digest(tensors: Iterable[Tensor]) -> str:
     """Return a short hash of these tensors; shards are left out, as they differ between processes."""
     hasher = hashlib.blake2b(digest_size=12)
     for tensor in tensors:

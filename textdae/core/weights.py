@@ -24,7 +24,7 @@ def load_weights(model_class: Any, name: str | Path, **more: Any) -> tuple[Any, 
     Raises:
         OSError, ValueError, KeyError ...: what transformers and safetensors raise where there is none.
     """
-    with _quiet():
+    with _without_load_report():
         model, found = model_class.from_pretrained(
             str(name),
             trust_remote_code=False,
@@ -38,12 +38,12 @@ def load_weights(model_class: Any, name: str | Path, **more: Any) -> tuple[Any, 
 
 def save_weights(model: Any, folder: Path, weights: Any = None) -> None:
     """Write `config.json` and the weights of a stock model; `weights` are the full ones, if it holds shards of them (FSDP)."""
-    with _quiet():
+    with _without_load_report():
         model.save_pretrained(str(folder), state_dict=weights)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _without_load_report() -> Iterator[None]:
     """Keep transformers' bars and its report of weights from the screen."""
     from transformers.utils import logging as of_transformers
 

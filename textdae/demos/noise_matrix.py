@@ -14,7 +14,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.noise import Corrupted, Noise
 from textdae.core.noise_kind import build_noise
 from textdae.demos.runs import run_once
-from textdae.image.baselines import measure, require_images_extra
+from textdae.image.baselines import require_images_extra, score_rebuilds
 from textdae.image.corpus import Images, prepare_images
 from textdae.image.model import ImageDenoiser
 from textdae.image.noises.changing import BlurNoise, GaussianNoise, SaltAndPepperNoise
@@ -63,7 +63,7 @@ def run(settings: ImagePretrainSettings) -> list[str]:
         for column, other in enumerate(NOISES.values()):
             eval_noise = build_noise((other,))
             model = functools.partial(_rebuild, denoiser)
-            rows, _ = measure({"model": model}, corpus.held_out, eval_noise, indices)
+            rows, _ = score_rebuilds({"model": model}, corpus.held_out, eval_noise, indices)
             psnr[row, column] = rows["model"]["psnr"]
             codes = _codes(denoiser, corpus.held_out, eval_noise, indices)
             accuracy[row, column] = (read(codes) == corpus.held_out.labels[indices].numpy()).mean()

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from textdae.report.scores import psnr
+
 TRAIN = ("astronaut", "chelsea", "coffee", "rocket", "china", "flower")
 HELD_OUT = ("camera", "moon")
 
@@ -33,4 +35,4 @@ def write(pixels: np.ndarray, file: Path) -> None:
 
 def decibels(rebuilt: np.ndarray, clean: np.ndarray) -> float:
     """Return the PSNR in dB."""
-    return -10 * float(np.log10(np.square(rebuilt.astype(np.float64) - clean).mean()))
+    return psnr(float(np.square(rebuilt.astype(np.float64) - clean).mean()))

@@ -140,7 +140,7 @@ class Classifier(Denoiser):
             weights |= load_file(folder / HEAD)
         load_full_state(self.model, weights)
 
-    def exported(self, folder: Path) -> Self:
+    def load_export(self, folder: Path) -> Self:
         """Load the model that `export` wrote with its stock class, on the same device."""
         exported = type(self)(self.load_stock(str(folder)))
         exported.unit = self.unit

@@ -11,7 +11,7 @@ from torch import Tensor
 from textdae.core.errors import TextdaeError
 from textdae.downstream.classifier import Classifier
 
-ASKED = 256
+COMPARED_EXAMPLES = 256
 """Test examples on which the trained and the exported model are compared."""
 _MOST = 0.05
 """Largest mean difference between their outputs, in deviations of the outputs; 16-bit training alone causes 0.01."""
@@ -23,7 +23,7 @@ def load_exported(folder: Path, trained: Classifier, weights: dict[str, Tensor] 
     Raises:
         TextdaeError: it cannot be loaded, or its weights differ.
     """
-    exported = trained.exported(folder)
+    exported = trained.load_export(folder)
     loaded = exported.model.state_dict()
     expected = trained.in_units(weights)
     others = [name for name, value in expected.items() if not _same(loaded.get(name), value)]

@@ -150,7 +150,7 @@ def constant(schema: LabelSchema, labels: np.ndarray, count: int) -> np.ndarray:
     return np.full(count, np.bincount(labels).argmax())
 
 
-def choose(
+def choose_head(
     schema: LabelSchema, features: Mapping[Any, Any], labels: np.ndarray, parts: Sequence[Fold], kind: str
 ) -> Choice:
     """Choose the features, then the hyperparameter, that score best on the validation rows.

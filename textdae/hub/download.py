@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textdae.core.errors import TextdaeError
 from textdae.core.layout import CARD, MODEL, TRAINING_STATE
-from textdae.core.names import PREFIX, HubName, is_local, parse
+from textdae.core.names import PREFIX, HubName, is_local, parse_hub_name
 from textdae.core.registry import report_files
 from textdae.hub.client import explained, retry, unreachable
 
@@ -82,7 +82,7 @@ def fetch_dataset(name: str, files: str) -> Path:
         SettingsError: there is no such dataset.
         TextdaeError: the Hub could not be reached, and the dataset is not in the cache.
     """
-    parsed = parse(name, "the dataset")
+    parsed = parse_hub_name(name, "the dataset")
     try:
         return _download(parsed, (files,), kind="dataset")
     except TextdaeError:
@@ -96,7 +96,7 @@ def pinned(checkpoint: str) -> str:
     if is_local(checkpoint):
         return checkpoint
     with or_no_folder(checkpoint):
-        return str(pin(parse(checkpoint)))
+        return str(pin(parse_hub_name(checkpoint)))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Any
 
 from textdae.core.errors import SettingsError, first_line
 from textdae.core.layout import checkpoints
-from textdae.core.names import is_local, parse
+from textdae.core.names import is_local, parse_hub_name
 from textdae.core.registry import modality_of_config
 from textdae.core.untrusted import read_json, sha256
 from textdae.core.weights import load_weights
@@ -28,7 +28,7 @@ def folder_of(name: str, training_state: bool = False) -> Path:
             )
         return folder
     with or_no_folder(name):
-        return fetch(parse(name), training_state)
+        return fetch(parse_hub_name(name), training_state)
 
 
 def locate(checkpoint: str, training_state: bool = False) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from textdae.core.errors import SettingsError
 from textdae.core.layout import CARD, PUSHED
-from textdae.core.names import HubName, parse
+from textdae.core.names import HubName, parse_hub_name
 from textdae.hub.client import NO_TOKEN, explained, retry
 from textdae.hub.upload import Upload, upload_of
 
@@ -41,7 +41,7 @@ class Pushed(NamedTuple):
     url: str
 
 
-def prepare(
+def plan_push(
     path: Path,
     name: HubName,
     kind: str,
@@ -134,7 +134,7 @@ def push(
         name = HubName(name.id)
     path = path.resolve()
     upload = upload_of(path, training_state, name)
-    prepare(path, name, upload.kind, public, force=True, patience=patience)
+    plan_push(path, name, upload.kind, public, force=True, patience=patience)
     tries = _Tries({}, [])
     with explained(name):
         for _ in range(_RACES if force else 1):
@@ -164,7 +164,7 @@ def destination(name: HubName | str, revision: str | None = None) -> HubName:
     Raises:
         SettingsError: it is no OWNER/NAME, or names two branches.
     """
-    parsed = parse(name, "push") if isinstance(name, str) else name
+    parsed = parse_hub_name(name, "push") if isinstance(name, str) else name
     if "/" not in parsed.id:
         raise SettingsError(f"push: write OWNER/NAME, got {name!r}")
     if parsed.revision and revision:

@@ -18,6 +18,7 @@ from textdae.core.progress import Progress
 from textdae.image.noise import ImageNoise
 from textdae.image.noises.hiding import HidingNoise
 from textdae.image.photographs import Photographs
+from textdae.report.scores import psnr
 from textdae.training.evaluation import corrupt_for_evaluation, split_batches, subsample
 
 Rebuild = Callable[[Corrupted], np.ndarray]
@@ -71,7 +72,7 @@ class Quality:
             for one, other, scored in zip(clean, rebuilt, loss_mask, strict=True):
                 errors = np.square(other[scored] - one[scored], dtype=np.float64)
                 if errors.size:
-                    self._decibels.append(_decibels(float(errors.mean())))
+                    self._decibels.append(psnr(float(errors.mean())))
         # The window is the usual one of 7 pixels, or the largest odd one that fits.
         window = min(7, (min(clean.shape[2:]) - 1) // 2 * 2 + 1)
         if window >= 3:
@@ -83,17 +84,13 @@ class Quality:
     def row(self) -> dict[str, float]:
         """Loss (the MSE, once more by its own name), PSNR in dB (at most 120), and SSIM where an image is large enough."""
         mse = self._error / max(self._scored, 1)
-        row = {"loss": mse, "mse": mse, "psnr": _decibels(mse)}
+        row = {"loss": mse, "mse": mse, "psnr": psnr(mse)}
         if self._decibels:
             row["mean_psnr"] = sum(self._decibels) / len(self._decibels)
         return row | ({"ssim": self._ssim / self._images} if self._images else {})
 
 
-def _decibels(mse: float) -> float:
-    return -10 * math.log10(max(mse, 1e-12))
-
-
-def measure(
+def score_rebuilds(
     rebuilds: Mapping[str, Rebuild], examples: Examples, noise: Noise, indices: Tensor, batch_size: int = 128
 ) -> tuple[dict[str, dict[str, float]], int]:
     """Return the scores of each rebuilder on the examples of these indices (n,), and the number of scored pixels."""

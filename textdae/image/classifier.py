@@ -36,9 +36,9 @@ class ImageClassifier(Classifier):
             pixels = pixels.expand(-1, self.model.config.num_channels, -1, -1)
         return {"pixel_values": (pixels - self.pixel_mean) / self.pixel_deviation}
 
-    def exported(self, folder: Path) -> Self:
+    def load_export(self, folder: Path) -> Self:
         """Load the model that `export` wrote with its stock class, on the same device."""
-        exported = super().exported(folder)
+        exported = super().load_export(folder)
         exported.pixel_mean, exported.pixel_deviation = self.pixel_mean, self.pixel_deviation
         return exported
 

@@ -34,7 +34,7 @@ class ImageEncoder(StockEncoder):
 
     Args:
         checkpoint: folder or Hub id.
-        view: an autoencoder has its `code`, whatever the pooling; others `mean`, `grid`, and a ViT `cls`.
+        view: an autoencoder always gives its `code`; others `mean`, `grid`, and a ViT `cls`.
         batch_size: images in one forward pass.
         pretrained: False: random weights instead of its own.
 

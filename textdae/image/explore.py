@@ -24,8 +24,8 @@ from textdae.core.explorer import (
     in_the_plane,
     nearest,
     options,
+    rate_levels,
     scored,
-    shares,
     strengths,
 )
 from textdae.core.noise import Corrupted
@@ -73,7 +73,7 @@ class ImageExplorer(Explorer):
     def _dial(self, kind: str) -> Dial:
         noise: Any = self._evaluations[kind].noises[0]
         usual = type(noise)().level.start
-        levels = shares() if noise.dial == "rate" else strengths(usual)
+        levels = rate_levels() if noise.dial == "rate" else strengths(usual)
         option = "" if noise is self._own.noises[0] else f"evaluate.noise.kind={kind}"
         start = nearest(levels, usual if noise.level.is_drawn else noise.level.end)
         return Dial(

@@ -14,7 +14,7 @@ from textdae.core.examples import Questions
 from textdae.core.noise import Corrupted, Noise
 from textdae.core.noise_kind import build_noise
 from textdae.core.task import Evaluation, Pretraining, Row
-from textdae.image.baselines import Rebuild, image_baselines, measure, require_images_extra
+from textdae.image.baselines import Rebuild, image_baselines, require_images_extra, score_rebuilds
 from textdae.image.building import build_image_denoiser, check_fits, save_image_processor
 from textdae.image.card import image_card
 from textdae.image.corpus import ImageCorpus, is_prepared, prepare_images
@@ -150,7 +150,7 @@ class ImageEvaluation(Evaluation):
         self, questions: Questions, batch_size: int, accelerator: Accelerator | None = None
     ) -> tuple[Row, int]:
         """Return MSE, PSNR and SSIM."""
-        rows, scored = measure({"model": self.rebuild}, *questions, batch_size)
+        rows, scored = score_rebuilds({"model": self.rebuild}, *questions, batch_size)
         return rows["model"], scored
 
     @torch.no_grad()
@@ -191,7 +191,7 @@ class ImageEvaluation(Evaluation):
 
     def baselines(self, *questions: Questions) -> list[dict[str, Row]]:
         """Score filters and linear denoisers, and for a bottleneck PCA."""
-        return [measure(self.fitted_baselines(each.noise), *each)[0] for each in questions]
+        return [score_rebuilds(self.fitted_baselines(each.noise), *each)[0] for each in questions]
 
     def samples(self, questions: Questions) -> dict[str, Any]:
         """Return held-out images: clean, corrupted, rebuilt."""

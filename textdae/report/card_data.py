@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
-from textdae.core.names import is_local, parse, public
+from textdae.core.names import is_local, parse_hub_name, public
 from textdae.core.registry import is_hub_dataset
 from textdae.report.scores import Scores
 
@@ -49,7 +49,7 @@ def front_matter(
         language=hub.language,
         license=hub.license,
         datasets=[name for name in names if is_hub_dataset(name)] or None,
-        base_model=parse(base).id if base and from_hub else None,
+        base_model=parse_hub_name(base).id if base and from_hub else None,
         model_name=settings.output_dir.resolve().name,
         eval_results=results,
     )

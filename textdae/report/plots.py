@@ -1,12 +1,13 @@
 """Pictures of a run, as PNG."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from textdae.report.scores import psnr
 
 _BLUE = "#2563eb"
 _BASELINES = ("#d97706", "#059669", "#7c3aed", "#dc2626", "#57534e", "#0891b2", "#be185d")
@@ -62,7 +63,7 @@ def loss_curve(
         training_name: what the training loss is of.
         decibels: the losses are squared errors of pixels in [0, 1], and shown as PSNR.
     """
-    shown = _psnr if decibels else float
+    shown = psnr if decibels else float
     probed = [
         (entry["step"], name.removeprefix("eval_probe_"), value)
         for entry in entries
@@ -111,7 +112,7 @@ def level_sweep(
     looks = iter(_looks(len(losses)))
     for name, values in losses.items():
         color, style = (_BLUE, "-") if name == "model" else next(looks)
-        shown = [_psnr(value) for value in values] if decibels else values
+        shown = [psnr(value) for value in values] if decibels else values
         axes.plot(levels, shown, color=color, marker="o", markersize=4, linestyle=style, label=name)
     axes.set_xlabel("level of the noise")
     _finish(figure, axes, _measure(decibels), path)
@@ -167,11 +168,6 @@ def plan_curves(
 def _looks(count: int) -> list[tuple[str, Any]]:
     """Return a colour and a line style for each baseline; 49 differ."""
     return [(_BASELINES[number % 7], _STYLES[(number + number // 7) % 7]) for number in range(count)]
-
-
-def _psnr(loss: float) -> float:
-    """Return the PSNR of a squared error, in dB; at most 120."""
-    return -10 * math.log10(max(loss, 1e-12))
 
 
 def _said(value: float, decibels: bool) -> str:

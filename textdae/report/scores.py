@@ -72,12 +72,22 @@ def is_in_decibels(table: Mapping[str, Mapping[str, float]]) -> bool:
     return "psnr" in table["model"]
 
 
-def print_table(table: Mapping[str, Mapping[str, float]]) -> str:
+def psnr(mse: float) -> float:
+    """Return the peak signal-to-noise ratio of a squared error of values in [0, 1], in dB; at most 120.
+
+    Example:
+        >>> psnr(0.01)
+        20.0
+    """
+    return -10 * math.log10(max(mse, 1e-12))
+
+
+def format_table(table: Mapping[str, Mapping[str, float]]) -> str:
     """Return the table as text, one line for each row."""
-    return print_rows(*_cells(table))
+    return format_rows(*_cells(table))
 
 
-def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return rows of cells as text, the first cell of each to the left, under headings of the others."""
     width = max(22, *(len(row[0]) for row in rows)) + 1
     wide = [
@@ -91,10 +101,10 @@ def print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([" " * width + line(headings), *(f"{row[0]:{width}}" + line(row[1:]) for row in rows)])
 
 
-def print_sources(metrics: Mapping[str, Any]) -> str:
+def format_sources(metrics: Mapping[str, Any]) -> str:
     """Return the tables of the sources of a run that has several as text; nothing where it has one."""
     tables = metrics.get("by_source", {})
-    return "".join(f"\n\nof {name}:\n{print_table(table)}" for name, table in tables.items())
+    return "".join(f"\n\nof {name}:\n{format_table(table)}" for name, table in tables.items())
 
 
 def markdown_table(table: Mapping[str, Mapping[str, float]]) -> str:

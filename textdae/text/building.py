@@ -51,7 +51,7 @@ def build_text_denoiser(
             raise SettingsError(
                 f"model: {settings.type} cannot be built so: {str(error).splitlines()[0]}"
             ) from None
-    _check_documents_apart(denoiser, settings)
+    _check_documents_apart(denoiser)
     return denoiser
 
 
@@ -90,7 +90,7 @@ def with_code_of(
 
 
 @torch.no_grad()
-def _check_documents_apart(denoiser: TextDenoiser, settings: TextModelSettings) -> None:
+def _check_documents_apart(denoiser: TextDenoiser) -> None:
     """Check that a document in a block is encoded as it is alone.
 
     Raises:

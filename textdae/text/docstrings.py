@@ -10,7 +10,6 @@ import importlib.metadata
 import inspect
 import itertools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from textdae.core.cache import cached, digest
+from textdae.core.cores import available_cores
 from textdae.core.errors import SettingsError
 from textdae.core.progress import Progress
 
@@ -82,7 +82,7 @@ def _parsed(paths: list[str]) -> Iterator[Iterator[list[str]]]:
     Plain child processes: unlike `multiprocessing` they need no guarded main module, so this works in a notebook
     and after torch has started its threads.
     """
-    count = min(8, os.cpu_count() or 1)
+    count = min(8, available_cores())
     with ExitStack() as stack:
         workers = []
         for index in range(count):

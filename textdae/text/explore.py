@@ -20,8 +20,8 @@ from textdae.core.explorer import (
     in_the_plane,
     nearest,
     options,
+    rate_levels,
     scored,
-    shares,
 )
 from textdae.report.scores import score_table
 from textdae.text.baselines import Guesses, TextBaselines
@@ -63,8 +63,8 @@ class TextExplorer(Explorer):
             Dial(
                 kind,
                 "rate",
-                shares(),
-                nearest(shares(), own.rate),
+                rate_levels(),
+                nearest(rate_levels(), own.rate),
                 options(self._option, "" if kind == own.kind else f"evaluate.kind={kind}"),
                 words[kind],
             )

@@ -16,7 +16,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.names import public
 from textdae.downstream.task import config_of
 from textdae.hub.locate import locate
-from textdae.report.scores import print_rows
+from textdae.report.scores import format_rows
 from textdae.text.corpus import prepare_text
 from textdae.text.likelihood import check_length, framed_tokens, pseudo_log_likelihood
 from textdae.text.loading import load_text
@@ -164,7 +164,7 @@ def _result(
         f"{suite.name}: {len(rows):,} minimal pairs" + (f", {paradigms} paradigms" if paradigms > 1 else ""),
         "share of the pairs of which the good sentence has the higher (pseudo-)log-likelihood, and its 95% interval; chance is 50%"
         + remark,
-        print_rows(headings, cells),
+        format_rows(headings, cells),
     ]
     return SuiteResult(
         lines,

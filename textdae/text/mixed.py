@@ -5,20 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from textdae.core.cache import digest
-from textdae.core.examples import Concatenated, Questions, Share
+from textdae.core.examples import Concatenated, Questions, SourceWeight
 from textdae.text.joined import Joined
-from textdae.text.packing import Blocks, total
+from textdae.text.packing import Blocks, total_info
 from textdae.text.questions import WordQuestions
 
 
 class MixedBlocks(Concatenated[Blocks]):
     """The blocks of several sources, one source after the other; what only counts tokens reads `ids` and `flags`."""
 
-    def __init__(self, parts: Sequence[Blocks], shares: Sequence[Share]) -> None:
+    def __init__(self, parts: Sequence[Blocks], shares: Sequence[SourceWeight]) -> None:
         super().__init__(parts, shares)
         self.block_size, self.cache = parts[0].block_size, parts[0].cache
         self.key = digest([part.key for part in parts])
-        self.info = total(part.info for part in parts)
+        self.info = total_info(part.info for part in parts)
         lengths = [part.info.tokens for part in parts]
         self.ids = Joined(lengths, lambda number: parts[number].ids, self.info.dtype)
         self.flags = Joined(lengths, lambda number: parts[number].flags, np.uint8)

@@ -15,6 +15,8 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
+from textdae.core.draw import scramble
+
 WORDS, MINIMA = 5, 128
 _MOST_CACHED, _AT_ONCE, _SMALL = 1 << 20, 1 << 13, 20
 _WORD = re.compile(r"\w+")
@@ -54,7 +56,7 @@ class Signer:
         runs = np.zeros(len(hashes) - width + 1, np.uint64)
         for offset in range(width):
             runs = runs * _FACTOR + hashes[offset : offset + len(runs)]
-        return _mixed(runs)
+        return scramble(runs)
 
     def _hash(self, word: str) -> int:
         known = self._words.get(word)
@@ -71,20 +73,13 @@ class Signer:
         return least
 
 
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """Spread values over all 64 bits (the finalizer of splitmix64)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
 def band_keys(minima: np.ndarray, threshold: float) -> np.ndarray:
     """Return the key of each band of each document; near duplicates share one. (n, K) -> (B, n), uint64."""
     bands, rows = bands_of(threshold)
     keys = np.zeros((bands, len(minima)), np.uint64)
     for row in range(rows):
         keys = keys * _FACTOR + minima[:, row : bands * rows : rows].T.astype(np.uint64)
-    return _mixed(keys)
+    return scramble(keys)
 
 
 def candidates(keys: np.ndarray) -> np.ndarray:

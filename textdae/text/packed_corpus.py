@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.core.cache import digest
 from textdae.core.errors import SettingsError
-from textdae.core.examples import Share
+from textdae.core.examples import SourceWeight
 from textdae.core.logs import cautions
 from textdae.text.data_settings import TextDataSettings, WeightedSource
 from textdae.text.mixed import MixedBlocks
@@ -80,7 +80,7 @@ def packed_corpus(
 
 def mixed_corpus(corpora: list[TextCorpus], sources: tuple[WeightedSource, ...]) -> TextCorpus:
     """Join the corpora of several sources."""
-    shares = [Share(each.label, each.weight, each.max_epochs) for each in sources]
+    shares = [SourceWeight(each.label, each.weight, each.max_epochs) for each in sources]
     total = sum(share.weight for share in shares)
     summary = [
         f"several sources: {', '.join(f'{share.weight / total:.1%} {share.name}' for share in shares)}",

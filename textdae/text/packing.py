@@ -59,7 +59,7 @@ class StreamInfo(NamedTuple):
         return self.bytes / max(1, self.tokens - self.special)
 
 
-def total(infos: Iterable[StreamInfo]) -> StreamInfo:
+def total_info(infos: Iterable[StreamInfo]) -> StreamInfo:
     """Return what several streams hold together."""
     dtypes, counts = [], []
     for info in infos:

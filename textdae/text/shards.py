@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from textdae.core.errors import TextdaeError
 from textdae.text.joined import Joined
-from textdae.text.packing import Blocks, StreamInfo, total
+from textdae.text.packing import Blocks, StreamInfo, total_info
 from textdae.text.shard_cache import ShardCache
 from textdae.text.words import WORD_TYPES, StreamWords, word_file
 
@@ -115,7 +115,7 @@ class ShardedBlocks(Blocks):
     def __init__(self, shards: Shards, block_size: int, pad_id: int, key: str, cache_root: Path) -> None:
         self.block_size, self.pad_id, self.key, self.cache = block_size, pad_id, key, cache_root
         infos = [entry.info for entry in shards.entries]
-        self.info = total(infos)
+        self.info = total_info(infos)
         lengths = [info.tokens for info in infos]
         self.shards = shards
         self.ids = shards.joined("ids", lengths, self.info.dtype)

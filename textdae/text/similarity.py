@@ -16,7 +16,7 @@ import numpy as np
 from textdae.core.errors import SettingsError
 from textdae.downstream.task import config_of
 from textdae.hub.locate import locate
-from textdae.report.scores import print_rows
+from textdae.report.scores import format_rows
 from textdae.text.encoder import CODE, TextEncoder, tokenize
 from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.suites import Suite, SuiteResult, row_name
@@ -84,7 +84,7 @@ def score_similarity(
         f"{suite.name}: {len(rows):,} pairs of sentences",
         "Spearman's correlation of the cosine with human judgements, and its 95% interval; "
         "TF-IDF takes its weights from these sentences",
-        print_rows(["Spearman", "95%"], cells),
+        format_rows(["Spearman", "95%"], cells),
     ]
     return SuiteResult(
         lines,

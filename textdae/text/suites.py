@@ -83,7 +83,7 @@ def open_suite(name: str, settings: TextEvaluateRunSettings) -> Suite:
     Raises:
         SettingsError: there are none, or a table has other columns.
     """
-    files, title = _files(name, settings)
+    files, title = _files(name)
     logger.info("--suite: reads %s", _named(files))
     notes: Counter[str] = Counter()
     rows: list[Row] = []
@@ -110,7 +110,7 @@ def open_suite(name: str, settings: TextEvaluateRunSettings) -> Suite:
     return Suite(title, kind, rows, "".join(digests_of(files, cache_root(settings.data.cache_dir))))
 
 
-def _files(name: str, settings: TextEvaluateRunSettings) -> tuple[list[Path], str]:
+def _files(name: str) -> tuple[list[Path], str]:
     if name in SUITES and not Path(name).exists():
         suite = SUITES[name]
         folder = fetch_dataset(suite.name, suite.files)

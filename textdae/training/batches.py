@@ -117,7 +117,7 @@ def _itself(corrupted: Corrupted) -> Corrupted:
     return corrupted
 
 
-def load(
+def load_batches(
     batches: Batches, batch_specs: Iterable[BatchSpec], num_workers: int, pin_memory: bool
 ) -> Iterator[Corrupted]:
     """Yield the batches of these specs in order, made by `num_workers` processes (0: this one).

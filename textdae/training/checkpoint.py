@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -29,26 +29,8 @@ from textdae.core.milestones import milestone_of
 from textdae.core.sharding import gather_weights
 from textdae.core.untrusted import sha256
 from textdae.training.average import WeightAverage
+from textdae.training.cursor import Cursor
 from textdae.training.state import state_tensors
-
-
-class Cursor(NamedTuple):
-    """The position of a run."""
-
-    step: int = 0
-    """Optimizer steps done."""
-    examples: int = 0
-    """Examples seen, over all processes: the place in the stream."""
-    seconds: float = 0.0
-    """Training time spent."""
-    skipped: int = 0
-    """Number of steps that were skipped because the loss or the gradient was not finite."""
-    global_batch: int = 0
-    """Examples of a step, over all processes; 0: not known yet."""
-    first_batch: int = 0
-    """The same at the first start of the run."""
-    eval_seconds: float = 0.0
-    """Time spent on evaluations."""
 
 
 def _sync(path: Path) -> None:

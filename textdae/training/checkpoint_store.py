@@ -17,6 +17,7 @@ from textdae.core.layout import MANIFEST, MODEL, TRAINING_STATE, step_of
 from textdae.core.outbox import Outbox
 from textdae.core.store import Store
 from textdae.training import checkpoint
+from textdae.training.cursor import Cursor
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Stored(NamedTuple):
     name: str
     """step-00000500"""
     manifest: dict[str, dict[str, Any]]
-    cursor: checkpoint.Cursor
+    cursor: Cursor
     fingerprint: dict[str, Any]
     milestone: str | None
 
@@ -145,7 +146,7 @@ class CheckpointStore:
                 ".." not in file and any(fnmatchcase(file, each) for each in allowed) for file in manifest
             ):
                 return None
-            cursor = checkpoint.Cursor(**values["cursor"])
+            cursor = Cursor(**values["cursor"])
             return Stored(name, dict(manifest), cursor, dict(values["facts"]), values.get("milestone"))
         except (ValueError, KeyError, TypeError, RecursionError):
             return None

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
 
+from textdae.core.cores import available_cores
 from textdae.core.errors import SettingsError, TextdaeError, first_line
 from textdae.core.logs import silence
 from textdae.core.settings.base import TrainSettings
@@ -44,6 +45,8 @@ def choose_device() -> torch.device:
     """Return the accelerator (CUDA, MPS, XPU ...) that every command uses, or the CPU if there is none."""
     if parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available():
         return torch.device("cpu")
+    # By default convolutions in fp32 are TF32 on a GPU, unlike products of matrices: a thousandth off.
+    torch.backends.cudnn.allow_tf32 = False
     return torch.accelerator.current_accelerator() or torch.device("cpu")
 
 
@@ -147,13 +150,24 @@ def should_compile(settings: TrainSettings, device: torch.device, max_steps: int
     """Return whether to use torch.compile; `auto` compiles runs that are long enough to pay for it."""
     if settings.compile != "auto":
         return settings.compile == "always"
-    if device.type == "cpu" and not (shutil.which("g++") or shutil.which("clang++")):
-        return False
-    if device.type not in ("cpu", "cuda"):
+    if not has_compiler(device):
         return False
     seconds, steps = _compiling(settings, device).repaid_after
     long_clock = settings.time_budget is None or settings.time_budget >= seconds
     return long_clock and (max_steps is None or max_steps >= steps)
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Return whether torch.compile can be used: it needs a compiler of C++ on a CPU, and Triton one of C beside a GPU."""
+    compilers = {"cpu": ("g++", "clang++"), "cuda": ("cc", "gcc", "clang")}.get(device.type, ())
+    return any(map(shutil.which, compilers))
+
+
+def loader_workers(device: torch.device) -> int:
+    """Return how many processes prepare batches: none on a CPU, where they would take cores from the training itself."""
+    if device.type != "cuda":
+        return 0
+    return max(1, min(8, available_cores() // torch.cuda.device_count() - 1))
 
 
 def _compiling(settings: TrainSettings, device: torch.device) -> _Compiling:

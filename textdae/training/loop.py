@@ -3,7 +3,7 @@
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -19,17 +19,17 @@ from textdae.core.interrupts import remember_signals
 from textdae.core.noise import Corrupted, Noise
 from textdae.core.settings.base import TrainSettings
 from textdae.training import checkpoint
-from textdae.training.batches import load
-from textdae.training.checkpoint import Cursor
-from textdae.training.hardware import autocast_dtype, join_processes
+from textdae.training.batches import load_batches
+from textdae.training.cursor import Cursor
+from textdae.training.hardware import autocast_dtype, join_processes, loader_workers
 from textdae.training.log import Log
-from textdae.training.meter import Meter
+from textdae.training.meter import Meter, Reading
 from textdae.training.milestones import check_milestones, reached
 from textdae.training.optimizers import set_learning_rates
 from textdae.training.processes import IN_TRAINING, PATIENCE, set_patience, together
 from textdae.training.run_plan import RunPlan
 from textdae.training.schedule import EvaluationSchedule, Every
-from textdae.training.setup import prepare
+from textdae.training.setup import prepare_model
 from textdae.training.step import OptimizerStep, StepResult
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Trainer:
         self.start, self.batches, self.schedule = self.plan.start, self.plan.batches, self.plan.schedule
 
         self.dtype = autocast_dtype(settings.precision, self.device)
-        self.model, self.optimizers, self.average = prepare(
+        self.model, self.optimizers, self.average = prepare_model(
             denoiser,
             examples,
             noise,
@@ -145,11 +145,7 @@ class Trainer:
             logger.info(f"{', '.join(over)}: the run has done {done}, so nothing more is trained")
         evaluation = EvaluationSchedule(settings, cursor, progress)
         saving = Every(settings.save_steps, cursor.step, progress)
-        on_gpu, workers = self.device.type == "cuda", settings.dataloader_num_workers
-        # On the CPU, workers would take cores from the training itself.
-        workers = (2 if on_gpu else 0) if workers is None else workers
-        batches = load(self.batches, self.plan.batch_specs(self._seconds), workers, on_gpu)
-        meter = Meter(cursor.examples, self.accelerator)
+        batches, meter = self._load_batches(), Meter(cursor.examples, self.accelerator)
         figures: dict[str, float] = {}
         milestone = None
         is_main = self.accelerator.is_main_process
@@ -179,21 +175,11 @@ class Trainer:
                 # All processes agree here; every decision below follows from it.
                 progress, stopped_by = self._agree(self.plan.progress(cursor), stop())
 
-                pause = time.monotonic()
-                if cursor.step % settings.logging_steps == 0:
-                    reading = meter.read(cursor.examples)
-                    entry = {
-                        "step": cursor.step,
-                        "epoch": round(cursor.examples / self.batches.order.size, 4),
-                        **({"loss": reading.loss} if reading.scored else {}),
-                        "scored": reading.scored,
-                        **learning_rates,
-                        **({"grad_norm": result.grad_norm} if result.is_finite else {}),
-                        **self.plan.phases.log(cursor.step - 1),
-                        "examples_per_second": round(reading.examples_per_second, 2),
-                        "seconds": round(cursor.seconds, 2),
-                    }
-                    log.write(entry | ({"skipped": skipped} if skipped else {}))
+                is_logged = cursor.step % settings.logging_steps == 0
+                reading = meter.read(cursor.examples) if is_logged else None
+                pause = time.monotonic()  # after the reading, which may wait for the device: that is training
+                if reading:
+                    log.write(self._log_entry(cursor, reading, result, learning_rates))
                     figures["loss"] = float(f"{reading.loss:.4g}")
                     figures["examples/s"] = round(reading.examples_per_second)
                 log.progress(progress, cursor.step, self.schedule.max_steps, **figures)
@@ -214,18 +200,45 @@ class Trainer:
                 self._save(cursor, milestone)
             if self.average and not stopped_by:
                 self.average.swap()  # what is reported and exported
-            if stopped_by:
-                logger.info(
-                    f"stopped by {signal.Signals(stopped_by).name} at step {cursor.step}; saved {self.last_saved}"
-                )
-            if evaluation.left_out:
-                logger.warning(
-                    f"evaluations left out: {evaluation.left_out}; those made took {cursor.eval_seconds:.0f} s of "
-                    f"{settings.time_budget:.0f} s (train.eval_share={settings.eval_share:g})"
-                )
-            if cursor.skipped:
-                logger.warning(f"steps left out, their loss or gradient not being finite: {cursor.skipped:,}")
+            self._log_end(cursor, evaluation, stopped_by)
         return FitResult(cursor, stopped_by or None, meter.examples_per_second(), ended_early)
+
+    def _load_batches(self) -> Iterator[Corrupted]:
+        workers = self.settings.dataloader_num_workers
+        workers = loader_workers(self.device) if workers is None else workers
+        specs = self.plan.batch_specs(self._seconds)
+        return load_batches(self.batches, specs, workers, pin_memory=self.device.type == "cuda")
+
+    def _log_entry(
+        self, cursor: Cursor, reading: Reading, result: StepResult, learning_rates: dict[str, float]
+    ) -> dict[str, Any]:
+        """Return the line of the log after a step."""
+        return {
+            "step": cursor.step,
+            "epoch": round(cursor.examples / self.batches.order.size, 4),
+            **({"loss": reading.loss} if reading.scored else {}),
+            "scored": reading.scored,
+            **learning_rates,
+            **({"grad_norm": result.grad_norm} if result.is_finite else {}),
+            **self.plan.phases.log(cursor.step - 1),
+            "examples_per_second": round(reading.examples_per_second, 2),
+            "seconds": round(cursor.seconds, 2),
+            **({"skipped": cursor.skipped} if cursor.skipped else {}),
+        }
+
+    def _log_end(self, cursor: Cursor, evaluation: EvaluationSchedule, stopped_by: int) -> None:
+        """Tell what ended the run early, and what was left out."""
+        settings = self.settings
+        if stopped_by:
+            name = signal.Signals(stopped_by).name
+            logger.info(f"stopped by {name} at step {cursor.step}; saved {self.last_saved}")
+        if evaluation.left_out:
+            logger.warning(
+                f"evaluations left out: {evaluation.left_out}; those made took {cursor.eval_seconds:.0f} s of "
+                f"{settings.time_budget:.0f} s (train.eval_share={settings.eval_share:g})"
+            )
+        if cursor.skipped:
+            logger.warning(f"steps left out, their loss or gradient not being finite: {cursor.skipped:,}")
 
     def _step(self, step: int, micro_batches: list[Corrupted]) -> StepResult:
         """Take one optimizer step, or raise where the loss is not finite and that is not allowed."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from textdae.core.errors import SettingsError
 from textdae.core.milestones import Milestone
-from textdae.training.checkpoint import Cursor
+from textdae.training.cursor import Cursor
 
 
 def check_milestones(milestones: Sequence[Milestone], units: Mapping[str, int]) -> None:

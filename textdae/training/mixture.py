@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from textdae.core.errors import SettingsError
-from textdae.core.examples import Share
+from textdae.core.examples import SourceWeight
 from textdae.training.order import EpochSampler
 
 _LONGEST_PERIOD = 100_000
@@ -58,7 +58,7 @@ class MixtureSampler(EpochSampler):
         SettingsError: the weights have too many digits, name a source that is not there, or leave nothing to draw.
 
     Example:
-        >>> MixtureSampler(0, [100, 50], [Share("a", 0.75), Share("b", 0.25)]).sources(0, 8).tolist()
+        >>> MixtureSampler(0, [100, 50], [SourceWeight("a", 0.75), SourceWeight("b", 0.25)]).sources(0, 8).tolist()
         [0, 0, 1, 0, 0, 0, 1, 0]
     """
 
@@ -66,7 +66,7 @@ class MixtureSampler(EpochSampler):
         self,
         seed: int,
         sizes: Sequence[int],
-        shares: Sequence[Share],
+        shares: Sequence[SourceWeight],
         changes: Sequence[tuple[int, Mapping[str, float] | None]] = (),
     ) -> None:
         super().__init__(seed, sum(sizes))
@@ -103,7 +103,7 @@ class MixtureSampler(EpochSampler):
 
 def _stages(
     sizes: Sequence[int],
-    shares: Sequence[Share],
+    shares: Sequence[SourceWeight],
     changes: Sequence[tuple[int, Mapping[str, float] | None]] = (),
 ) -> list[_Stage]:
     weights = [Fraction(str(share.weight)) for share in shares]
@@ -149,7 +149,7 @@ def _stages(
         start += length
 
 
-def _by_name(given: Mapping[str, float] | None, shares: Sequence[Share]) -> list[Fraction]:
+def _by_name(given: Mapping[str, float] | None, shares: Sequence[SourceWeight]) -> list[Fraction]:
     """Return the weights of a phase in the order of the sources."""
     if given is None:
         return [Fraction(str(share.weight)) for share in shares]

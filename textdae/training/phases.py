@@ -8,7 +8,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.noise import Noise
 from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.phases import PhaseSettings, starts_of
-from textdae.training.checkpoint import Cursor
+from textdae.training.cursor import Cursor
 from textdae.training.step_plan import StepPlan
 
 

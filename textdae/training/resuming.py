@@ -11,6 +11,7 @@ import torch
 from textdae.core.errors import SettingsError, TextdaeError, reason
 from textdae.core.layout import MANIFEST
 from textdae.training import checkpoint
+from textdae.training.cursor import Cursor
 from textdae.training.processes import from_process, gather, place, send_files, together
 
 logger = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ class Offer(NamedTuple):
     place: str
     name: str
     identity: str | None
-    cursor: checkpoint.Cursor
+    cursor: Cursor
     fingerprint: dict[str, Any]
 
 
@@ -34,11 +35,11 @@ class Chosen(NamedTuple):
 
     path: Path
     """On the disk of this process."""
-    cursor: checkpoint.Cursor
+    cursor: Cursor
     fingerprint: dict[str, Any]
 
 
-def choose(
+def choose_checkpoint(
     folder: Path,
     fetch: Callable[[Offer | None], bool],
     check: Callable[[dict[str, Any]], None],
@@ -117,7 +118,7 @@ def _check_one_run(folder: Path, offers: list[Offer]) -> None:
             )
 
 
-def share(folder: Path, is_local_main: bool, device: torch.device) -> None:
+def copy_to_hosts(folder: Path, is_local_main: bool, device: torch.device) -> None:
     """Copy a folder that `write_whole` wrote on the first process to the hosts that lack it. Every process calls it.
 
     Raises:

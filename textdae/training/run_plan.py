@@ -8,7 +8,7 @@ from textdae.core.examples import Examples
 from textdae.core.noise import Noise
 from textdae.core.settings.base import TrainSettings
 from textdae.training.batches import Batches, BatchSpec
-from textdae.training.checkpoint import Cursor
+from textdae.training.cursor import Cursor
 from textdae.training.phases import Phases
 from textdae.training.schedule import Schedule
 from textdae.training.step_plan import StepPlan

@@ -3,7 +3,7 @@
 import math
 
 from textdae.core.settings.base import TrainSettings
-from textdae.training.checkpoint import Cursor
+from textdae.training.cursor import Cursor
 from textdae.training.phases import Phases
 
 

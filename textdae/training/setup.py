@@ -12,7 +12,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.examples import Examples
 from textdae.core.noise import Noise
 from textdae.core.settings.base import TrainSettings
-from textdae.core.sharding import digest
+from textdae.core.sharding import tensors_digest
 from textdae.training.average import WeightAverage
 from textdae.training.hardware import keep_freed_memory, should_compile
 from textdae.training.memory import (
@@ -39,7 +39,7 @@ class Prepared(NamedTuple):
     """Of the weights, with train.ema."""
 
 
-def prepare(
+def prepare_model(
     denoiser: Denoiser,
     examples: Examples,
     noise: Noise,
@@ -113,6 +113,6 @@ def _check_same_start(
     states = [state for optimizer in optimizers for state in optimizer.state.values()]
     tensors = [tensor for state in states for tensor in state.values() if isinstance(tensor, torch.Tensor)]
     tensors += average.weights.values() if average else ()
-    weights = digest([*denoiser.parameters(), *denoiser.buffers(), *tensors]) if world > 1 else ""
+    weights = tensors_digest([*denoiser.parameters(), *denoiser.buffers(), *tensors]) if world > 1 else ""
     start = {"the weights before the first step": weights, "the first step": first_step}
     check_same(start, "the disk, the memory or the versions of a host are at fault")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from textdae.core.errors import SettingsError
 from textdae.core.settings.base import TrainSettings
 from textdae.training.batches import BatchSpec
-from textdae.training.checkpoint import Cursor
+from textdae.training.cursor import Cursor
 
 _MOST_PASSES = 1 << 16
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from textdae.core.errors import SettingsError
 from textdae.core.milestones import MilestoneField
-from textdae.core.names import parse
+from textdae.core.names import parse_hub_name
 from textdae.core.settings.phases import SCHEDULERS, PhaseSettings, starts_of
 
 
@@ -158,7 +158,7 @@ class TrainSettings(Settings):
     fast: Literal["auto", "never"] = "auto"
     """auto: train with faster forms of ModernBERT's layers where they are known to equal the stock ones; never: with the stock layers."""
     dataloader_num_workers: Annotated[int, Field(ge=0)] | None = None
-    """Processes that prepare batches ahead of the step; 0: the training process itself; default: 2 beside a GPU, else 0."""
+    """Processes that prepare batches ahead of the step; 0: the training process itself; default: beside a GPU its share of the cores less one, at most 8; else 0."""
     eval_steps: StepsOrShare = 0.1
     """Evaluate every so many steps, or every such share of the run if below 1; 0: never, but for the report at the end. Of a fine-tuning the last step is kept then, not the best."""
     eval_share: Share | None = 0.1
@@ -187,10 +187,6 @@ class TrainSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _ends(cls, values: Any) -> Any:
-        if isinstance(values, dict) and "tensorboard" in values:  # an earlier setting
-            values = dict(values)
-            if values.pop("tensorboard"):
-                raise ValueError("write train.report_to=tensorboard instead of train.tensorboard=true")
         limits = ("max_steps", "num_train_epochs", "time_budget")
         if cls._unlimited and isinstance(values, dict) and all(values.get(limit) is None for limit in limits):
             return {**values, "time_budget": cls._unlimited}
@@ -234,13 +230,13 @@ class HubSettings(Settings):
 
     @model_validator(mode="after")
     def _name(self) -> "HubSettings":
-        if self.repo_id and (parse(self.repo_id, "hub.repo_id").revision or "/" not in self.repo_id):
+        if self.repo_id and (parse_hub_name(self.repo_id, "hub.repo_id").revision or "/" not in self.repo_id):
             raise SettingsError(f"hub.repo_id: write OWNER/NAME, got {self.repo_id!r}")
         return self
 
 
 class EvaluateSettings(Settings):
-    """How the denoiser is scored; the noise is frozen, so every evaluation asks the same questions."""
+    """How the denoiser is scored; the noise is frozen, so every evaluation scores the same positions."""
 
     max_examples: Annotated[int, Field(ge=1)] = 1024
     """Evaluate on at most this many held-out examples, spread evenly."""

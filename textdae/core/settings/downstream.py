@@ -16,12 +16,6 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, int | str) else value
 
 
-def _lines(value: Any) -> Any:
-    """Read the names of the lines; `rivals` is an earlier name of `baselines`."""
-    lines = _as_list(value)
-    return ["baselines" if line == "rivals" else line for line in lines] if isinstance(lines, list) else lines
-
-
 class LabelledDataSettings(Settings):
     """Settings of every source of labelled examples."""
 
@@ -127,7 +121,7 @@ class LabelCurveSettings(RunSettings):
     """Numbers of labels, e.g. [100,1000,all]; default: 10, 30, 100, 300 ... and all."""
     draws: Annotated[int, Field(ge=1, le=1000)] = 5
     """Sets of labels drawn at each number; every line is given the same ones. All labels are drawn once."""
-    lines: Annotated[tuple[CurveLine, ...], BeforeValidator(_lines)] = (
+    lines: Annotated[tuple[CurveLine, ...], BeforeValidator(_as_list)] = (
         "finetuned",
         "probe",
         "scratch",

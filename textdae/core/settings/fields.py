@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from textdae.core.settings.base import Settings
 
@@ -44,8 +43,8 @@ def _type_name(annotation: Any) -> str:
 
 def _default_first(field: FieldInfo, choices: list[type[BaseModel]]) -> list[type[BaseModel]]:
     """Return the classes that a field may hold, the one first that it holds where nothing is said."""
-    value = field.get_default(call_default_factory=True)
-    if value is None or value is PydanticUndefined:
+    value = None if field.is_required() else field.get_default(call_default_factory=True)
+    if value is None:
         with suppress(ValidationError):
             value = TypeAdapter(field.rebuild_annotation()).validate_python({})
     value = value[0] if isinstance(value, tuple) and value else value

@@ -13,7 +13,7 @@ _OTHER_NAMES = {
     "train_file": "source", "validation_file": "held_out_source", "test_file": "test_source", "dataset_name": "source",
     "model_name_or_path": "from_pretrained", "tokenizer_name": "from_pretrained", "mask_ratio": "rate", "input_size": "image_size",
     "fp16": "precision", "bf16": "precision", "hub_model_id": "repo_id", "num_workers": "dataloader_num_workers",
-    "validation_split_percentage": "held_out",
+    "validation_split_percentage": "held_out", "tensorboard": "report_to", "wandb": "report_to",
 }  # fmt: skip
 """Names that other tools use -> our keys, of which each command has its own."""
 

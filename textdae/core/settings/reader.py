@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from textdae.core.errors import SettingsError
 from textdae.core.settings.problems import explain_problem
 from textdae.core.settings.shipped import settings_file
-from textdae.core.settings.yaml_text import parse, read_file
+from textdae.core.settings.yaml_text import parse_yaml, read_file
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -33,7 +33,7 @@ def _override(settings: dict[str, Any], override: str) -> tuple[str, ...]:
         else:
             index = part
         if last:
-            node[index] = parse(value, f"`{override}`")
+            node[index] = parse_yaml(value, f"`{override}`")
         else:
             if isinstance(node, dict) and node.get(index) is None:
                 node[index] = {}

@@ -52,7 +52,7 @@ for _tag, _pattern, _first in [
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
 
-def parse(text: str, where: str) -> Any:
+def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML into plain values.
 
     Args:
@@ -120,7 +120,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(
             f"{path}: {error}; a settings file is at most {_MOST_BYTES / 1e6:.0f} MB"
         ) from None
-    settings = parse(text, str(path))
+    settings = parse_yaml(text, str(path))
     if settings is None:
         return {}
     if not isinstance(settings, dict):
@@ -181,7 +181,7 @@ def from_anyone(text: str, where: str) -> dict[str, Any]:
         raise SettingsError(f"{where}: not YAML: {first_line(error)}") from None
     if repeats:
         raise SettingsError(f"{where}: uses YAML aliases, which settings of a run never do")
-    values = parse(text, where)
+    values = parse_yaml(text, where)
     if not isinstance(values, dict):
         raise SettingsError(f"{where}: settings are `key: value` lines, this is a {type(values).__name__}")
     return values

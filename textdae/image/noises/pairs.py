@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PairsNoise(ImageNoise):
-    """Whatever lies between the pictures of `data.source` and their partners in `data.noisy_source`.
+    """Measured noise: the difference between a picture of `data.source` and its partner in `data.noisy_source`.
 
     Example:
         >>> corrupted = textdae.PairsNoise()({"pixel_values": pixels, "noisy_values": pixels / 2})

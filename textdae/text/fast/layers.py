@@ -7,9 +7,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from textdae.text.fast import local_attention, packed_attention
-from textdae.text.fast.modernbert import prepare_for_training, select_positions
-
-__all__ = ["FastLayers", "select_positions", "use_fast_layers"]
+from textdae.text.fast.modernbert import prepare_for_training
 
 
 class FastLayers(NamedTuple):

@@ -39,14 +39,13 @@ def boundaries(document: Tensor) -> Tensor:
         document: the number of the document at each position. *Shape:* (B, L).
 
     Returns:
-        int32. *Shape:* (N + 1,), where N is a power of two and the last documents are empty: few lengths occur, so a
-        compiled encoder is compiled for few.
+        int32. *Shape:* (N + 1,), for N documents; a compiled encoder takes any N, without being compiled anew.
     """
     starts = torch.ones_like(document, dtype=torch.bool)
     starts[:, 1:] = document[:, 1:] != document[:, :-1]
-    starts_at = starts.flatten().nonzero().squeeze(1)
-    rest = (1 << (len(starts_at) - 1).bit_length()) - len(starts_at) + 1
-    return F.pad(starts_at, (0, rest), value=document.numel()).int()
+    ends = F.pad(starts.flatten().nonzero().squeeze(1), (0, 1), value=document.numel()).int()
+    torch._dynamo.mark_dynamic(ends, 0)  # the encoder around it is compiled for fixed shapes
+    return ends
 
 
 def packed_attention(
