@@ -145,12 +145,8 @@ class Run:
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
-        if self.figures:
-            broke = "" if kind is None else "broke off; what was measured before is "
-            print(
-                f"{broke}written: {self.entry().write(self.folder)}; next: python benchmarks/report.py",
-                flush=True,
-            )
+        if kind is None and self.figures:
+            print(f"written: {self.entry().write(self.folder)}; next: python benchmarks/report.py")
 
 
 def _short(value: float) -> float:

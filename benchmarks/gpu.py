@@ -2,7 +2,7 @@
 
 First the loss and the gradients of a small model, attention over packed documents and compiled, against the plain model
 on the CPU in the same number format; then what `utilization.py` measures. Exits with 1 where a check fails. It needs no data and no
-network, and what was measured before an error is written down; one size at a time (`--results FOLDER 17m`) loses least to a clock.
+network. The checks and each size write a JSON file of their own, so that an error or a clock takes only what was not measured yet.
 """
 
 import torch
@@ -60,24 +60,25 @@ def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> 
     return max(float((one[name] - other[name]).norm() / one[name].norm().clamp(min=1e-6)) for name in one)
 
 
-def main(run: Run) -> bool:
+def main() -> bool:
     """Return whether every check was right."""
-    if not torch.cuda.is_available():
-        raise SystemExit("no GPU is at hand; on the CPU: python benchmarks/utilization.py mini small")
-    if why := fast.unsupported():
-        raise SystemExit(
-            f"{why}: textdae would train with the stock layers, which are not what is to be measured"
+    with Run(__doc__) as run:
+        if not torch.cuda.is_available():
+            raise SystemExit("no GPU is at hand; on the CPU: python benchmarks/utilization.py mini small")
+        if why := fast.unsupported():
+            raise SystemExit(
+                f"{why}: textdae would train with the stock layers, which are not to be measured here"
+            )
+        packed = packed_attention.is_supported(utilization.model(SIZES["17m"]).config, torch.device("cuda"))
+        print(
+            f"attention over packed documents: {'yes' if packed else 'no, this torch has none with windows; sdpa'}"
         )
-    packed = packed_attention.is_supported(utilization.model(SIZES["17m"]).config, torch.device("cuda"))
-    print(
-        f"attention over packed documents: {'yes' if packed else 'no, this torch has none with windows; sdpa'}"
-    )
-    good = check(run)
-    utilization.main(run, run.words or ["17m", "68m", "150m"])
+        good = check(run)
+    for size in run.words or ["17m", "68m", "150m"]:
+        with Run(__doc__) as run:
+            utilization.main(run, [size])
     return good
 
 
 if __name__ == "__main__":
-    with Run(__doc__) as run:
-        good = main(run)
-    raise SystemExit(0 if good else 1)
+    raise SystemExit(0 if main() else 1)
