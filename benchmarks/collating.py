@@ -11,7 +11,7 @@ from transformers import DataCollatorForLanguageModeling
 
 import textdae
 from textdae.text.model_settings import TokenizerSettings
-from textdae.text.tokenizer import train_tokenizer
+from textdae.text.tokens.tokenizer import train_tokenizer
 
 BLOCKS, LENGTH = 1024, 128
 

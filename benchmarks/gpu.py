@@ -15,7 +15,7 @@ from textdae.text import fast
 from textdae.text.fast import packed_attention
 from textdae.text.model import TextDenoiser
 from textdae.text.noises.masking import TokenNoise
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.tokens.vocabulary import Vocabulary
 
 SMALL = Size(4, 128, 2, 256, 1000, 256, 8, 16, 2, 1)
 

@@ -21,10 +21,10 @@ from compare import Run, ask, machine
 from textdae import load_settings, pretrain
 from textdae.core.noise_kind import build_noise
 from textdae.core.settings.runs import PretrainSettings
-from textdae.text.corpus import prepare_text
-from textdae.text.data_settings import TextDataSettings
-from textdae.text.sources import open_source
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.data.corpus import prepare_text
+from textdae.text.data.data_settings import TextDataSettings
+from textdae.text.data.sources import open_source
+from textdae.text.tokens.vocabulary import vocabulary_of
 from textdae.training.batches import Batches, BatchSpec
 
 CONFIG = Path(__file__).parent.parent / "configs/text-mini.yaml"

@@ -10,11 +10,11 @@ from compare import Run, take_turns, timed
 from datasets import Dataset
 from transformers import DataCollatorForLanguageModeling
 
-from textdae.text.corpus import prepare_text
-from textdae.text.data_settings import TextDataSettings
+from textdae.text.data.corpus import prepare_text
+from textdae.text.data.data_settings import TextDataSettings
 from textdae.text.model_settings import TokenizerSettings
 from textdae.text.noises.masking import TokenNoise
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.tokens.vocabulary import vocabulary_of
 from textdae.training.batches import Batches, BatchSpec
 
 BLOCKS = 6400

@@ -42,7 +42,7 @@ def sizes(source: str):
 def add_run(source: str, settings, steps: int) -> None:
     """Train once and add what came of it to the points, unless it is there."""
     import textdae
-    from textdae.text.corpus import prepare_text
+    from textdae.text.data.corpus import prepare_text
     from textdae.text.sizes import rates_in
 
     text = corpus_name(source) if Path(source).is_absolute() else source

@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from compare import Run, corpus_name, take_turns, timed
 
-from textdae.text.corpus import prepare_text
-from textdae.text.data_settings import TextDataSettings
+from textdae.text.data.corpus import prepare_text
+from textdae.text.data.data_settings import TextDataSettings
 from textdae.text.model_settings import TokenizerSettings
-from textdae.text.tokenizer import train_tokenizer
+from textdae.text.tokens.tokenizer import train_tokenizer
 
 BLOCK = 128
 

@@ -19,8 +19,8 @@ EPOCHS, BATCH, SHOWN = 5, 128, 20
 
 
 def pictures(source: str) -> tuple[Tensor, Tensor, list[str]]:
-    from textdae.image.corpus import prepare_images
-    from textdae.image.data_settings import LabelledImageSettings
+    from textdae.image.data.corpus import prepare_images
+    from textdae.image.data.data_settings import LabelledImageSettings
 
     images = prepare_images(LabelledImageSettings(source=source), whole=True).train
     return images.batch(range(len(images)))["pixel_values"], images.labels, images.classes

@@ -80,7 +80,7 @@ def stock(
         TrainingArguments,
     )
 
-    from textdae.text.corpus import prepare_text
+    from textdae.text.data.corpus import prepare_text
 
     given = settings(size, file, *more)
     block, batch = given.data.block_size, given.train.per_device_train_batch_size
@@ -139,7 +139,7 @@ def held_out_loss(model, folder: str, corpus) -> float:
     from textdae.text.model import TextDenoiser
     from textdae.text.settings import TextEvaluateSettings
     from textdae.text.task import word_questions
-    from textdae.text.vocabulary import vocabulary_of
+    from textdae.text.tokens.vocabulary import vocabulary_of
     from textdae.training.evaluation import evaluate
 
     defaults = TextEvaluateSettings()

@@ -24,7 +24,7 @@ from transformers import ModernBertConfig, ModernBertForMaskedLM
 from textdae.core.settings.base import TrainSettings
 from textdae.text.model import TextDenoiser
 from textdae.text.noises.masking import TokenNoise
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.tokens.vocabulary import Vocabulary
 from textdae.training.hardware import autocast_dtype
 from textdae.training.loop import Trainer
 

@@ -23,8 +23,8 @@ from torch import nn
 
 from textdae.core.denoiser import Denoiser
 from textdae.core.settings.base import TrainSettings
-from textdae.image.corpus import prepare_images
-from textdae.image.data_settings import ImageDataSettings
+from textdae.image.data.corpus import prepare_images
+from textdae.image.data.data_settings import ImageDataSettings
 from textdae.image.noises.hiding import PixelNoise
 from textdae.image.noises.none import NoNoise
 from textdae.training.loop import Trainer

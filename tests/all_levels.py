@@ -8,7 +8,7 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.yaml_text import dump
 from textdae.image.building import save_image_processor
-from textdae.image.unet import UNet, UNetConfig
+from textdae.image.models.unet import UNet, UNetConfig
 
 
 def save_unet_of_all_levels(folder: Path, size: int) -> Path:

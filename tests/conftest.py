@@ -21,7 +21,7 @@ from hypothesis import settings
 from transformers import PreTrainedTokenizerFast
 
 from textdae.text.model_settings import TokenizerSettings
-from textdae.text.tokenizer import train_tokenizer
+from textdae.text.tokens.tokenizer import train_tokenizer
 
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 settings.load_profile("tests")

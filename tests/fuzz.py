@@ -23,8 +23,8 @@ with atheris.instrument_imports(include=["textdae"]):
     from textdae.core.settings.runs import PretrainSettings
     from textdae.core.settings.yaml_text import parse_yaml
     from textdae.hub.vetting.folder import vet
-    from textdae.text.data_settings import TextDataSettings
-    from textdae.text.reading import SUFFIXES, read_rows
+    from textdae.text.data.data_settings import TextDataSettings
+    from textdae.text.data.reading import SUFFIXES, read_rows
 
 FOLDER = Path(tempfile.mkdtemp())
 

@@ -32,13 +32,13 @@ from transformers.utils.logging import disable_progress_bar
 from textdae.core.errors import TextdaeError
 from textdae.core.settings.base import TrainSettings
 from textdae.image.model import as_denoiser
+from textdae.image.models.unet import UNet, UNetConfig
 from textdae.image.noises.changing import GaussianNoise
 from textdae.image.settings import ImageFinetuneSettings, ImagePretrainSettings
-from textdae.image.unet import UNet, UNetConfig
 from textdae.text.model import TextDenoiser
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.settings import TextPretrainSettings
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.tokens.vocabulary import Vocabulary
 from textdae.training import checkpoint
 from textdae.training.loop import Trainer
 

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
-from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
-from textdae.image.unet import UNet, UNetConfig
+from textdae.image.models.autoencoder import Autoencoder, AutoencoderConfig
+from textdae.image.models.unet import UNet, UNetConfig
 from textdae.text.building import build_text_denoiser
 from textdae.text.model_settings import TextModelSettings
-from textdae.text.tokenizer import save_tokenizer
+from textdae.text.tokens.tokenizer import save_tokenizer
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 32, "max_position_embeddings": 64}
 

@@ -5,7 +5,7 @@ from typing import Any
 from textdae.core.noise import Noise
 from textdae.image.noise import ImageNoise
 from textdae.text.noise import TextNoise
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.tokens.vocabulary import Vocabulary
 
 
 def image_noise(

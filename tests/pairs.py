@@ -30,14 +30,14 @@ from transformers import (
 from textdae.core.noise_kind import build_noise
 from textdae.core.settings.base import TrainSettings
 from textdae.downstream.label_noise import LabelNoise
-from textdae.image.mae import build_mae
 from textdae.image.model import as_denoiser
+from textdae.image.models.mae import build_mae
+from textdae.image.models.unet import UNet, UNetConfig
 from textdae.image.settings import ImagePretrainSettings
-from textdae.image.unet import UNet, UNetConfig
 from textdae.text.classifier import TextClassifier
 from textdae.text.model import TextDenoiser
 from textdae.text.settings import TextPretrainSettings
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.tokens.vocabulary import Vocabulary
 from textdae.training import checkpoint
 from textdae.training.evaluation import evaluate
 from textdae.training.hardware import join_processes

@@ -21,7 +21,7 @@ from PIL import Image
 from textdae.cli.app import main
 from textdae.core import cache, lock, source_files
 from textdae.hub import push
-from textdae.text import decoding
+from textdae.text.data import decode_bytes as decoding
 from textdae.training import checkpoint
 
 TINY = [

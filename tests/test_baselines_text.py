@@ -11,10 +11,10 @@ from textdae.core.examples import Questions
 from textdae.core.in_order import InOrder
 from textdae.text import baselines as text
 from textdae.text.baselines import TextBaselines
+from textdae.text.data.packing import Blocks, Packer, StreamWriter
 from textdae.text.noises.masking import TokenNoise
-from textdae.text.packing import Blocks, Packer, StreamWriter
 from textdae.text.task import word_questions
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.tokens.vocabulary import vocabulary_of
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 

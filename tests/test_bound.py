@@ -19,11 +19,11 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.shipped import shipped
 from textdae.text import ngram
-from textdae.text.bound import Bound, bound_draws, diffusion_noise
-from textdae.text.corpus import prepare_text
+from textdae.text.data.corpus import prepare_text
+from textdae.text.diffusion.bound import Bound, bound_draws, diffusion_noise
 from textdae.text.model import TextDenoiser
 from textdae.text.model_settings import TokenizerSettings
-from textdae.text.vocabulary import Vocabulary, vocabulary_of
+from textdae.text.tokens.vocabulary import Vocabulary, vocabulary_of
 from textdae.training.batches import Batches, BatchSpec, with_elbo_weights
 
 SIX = Vocabulary(size=6, mask_id=1, special_ids=(0, 1))

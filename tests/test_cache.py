@@ -15,11 +15,11 @@ from test_lock import held
 from textdae.core import cache
 from textdae.core.cache import cached
 from textdae.core.errors import TextdaeError
-from textdae.image.corpus import prepare_images
-from textdae.image.data_settings import ImageDataSettings
-from textdae.text.corpus import prepare_text
-from textdae.text.data_settings import TextDataSettings
-from textdae.text.docstrings import docstrings_parquet
+from textdae.image.data.corpus import prepare_images
+from textdae.image.data.data_settings import ImageDataSettings
+from textdae.text.data.corpus import prepare_text
+from textdae.text.data.data_settings import TextDataSettings
+from textdae.text.data.docstrings import docstrings_parquet
 from textdae.text.model_settings import TokenizerSettings
 
 

@@ -14,7 +14,7 @@ from records import heard
 from safetensors.torch import load_file
 
 from textdae.commands.pretrain import pretrain
-from textdae.commands.storing import RunStore
+from textdae.commands.run_store import RunStore
 from textdae.core import remote
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.layout import checkpoints

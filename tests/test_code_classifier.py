@@ -24,8 +24,8 @@ from textdae.core.settings.runs import PretrainSettings
 from textdae.downstream.encoder import LAST_MEAN, View
 from textdae.downstream.task import labelled_task
 from textdae.text.classifier import CodeClassifier, TextClassifier
-from textdae.text.code_decoder import CodeDecoder
-from textdae.text.data_settings import LabelledTextSettings
+from textdae.text.code.code_decoder import CodeDecoder
+from textdae.text.data.data_settings import LabelledTextSettings
 from textdae.text.encoder import CODE, TextEncoder
 from textdae.text.labelled_task import LabelledTextTask
 from textdae.text.loading import load_text

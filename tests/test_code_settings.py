@@ -12,12 +12,12 @@ from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.text import task
-from textdae.text.bottleneck import BottleneckDenoiser
-from textdae.text.decoder_noise import DecoderNoise
+from textdae.text.code.bottleneck import BottleneckDenoiser
+from textdae.text.code.decoder_noise import DecoderNoise
 from textdae.text.model_settings import TextModelSettings
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.task import prepare_pretraining
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.tokens.vocabulary import Vocabulary
 from textdae.training.cursor import Cursor
 from textdae.training.phases import Phases
 

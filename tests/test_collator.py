@@ -20,7 +20,7 @@ import textdae
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.text.collator import MaskingCollator
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.tokens.vocabulary import vocabulary_of
 
 
 def rows(tokenizer, texts, **more) -> list[dict]:

@@ -13,14 +13,14 @@ from conftest import make_texts
 from textdae.core.cache import cache_root, cached, digest
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.split import is_held_out, share_for_both_sides
-from textdae.text import corpus as text
-from textdae.text import sources
-from textdae.text.corpus import prepare_text
-from textdae.text.data_settings import TextDataSettings
+from textdae.text.data import corpus as text
+from textdae.text.data import sources
+from textdae.text.data.corpus import prepare_text
+from textdae.text.data.data_settings import TextDataSettings
+from textdae.text.data.sources import open_source
+from textdae.text.data.tokenizer_sample import TokenizerSample
 from textdae.text.model_settings import TokenizerSettings
-from textdae.text.sources import open_source
-from textdae.text.tokenizer_sample import TokenizerSample
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.tokens.vocabulary import vocabulary_of
 
 TOKENIZER = TokenizerSettings(vocab_size=300)
 

@@ -6,9 +6,9 @@ from transformers import BertConfig, PreTrainedConfig, ViTConfig
 
 import textdae
 from textdae.core.errors import SettingsError
-from textdae.image.autoencoder import AutoencoderConfig
 from textdae.image.model import PatchDenoiser
-from textdae.text.tokenizer import save_tokenizer
+from textdae.image.models.autoencoder import AutoencoderConfig
+from textdae.text.tokens.tokenizer import save_tokenizer
 
 
 def tiny_bert(**more) -> BertConfig:

@@ -29,7 +29,7 @@ NAMES = {
 EXTRAS = {
     "downstream/": "downstream", "report/label_curve.py": "downstream", "image/baselines.py": "images",
     "image/photograph_baselines.py": "photos", "demos/": "images",
-    "image/embedded.py": "images", "text/tokenizer.py": "unigram", "text/labelled_task.py": "downstream", "text/similarity.py": "downstream",
+    "image/data/embedded.py": "images", "text/tokens/tokenizer.py": "unigram", "text/labelled_task.py": "downstream", "text/suites/similarity.py": "downstream",
     "image/labelled_task.py": "downstream", "core/remote.py": "remote",
     "commands/executors.py": "distributed", "training/trackers.py": "trackers",
     "app/": "app", "commands/export": "onnx",

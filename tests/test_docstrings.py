@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textdae.core.errors import SettingsError
-from textdae.text import docstrings
-from textdae.text.data_settings import TextDataSettings
-from textdae.text.docstrings import _docstrings, _modules, docstrings_parquet
-from textdae.text.sources import open_source
+from textdae.text.data import docstrings
+from textdae.text.data.data_settings import TextDataSettings
+from textdae.text.data.docstrings import _docstrings, _modules, docstrings_parquet
+from textdae.text.data.sources import open_source
 
 MODULE = textwrap.dedent('''
     """Module."""

@@ -20,7 +20,7 @@ from textdae.checks.checkpoint import check_checkpoint
 from textdae.checks.golden import RECORD, check_loss, golden_losses, golden_text
 from textdae.checks.machine import check_machine
 from textdae.cli.app import main
-from textdae.text.tokenizer import save_tokenizer
+from textdae.text.tokens.tokenizer import save_tokenizer
 from textdae.training.checkpoint import write_whole
 
 

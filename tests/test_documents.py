@@ -18,11 +18,11 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.downstream import metrics
 from textdae.downstream.labels import LabelSchema
-from textdae.image import corpus
-from textdae.image.data_settings import ImageDataSettings
+from textdae.image.data import corpus
+from textdae.image.data.data_settings import ImageDataSettings
 from textdae.report.scores import format_table
 from textdae.text.noise import TextNoise
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.tokens.vocabulary import vocabulary_of
 
 ROOT = Path(__file__).parent.parent
 

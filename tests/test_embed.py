@@ -18,13 +18,13 @@ from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import EmbedSettings
 from textdae.downstream.encoder import View
-from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.image.encoder import ImageEncoder
 from textdae.image.model import ImageDenoiser
+from textdae.image.models.autoencoder import Autoencoder, AutoencoderConfig
 from textdae.text.building import build_text_denoiser
 from textdae.text.encoder import TextEncoder
 from textdae.text.model_settings import TextModelSettings
-from textdae.text.tokenizer import save_tokenizer
+from textdae.text.tokens.tokenizer import save_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from transformers import AutoModel, ModernBertConfig, ViTConfig, ViTModel
 import textdae
 from textdae.arrays.encoder import ArrayEncoder
 from textdae.core.errors import SettingsError
-from textdae.image.autoencoder import AutoencoderConfig
 from textdae.image.building import save_image_processor
+from textdae.image.models.autoencoder import AutoencoderConfig
 from textdae.text.sentence_transformer import save_sentence_files
-from textdae.text.tokenizer import save_tokenizer
+from textdae.text.tokens.tokenizer import save_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from transformers import BertConfig
 
 import textdae
 from textdae.core import registry
-from textdae.image.autoencoder import AutoencoderConfig
 from textdae.image.building import save_image_processor
-from textdae.text.tokenizer import save_tokenizer
+from textdae.image.models.autoencoder import AutoencoderConfig
+from textdae.text.tokens.tokenizer import save_tokenizer
 
 NOT_RUN = {
     "pretrain", "plan", "Plan", "finetune", "probe", "label_curve", "evaluate", "embed", "push", "doctor", "TrainingResult",

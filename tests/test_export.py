@@ -29,11 +29,11 @@ from textdae.core.settings.yaml_text import dump
 from textdae.hub.locate import digests
 from textdae.hub.upload import upload_of
 from textdae.image.exporting import open_exportable as open_pictures
+from textdae.image.models.unet import UNet, UNetConfig
 from textdae.image.own_classifiers import UNetForImageClassification
-from textdae.image.unet import UNet, UNetConfig
 from textdae.text.exporting import open_exportable as open_texts
 from textdae.text.settings import TextPretrainSettings
-from textdae.text.tokenizer import save_tokenizer
+from textdae.text.tokens.tokenizer import save_tokenizer
 
 
 @pytest.fixture

@@ -23,12 +23,12 @@ from textdae.core.draw import Draw
 from textdae.core.errors import TextdaeError
 from textdae.core.settings.downstream import FinetuneSettings
 from textdae.core.settings.reader import load
-from textdae.downstream.exported import check_answers, load_exported
 from textdae.downstream.label_noise import LabelNoise
 from textdae.downstream.task import labelled_task
+from textdae.downstream.verify_export import check_answers, load_exported
 from textdae.image.classifier import ImageClassifier
 from textdae.text.classifier import TextClassifier
-from textdae.text.tokenizer import save_tokenizer
+from textdae.text.tokens.tokenizer import save_tokenizer
 
 QUICK = ["train.max_steps=12", "train.precision=fp32", "train.compile=never", "train.per_device_train_batch_size=16"]  # fmt: skip
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textdae.core.errors import SettingsError
-from textdae.text import decoding
-from textdae.text.data_settings import TextDataSettings
-from textdae.text.reading import read_rows
-from textdae.text.tables import Columns
+from textdae.text.data import decode_bytes as decoding
+from textdae.text.data.data_settings import TextDataSettings
+from textdae.text.data.reading import read_rows
+from textdae.text.data.tables import Columns
 
 CHUNKS = st.sampled_from([1, 2, 3, 7, 1 << 20])
 

@@ -26,7 +26,7 @@ from textdae.downstream.label_noise import LabelNoise
 from textdae.downstream.predict import predict
 from textdae.downstream.task import labelled_task
 from textdae.image.classifier import ImageClassifier
-from textdae.image.corpus import prepare_images
+from textdae.image.data.corpus import prepare_images
 from textdae.text.classifier import TextClassifier
 from textdae.training import checkpoint
 from textdae.training.log import read_log

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 import textdae
 from textdae.cli.app import app
 from textdae.core.errors import SettingsError
-from textdae.text import generation
-from textdae.text.generate import sample
+from textdae.text.diffusion import generate_lines as generation
+from textdae.text.diffusion.generate import sample
 from textdae.text.loading import LoadedText
 from textdae.text.model import TextDenoiser
-from textdae.text.tokenizer import save_tokenizer
+from textdae.text.tokens.tokenizer import save_tokenizer
 
 
 @pytest.fixture(scope="module")

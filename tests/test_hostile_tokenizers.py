@@ -16,8 +16,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from textdae.core.errors import SettingsError
 from textdae.hub.vetting.folder import vet_tokenizer
 from textdae.hub.vetting.tokenizer import check_pipeline
-from textdae.text.tokenizer import load_tokenizer, save_tokenizer
-from textdae.text.tokenizing import TextTokenizer
+from textdae.text.tokens.tokenizer import load_tokenizer, save_tokenizer
+from textdae.text.tokens.tokenizing import TextTokenizer
 
 REPLACE = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
 CATASTROPHE = "(((((a*)*)*)*)*)*$"
@@ -226,7 +226,7 @@ ATTACKS = [
 
 PROGRAM = """
 import json, os, resource, signal, sys
-from textdae.text.tokenizer import load_tokenizer
+from textdae.text.tokens.tokenizer import load_tokenizer
 from textdae.core.errors import SettingsError
 def attempt(folder, out):
     signal.alarm(30)

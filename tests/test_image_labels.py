@@ -12,8 +12,8 @@ from PIL import Image
 
 from textdae.core.errors import SettingsError
 from textdae.core.registry import modality_of_settings
-from textdae.image.corpus import prepare_images
-from textdae.image.data_settings import ImageDataSettings, LabelledImageSettings
+from textdae.image.data.corpus import prepare_images
+from textdae.image.data.data_settings import ImageDataSettings, LabelledImageSettings
 from textdae.image.labelled import labelled_images
 
 ROWS = [{"file_name": f"part/{n}.png", "label": "cat" if n % 3 else "dog", "digit": n} for n in range(12)]

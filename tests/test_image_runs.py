@@ -27,12 +27,12 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
 from textdae.hub.locate import modality_of
 from textdae.image import denoise
+from textdae.image.data.pictures import fit
 from textdae.image.denoise import denoise_pictures, rebuild
 from textdae.image.model import ImageDenoiser, as_denoiser
-from textdae.image.pictures import fit
+from textdae.image.models.unet import UNet, UNetConfig
 from textdae.image.settings import ImagePretrainSettings
 from textdae.image.task import prepare_pretraining
-from textdae.image.unet import UNet, UNetConfig
 from textdae.text.settings import TextPretrainSettings
 from textdae.training.log import read_log
 from textdae.training.loop import Trainer
@@ -696,7 +696,7 @@ def test_a_large_picture_is_done_in_tiles_and_looks_the_same(monkeypatch):
     denoiser = as_denoiser(model).eval()
     pixels = torch.rand(1, 150, 203)
     whole = rebuild(denoiser, pixels)
-    monkeypatch.setattr("textdae.image.tiles.TILE", 64)
+    monkeypatch.setattr("textdae.image.models.tiles.TILE", 64)
     assert torch.allclose(rebuild(denoiser, pixels), whole, atol=1e-5)
     monkeypatch.setattr(UNet, "reach", lambda model: 8)
     assert not torch.allclose(rebuild(denoiser, pixels), whole, atol=1e-5)

@@ -26,12 +26,12 @@ from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.split import is_held_out
-from textdae.image import corpus as images_module
-from textdae.image.corpus import ImageCorpus, prepare_images
-from textdae.image.data_settings import ImageDataSettings
-from textdae.image.embedded import patterns
-from textdae.image.pictures import fit, read_picture
-from textdae.image.sources import open_images
+from textdae.image.data import corpus as images_module
+from textdae.image.data.corpus import ImageCorpus, prepare_images
+from textdae.image.data.data_settings import ImageDataSettings
+from textdae.image.data.embedded import patterns
+from textdae.image.data.pictures import fit, read_picture
+from textdae.image.data.sources import open_images
 
 
 def picture(number: int, mode: str = "L", size: tuple[int, int] = (8, 8)) -> Image.Image:

@@ -10,8 +10,8 @@ import pytest
 
 from textdae.core.errors import TextdaeError
 from textdae.core.in_order import InOrder
-from textdae.text import packing
-from textdae.text.packing import Packer, StreamWriter
+from textdae.text.data import packing
+from textdae.text.data.packing import Packer, StreamWriter
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process is forked")
 

@@ -12,12 +12,12 @@ import pytest
 
 from textdae.text.building import build_text_denoiser
 from textdae.text.model_settings import TextModelSettings
-from textdae.text.tokenizer import save_tokenizer
+from textdae.text.tokens.tokenizer import save_tokenizer
 
 _COMMAND = "import sys; from textdae.cli import main; sys.argv[0] = 'textdae'; main()"
 _HELD = """
 import importlib, pathlib, sys, time
-from textdae.text import packing
+from textdae.text.data import packing
 from textdae.commands import embed
 module, name, calls, marker = sys.argv.pop(1).split(":")
 home = importlib.import_module(module)
@@ -36,12 +36,12 @@ setattr(home, name, held)
 """A process that stays at the n-th call of a function: `module:function:n:file that tells of it`."""
 
 PACKING, TOKENIZER, EMBEDDING, REPORT, IMAGES, DOCSTRINGS = (
-    "textdae.text.packing:StreamWriter.add:200",
-    "textdae.text.tokenizer_sample:is_held_out:30",
+    "textdae.text.data.packing:StreamWriter.add:200",
+    "textdae.text.data.tokenizer_sample:is_held_out:30",
     "textdae.text.encoder:TextEncoder.__call__:3",
     "textdae.commands.training_run:hardware:1",
-    "textdae.image.corpus:Reader._bring:30",
-    "textdae.text.docstrings:Progress.move:20",
+    "textdae.image.data.corpus:Reader._bring:30",
+    "textdae.text.data.docstrings:Progress.move:20",
 )
 AGAIN = (
     "interrupted; what was finished is kept, what was half prepared is removed; start the same command again"

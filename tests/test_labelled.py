@@ -15,9 +15,9 @@ from sklearn.datasets import load_digits
 from textdae.core.errors import SettingsError
 from textdae.core.logs import Caution
 from textdae.downstream.labelled import SIDES, Labelled, LabelledCorpus
-from textdae.image.data_settings import LabelledImageSettings
+from textdae.image.data.data_settings import LabelledImageSettings
 from textdae.image.labelled import labelled_images
-from textdae.text.data_settings import LabelledTextSettings
+from textdae.text.data.data_settings import LabelledTextSettings
 from textdae.text.labelled import labelled_texts
 
 KINDS = ("a.csv", "a.jsonl", "a.parquet")

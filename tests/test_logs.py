@@ -35,7 +35,7 @@ def command(monkeypatch, capsys):
 
     @app.command("speak")
     def speak() -> None:
-        logger = logging.getLogger("textdae.text.corpus")
+        logger = logging.getLogger("textdae.text.data.corpus")
         logger.debug(DETAIL)
         logger.info(REMARK)
         logger.warning(WARNING)

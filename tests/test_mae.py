@@ -32,9 +32,9 @@ from textdae.core.settings.runs import PretrainSettings
 from textdae.downstream.encoder import View
 from textdae.image.building import build_image_denoiser
 from textdae.image.encoder import ImageEncoder
-from textdae.image.mae import encode_visible, init_positions
 from textdae.image.model import ImageDenoiser, MaskedAutoencoder
 from textdae.image.model_settings import ViTMAESettings
+from textdae.image.models.mae import encode_visible, init_positions
 from textdae.image.starting import load_start
 
 SMALL = ViTMAESettings(

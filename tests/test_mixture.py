@@ -15,16 +15,16 @@ from textdae.core.settings.places import without_folders
 from textdae.core.settings.reader import load
 from textdae.core.settings.yaml_text import dump, from_anyone
 from textdae.hub.upload import without_places
-from textdae.text.corpus import prepare_text
-from textdae.text.counting import token_counts
-from textdae.text.data_settings import TextDataSettings
-from textdae.text.joined import Joined
-from textdae.text.mixed import MixedBlocks, MixedQuestions, by_source
+from textdae.text.code.token_weights import token_weights
+from textdae.text.data.corpus import prepare_text
+from textdae.text.data.counting import token_counts
+from textdae.text.data.data_settings import TextDataSettings
+from textdae.text.data.joined import Joined
+from textdae.text.data.mixed import MixedBlocks, MixedQuestions, by_source
 from textdae.text.model_settings import TokenizerSettings
 from textdae.text.settings import TextPretrainSettings
 from textdae.text.task import word_questions
-from textdae.text.token_weights import token_weights
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.tokens.vocabulary import vocabulary_of
 from textdae.training.batches import Batches
 from textdae.training.mixture import MixtureSampler, period
 from textdae.training.order import EpochSampler

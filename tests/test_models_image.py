@@ -14,11 +14,11 @@ from transformers import AutoModel, ViTForMaskedImageModeling
 
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Corrupted
-from textdae.image.autoencoder import _FromHalfSize
 from textdae.image.building import build_image_denoiser
-from textdae.image.convolution import Residual
 from textdae.image.model import ImageDenoiser, PatchDenoiser
 from textdae.image.model_settings import AutoencoderSettings, UNetSettings, ViTSettings
+from textdae.image.models.autoencoder import _FromHalfSize
+from textdae.image.models.convolution import Residual
 from textdae.training.muon import Muon
 
 SIZE = 8

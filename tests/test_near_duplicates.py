@@ -9,10 +9,9 @@ import pytest
 from textdae.commands.prepare import prepare
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
-from textdae.text.corpus import prepare_text
-from textdae.text.data_settings import TextDataSettings
-from textdae.text.model_settings import TokenizerSettings
-from textdae.text.near_duplicates import (
+from textdae.text.data.corpus import prepare_text
+from textdae.text.data.data_settings import TextDataSettings
+from textdae.text.data.near_duplicates import (
     Signer,
     band_keys,
     bands_of,
@@ -20,6 +19,7 @@ from textdae.text.near_duplicates import (
     later_ones,
     split_by_shard,
 )
+from textdae.text.model_settings import TokenizerSettings
 from textdae.text.settings import TextPrepareSettings
 
 WORDS = [f"word{number}" for number in range(400)]

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForMaskedLM
 
 from textdae.text import embedding_init as neighbours
+from textdae.text.data.packing import DOCUMENT_START
 from textdae.text.embedding_init import SMOOTHING, WINDOW, embed
 from textdae.text.model import FIRST_LOGITS, TextDenoiser
-from textdae.text.packing import DOCUMENT_START
 from textdae.text.settings import TextPretrainSettings
 from textdae.text.task import prepare_pretraining
 

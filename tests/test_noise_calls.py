@@ -10,7 +10,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.registry import noise_classes
 from textdae.image.noises import ImageNoise
 from textdae.text.noises import TextNoise
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.tokens.vocabulary import vocabulary_of
 
 PIXELS = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 

@@ -29,7 +29,7 @@ from textdae.image.noises.none import NoNoise
 from textdae.text.noise import Block, ReplacingNoise, TextNoise
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.settings import TextPretrainSettings
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.tokens.vocabulary import Vocabulary
 from textdae.training.batches import Batches, BatchSpec
 from textdae.training.evaluation import evaluate
 from textdae.training.loop import Trainer

@@ -15,12 +15,12 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.image.building import build_image_denoiser, save_image_processor
 from textdae.image.denoise import denoise_pictures
-from textdae.image.level import as_map, estimate_level
 from textdae.image.model import as_denoiser
 from textdae.image.model_settings import UNetSettings
+from textdae.image.models.level import as_map, estimate_level
+from textdae.image.models.unet import UNet, UNetConfig
 from textdae.image.noises.changing import BlurNoise, GaussianNoise, SpeckleNoise
 from textdae.image.task import ImageEvaluation
-from textdae.image.unet import UNet, UNetConfig
 
 
 def unet(**given) -> UNet:
@@ -168,7 +168,7 @@ def test_a_blur_is_not_told_as_a_level_and_tiles_share_the_estimate(monkeypatch)
     evaluation = object.__new__(ImageEvaluation)
     evaluation.denoiser = as_denoiser(unet(condition="level"))
     whole = evaluation.rebuild(noisy)
-    monkeypatch.setattr("textdae.image.tiles.TILE", 32)
+    monkeypatch.setattr("textdae.image.models.tiles.TILE", 32)
     np.testing.assert_allclose(evaluation.rebuild(noisy), whole, atol=2e-6)
 
 
@@ -220,7 +220,7 @@ def test_tiles_see_the_level_of_the_whole_picture(monkeypatch):
     noisy = np.random.default_rng(0).normal(0.5, 0.2, (70, 90)).astype(np.float32)
     noisy[:30] = 0.5  # a part without noise
     whole = denoiser.denoise(noisy)
-    monkeypatch.setattr("textdae.image.tiles.TILE", 32)
+    monkeypatch.setattr("textdae.image.models.tiles.TILE", 32)
 
     np.testing.assert_allclose(denoiser.denoise(noisy), whole, atol=2e-6)
     given = float(estimate_level(torch.from_numpy(noisy)[None, None]))

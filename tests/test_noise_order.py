@@ -15,7 +15,7 @@ from textdae.core.settings.runs import PretrainSettings
 from textdae.text.noises.masking import TokenNoise, WordNoise
 from textdae.text.noises.order import DeleteNoise, ShuffleNoise
 from textdae.text.settings import TextFinetuneSettings
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.tokens.vocabulary import Vocabulary
 
 PAD = 9
 VOCABULARY = Vocabulary(40, 2, (0, 2, 9), pad_id=PAD)

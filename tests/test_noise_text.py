@@ -22,11 +22,11 @@ from textdae.core.in_order import InOrder
 from textdae.core.noise import Corrupted, Level, Noise
 from textdae.core.noise_kind import build_noise
 from textdae.text import settings as s
+from textdae.text.data.packing import Blocks, Packer, StreamWriter
 from textdae.text.noise import Block, TextNoise
 from textdae.text.noises.masking import MaskingNoise, SpanNoise, TokenNoise, WordNoise
-from textdae.text.packing import Blocks, Packer, StreamWriter
-from textdae.text.tokenizer import train_tokenizer
-from textdae.text.vocabulary import Vocabulary, vocabulary_of
+from textdae.text.tokens.tokenizer import train_tokenizer
+from textdae.text.tokens.vocabulary import Vocabulary, vocabulary_of
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 WIDE = Vocabulary(50_000, MASK, (PAD, UNK, CLS, SEP, MASK))

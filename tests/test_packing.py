@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from textdae.core.in_order import InOrder
-from textdae.text import packing
-from textdae.text.packing import Blocks, Packer, StreamWriter
+from textdae.text.data import packing
+from textdae.text.data.packing import Blocks, Packer, StreamWriter
 
 WILD = [
     "", "a", " leading and trailing \n", "the [MASK] sat [SEP][CLS] on [UNK] [PAD]", "two  spaces\n\nand\tlines", "Ünïcode naïve",

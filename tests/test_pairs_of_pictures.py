@@ -16,8 +16,8 @@ from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.hub.upload import without_places
-from textdae.image.corpus import prepare_images
-from textdae.image.data_settings import ImageCorpusSettings
+from textdae.image.data.corpus import prepare_images
+from textdae.image.data.data_settings import ImageCorpusSettings
 from textdae.image.noises.pairs import PairsNoise
 
 COUNT = 8

@@ -18,15 +18,15 @@ from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
-from textdae.image.corpus import prepare_images
-from textdae.image.data_settings import ImageCorpusSettings
+from textdae.image.data.corpus import prepare_images
+from textdae.image.data.data_settings import ImageCorpusSettings
+from textdae.image.data.photographs import Photographs
 from textdae.image.denoise import denoise_pictures
 from textdae.image.model import as_denoiser
+from textdae.image.models.unet import UNet, UNetConfig
 from textdae.image.noises.changing import GaussianNoise
 from textdae.image.photograph_baselines import left_out, photograph_baselines
-from textdae.image.photographs import Photographs
 from textdae.image.task import ImageEvaluation
-from textdae.image.unet import UNet, UNetConfig
 from textdae.training.batches import Batches, BatchSpec
 
 SIZES = [(40, 30), (33, 64), (50, 50), (70, 35), (32, 32), (45, 61)]  # width, height
@@ -231,7 +231,7 @@ def test_whole_pictures_are_evaluated_in_tiles_as_in_one_piece(folder, monkeypat
     questions = evaluation.questions(10)
     row, scored = evaluation.score(questions, 32)
     assert scored == corpus.held_out.pixels.size
-    monkeypatch.setattr("textdae.image.tiles.TILE", 16)
+    monkeypatch.setattr("textdae.image.models.tiles.TILE", 16)
     in_pieces, _ = evaluation.score(questions, 32)
     assert in_pieces == pytest.approx(row, rel=1e-5)
     assert row["mean_psnr"] == pytest.approx(np.mean([
@@ -341,7 +341,7 @@ def test_two_processes_see_the_crops_of_one(tmp_path, folder):
 @pytest.mark.parametrize(("model_channels", "channels"), [(1, 1), (1, 3), (3, 3), (3, 1)])
 @pytest.mark.parametrize(("condition", "strength"), [(None, None), ("level", None), ("level", 0.2)])
 def test_array_and_command_agree(tmp_path, monkeypatch, size, model_channels, channels, condition, strength):
-    monkeypatch.setattr("textdae.image.tiles.TILE", 16)
+    monkeypatch.setattr("textdae.image.models.tiles.TILE", 16)
     torch.manual_seed(0)
     model = UNet(UNetConfig(16, model_channels, 8, 1, condition=condition)).eval()
     torch.nn.init.normal_(model.head.weight, std=0.02)

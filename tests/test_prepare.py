@@ -22,15 +22,15 @@ from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.store import Store
-from textdae.text.corpus import prepare_text
-from textdae.text.data_settings import TextDataSettings
+from textdae.text.data.byte_ranges import cut
+from textdae.text.data.corpus import prepare_text
+from textdae.text.data.data_settings import TextDataSettings
+from textdae.text.data.preparing import TextPreparation
+from textdae.text.data.questions import WordQuestions
+from textdae.text.data.shard_cache import ShardCache
+from textdae.text.data.sources import open_source, part_of
 from textdae.text.model_settings import TokenizerSettings
-from textdae.text.preparing import TextPreparation
-from textdae.text.questions import WordQuestions
 from textdae.text.settings import TextPrepareSettings
-from textdae.text.shard_cache import ShardCache
-from textdae.text.sources import open_source, part_of
-from textdae.text.spans import cut
 
 
 @pytest.fixture(scope="module")

@@ -270,7 +270,7 @@ def test_rates_that_follow_a_new_length_are_said_and_a_length_that_is_over_too(r
 
 
 def test_a_second_run_finds_everything_prepared(run, corpus, monkeypatch):
-    from textdae.text import corpus as text
+    from textdae.text.data import corpus as text
 
     monkeypatch.setattr(text, "train_tokenizer", None)
     monkeypatch.setattr(text, "write_sides", None)

@@ -14,14 +14,14 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
 from textdae.core.in_order import InOrder
-from textdae.text import packing
+from textdae.text.data import packing
+from textdae.text.data.packing import Blocks, Packer, StreamWriter
+from textdae.text.data.questions import WordQuestions
 from textdae.text.model_settings import TokenizerSettings
-from textdae.text.packing import Blocks, Packer, StreamWriter
-from textdae.text.questions import WordQuestions
 from textdae.text.task import word_questions
-from textdae.text.tokenizer import train_tokenizer
-from textdae.text.vocabulary import vocabulary_of
-from textdae.text.words import STRETCH, words
+from textdae.text.tokens.tokenizer import train_tokenizer
+from textdae.text.tokens.vocabulary import vocabulary_of
+from textdae.text.tokens.words import STRETCH, words
 from textdae.training.evaluation import corrupt_for_evaluation, evaluate
 
 WILD = [

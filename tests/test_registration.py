@@ -10,7 +10,7 @@ import torch
 
 import textdae
 from textdae.core.registry import installed
-from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
+from textdae.image.models.autoencoder import Autoencoder, AutoencoderConfig
 
 PACKAGE = Path(textdae.__file__).parent
 
@@ -26,7 +26,7 @@ def checkpoint(tmp_path_factory):
 @pytest.mark.parametrize(
     "first",
     [
-        "from textdae.image.unet import UNet",
+        "from textdae.image.models.unet import UNet",
         pytest.param("from transformers import PreTrainedModel", marks=pytest.mark.slow),
     ],
 )

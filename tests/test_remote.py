@@ -13,10 +13,10 @@ from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.names import is_local, is_remote, public
 from textdae.core.registry import is_hub_dataset
 from textdae.core.settings.reader import load
+from textdae.image.data.sources import open_images
 from textdae.image.settings import ImagePretrainSettings
-from textdae.image.sources import open_images
-from textdae.text.data_settings import TextDataSettings
-from textdae.text.sources import open_source
+from textdae.text.data.data_settings import TextDataSettings
+from textdae.text.data.sources import open_source
 
 
 @pytest.fixture

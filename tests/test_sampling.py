@@ -15,8 +15,8 @@ from textdae.cli.app import main
 from textdae.core.errors import SettingsError
 from textdae.image.building import save_image_processor
 from textdae.image.model import ImageDenoiser, as_denoiser
+from textdae.image.models.unet import UNet, UNetConfig
 from textdae.image.sampling import Levels, karras_levels, run_chain
-from textdae.image.unet import UNet, UNetConfig
 
 MEAN, DEVIATION = 0.4, 0.15
 

@@ -19,7 +19,7 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.yaml_text import dump, parse_yaml
 from textdae.image.settings import ImagePretrainSettings
-from textdae.text.data_settings import TextDataSettings
+from textdae.text.data.data_settings import TextDataSettings
 from textdae.text.learning_rates import rates_for
 from textdae.text.model_settings import TextModelSettings
 from textdae.text.settings import TextEvaluateSettings, TextPretrainSettings, TextTrainSettings

@@ -13,8 +13,8 @@ import pytest
 
 from textdae.core import source_files
 from textdae.core.errors import SettingsError
-from textdae.text.data_settings import TextDataSettings
-from textdae.text.sources import Source, open_source
+from textdae.text.data.data_settings import TextDataSettings
+from textdae.text.data.sources import Source, open_source
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from textdae.text.denoise import denoise_text
 from textdae.text.encoder import TextEncoder
 from textdae.text.loading import load_text
 from textdae.text.model_settings import TextModelSettings
-from textdae.text.tokenizer import longest_input, save_tokenizer
+from textdae.text.tokens.tokenizer import longest_input, save_tokenizer
 
 SMALL = ["model.hidden_size=32", "model.num_hidden_layers=1", "model.intermediate_size=32", "model.num_attention_heads=2",
          "model.max_position_embeddings=64", "tokenizer.vocab_size=300", "data.block_size=64", "train.max_steps=2",

@@ -23,14 +23,14 @@ from textdae.cli.app import app
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import EvaluateRunSettings
-from textdae.text import minimal_pairs, similarity
-from textdae.text.bottleneck import with_decoder
+from textdae.text.code.bottleneck import with_decoder
 from textdae.text.encoder import TextEncoder
 from textdae.text.loading import load_text
 from textdae.text.model_settings import TextModelSettings
-from textdae.text.suite_scores import evaluate_suite
-from textdae.text.suites import open_suite
-from textdae.text.tokenizer import save_tokenizer
+from textdae.text.suites import minimal_pairs, similarity
+from textdae.text.suites.suite_scores import evaluate_suite
+from textdae.text.suites.suites import open_suite
+from textdae.text.tokens.tokenizer import save_tokenizer
 
 
 @pytest.fixture(scope="module")

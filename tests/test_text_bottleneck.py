@@ -18,19 +18,19 @@ from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
-from textdae.text.bottleneck import BottleneckDenoiser, with_decoder
-from textdae.text.code_decoder import CodeDecoder
-from textdae.text.decoder_noise import DecoderNoise
+from textdae.text.code.bottleneck import BottleneckDenoiser, with_decoder
+from textdae.text.code.code_decoder import CodeDecoder
+from textdae.text.code.decoder_noise import DecoderNoise
+from textdae.text.code.returned import returned_by_code, returned_by_pca, short_documents
+from textdae.text.code.token_weights import token_weights
 from textdae.text.encoder import TextEncoder
 from textdae.text.loading import load_text
 from textdae.text.model import TextDenoiser
 from textdae.text.model_settings import TextModelSettings
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.noises.order import DeleteNoise
-from textdae.text.returned import returned_by_code, returned_by_pca, short_documents
-from textdae.text.token_weights import token_weights
-from textdae.text.tokenizer import load_tokenizer
-from textdae.text.vocabulary import Vocabulary, vocabulary_of
+from textdae.text.tokens.tokenizer import load_tokenizer
+from textdae.text.tokens.vocabulary import Vocabulary, vocabulary_of
 
 K, MASK = 7, 3
 VOCABULARY_OF_15 = Vocabulary(15, MASK, (0, 1, 2, MASK, 4))
@@ -298,7 +298,7 @@ def test_denoise_sends_texts_through_the_code(run, capsys, monkeypatch):
 def test_a_checkpoint_without_a_code_says_so(run, tmp_path):
     folder = run[0]
     shutil.copytree(folder, tmp_path / "plain", ignore=shutil.ignore_patterns("decoder.safetensors"))
-    from textdae.text.through_code import load_bottleneck
+    from textdae.text.code.through_code import load_bottleneck
 
     with pytest.raises(SettingsError, match="has no code"):
         load_bottleneck(str(tmp_path / "plain"))

@@ -16,13 +16,13 @@ from textdae.core.settings.reader import load
 from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
 from textdae.downstream.task import labelled_task
 from textdae.text import explore, task
-from textdae.text.bottleneck import BottleneckDenoiser
-from textdae.text.data_settings import LabelledTextSettings
+from textdae.text.code.bottleneck import BottleneckDenoiser
+from textdae.text.code.through_code import decode_codes, encode_texts
+from textdae.text.data.data_settings import LabelledTextSettings
 from textdae.text.denoise import denoise_lines
 from textdae.text.encoder import CODE, TextEncoder
 from textdae.text.loading import load_text
-from textdae.text.through_code import decode_codes, encode_texts
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.tokens.vocabulary import vocabulary_of
 
 K = 7
 TINY = ["tokenizer.vocab_size=300", "model.hidden_size=32", "model.num_hidden_layers=1", "model.num_attention_heads=2",

@@ -18,10 +18,10 @@ from tokenizers import Tokenizer, models
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
-from textdae.text import tokenizer as tokenizer_module
 from textdae.text.model_settings import TokenizerSettings
-from textdae.text.tokenizer import SPECIAL, load_tokenizer, pieces, save_tokenizer, train_tokenizer
-from textdae.text.vocabulary import Vocabulary, vocabulary_of
+from textdae.text.tokens import tokenizer as tokenizer_module
+from textdae.text.tokens.tokenizer import SPECIAL, load_tokenizer, pieces, save_tokenizer, train_tokenizer
+from textdae.text.tokens.vocabulary import Vocabulary, vocabulary_of
 
 FOREIGN = [
     "我昨天在北京看见了三只猫。",
@@ -48,7 +48,7 @@ def content(tokenizer: PreTrainedTokenizerFast) -> str:
 
 TRAIN_ELSEWHERE = """
 import hashlib, json, sys
-from textdae.text.tokenizer import train_tokenizer
+from textdae.text.tokens.tokenizer import train_tokenizer
 from textdae.text.model_settings import TokenizerSettings
 texts = json.load(sys.stdin)
 for algorithm in ("wordpiece", "bpe", "unigram"):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from textdae.text import tokenizing
-from textdae.text.splitting import splitter
-from textdae.text.tokenizing import TextTokenizer
+from textdae.text.tokens import tokenizing
+from textdae.text.tokens.split_text import splitter
+from textdae.text.tokens.tokenizing import TextTokenizer
 
 SPACES = [
     " ", "  ", "\n", "\t", "\r\n", "\u00a0", "\u2003", "\u3000", "\u2028", "\x85", "\x0b", "\x1c", "\x1f",

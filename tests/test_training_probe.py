@@ -12,7 +12,7 @@ from textdae.commands.pretrain import pretrain
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
-from textdae.image.data_settings import LabelledImageSettings
+from textdae.image.data.data_settings import LabelledImageSettings
 from textdae.image.encoder import ImageEncoder
 from textdae.image.labelled import labelled_images
 

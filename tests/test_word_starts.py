@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
 from textdae.text.model_settings import TokenizerSettings
-from textdae.text.tokenizer import train_tokenizer
-from textdae.text.word_starts import WordStarts, word_starts
+from textdae.text.tokens.tokenizer import train_tokenizer
+from textdae.text.tokens.word_starts import WordStarts, word_starts
 
 CHINESE = "我们 喜欢在公园里散步,因为天气很好。北京是中国的首都! 他说:“你好”。"
 TEXTS = [

@@ -7,7 +7,7 @@ kind of noise is one: `textdae.WordNoise`, `textdae.GaussianNoise` ...
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from textdae.core.registration import register_models
+from textdae.core.transformers_models import register_models
 
 if TYPE_CHECKING:
     from textdae.checks.doctor import doctor
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from textdae.image.sample import fill_pictures, sample_pictures
     from textdae.text.collator import MaskingCollator
     from textdae.text.denoise import denoise_text
+    from textdae.text.diffusion.generate import generate_text
     from textdae.text.encoder import TextEncoder
-    from textdae.text.generate import generate_text
     from textdae.text.likelihood import pseudo_log_likelihood
     from textdae.text.loading import load_text
     from textdae.text.model import TextDenoiser
@@ -80,7 +80,7 @@ _HOMES = {
     "fill_pictures": "textdae.image.sample",
     "finetune": "textdae.commands.finetune",
     "label_curve": "textdae.commands.label_curve",
-    "generate_text": "textdae.text.generate",
+    "generate_text": "textdae.text.diffusion.generate",
     "load": "textdae.commands.load",
     "load_settings": "textdae.core.settings.reader:load",
     "load_text": "textdae.text.loading",

@@ -25,13 +25,13 @@ from textdae.core.settings.downstream import FinetuneSettings, FinetuneTrainSett
 from textdae.core.sharding import gather_weights
 from textdae.downstream.best import SCORE, Best
 from textdae.downstream.classifier import Classifier
-from textdae.downstream.exported import COMPARED_EXAMPLES, check_answers, load_exported
 from textdae.downstream.label_noise import LabelNoise
 from textdae.downstream.labelled import SIDES
 from textdae.downstream.labels import LabelSchema
 from textdae.downstream.metrics import is_better, measure, measures_of, per_class
 from textdae.downstream.predict import outputs, predict
 from textdae.downstream.task import LabelledTask, labelled_task
+from textdae.downstream.verify_export import COMPARED_EXAMPLES, check_answers, load_exported
 from textdae.hub.locate import digests
 from textdae.report.card import classifier_card
 from textdae.report.card_data import save_eval_results

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from textdae.commands.provenance import comparable, versions, with_absolute_paths, with_checkpoints
-from textdae.commands.pushing import RunPushes
 from textdae.commands.run_folder import check_output_dir, remove_run, sole_run, writing
-from textdae.commands.storing import RunStore
+from textdae.commands.run_pushes import RunPushes
+from textdae.commands.run_store import RunStore
 from textdae.core.errors import SettingsError
 from textdae.core.layout import MODEL, TRAINING_STATE, checkpoint_name
 from textdae.core.names import PREFIX

@@ -13,7 +13,7 @@ import torch
 
 from textdae.core.errors import SettingsError
 from textdae.demos.runs import run_once
-from textdae.image.embedded import patterns
+from textdae.image.data.embedded import patterns
 from textdae.image.model import ImageDenoiser
 from textdae.image.settings import ImagePretrainSettings
 from textdae.report.plots import new_figure

@@ -15,13 +15,13 @@ from textdae.core.examples import Questions
 from textdae.demos.runs import run_once
 from textdae.report.plots import new_figure
 from textdae.text.baselines import TextBaselines
-from textdae.text.bound import Bound, diffusion_noise
-from textdae.text.corpus import prepare_text
+from textdae.text.data.corpus import prepare_text
+from textdae.text.data.packing import Blocks
+from textdae.text.diffusion.bound import Bound, diffusion_noise
 from textdae.text.loading import load_text
 from textdae.text.noises.masking import TokenNoise
-from textdae.text.packing import Blocks
 from textdae.text.settings import TextPretrainSettings
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.tokens.vocabulary import vocabulary_of
 from textdae.training.evaluation import evaluate, subsample
 
 SETTINGS = TextPretrainSettings

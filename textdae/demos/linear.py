@@ -11,7 +11,7 @@ import torch
 
 from textdae.core.errors import SettingsError
 from textdae.demos.runs import run_once
-from textdae.image.corpus import prepare_images
+from textdae.image.data.corpus import prepare_images
 from textdae.image.model import ImageDenoiser
 from textdae.image.settings import ImagePretrainSettings
 from textdae.report.grids import picture_grid

@@ -15,7 +15,7 @@ from textdae.core.noise import Corrupted, Noise
 from textdae.core.noise_kind import build_noise
 from textdae.demos.runs import run_once
 from textdae.image.baselines import require_images_extra, score_rebuilds
-from textdae.image.corpus import Images, prepare_images
+from textdae.image.data.corpus import Images, prepare_images
 from textdae.image.model import ImageDenoiser
 from textdae.image.noises.changing import BlurNoise, GaussianNoise, SaltAndPepperNoise
 from textdae.image.noises.hiding import PixelNoise

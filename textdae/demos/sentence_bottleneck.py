@@ -10,10 +10,10 @@ from typing import Any
 from textdae.core.errors import SettingsError
 from textdae.demos.runs import run_once
 from textdae.report.plots import new_figure
-from textdae.text.corpus import prepare_text
-from textdae.text.returned import LONGEST, WordPCA, short_documents
+from textdae.text.code.returned import LONGEST, WordPCA, short_documents
+from textdae.text.data.corpus import prepare_text
 from textdae.text.settings import TextPretrainSettings
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.tokens.vocabulary import vocabulary_of
 
 SETTINGS = TextPretrainSettings
 BASE: dict[str, Any] = {

@@ -9,7 +9,7 @@ import torch
 
 from textdae.core.noise_kind import build_noise
 from textdae.demos.runs import run_once
-from textdae.image.corpus import prepare_images
+from textdae.image.data.corpus import prepare_images
 from textdae.image.model import ImageDenoiser
 from textdae.image.settings import ImagePretrainSettings, at_final_level
 from textdae.report.grids import picture_grid

@@ -15,9 +15,9 @@ from textdae.core.errors import SettingsError
 from textdae.core.examples import Examples
 from textdae.core.noise import Corrupted, Noise
 from textdae.core.progress import Progress
+from textdae.image.data.photographs import Photographs
 from textdae.image.noise import ImageNoise
 from textdae.image.noises.hiding import HidingNoise
-from textdae.image.photographs import Photographs
 from textdae.report.scores import psnr
 from textdae.training.evaluation import corrupt_for_evaluation, split_batches, subsample
 

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 from textdae.core.building import build_seeded
 from textdae.core.errors import SettingsError
 from textdae.image.model import ImageDenoiser, as_denoiser
+from textdae.image.models.unet import UNet
 from textdae.image.starting import load_start
-from textdae.image.unet import UNet
 
 
 def build_image_denoiser(

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from textdae.core.errors import SettingsError, memory_refused
 from textdae.hub.run_settings import run_settings
-from textdae.image.data_settings import ImageDataSettings
-from textdae.image.level import estimate_level
+from textdae.image.data.data_settings import ImageDataSettings
+from textdae.image.data.pictures import fit, read_picture
 from textdae.image.model import ImageDenoiser
-from textdae.image.pictures import fit, read_picture
+from textdae.image.models.level import estimate_level
+from textdae.image.models.unet import UNet
 from textdae.image.sample import inpaint_lines, write
 from textdae.image.spec import SUFFIXES
-from textdae.image.unet import UNet
 from textdae.training.hardware import choose_device
 
 

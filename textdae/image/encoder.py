@@ -19,11 +19,11 @@ from textdae.core.cache import digest
 from textdae.core.errors import SettingsError, first_line, reason
 from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
 from textdae.hub.locate import locate
-from textdae.image.corpus import Reader
-from textdae.image.data_settings import ImageDataSettings
-from textdae.image.pictures import fit, plain, read_picture
+from textdae.image.data.corpus import Reader
+from textdae.image.data.data_settings import ImageDataSettings
+from textdae.image.data.pictures import fit, plain, read_picture
+from textdae.image.data.sources import open_images
 from textdae.image.settings import ImageEmbedSettings
-from textdae.image.sources import open_images
 
 _GRID = 4
 """Cells along a side of the `grid` pooling."""

@@ -31,10 +31,10 @@ from textdae.core.explorer import (
 from textdae.core.noise import Corrupted
 from textdae.image.baselines import Quality, Rebuild
 from textdae.image.model import ImageDenoiser
+from textdae.image.models.unet import UNet
 from textdae.image.noise import ImageNoise
 from textdae.image.settings import ImageEvaluateRunSettings
 from textdae.image.task import ImageEvaluation, check_patches, open_evaluation
-from textdae.image.unet import UNet
 from textdae.report.scores import score_table
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 

@@ -18,7 +18,7 @@ from textdae.downstream.task import config_of
 from textdae.hub.locate import load_pretrained
 from textdae.image.encoder import image_input, load_processor
 from textdae.image.model import load_image_model
-from textdae.image.unet import UNet
+from textdae.image.models.unet import UNet
 
 _NOISE = 0.25
 

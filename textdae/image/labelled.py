@@ -8,9 +8,9 @@ from textdae.core.cache import digest
 from textdae.core.logs import Caution
 from textdae.core.split import check_apart, named_as, other_source
 from textdae.downstream.labelled import SIDES, Entry, LabelledCorpus, divide, labelled_corpus
-from textdae.image.corpus import Images, prepare_images
-from textdae.image.data_settings import LabelledImageSettings
-from textdae.image.sources import open_images
+from textdae.image.data.corpus import Images, prepare_images
+from textdae.image.data.data_settings import LabelledImageSettings
+from textdae.image.data.sources import open_images
 
 
 def labelled_images(data: LabelledImageSettings) -> LabelledCorpus:

@@ -17,7 +17,7 @@ from textdae.downstream.encoder import Encoder, View
 from textdae.downstream.task import LabelledTask, config_of
 from textdae.image.building import save_image_processor
 from textdae.image.classifier import ImageClassifier
-from textdae.image.data_settings import LabelledImageSettings
+from textdae.image.data.data_settings import LabelledImageSettings
 from textdae.image.encoder import ImageEncoder, image_input, load_processor
 from textdae.image.labelled import labelled_images
 from textdae.image.task import check_patches

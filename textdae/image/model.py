@@ -29,13 +29,13 @@ from textdae.core.noise import Corrupted
 from textdae.core.registry import imported
 from textdae.hub.locate import load_pretrained, locate
 from textdae.image.arrays import as_planes
-from textdae.image.level import LOWEST, as_map, estimate_level
-from textdae.image.mae import build_mae, decode_patches, encode_visible
+from textdae.image.models.level import LOWEST, as_map, estimate_level
+from textdae.image.models.mae import build_mae, decode_patches, encode_visible
+from textdae.image.models.tiles import in_tiles
+from textdae.image.models.unet import UNet
 from textdae.image.noises.neighbours import corrected_target
 from textdae.image.scaling import take_plain_pixels
 from textdae.image.spec import MODELS, OWN_MODEL_TYPES
-from textdae.image.tiles import in_tiles
-from textdae.image.unet import UNet
 
 LOADERS: dict[str, Any] = {family: imported(reference) for family, reference in MODELS.items()}
 
@@ -48,7 +48,7 @@ class ImageDenoiser(EncoderDecoderDenoiser):
 
     Example:
         >>> import torch, textdae
-        >>> from textdae.image.autoencoder import AutoencoderConfig
+        >>> from textdae.image.models.autoencoder import AutoencoderConfig
         >>> denoiser = textdae.ImageDenoiser.from_config(AutoencoderConfig(image_size=8, num_channels=1, hidden_size=16))
         >>> corrupted = textdae.GaussianNoise(0.25)(torch.rand(2, 1, 8, 8), seed=0)
         >>> denoiser(corrupted).loss.ndim  # a mean over pixels

@@ -67,7 +67,7 @@ class AutoencoderSettings(_ImageModel):
 
     def build(self, image_size: int, channels: int) -> Any:
         """Return an `Autoencoder`."""
-        from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
+        from textdae.image.models.autoencoder import Autoencoder, AutoencoderConfig
 
         own = self.for_images(image_size)
         sizes = own.sizes(image_size, channels)
@@ -96,7 +96,7 @@ class UNetSettings(_ImageModel):
 
     def build(self, image_size: int, channels: int) -> Any:
         """Return a `UNet`."""
-        from textdae.image.unet import UNet, UNetConfig
+        from textdae.image.models.unet import UNet, UNetConfig
 
         sizes = self.sizes(image_size, channels)
         # Without biases a picture twice as bright must give one twice as bright: nothing may depend on a fixed deviation.
@@ -134,7 +134,7 @@ class ViTSettings(_ImageModel):
         """Return a stock `ViTForMaskedImageModeling`."""
         from transformers import ViTConfig, ViTForMaskedImageModeling
 
-        from textdae.image.vit_config import vit_config
+        from textdae.image.models.vit_config import vit_config
 
         sizes = {**self.sizes(image_size, channels), "encoder_stride": self.patch_size}
         return ViTForMaskedImageModeling(vit_config(ViTConfig, self, sizes))
@@ -169,8 +169,8 @@ class ViTMAESettings(ViTSettings):
         """Return a stock `ViTMAEForPreTraining`."""
         from transformers import ViTMAEConfig
 
-        from textdae.image.mae import build_mae
-        from textdae.image.vit_config import vit_config
+        from textdae.image.models.mae import build_mae
+        from textdae.image.models.vit_config import vit_config
 
         decoder = {
             "decoder_hidden_size": self.decoder_hidden_size,

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageClassification, PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
-from textdae.image.autoencoder import Autoencoder, AutoencoderConfig
-from textdae.image.unet import UNet, UNetConfig
+from textdae.image.models.autoencoder import Autoencoder, AutoencoderConfig
+from textdae.image.models.unet import UNet, UNetConfig
 
 LUMINANCE = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601)."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from textdae.core.noise import Corrupted, Noise
 from textdae.image.baselines import Rebuild
-from textdae.image.images import Images
+from textdae.image.data.images import Images
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 Denoise = Callable[[np.ndarray, float], np.ndarray]

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from textdae.core.errors import SettingsError, memory_refused
 from textdae.hub.run_settings import run_settings
-from textdae.image.data_settings import ImageDataSettings
-from textdae.image.level import LOWEST
+from textdae.image.data.data_settings import ImageDataSettings
+from textdae.image.data.pictures import read_picture
 from textdae.image.model import ImageDenoiser
+from textdae.image.models.level import LOWEST
 from textdae.image.noises.changing import MOST_OF_A_CHAIN as MOST
-from textdae.image.pictures import read_picture
 from textdae.image.sampling import FOR_A_CHAIN, Levels, run_chain
 from textdae.training.hardware import choose_device
 

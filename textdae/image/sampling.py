@@ -14,8 +14,8 @@ from torch import Tensor
 from textdae.core.changing import normal
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
-from textdae.image.level import LOWEST
 from textdae.image.model import ImageDenoiser
+from textdae.image.models.level import LOWEST
 
 FOR_A_CHAIN = "model.condition=level noise.schedule=log_uniform noise.sigma=20"
 """Settings of a model that draws pictures: pixels from 0 to 1 drown in noise of 20."""

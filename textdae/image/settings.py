@@ -11,7 +11,7 @@ from textdae.core.noise_kind import noise_list
 from textdae.core.settings.base import EvaluateSettings, PretrainEvaluateSettings, Seconds, TrainSettings
 from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings, ProbeSettings
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings
-from textdae.image.data_settings import ImageCorpusSettings, ImageDataSettings, LabelledImageSettings
+from textdae.image.data.data_settings import ImageCorpusSettings, ImageDataSettings, LabelledImageSettings
 from textdae.image.model_settings import AutoencoderSettings, ImageModelSettings
 from textdae.image.noise import ImageNoise
 from textdae.image.noises.changing import GaussianNoise

@@ -14,13 +14,13 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", "
 METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Tables of labels that may lie beside picture files, as `datasets` reads them."""
 EMBEDDED_SOURCES = {
-    "digits": "textdae.image.embedded:digits_source",
-    "patterns": "textdae.image.embedded:patterns_source",
+    "digits": "textdae.image.data.embedded:digits_source",
+    "patterns": "textdae.image.data.embedded:patterns_source",
 }
 """`data.source` -> a function without arguments that opens its `ImageSource`."""
 MODELS = {
-    "textdae_autoencoder": "textdae.image.autoencoder:Autoencoder",
-    "textdae_unet": "textdae.image.unet:UNet",
+    "textdae_autoencoder": "textdae.image.models.autoencoder:Autoencoder",
+    "textdae_unet": "textdae.image.models.unet:UNet",
     "vit": "transformers:ViTForMaskedImageModeling",
     "vit_mae": "transformers:ViTMAEForPreTraining",
 }

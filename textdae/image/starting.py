@@ -12,8 +12,8 @@ from textdae.core.errors import SettingsError, first_line
 from textdae.core.names import public
 from textdae.core.weights import load_weights
 from textdae.hub.locate import locate
-from textdae.image.mae import init_positions
 from textdae.image.model import LOADERS, load_image_model
+from textdae.image.models.mae import init_positions
 from textdae.image.scaling import take_plain_pixels
 from textdae.image.spec import OWN_MODEL_TYPES
 

@@ -17,17 +17,17 @@ from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.image.baselines import Rebuild, image_baselines, require_images_extra, score_rebuilds
 from textdae.image.building import build_image_denoiser, check_fits, save_image_processor
 from textdae.image.card import image_card
-from textdae.image.corpus import ImageCorpus, is_prepared, prepare_images
-from textdae.image.images import Images
-from textdae.image.level import estimate_level
+from textdae.image.data.corpus import ImageCorpus, is_prepared, prepare_images
+from textdae.image.data.images import Images
+from textdae.image.data.photographs import Photographs
 from textdae.image.model import ImageDenoiser
 from textdae.image.model_settings import AutoencoderSettings
+from textdae.image.models.level import estimate_level
+from textdae.image.models.tiles import in_tiles
+from textdae.image.models.unet import UNet
 from textdae.image.photograph_baselines import left_out, photograph_baselines
-from textdae.image.photographs import Photographs
 from textdae.image.settings import ImageEvaluateRunSettings, ImagePretrainSettings, at_final_level
 from textdae.image.spec import EMBEDDED_SOURCES
-from textdae.image.tiles import in_tiles
-from textdae.image.unet import UNet
 from textdae.report.grids import code_scatter, picture_grid, traversal
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from textdae.core.examples import Questions
 from textdae.core.noise_kind import BuiltNoise
-from textdae.text.counting import token_counts
-from textdae.text.mixed import MixedBlocks, weighted_parts
+from textdae.text.data.counting import token_counts
+from textdae.text.data.mixed import MixedBlocks, weighted_parts
+from textdae.text.data.packing import Blocks
 from textdae.text.noise import ChosenNoise
 from textdae.text.noises.masking import MaskingNoise
-from textdae.text.packing import Blocks
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.tokens.vocabulary import Vocabulary
 from textdae.training.evaluation import corrupt_for_evaluation
 
 _CHUNK, _ROWS = 1 << 22, 256

@@ -9,7 +9,7 @@ from textdae.core.building import build_seeded
 from textdae.core.errors import SettingsError
 from textdae.core.logs import Caution
 from textdae.core.names import public
-from textdae.text.code_decoder import decoder_of
+from textdae.text.code.code_decoder import decoder_of
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.model import TextDenoiser
 from textdae.text.model_config import text_config

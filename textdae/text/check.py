@@ -7,7 +7,7 @@ import torch
 
 from textdae.core.errors import SettingsError
 from textdae.core.finding import Finding
-from textdae.text.tokenizer import load_tokenizer, longest_input
+from textdae.text.tokens.tokenizer import load_tokenizer, longest_input
 
 
 def check_text_model(name: str, model: Any) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from transformers import AutoModelForSequenceClassification
 
 from textdae.core.errors import SettingsError, first_line
 from textdae.downstream.classifier import MODEL_CLASS, Classifier
-from textdae.text.code_decoder import decoder_of
+from textdae.text.code.code_decoder import decoder_of
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.own_classifiers import CodeConfig, CodeForSequenceClassification
 

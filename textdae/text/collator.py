@@ -23,8 +23,8 @@ from textdae.core.shared_epoch import SharedEpoch
 from textdae.text.model import TextDenoiser
 from textdae.text.noise import TextNoise
 from textdae.text.packed_rows import pack_rows
-from textdae.text.vocabulary import vocabulary_of
-from textdae.text.word_starts import starts_of_words, word_starts
+from textdae.text.tokens.vocabulary import vocabulary_of
+from textdae.text.tokens.word_starts import starts_of_words, word_starts
 
 logger = logging.getLogger(__name__)
 _UNSCORED = -100  # the label that the losses of transformers leave out

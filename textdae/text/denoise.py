@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from textdae.core.errors import SettingsError, panics_refused
+from textdae.text.code.through_code import between_lines, code_lines
 from textdae.text.loading import LoadedText, load_text
 from textdae.text.model import TextDenoiser
-from textdae.text.through_code import between_lines, code_lines
 from textdae.training.hardware import choose_device
 
 

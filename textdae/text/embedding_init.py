@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from textdae.core.cache import cached, digest
-from textdae.text.joined import Joined
-from textdae.text.mixed import MixedBlocks
-from textdae.text.packing import DOCUMENT_START, Blocks
+from textdae.text.data.joined import Joined
+from textdae.text.data.mixed import MixedBlocks
+from textdae.text.data.packing import DOCUMENT_START, Blocks
 
 _VERSION, _FILE = 3, "embedding.safetensors"
 WINDOW = 4

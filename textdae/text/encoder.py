@@ -15,13 +15,13 @@ from textdae.core.cache import cache_root
 from textdae.core.errors import SettingsError, panics_refused
 from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
 from textdae.hub.locate import locate
-from textdae.text.code_decoder import decoder_of
+from textdae.text.code.code_decoder import decoder_of
+from textdae.text.data.byte_ranges import Span, cut
+from textdae.text.data.sources import open_source, part_of
 from textdae.text.own_classifiers import CodeModel
 from textdae.text.pooling import first_position, weighted_mean
 from textdae.text.settings import TextEmbedSettings
-from textdae.text.sources import open_source, part_of
-from textdae.text.spans import Span, cut
-from textdae.text.tokenizer import load_tokenizer, longest_input
+from textdae.text.tokens.tokenizer import load_tokenizer, longest_input
 
 CODE = View(None, "code")
 """What a decoder of `model.code_size` gives the text back from, or what was fine-tuned of it."""

@@ -13,8 +13,8 @@ from textdae.downstream.task import config_of
 from textdae.hub.locate import load_pretrained, locate
 from textdae.text.collator import MaskingCollator
 from textdae.text.noises.masking import TokenNoise
-from textdae.text.tokenizer import load_tokenizer, longest_input
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.tokens.tokenizer import load_tokenizer, longest_input
+from textdae.text.tokens.vocabulary import vocabulary_of
 
 _HEADS = {
     "ForMaskedLM": "AutoModelForMaskedLM",

@@ -8,9 +8,9 @@ from textdae.core.cache import cache_root, digest
 from textdae.core.split import check_apart, named_as, other_source
 from textdae.downstream.labelled import SIDES, Entry, LabelledCorpus, divide, labelled_corpus
 from textdae.downstream.labels import named
-from textdae.text.data_settings import LabelledTextSettings
-from textdae.text.sources import Source, open_source
-from textdae.text.tables import Columns
+from textdae.text.data.data_settings import LabelledTextSettings
+from textdae.text.data.sources import Source, open_source
+from textdae.text.data.tables import Columns
 
 D = TypeVar("D", bound=LabelledTextSettings)
 

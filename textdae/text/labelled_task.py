@@ -21,13 +21,13 @@ from textdae.downstream.task import LabelledTask, config_of
 from textdae.hub.locate import locate
 from textdae.report.card import Pipeline
 from textdae.text.classifier import CodeClassifier, TextClassifier
-from textdae.text.code_decoder import decoder_of
-from textdae.text.data_settings import LabelledTextSettings
+from textdae.text.code.code_decoder import decoder_of
+from textdae.text.data.data_settings import LabelledTextSettings
 from textdae.text.encoder import TextEncoder, tokenize
 from textdae.text.labelled import labelled_texts
 from textdae.text.own_classifiers import CodeConfig
-from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer
-from textdae.text.vocabulary import vocabulary_of
+from textdae.text.tokens.tokenizer import load_tokenizer, longest_input, save_tokenizer
+from textdae.text.tokens.vocabulary import vocabulary_of
 
 _LONGEST = 512
 """Tokens; most classification tasks do not need more."""

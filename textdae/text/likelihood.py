@@ -16,9 +16,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError, panics_refused
 from textdae.core.progress import Progress
+from textdae.text.data.packing import frame
 from textdae.text.model import TextDenoiser
-from textdae.text.packing import frame
-from textdae.text.tokenizing import TextTokenizer
+from textdae.text.tokens.tokenizing import TextTokenizer
 
 Masking = Literal["within_word_l2r", "original"]
 POSITIONS = 2048

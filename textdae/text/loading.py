@@ -7,11 +7,11 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.core.errors import SettingsError
 from textdae.hub.locate import locate
-from textdae.text.bottleneck import BottleneckDenoiser
-from textdae.text.code_decoder import decoder_of
+from textdae.text.code.bottleneck import BottleneckDenoiser
+from textdae.text.code.code_decoder import decoder_of
 from textdae.text.masked_lm import load_masked_lm
 from textdae.text.model import TextDenoiser
-from textdae.text.tokenizer import load_tokenizer
+from textdae.text.tokens.tokenizer import load_tokenizer
 
 
 class LoadedText(NamedTuple):

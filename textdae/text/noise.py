@@ -17,7 +17,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.noise import Corrupted, Example, Level, Noise
 from textdae.core.noise_kind import NoiseKind
 from textdae.core.settings.base import Share
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.tokens.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +81,7 @@ class TextNoise(NoiseKind):
         Raises:
             SettingsError: there is no tokenizer, it tells no words, or the batch is no tensor.
         """
-        from textdae.text.word_starts import read_batch
+        from textdae.text.tokens.word_starts import read_batch
 
         if tokenizer is None or context:
             raise SettingsError(

@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.core.draw import mix
 from textdae.core.errors import SettingsError
-from textdae.text.mixed import MixedBlocks
-from textdae.text.packing import Blocks, Packer
-from textdae.text.tokenizing import TextTokenizer
-from textdae.text.vocabulary import Vocabulary
-from textdae.text.words import StreamWords, document_key, find_words, is_below, word_hash
+from textdae.text.data.mixed import MixedBlocks
+from textdae.text.data.packing import Blocks, Packer
+from textdae.text.tokens.tokenizing import TextTokenizer
+from textdae.text.tokens.vocabulary import Vocabulary
+from textdae.text.tokens.words import StreamWords, document_key, find_words, is_below, word_hash
 from textdae.training.evaluation import subsample
 
 MOST_CHARACTERS = 600

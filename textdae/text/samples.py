@@ -7,8 +7,8 @@ from transformers import PreTrainedTokenizerFast
 
 from textdae.core.denoiser import Denoiser
 from textdae.core.examples import Questions
-from textdae.text.mixed import MixedBlocks
-from textdae.text.packing import Blocks
+from textdae.text.data.mixed import MixedBlocks
+from textdae.text.data.packing import Blocks
 from textdae.training.evaluation import corrupt_for_evaluation, subsample
 
 _WINDOW = 24

@@ -19,7 +19,7 @@ from textdae.core.settings.downstream import (
     ProbeSettings,
 )
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PrepareSettings, PretrainSettings
-from textdae.text.data_settings import FinetuneTextDataSettings, LabelledTextSettings, TextDataSettings
+from textdae.text.data.data_settings import FinetuneTextDataSettings, LabelledTextSettings, TextDataSettings
 from textdae.text.learning_rates import USUAL_STEPS, rates_for
 from textdae.text.model_settings import TextModelSettings, TokenizerSettings
 from textdae.text.noises import TextNoise

@@ -14,11 +14,11 @@ from textdae.core.source_files import find_files
 from textdae.downstream.entities import OUTSIDE, is_tag, kind_of
 from textdae.downstream.labelled import SIDES, Entry, Labelled, LabelledCorpus
 from textdae.downstream.labels import LabelSchema, named
-from textdae.text.data_settings import FinetuneTextDataSettings
+from textdae.text.data.data_settings import FinetuneTextDataSettings
+from textdae.text.data.reading import CONLL
+from textdae.text.data.sources import TAGGED_FILES, Source, open_source
+from textdae.text.data.tables import Columns, Row
 from textdae.text.labelled import open_sides, split_off
-from textdae.text.reading import CONLL
-from textdae.text.sources import TAGGED_FILES, Source, open_source
-from textdae.text.tables import Columns, Row
 
 _DOCUMENT_MARK = "-DOCSTART-"
 _MOST_NAMED = 5

@@ -17,31 +17,31 @@ from textdae.core.sharding import is_sharded
 from textdae.core.task import Evaluation, Pretraining, Row
 from textdae.report.scores import with_bits_per_byte
 from textdae.text.baselines import TextBaselines
-from textdae.text.bottleneck import BottleneckDenoiser, with_decoder
-from textdae.text.bound import Bound, diffusion_noise
 from textdae.text.building import build_text_denoiser, with_code_of
 from textdae.text.card import text_card
-from textdae.text.corpus import prepare_text
-from textdae.text.decoder_noise import DecoderNoise
+from textdae.text.code.bottleneck import BottleneckDenoiser, with_decoder
+from textdae.text.code.decoder_noise import DecoderNoise
+from textdae.text.code.returned import not_measured, returned, returned_lines, short_documents
+from textdae.text.code.through_code import block_codes
+from textdae.text.code.token_weights import token_weights
+from textdae.text.data.corpus import prepare_text
+from textdae.text.data.mixed import MixedBlocks, MixedQuestions, by_source, word_examples
+from textdae.text.data.packed_corpus import TextCorpus
+from textdae.text.data.packing import Blocks
+from textdae.text.data.questions import WordQuestions
+from textdae.text.diffusion.bound import Bound, diffusion_noise
 from textdae.text.embedding_init import neighbour_embedding
 from textdae.text.loading import load_text
-from textdae.text.mixed import MixedBlocks, MixedQuestions, by_source, word_examples
 from textdae.text.model import TextDenoiser
 from textdae.text.model_settings import TokenizerSettings
 from textdae.text.noise import ChosenNoise
 from textdae.text.noises import TextNoise
 from textdae.text.noises.masking import MaskingNoise
-from textdae.text.packed_corpus import TextCorpus
-from textdae.text.packing import Blocks
-from textdae.text.questions import WordQuestions
-from textdae.text.returned import not_measured, returned, returned_lines, short_documents
 from textdae.text.samples import passage_with_mask, text_samples
 from textdae.text.sentence_transformer import save_sentence_files
 from textdae.text.settings import TextEvaluateRunSettings, TextEvaluateSettings, TextPretrainSettings
-from textdae.text.through_code import block_codes
-from textdae.text.token_weights import token_weights
-from textdae.text.tokenizer import load_tokenizer, longest_input, save_tokenizer
-from textdae.text.vocabulary import Vocabulary, vocabulary_of
+from textdae.text.tokens.tokenizer import load_tokenizer, longest_input, save_tokenizer
+from textdae.text.tokens.vocabulary import Vocabulary, vocabulary_of
 from textdae.training.evaluation import evaluate, subsample
 
 logger = logging.getLogger(__name__)

@@ -22,10 +22,10 @@ from textdae.downstream.labelled import SIDES, Labelled, LabelledCorpus
 from textdae.downstream.task import LabelledTask
 from textdae.report.card import Pipeline
 from textdae.text.classifier import TextClassifier
-from textdae.text.data_settings import LabelledTextSettings
+from textdae.text.data.data_settings import LabelledTextSettings
 from textdae.text.labelled_task import LabelledTextTask, Texts
 from textdae.text.tagged import tagged_texts
-from textdae.text.word_starts import starts_of_words
+from textdae.text.tokens.word_starts import starts_of_words
 
 UNSCORED = -100
 """Label of a token that begins no word; the losses of transformers leave it out."""

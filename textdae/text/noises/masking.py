@@ -19,7 +19,7 @@ from textdae.core.draw import Draw, as_integers, as_uniform
 from textdae.core.noise import Example
 from textdae.core.settings.base import Share
 from textdae.text.noise import Block, ReplacingNoise
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.tokens.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor

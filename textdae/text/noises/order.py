@@ -15,7 +15,7 @@ from textdae.core.draw import Draw
 from textdae.core.noise import Example
 from textdae.core.settings.base import Share
 from textdae.text.noise import Block, ReplacingNoise, TextNoise
-from textdae.text.vocabulary import Vocabulary
+from textdae.text.tokens.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,0 +1,1 @@
+"""A text as K numbers: the bottleneck, its decoder, and what comes back."""

@@ -1,0 +1,1 @@
+"""Public evaluation suites."""

@@ -1,0 +1,1 @@
+"""Tokenizers, and the words of a text."""
