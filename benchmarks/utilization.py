@@ -21,7 +21,7 @@ import torch
 from compare import Run, how, machine
 from transformers import ModernBertConfig, ModernBertForMaskedLM
 
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.text.model import TextDenoiser
 from textdae.text.noises.masking import TokenNoise
 from textdae.text.tokens.vocabulary import Vocabulary

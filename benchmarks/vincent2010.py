@@ -22,7 +22,7 @@ from sklearn.svm import SVC
 from torch import nn
 
 from textdae.core.denoiser import Denoiser
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.image.data.corpus import prepare_images
 from textdae.image.data.data_settings import ImageDataSettings
 from textdae.image.noises.hiding import PixelNoise

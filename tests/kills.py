@@ -30,7 +30,7 @@ from transformers import ModernBertConfig, ModernBertForMaskedLM
 from transformers.utils.logging import disable_progress_bar
 
 from textdae.core.errors import TextdaeError
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.image.model import as_denoiser
 from textdae.image.models.unet import UNet, UNetConfig
 from textdae.image.noises.changing import GaussianNoise

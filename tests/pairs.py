@@ -28,7 +28,7 @@ from transformers import (
 )
 
 from textdae.core.noise_kind import build_noise
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.downstream.label_noise import LabelNoise
 from textdae.image.model import as_denoiser
 from textdae.image.models.mae import build_mae

@@ -13,8 +13,9 @@ from records import heard
 import textdae
 from textdae.commands.keywords import read_settings
 from textdae.core import registry
-from textdae.core.settings.base import EvaluateSettings, Settings
+from textdae.core.settings.base import Settings
 from textdae.core.settings.downstream import FinetuneSettings
+from textdae.core.settings.evaluation import EvaluateSettings
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.source_dataset import as_parquet

@@ -8,9 +8,9 @@ from test_models_text import V, token_ids
 from textdae.commands.pretrain import pretrain
 from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
-from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.text import task
 from textdae.text.code.bottleneck import BottleneckDenoiser
 from textdae.text.code.decoder_noise import DecoderNoise

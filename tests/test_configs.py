@@ -8,10 +8,10 @@ import yaml
 
 from textdae.cli.app import main
 from textdae.core.errors import SettingsError
-from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.core.settings.shipped import shipped
+from textdae.core.settings.train import TrainSettings
 from textdae.core.settings.yaml_text import dump
 from textdae.text.learning_rates import rates_for
 from textdae.text.sizes import batch_for

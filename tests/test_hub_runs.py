@@ -20,8 +20,8 @@ from textdae.cli.app import app
 from textdae.commands.pretrain import pretrain
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.names import HubName
-from textdae.core.settings.base import HubSettings
 from textdae.core.settings.downstream import FinetuneSettings
+from textdae.core.settings.hub import HubSettings
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
 from textdae.hub.background import Pushes

@@ -12,8 +12,8 @@ from textdae.cli.app import app
 from textdae.core.errors import SettingsError
 from textdae.core.layout import checkpoints
 from textdae.core.milestones import Milestone, milestone_of
-from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.reader import load
+from textdae.core.settings.train import TrainSettings
 from textdae.core.settings.yaml_text import dump, from_anyone
 from textdae.hub.milestones import push_milestones
 from textdae.text.settings import TextPretrainSettings

@@ -18,10 +18,10 @@ from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Example, Level, Noise
 from textdae.core.noise_kind import NoiseKind, in_words, noise_list
-from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.fields import explain
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.core.settings.yaml_text import dump
 from textdae.image.noise import ImageNoise, SigmaNoise
 from textdae.image.noises.changing import BlurNoise, GaussianNoise

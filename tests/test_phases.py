@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Concatenated, SourceWeight
-from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.phases import PhaseSettings, starts_of
 from textdae.core.settings.reader import load
+from textdae.core.settings.train import TrainSettings
 from textdae.core.settings.yaml_text import dump, from_anyone
 from textdae.image.noises.changing import GaussianNoise
 from textdae.text.settings import TextPretrainSettings

@@ -17,9 +17,9 @@ from textdae.commands.plan_search import PlannedSize, Search
 from textdae.commands.pretrain import pretrain
 from textdae.core.errors import Interrupted, SettingsError, TextdaeError
 from textdae.core.registry import modality
-from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.text import sizes as text_sizes
 from textdae.text import task as text_task
 from textdae.text.learning_rates import USUAL_STEPS, rates_for

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from textdae.commands.keywords import read_settings
 from textdae.core.errors import SettingsError, TextdaeError
-from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings
 from textdae.core.settings.fields import explain
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.core.settings.yaml_text import dump, parse_yaml
 from textdae.image.settings import ImagePretrainSettings
 from textdae.text.data.data_settings import TextDataSettings

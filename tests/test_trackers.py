@@ -13,9 +13,9 @@ from PIL import Image
 from records import heard
 
 import textdae
-from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.training.log import read_log
 from textdae.training.trackers import Trackers, check_trackers, flat
 

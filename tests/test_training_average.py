@@ -10,8 +10,8 @@ from signals import SignalDenoiser
 from test_training_loop import train, weights
 
 from textdae.core.errors import SettingsError
-from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.reader import load
+from textdae.core.settings.train import TrainSettings
 
 EMA = {"ema": 0.3, "save_steps": 1, "save_total_limit": 20, "max_steps": 6}
 

@@ -13,7 +13,7 @@ import torch
 from signals import SignalDenoiser
 
 from textdae.core.errors import TextdaeError
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.downstream.classifier import Classifier
 from textdae.text.model import TextDenoiser
 from textdae.training import checkpoint

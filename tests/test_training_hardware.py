@@ -9,7 +9,7 @@ import torch
 from accelerate.state import AcceleratorState
 
 from textdae.core.errors import SettingsError
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.training import hardware
 from textdae.training.hardware import join_processes
 

@@ -22,7 +22,7 @@ from signals import GaussianNoise, SignalDenoiser, Sines
 
 from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.layout import checkpoints
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.training import checkpoint
 from textdae.training.evaluation import evaluate, subsample
 from textdae.training.log import read_log

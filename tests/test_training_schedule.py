@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.training.schedule import Every, Schedule
 
 

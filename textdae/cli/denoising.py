@@ -159,8 +159,21 @@ def generate(
             checkpoint,
         )
     hush_transformers()
-    options = (prompt, length, steps, temperature, top_p, order.value, remask, samples, seed, replay)
-    for line in write(checkpoint, settings, *options):
+    lines = write(
+        checkpoint,
+        settings,
+        prompt=prompt,
+        length=length,
+        steps=steps,
+        temperature=temperature,
+        top_p=top_p,
+        order=order.value,
+        remask=remask,
+        samples=samples,
+        seed=seed,
+        replay=replay,
+    )
+    for line in lines:
         typer.echo(line)
 
 
@@ -187,5 +200,6 @@ def sample(
     if output is None:
         raise SettingsError("sample: name the file for the samples, e.g. -o samples.png")
     hush_transformers()
-    for line in sample_lines(checkpoint, output.expanduser(), count, steps, seed, strength):
+    options = {"count": count, "steps": steps, "seed": seed, "strength": strength}
+    for line in sample_lines(checkpoint, output.expanduser(), **options):
         typer.echo(line)

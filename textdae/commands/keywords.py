@@ -11,10 +11,11 @@ from textdae.core.errors import SettingsError
 from textdae.core.names import PREFIX
 from textdae.core.noise_kind import NoiseKind
 from textdae.core.registry import modality_of_features, modality_of_settings
-from textdae.core.settings.base import Settings, TrainSettings
+from textdae.core.settings.base import Settings
 from textdae.core.settings.places import names_place
 from textdae.core.settings.reader import given, load, over
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, RunSettings
+from textdae.core.settings.train import LIMITS, TrainSettings
 from textdae.core.settings.yaml_text import read_file
 from textdae.hub.locate import modality_of
 from textdae.hub.run_settings import run_settings, settings_on_hub
@@ -24,8 +25,6 @@ S = TypeVar("S", bound=RunSettings)
 
 _OF_A_SOURCE = ("sources", "subset", "split", "held_out_split", "test_split", "revision")
 """Settings below `data` that belong to one source and do not apply to another; so do all that name a place."""
-_LIMITS = ("max_steps", "num_train_epochs", "time_budget")
-"""Settings below `train` that end a run."""
 
 
 def read_settings(
@@ -187,9 +186,9 @@ def _within_told_limits(values: dict[str, Any], told: Mapping[str, Any]) -> dict
     train, new = values.get("train"), told.get("train")
     if not (isinstance(train, Mapping) and isinstance(new, Mapping)):
         return values
-    if not any(new.get(limit) is not None for limit in _LIMITS):
+    if not any(new.get(limit) is not None for limit in LIMITS):
         return values
-    return values | {"train": {key: value for key, value in train.items() if key not in _LIMITS}}
+    return values | {"train": {key: value for key, value in train.items() if key not in LIMITS}}
 
 
 def _for_another_source(base: dict[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from textdae.core.errors import SettingsError
 from textdae.core.registry import modality
 from textdae.core.settings.base import Seconds
 from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.train import LIMITS
 from textdae.core.settings.yaml_text import dump
 from textdae.report.plots import plan_curves
 from textdae.report.scores import format_rows
@@ -24,7 +25,6 @@ from textdae.training.step_plan import StepPlan
 
 MARK = "# A plan of textdae"
 """How the settings file of a plan begins."""
-_LIMITS = ("max_steps", "num_train_epochs", "time_budget")
 _FAR = 3.0
 """From so many times the data of the longest pilot run on, a prediction is reported as an extrapolation."""
 _OFTEN = 4.0
@@ -121,10 +121,10 @@ def plan(
     given = {word.partition("=")[0] for word in overrides} | {
         f"train.{name}" for name in sections.get("train") or {}
     }
-    if twice := sorted(given & {f"train.{name}" for name in (*_LIMITS, "phases")}):
+    if twice := sorted(given & {f"train.{name}" for name in (*LIMITS, "phases")}):
         raise SettingsError(f"{twice[0]}: the budget is the only limit of a plan; leave it out")
     # The budget takes the place of the limits of a settings file.
-    limits = {**dict.fromkeys(_LIMITS), "time_budget": seconds}
+    limits = {**dict.fromkeys(LIMITS), "time_budget": seconds}
     trained = {**(sections.pop("train", None) or {}), **limits}
     kind: dict[str, Any] = {
         "source": source,

@@ -9,8 +9,8 @@ from accelerate import Accelerator
 
 from textdae.commands.pilots import Pilot, PilotSize
 from textdae.core.errors import Interrupted, TextdaeError
-from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.training.hardware import compile_gain
 from textdae.training.memory import available_memory
 from textdae.training.scaling_law import Point, Prediction, ScalingLaw, effective

@@ -16,7 +16,7 @@ from textdae.core.examples import Examples
 from textdae.core.logs import log_summary
 from textdae.core.noise import Noise
 from textdae.core.registry import report_files
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.training.checkpoint import last_whole, read_state
 from textdae.training.log import read_log
 from textdae.training.loop import FitResult, Trainer

@@ -39,9 +39,9 @@ class Modality:
         rows: settings of `embed` -> these `Rows` alone, which --executor cuts into shards.
         suite: (checkpoint, suite, settings of `evaluate`, further checkpoints, most) -> the lines and the figures of public questions.
         denoise: (checkpoint, [what], output) -> lines to print; it may take options of `textdae denoise` by name.
-        generate: (checkpoint, settings of `evaluate`, the options of `textdae generate`) -> lines to print.
+        generate: (checkpoint, settings of `evaluate`, and by name the options of `textdae generate`) -> lines to print.
         noises: the base class of its noises, in whose registry all of them are once it is imported.
-        sample: (checkpoint, output, count, steps, seed, strength) -> lines to print, while it writes samples.
+        sample: (checkpoint, output, and by name the options of `textdae sample`) -> lines to print, while it writes samples.
         exportable: checkpoint -> its `Exportable`, for `textdae export`.
         check: (checkpoint, model) -> findings of `textdae doctor` beyond those that hold for every model.
         explore: (checkpoint, settings of `evaluate`) -> an `Explorer`, for `textdae app`.

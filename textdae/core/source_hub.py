@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from textdae.core.errors import SettingsError, first_line
-from textdae.core.settings.base import DataSettings
+from textdae.core.settings.data import DataSettings
 
 
 class HubRows:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from textdae.core.errors import SettingsError
-from textdae.core.settings.base import DataSettings
+from textdae.core.settings.data import DataSettings
 
 D = TypeVar("D", bound=DataSettings)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from textdae.core.errors import SettingsError, TextdaeError, first_line
 from textdae.core.names import HubName
 from textdae.core.outbox import Outbox
-from textdae.core.settings.base import HubSettings
+from textdae.core.settings.hub import HubSettings
 from textdae.hub.milestones import revision_of
 from textdae.hub.push import push
 

@@ -8,9 +8,11 @@ from pydantic import Field, model_validator
 
 from textdae.core.errors import SettingsError
 from textdae.core.noise_kind import noise_list
-from textdae.core.settings.base import EvaluateSettings, PretrainEvaluateSettings, Seconds, TrainSettings
+from textdae.core.settings.base import Seconds
 from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings, ProbeSettings
+from textdae.core.settings.evaluation import EvaluateSettings, PretrainEvaluateSettings
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.image.data.data_settings import ImageCorpusSettings, ImageDataSettings, LabelledImageSettings
 from textdae.image.model_settings import AutoencoderSettings, ImageModelSettings
 from textdae.image.noise import ImageNoise

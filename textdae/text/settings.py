@@ -5,20 +5,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from textdae.core.noise_kind import noise_list
-from textdae.core.settings.base import (
-    Bytes,
-    EvaluateSettings,
-    PretrainEvaluateSettings,
-    Share,
-    TrainSettings,
-)
+from textdae.core.settings.base import Bytes, Share
 from textdae.core.settings.downstream import (
     FinetuneSettings,
     FinetuneTrainSettings,
     LabelCurveSettings,
     ProbeSettings,
 )
+from textdae.core.settings.evaluation import EvaluateSettings, PretrainEvaluateSettings
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PrepareSettings, PretrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.text.data.data_settings import FinetuneTextDataSettings, LabelledTextSettings, TextDataSettings
 from textdae.text.learning_rates import USUAL_STEPS, rates_for
 from textdae.text.model_settings import TextModelSettings, TokenizerSettings

@@ -17,7 +17,7 @@ from accelerate.utils import InitProcessGroupKwargs, parse_flag_from_env
 from textdae.core.cores import available_cores
 from textdae.core.errors import SettingsError, TextdaeError, first_line
 from textdae.core.logs import silence
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.training.processes import PATIENCE, leave_processes, set_patience
 
 MEETING = timedelta(minutes=5)

@@ -17,7 +17,7 @@ from textdae.core.errors import TextdaeError, memory_refused
 from textdae.core.examples import Examples
 from textdae.core.interrupts import remember_signals
 from textdae.core.noise import Corrupted, Noise
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.training import checkpoint
 from textdae.training.batches import load_batches
 from textdae.training.cursor import Cursor
@@ -66,7 +66,7 @@ class Trainer:
         should_stop: called at the start and after each evaluation, with the same answer on every process; True ends the run.
 
     Example:
-        >>> from textdae.core.settings.base import TrainSettings
+        >>> from textdae.core.settings.train import TrainSettings
         >>> noise, settings = textdae.GaussianNoise(0.25).build(), TrainSettings(max_steps=2)
         >>> trainer = textdae.Trainer(denoiser, examples, noise, settings, Path("runs/own"))
         >>> trainer.fit()

@@ -5,7 +5,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from textdae.core.denoiser import Denoiser
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.training.muon import Muon
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from textdae.core.errors import SettingsError
 from textdae.core.noise import Noise
-from textdae.core.settings.base import TrainSettings
 from textdae.core.settings.phases import PhaseSettings, starts_of
+from textdae.core.settings.train import TrainSettings
 from textdae.training.cursor import Cursor
 from textdae.training.step_plan import StepPlan
 

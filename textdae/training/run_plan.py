@@ -6,7 +6,7 @@ from itertools import count
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Examples
 from textdae.core.noise import Noise
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.training.batches import Batches, BatchSpec
 from textdae.training.cursor import Cursor
 from textdae.training.phases import Phases

@@ -2,7 +2,7 @@
 
 import math
 
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.training.cursor import Cursor
 from textdae.training.phases import Phases
 

@@ -11,7 +11,7 @@ from textdae.core.denoiser import Denoiser
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Examples
 from textdae.core.noise import Noise
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.core.sharding import tensors_digest
 from textdae.training.average import WeightAverage
 from textdae.training.hardware import keep_freed_memory, should_compile

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from textdae.core.noise import Corrupted
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 
 
 class StepResult(NamedTuple):

@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 from textdae.core.errors import SettingsError
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 from textdae.training.batches import BatchSpec
 from textdae.training.cursor import Cursor
 

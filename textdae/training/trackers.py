@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from textdae.core.errors import SettingsError, first_line
-from textdae.core.settings.base import TrainSettings
+from textdae.core.settings.train import TrainSettings
 
 logger = logging.getLogger(__name__)
 

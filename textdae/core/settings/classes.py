@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 from pydantic import create_model
 
-from textdae.core.settings.base import EvaluateSettings, ModelSettings, Settings
+from textdae.core.settings.base import ModelSettings, Settings
 from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings, ProbeSettings
+from textdae.core.settings.evaluation import EvaluateSettings
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, PretrainSettings, RunSettings
 
 

@@ -5,15 +5,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from textdae.core.settings.base import HubSettings, Seconds, Settings, TrainSettings
+from textdae.core.settings.base import Seconds, Settings, as_list
+from textdae.core.settings.hub import HubSettings
 from textdae.core.settings.runs import RunSettings
+from textdae.core.settings.train import TrainSettings
 
 Precision = Literal["auto", "fp32", "bf16"]
-
-
-def _as_list(value: Any) -> Any:
-    """Read a single entry as a list of one."""
-    return [value] if isinstance(value, int | str) else value
 
 
 class LabelledDataSettings(Settings):
@@ -116,12 +113,12 @@ class LabelCurveSettings(RunSettings):
     """Everything the run writes lies here, each point as soon as it is measured."""
     data: Any
     labels: (
-        Annotated[tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...], BeforeValidator(_as_list)] | None
+        Annotated[tuple[Annotated[int, Field(ge=2)] | Literal["all"], ...], BeforeValidator(as_list)] | None
     ) = None
     """Numbers of labels, e.g. [100,1000,all]; default: 10, 30, 100, 300 ... and all."""
     draws: Annotated[int, Field(ge=1, le=1000)] = 5
     """Sets of labels drawn at each number; every line is given the same ones. All labels are drawn once."""
-    lines: Annotated[tuple[CurveLine, ...], BeforeValidator(_as_list)] = (
+    lines: Annotated[tuple[CurveLine, ...], BeforeValidator(as_list)] = (
         "finetuned",
         "probe",
         "scratch",

@@ -4,17 +4,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from textdae.core.errors import SettingsError
+from textdae.core.settings.base import Settings
 
 SCHEDULERS = Literal["wsd", "linear", "cosine", "constant"]
 
 
-class PhaseSettings(BaseModel):
+class PhaseSettings(Settings):
     """A phase of `train.phases`; what it leaves out is as in the run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     steps: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps of the phase; the last phase has the remaining steps."""

@@ -7,14 +7,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from textdae.core.registry import modality_of_settings
-from textdae.core.settings.base import (
-    Bytes,
-    DataSettings,
-    EvaluateSettings,
-    HubSettings,
-    Settings,
-    TrainSettings,
-)
+from textdae.core.settings.base import Bytes, Settings
+from textdae.core.settings.data import DataSettings
+from textdae.core.settings.evaluation import EvaluateSettings
+from textdae.core.settings.hub import HubSettings
+from textdae.core.settings.train import TrainSettings
 
 
 class RunSettings(Settings):

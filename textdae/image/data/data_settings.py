@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from textdae.core.settings.base import DataSettings
+from textdae.core.settings.data import DataSettings
 from textdae.core.settings.downstream import LabelledDataSettings
 
 

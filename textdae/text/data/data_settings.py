@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from textdae.core.settings.base import Bytes, DataSettings, Settings
+from textdae.core.settings.base import Bytes, Settings
+from textdae.core.settings.data import DataSettings
 from textdae.core.settings.downstream import LabelledDataSettings
 
 
