@@ -134,7 +134,7 @@ def test_the_readme_has_commands():
 def test_every_page_that_the_readme_names_is_there():
     names = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
     assert len(names) > 10
-    assert [name for name in names if not name.startswith("http") and not (ROOT / name).is_file()] == []
+    assert [name for name in names if not name.startswith("http") and not (ROOT / name).exists()] == []
 
 
 def test_every_picture_of_the_readme_is_there():

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +22,9 @@ from textdae.cli.app import (
 from textdae.core.errors import SettingsError
 from textdae.core.names import PREFIX
 from textdae.core.registry import modality
+
+if TYPE_CHECKING:
+    from textdae.commands.evaluate import EvaluationResult
 
 
 @app.command()
@@ -152,21 +155,11 @@ def evaluate(
         for line in result.lines:
             typer.echo(line)
         if output:
-            output.mkdir(parents=True, exist_ok=True)
-            (output / "evaluation.json").write_text(json.dumps(result.results, indent=1))
-            typer.echo(f"\nwritten: {output / 'evaluation.json'}")
-            if by_size := result.results.get("by_size"):
-                from textdae.report.plots import size_curve
-
-                rows = result.results["overall"].items()
-                baselines = {name: row["spearman"] for name, row in rows if name.startswith("baseline")}
-                size_curve(by_size, baselines, "Spearman's correlation", output / "sizes.png")
-                typer.echo(f"written: {output / 'sizes.png'}")
+            _write_suite(result.results, output)
         return
 
     from textdae.commands.evaluate import evaluate as run
-    from textdae.report.plots import level_sweep
-    from textdae.report.scores import format_sources, format_table, is_in_decibels
+    from textdae.report.scores import format_sources, format_table
 
     hush_transformers()
     results = run(checkpoint, settings, turned)
@@ -177,17 +170,42 @@ def evaluate(
             typer.echo(result["asked"])
         typer.echo(format_table(result["held_out"]) + format_sources(result))
     if output:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "evaluation.json").write_text(json.dumps(results._asdict(), indent=1))
-        written = [output / "evaluation.json"]
-        if turned:
-            points = sorted((float(level), result["held_out"]) for level, result in results.levels.items())
-            names = [name for name in points[0][1] if all(name in table for _, table in points)]
-            losses = {name: [table[name]["loss"] for _, table in points] for name in names}
-            in_decibels = is_in_decibels(points[0][1])
-            level_sweep([level for level, _ in points], losses, output / "levels.png", in_decibels)
-            written.append(output / "levels.png")
-        typer.echo(f"\nwritten: {', '.join(map(str, written))}")
+        _write_levels(results, output, with_picture=bool(turned))
+
+
+def _write_suite(results: dict[str, Any], output: Path) -> None:
+    """Write the figures of a suite, and a picture of a code's where they are of several lengths."""
+    written = [_write_json(results, output)]
+    if by_size := results.get("by_size"):
+        from textdae.report.plots import size_curve
+
+        rows = results["overall"].items()
+        baselines = {name: row["spearman"] for name, row in rows if name.startswith("baseline")}
+        written.append(output / "sizes.png")
+        size_curve(by_size, baselines, "Spearman's correlation", written[-1])
+    typer.echo(f"\nwritten: {', '.join(map(str, written))}")
+
+
+def _write_levels(results: "EvaluationResult", output: Path, with_picture: bool) -> None:
+    """Write the figures at each level of the noise, and a picture of the losses against the level."""
+    written = [_write_json(results._asdict(), output)]
+    if with_picture:
+        from textdae.report.plots import level_sweep
+        from textdae.report.scores import is_in_decibels
+
+        points = sorted((float(level), result["held_out"]) for level, result in results.levels.items())
+        names = [name for name in points[0][1] if all(name in table for _, table in points)]
+        losses = {name: [table[name]["loss"] for _, table in points] for name in names}
+        written.append(output / "levels.png")
+        level_sweep([level for level, _ in points], losses, written[-1], is_in_decibels(points[0][1]))
+    typer.echo(f"\nwritten: {', '.join(map(str, written))}")
+
+
+def _write_json(figures: dict[str, Any], output: Path) -> Path:
+    output.mkdir(parents=True, exist_ok=True)
+    file = output / "evaluation.json"
+    file.write_text(json.dumps(figures, indent=1))
+    return file
 
 
 def _levels(words: str) -> list[float]:

@@ -39,17 +39,8 @@ def score_similarity(
         ) from None
     rows = suite.rows[:most]
     human = np.array([row[2] for row in rows])
-    if len(rows) < 4:
-        raise SettingsError(
-            f"--suite: {suite.name}: a correlation takes at least 4 pairs of sentences, got {len(rows)}; give more"
-        )
-    if np.ptp(human) == 0:
-        raise SettingsError(
-            f"--suite: {suite.name}: all pairs have the similarity {human[0]:g}, which correlates with nothing"
-        )
     texts = [row[side] for side in (0, 1) for row in rows]
-    if not any(re.search(_WORD, text) for text in texts):
-        raise SettingsError(f"--suite: {suite.name}: there is no word in these sentences")
+    _check_pairs(suite.name, human, texts)
 
     def correlation(embed: Callable[[list[str]], Any]) -> float:
         cosines = cosine(embed(texts))
@@ -97,6 +88,20 @@ def score_similarity(
             **({"by_size": {**by_size, vectors.shape[1]: scores["model"]}} if by_size else {}),
         },
     )
+
+
+def _check_pairs(name: str, human: np.ndarray, texts: Sequence[str]) -> None:
+    """Refuse pairs that no correlation can be computed of."""
+    if len(human) < 4:
+        raise SettingsError(
+            f"--suite: {name}: a correlation takes at least 4 pairs of sentences, got {len(human)}; give more"
+        )
+    if np.ptp(human) == 0:
+        raise SettingsError(
+            f"--suite: {name}: all pairs have the similarity {human[0]:g}, which correlates with nothing"
+        )
+    if not any(re.search(_WORD, text) for text in texts):
+        raise SettingsError(f"--suite: {name}: there is no word in these sentences")
 
 
 def cosine(vectors: Any) -> np.ndarray:
