@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -12,14 +12,8 @@ from textdae.core.errors import SettingsError, panics_refused
 from textdae.text.code.through_code import between_lines, code_lines
 from textdae.text.loading import LoadedText, load_text
 from textdae.text.model import TextDenoiser
+from textdae.text.rounds import Candidate, Filled, MaskFilling, token_text
 from textdae.training.hardware import choose_device
-
-
-class Candidate(NamedTuple):
-    """A guess for one mask."""
-
-    token: str
-    probability: float
 
 
 class Denoised(NamedTuple):
@@ -108,43 +102,30 @@ def denoise_text(
     return fillings[0].result() if alone else [filling.result() for filling in fillings]
 
 
-class _Filling:
-    """A text on its way: its ids (L,), and the positions of the masks that are left."""
+class _Filling(MaskFilling):
+    """A text on its way, and what its rounds gave."""
 
     def __init__(self, model: LoadedText, text: str, where: str, steps: int, top: int) -> None:
         tokenizer, longest = model.tokenizer, model.denoiser.longest
         mask = str(tokenizer.mask_token)
-        self.tokenizer, self.top = tokenizer, top
-        self.ids: Tensor = tokenizer(text.replace("[MASK]", mask), return_tensors="pt")["input_ids"][0]
-        if len(self.ids) > longest:
+        ids: Tensor = tokenizer(text.replace("[MASK]", mask), return_tensors="pt")["input_ids"][0]
+        if len(ids) > longest:
             raise SettingsError(
-                f"{where}: the text has {len(self.ids)} tokens, the model takes {longest}; shorten it"
+                f"{where}: the text has {len(ids)} tokens, the model takes {longest}; shorten it"
             )
-        self.left = (self.ids == tokenizer.mask_token_id).nonzero().squeeze(1)
-        if not len(self.left):
+        masks = (ids == tokenizer.mask_token_id).nonzero().squeeze(1)
+        if not len(masks):
             raise SettingsError(f'{where}: no mask in the text; write one, e.g. "the {mask} sat"')
-        self.rounds = min(steps, len(self.left))
-        self.candidates: list[list[Candidate]] = []
-        self.order: list[list[str]] = []
-
-    def fill(self, logits: Tensor) -> None:
-        """Fix the surest guesses of a round; `logits` are those of the masks that are left, (m, V)."""
-        tokenizer = self.tokenizer
-        best = allowed(logits, tokenizer).softmax(-1).topk(min(self.top, len(tokenizer)))
-        if not self.candidates:
-            self.candidates = as_candidates(tokenizer, best)
-        count = -(-len(self.left) // self.rounds)
-        self.rounds -= 1
-        surest = best.values[:, 0].topk(count).indices.sort().values
-        self.ids[self.left[surest]] = best.indices[surest, 0]
-        self.order.append([_text(tokenizer, i) for i in best.indices[surest, 0].tolist()])
-        kept = torch.ones(len(self.left), dtype=torch.bool)
-        kept[surest] = False
-        self.left = self.left[kept]
+        super().__init__(ids, masks, tokenizer, steps, top)
+        self.rounds: list[Filled] = []
 
     def result(self) -> Denoised:
         text = str(self.tokenizer.decode(self.ids, skip_special_tokens=True))
-        return Denoised(text, self.candidates, self.order)
+        order = [
+            [token_text(self.tokenizer, token) for token in filled.ids[filled.positions].tolist()]
+            for filled in self.rounds
+        ]
+        return Denoised(text, self.rounds[0].candidates, order)
 
 
 def _fill_once(denoiser: TextDenoiser, fillings: list[_Filling], pad_id: int) -> None:
@@ -157,29 +138,7 @@ def _fill_once(denoiser: TextDenoiser, fillings: list[_Filling], pad_id: int) ->
         inputs["attention_mask"] = (torch.arange(ids.shape[1]) < lengths[:, None]).long().to(device)
     embedding = denoiser.encode(inputs)
     for row, filling in zip(embedding, fillings, strict=True):
-        filling.fill(denoiser.decode(row[filling.left.to(device)]).float().cpu())
-
-
-def allowed(logits: Tensor, tokenizer: Any) -> Tensor:
-    """Rule out special tokens, and rows that pad the embedding and stand for nothing. (n, V) -> (n, V), float32, on the CPU."""
-    logits = logits.float().cpu()
-    logits[:, sorted(tokenizer.all_special_ids)] = -torch.inf
-    logits[:, len(tokenizer) :] = -torch.inf
-    return logits
-
-
-def as_candidates(tokenizer: Any, best: Any) -> list[list[Candidate]]:
-    """Return tokens and probabilities of what `topk` gives. (n, k) -> n lists."""
-    rows = best.indices.tolist()
-    texts = {token: _text(tokenizer, token) for token in {token for row in rows for token in row}}
-    return [
-        [Candidate(texts[token], probability) for token, probability in zip(row, probabilities, strict=True)]
-        for row, probabilities in zip(rows, best.values.tolist(), strict=True)
-    ]
-
-
-def _text(tokenizer: object, token: int) -> str:
-    return str(tokenizer.decode([token])).strip()  # type: ignore[attr-defined]
+        filling.rounds.append(filling.fill(denoiser.decode(row[filling.left.to(device)])))
 
 
 def denoise_lines(

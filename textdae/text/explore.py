@@ -25,12 +25,11 @@ from textdae.core.explorer import (
 )
 from textdae.report.scores import score_table
 from textdae.text.baselines import Guesses, TextBaselines
-from textdae.text.denoise import allowed, as_candidates
 from textdae.text.loading import LoadedText, load_text
 from textdae.text.noise import ChosenNoise
 from textdae.text.noises import TextNoise
 from textdae.text.passages import Passage, PassageReader, Passages, sources
-from textdae.text.rounds import fill
+from textdae.text.rounds import as_candidates, best_tokens, fill
 from textdae.text.settings import TextEvaluateRunSettings
 from textdae.text.task import TextEvaluation, open_evaluation
 from textdae.training.evaluation import corrupt_for_evaluation
@@ -105,7 +104,7 @@ class TextExplorer(Explorer):
         target = corrupted.target[corrupted.loss_mask]
         losses = -logits.log_softmax(-1)[torch.arange(len(target)), target]
         tokenizer = self._own.corpus.tokenizer
-        best = allowed(logits, tokenizer).softmax(-1).topk(min(5, len(tokenizer)))
+        best = best_tokens(logits, tokenizer, 5)
         right = (best.indices[:, 0] == target).numpy()
         candidates = as_candidates(tokenizer, best)
         mask_id, shown = self._own.vocabulary.mask_id, corrupted.inputs["input_ids"][corrupted.loss_mask]
