@@ -90,7 +90,9 @@ class TextDenoiser(Denoiser):
 
     @classmethod
     def from_pretrained(cls, checkpoint: str | Path) -> "TextDenoiser":
-        """Load any masked language model from a folder or the Hub, in evaluation mode; `load_text` gives its tokenizer too.
+        """Load any masked language model from a folder or the Hub, in evaluation mode.
+
+        `load_text` gives its tokenizer too, and the code of a checkpoint that has one (`model.code_size`), which is left out here.
 
         Raises:
             SettingsError: there is none.
