@@ -295,6 +295,25 @@ def test_settings_of_pretraining_give_data_and_tokenizer(files, prepared, tmp_pa
     assert not any("decided" in line for line in prepare_text(as_prepared, TokenizerSettings()).summary)
 
 
+def test_of_several_prepared_sources_each_says_what_it_had_decided(files, prepared, tmp_path):
+    lines = settings(files, tmp_path / "lines", document="line")
+    lines = lines.model_copy(
+        update={
+            "tokenizer": lines.tokenizer.model_copy(update={"from_pretrained": str(prepared / "tokenizer")})
+        }
+    )
+    prepare(lines, workers=1)
+    sources = [
+        {"source": str(prepared), "name": "a", "document": "line"},
+        {"source": str(tmp_path / "lines"), "document": "line"},
+    ]
+    summary = prepare_text(TextDataSettings(source=sources), TokenizerSettings()).summary
+    assert "decided by textdae prepare, so not used here: data.document" in summary  # of the first one
+    del sources[0]["document"]
+    summary = prepare_text(TextDataSettings(source=sources), TokenizerSettings()).summary
+    assert not any("decided" in line for line in summary)
+
+
 @pytest.mark.parametrize("as_settings", [False, True])
 def test_a_preparation_takes_what_a_run_takes(files, as_settings):
     own = {

@@ -204,7 +204,8 @@ class TextPreparation:
             "tokenizer": json.loads(self.store.read(f"{TOKENIZER}/done.json") or "{}"),
             "decided": {
                 "data": self.settings.data.model_dump(mode="json", include=set(DECIDED)),
-                "tokenizer": plan["tokenizer"] | {"from_pretrained": None},  # which may be a path
+                "tokenizer": self.settings.tokenizer.model_dump(mode="json")
+                | {"from_pretrained": None},  # which may be a path
             },
             "notes": notes,
             **sides,
