@@ -210,7 +210,7 @@ def test_the_choice_is_that_of_a_look_at_every_size(corpus, monkeypatch, seconds
     monkeypatch.setattr(PilotSize, "run", lambda *args: machine.run(*args))
     monkeypatch.setattr(plan_search, "_ALIKE", 1e-9)
     monkeypatch.setattr(plan_search, "effective", lambda seen, unique: seen)
-    monkeypatch.setattr(plan_search, "compile_gain", lambda settings, device: (1.0, 0.0))
+    monkeypatch.setattr(plan_search, "compile_gain", lambda settings, device, matrices: (1.0, 0.0))
     monkeypatch.setattr(text_sizes, "_SHAPES", [(16, 1, 2), (64, 2, 2), (128, 2, 2), (256, 2, 2)])
     settings = load(PretrainSettings, None, [*TINY, f"data.source={corpus}"])
     candidates = [load(PretrainSettings, None, [*TINY, f"data.source={corpus}"], size) for size in modality("text").part("sizes")(settings).smallest_first]  # fmt: skip
@@ -282,7 +282,7 @@ def test_compiling_and_evaluating_take_their_time(corpus, monkeypatch):
     words = [*TINY, f"data.source={corpus}", "model.hidden_size=16"]
 
     def examples(*more, gain=(1.0, 0.0)):
-        monkeypatch.setattr(plan_search, "compile_gain", lambda settings, device: gain)
+        monkeypatch.setattr(plan_search, "compile_gain", lambda settings, device, matrices: gain)
         search = Search(
             [load(PretrainSettings, None, [*words, *more])], Sizes([], {}, LAW), 100, join_processes()
         )

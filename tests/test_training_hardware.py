@@ -103,5 +103,10 @@ def test_shorter_runs_are_compiled_where_products_take_little_of_a_step(
     assert hardware.should_compile(settings, device, steps) == compiles
     gain, seconds = hardware.compile_gain(settings, device)
     assert (gain > 1) == (seconds > 0) == hardware.should_compile(settings, device, None)
+    if budget:  # a model of four times as many matrices takes eight times as long to compile
+        longer = settings.model_copy(update={"time_budget": 8.0 * budget})
+        assert hardware.should_compile(longer, device, None, 64) == (gain > 1)
+        assert not hardware.should_compile(settings, device, None, 64)
+        assert hardware.compile_gain(longer, device, 64)[1] == pytest.approx(8 * seconds)
     monkeypatch.setattr(hardware.shutil, "which", lambda name: None)
     assert not hardware.should_compile(settings, device, steps)

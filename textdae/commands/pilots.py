@@ -71,7 +71,7 @@ class PilotSize:
         parts: Pretraining = prepare(settings, model_check(accelerator))
         self._noise, self._evaluation, self._fresh = parts.noise, parts.evaluation, parts.evaluation.denoiser
         self.corpus = parts.evaluation.corpus
-        self.parameters = count_parameters(self._fresh)
+        self.parameters, self.matrices = count_parameters(self._fresh), len(self._fresh.hidden_matrices())
         evaluated = settings.evaluate
         self._questions = self._evaluation.questions(evaluated.max_examples)
         self._in_training = self._evaluation.questions_in_training(evaluated.max_examples_in_training)

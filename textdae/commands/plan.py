@@ -161,7 +161,7 @@ def plan(
         notes.append(f"loss of the baselines: {counted}")
     if getattr(first.model, "encoder", None) == "auto" and len(rows) == 1:
         notes.append("to compare sizes, set model.encoder=conv or mlp, or model.type=unet")
-    if compile_gain(train, accelerator.device)[1]:
+    if compile_gain(train, accelerator.device, search.sizes[chosen].matrices)[1]:
         notes.append(
             "torch.compile will make the steps shorter: by how much is taken from another machine, not measured here"
         )

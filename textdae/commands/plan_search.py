@@ -194,7 +194,7 @@ class Search:
     def _predict(self, law: ScalingLaw, number: int, seconds: float) -> Prediction:
         size, examples, train = self.sizes[number], self._examples(number, seconds), self._train(number)
         budget = train.model_copy(update={"time_budget": seconds})
-        compiled = compile_gain(budget, self._accelerator.device)[0] > 1
+        compiled = compile_gain(budget, self._accelerator.device, size.matrices)[0] > 1
         steps, seen = examples / StepPlan.of(train, 1).global_batch, self._effective(size, examples)
         prediction = law.predict(size.parameters, seen, steps, uncertain=_COMPILED if compiled else _SPEED)
         return prediction._replace(loss=prediction.loss + self._subtracted)
@@ -226,9 +226,9 @@ class Search:
 
     def _examples(self, number: int, seconds: float) -> float:
         """Return how many examples a run of so many seconds sees: not while it is compiled, or evaluated."""
-        train, fastest = self._train(number), self._speed(number)
+        size, train, fastest = self.sizes[number], self._train(number), self._speed(number)
         budget = train.model_copy(update={"time_budget": seconds})
-        faster, compiling = compile_gain(budget, self._accelerator.device)
+        faster, compiling = compile_gain(budget, self._accelerator.device, size.matrices)
         training = max(seconds - compiling, seconds / 5)
         speed, evaluation = fastest.examples_per_second * faster, fastest.evaluation_seconds
         if train.eval_steps >= 1:  # steps

@@ -32,13 +32,21 @@ class _Compiling(NamedTuple):
     """How many times as fast a step becomes."""
     seconds: float
     """How long compiling takes."""
-    repaid_after: tuple[int, int]
+    repaid_after: tuple[float, int]
     """The seconds and the steps of the shortest run that gains by it."""
 
+    def of(self, matrices: int) -> "_Compiling":
+        """Return it for a model of so many hidden matrices; measured: 50, 92 and 259 s for 16, 24 and 48 of them."""
+        times = max(1.0, (matrices / _MATRICES) ** 1.5)
+        return _Compiling(
+            self.faster, self.seconds * times, (self.repaid_after[0] * times, self.repaid_after[1])
+        )
 
-# A small model on one or two cores, compiled for the first time. With matrix units (AMX) products take little of a step, and compiling shortens
-# the rest (benchmarks/ABLATIONS.md).
-_COMPILING, _COMPILING_WITH_AMX = _Compiling(1.25, 60, (480, 2000)), _Compiling(1.6, 65, (210, 1700))
+
+# A model of four Transformer layers, of four matrices each, on one or two cores, compiled for the first time. With matrix units (AMX) products
+# take little of a step, and compiling shortens the rest (benchmarks/ABLATIONS.md).
+_MATRICES = 16
+_COMPILING, _COMPILING_WITH_AMX = _Compiling(1.25, 60, (480, 2000)), _Compiling(1.6, 55, (210, 1700))
 
 
 def choose_device() -> torch.device:
@@ -146,13 +154,19 @@ def _multiplies_bf16(device: torch.device) -> bool:
     return False
 
 
-def should_compile(settings: TrainSettings, device: torch.device, max_steps: int | None) -> bool:
-    """Return whether to use torch.compile; `auto` compiles runs that are long enough to pay for it."""
+def should_compile(
+    settings: TrainSettings, device: torch.device, max_steps: int | None, matrices: int = _MATRICES
+) -> bool:
+    """Return whether to use torch.compile; `auto` compiles runs that are long enough to pay for it.
+
+    Args:
+        matrices: hidden matrices of the model.
+    """
     if settings.compile != "auto":
         return settings.compile == "always"
     if not has_compiler(device):
         return False
-    seconds, steps = _compiling(settings, device).repaid_after
+    seconds, steps = _compiling(settings, device).of(matrices).repaid_after
     long_clock = settings.time_budget is None or settings.time_budget >= seconds
     return long_clock and (max_steps is None or max_steps >= steps)
 
@@ -180,9 +194,16 @@ def has_amx() -> bool:
     return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
 
 
-def compile_gain(settings: TrainSettings, device: torch.device) -> tuple[float, float]:
+def compile_gain(
+    settings: TrainSettings, device: torch.device, matrices: int = _MATRICES
+) -> tuple[float, float]:
     """Return how many times as fast a run of this time budget is expected to be compiled, and the seconds that compiling takes.
 
-    Both are of a small model on two cores; where the run is not compiled, 1 and 0.
+    The gain is that of a small model on two cores; where the run is not compiled, 1 and 0.
+
+    Args:
+        matrices: hidden matrices of the model.
     """
-    return _compiling(settings, device)[:2] if should_compile(settings, device, None) else (1.0, 0.0)
+    if not should_compile(settings, device, None, matrices):
+        return 1.0, 0.0
+    return _compiling(settings, device).of(matrices)[:2]

@@ -97,7 +97,7 @@ def _fit_into_memory(
     free = available_memory(device)
     together(lambda: check_model_fits(parameters, free, processes))
     denoiser.to(device).eval()
-    if compiled := should_compile(settings, device, max_steps):
+    if compiled := should_compile(settings, device, max_steps, len(denoiser.hidden_matrices())):
         logger.info("the model is compiled in the first steps, which may take a minute or two the first time")
     denoiser.optimize_for(device, compiled, settings.fast == "auto")
     per_example = activation_bytes(denoiser, examples, noise, dtype)
