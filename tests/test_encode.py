@@ -156,3 +156,25 @@ def test_a_mistake_is_one_line(checkpoint, pictures, tmp_path):
             call()
         assert message in str(raised.value)
         assert "\n" not in str(raised.value)
+
+
+def test_an_opened_picture_is_turned_as_its_file_is(tmp_path):
+    textdae.ImageDenoiser.from_config(
+        AutoencoderConfig(image_size=8, num_channels=1, hidden_size=16)
+    ).save_pretrained(tmp_path)
+    encoder = textdae.ImageEncoder.from_pretrained(tmp_path, precision="fp32")
+    image, exif = (
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 12), dtype=np.uint8)),
+        Image.Exif(),
+    )
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.png", exif=exif)
+    one, other = encoder.encode([tmp_path / "turned.png", Image.open(tmp_path / "turned.png")])
+    np.testing.assert_array_equal(one, other)
+    (tmp_path / "cut.png").write_bytes((tmp_path / "turned.png").read_bytes()[:-40])
+    with Image.open(tmp_path / "cut.png") as cut:
+        for example in (cut, [[0.0], [1, 2]], "a\0.png", torch.full((1, 8, 8), 3).bfloat16()):
+            with pytest.raises(SettingsError, match="entry 0"):
+                encoder.encode([example])
+    shares = torch.rand(1, 8, 8, requires_grad=True)
+    np.testing.assert_array_equal(encoder.encode([shares]), encoder.encode([shares.detach()]))

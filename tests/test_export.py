@@ -219,3 +219,13 @@ def test_only_what_was_exported_of_these_weights_is_pushed(checkpoint):
     assert "made of other weights, so it is not sent; run textdae export again" in said[-1]
     (folder / "onnx/export.json").unlink()  # somebody else's
     assert "onnx" in upload_of(folder, False, HubName("tester/small")).left_out
+
+
+def test_a_folder_that_holds_something_else_is_not_replaced(checkpoint, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/thesis.txt").write_text("mine")
+    for place in (tmp_path / "models", checkpoint[0]):
+        before = sorted(place.iterdir())
+        with pytest.raises(SettingsError, match="which is no export; name a new folder"):
+            export(checkpoint[1], output=place)
+        assert sorted(place.iterdir()) == before

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from labelled import image_checkpoint, rows_of, text_checkpoint, write_table
+from PIL import Image
 from records import heard
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification, AutoTokenizer
 
+import textdae
 from textdae.cli.app import main
 from textdae.commands import finetune as module
 from textdae.commands.finetune import finetune, with_length
@@ -499,3 +501,39 @@ def test_what_cannot_be_is_one_line(overrides, problem, tmp_path, encoder, corpu
     assert problem in error
     assert error.count("\n") == 1
     assert not (tmp_path / "run" / "settings.yaml").exists()
+
+
+@pytest.mark.parametrize("again", ["regression", "classes"])
+def test_what_was_fine_tuned_begins_with_a_fresh_last_layer(tmp_path, again):
+    checkpoint = image_checkpoint(tmp_path / "it", "autoencoder")
+    chance = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    rows = ["file_name,label"]
+    for number in range(60):
+        level = number % 6
+        pixels = (chance.integers(0, 40, (8, 8)) + 35 * level).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"pictures/{number}.png")
+        rows.append(f"{number}.png,{1000 + 3 * level if again == 'regression' else 'ab'[level > 2]}")
+    (tmp_path / "pictures/metadata.csv").write_text("\n".join(rows))
+    task = {"task": "regression"} if again == "regression" else {}
+    train = {"max_steps": 60, "compile": "never"}
+    for source, folder in ((checkpoint, "first"), (str(tmp_path / "first"), "second")):
+        run = textdae.finetune(
+            source, source=tmp_path / "pictures", data=task, train=train, output_dir=tmp_path / folder
+        )
+    if again == "regression":
+        table = run.metrics["test"]
+        constant = next(row for name, row in table.items() if name != "model")
+        assert table["model"]["mse"] < constant["mse"]
+
+    else:
+
+        def last_layer(model):
+            return torch.cat([p.detach().flatten() for p in model.parameters() if p.shape[0] == 2])
+
+        first = str(tmp_path / "first")
+        kind = ("single_label_classification", ("a", "b"))
+        fresh = last_layer(ImageClassifier.from_encoder(first, *kind, 0).model)
+        assert torch.equal(fresh, last_layer(ImageClassifier.from_encoder(first, *kind, 0).model))
+        assert not torch.equal(fresh, last_layer(ImageClassifier.from_encoder(first, *kind, 1).model))
+        assert not torch.isclose(fresh, last_layer(ImageClassifier.load_stock(first))).any()

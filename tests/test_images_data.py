@@ -918,3 +918,49 @@ def test_at_another_size_a_picture_falls_on_the_same_side(folder):
 def test_what_is_trained_on_is_not_evaluated_on(folder, given):
     given = {key: str(folder) if value == "same" else value for key, value in given.items()}
     assert "the same examples as those of data.source" in complaint(folder, **given)
+
+
+def test_linked_folders_are_classes_too_and_hidden_ones_are_counted(tmp_path):
+    for number, place in enumerate(("real/cat", "src/dog", "src/.ipynb_checkpoints", "src/dog/.trash")):
+        (tmp_path / place).mkdir(parents=True)
+        for each in range(20):
+            picture(20 * number + each).save(tmp_path / place / f"{each}.png")
+    (tmp_path / "src/cat").symlink_to(tmp_path / "real/cat")
+    (tmp_path / "src/dog/loop").symlink_to(tmp_path / "src/dog")
+    corpus = prepared(tmp_path / "src")
+    assert corpus.train.classes == ["cat", "dog"]
+    assert len(corpus.train) + len(corpus.held_out) == 40
+    assert any("hidden files left out: 40" in line for line in corpus.summary)
+
+
+def test_the_classes_of_a_source_that_is_held_out_are_meant_by_name(tmp_path):
+    import datasets
+
+    for name, order in (("train", ["cat", "dog"]), ("val", ["dog", "cat"])):
+        label = datasets.ClassLabel(names=order)
+        rows = [("cat", picture(number)) for number in range(10)] + [
+            ("dog", picture(50 + number)) for number in range(10)
+        ]
+        images = [{"bytes": encoded(image), "path": None} for _, image in rows]
+        features = datasets.Features({"image": datasets.Image(), "label": label})
+        table = {"image": images, "label": [order.index(kind) for kind, _ in rows]}
+        datasets.Dataset.from_dict(table, features=features).to_parquet(tmp_path / f"{name}.parquet")
+    corpus = prepared(tmp_path / "train.parquet", held_out_source=str(tmp_path / "val.parquet"))
+    assert corpus.train.classes == ["cat", "dog"]
+    pixels = {
+        np.asarray(picture(number)).tobytes(): int(number >= 50) for number in [*range(10), *range(50, 60)]
+    }
+    for content, label in everything(corpus):
+        assert label == pixels[content]
+
+
+def test_a_label_that_is_no_number_is_none(tmp_path):
+    import datasets
+
+    images = [{"bytes": encoded(picture(number)), "path": None} for number in range(20)]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("float64")})
+    labels = [float("nan") if number % 4 == 0 else number % 2 for number in range(20)]
+    datasets.Dataset.from_dict({"image": images, "label": labels}, features=features).to_parquet(
+        tmp_path / "t.parquet"
+    )
+    assert prepared(tmp_path / "t.parquet").train.classes == ["0", "1"]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,7 +149,14 @@ def _points(folder: Path) -> list[Json]:
 
 def labels_command(run: ShownRun) -> str:
     """Return the command that measures a label curve of a run."""
-    return f"textdae label-curve {run.shown} data.source={run.settings.data.source} output_dir={run.shown}/label-curve"
+    return f"textdae label-curve {run.shown} data.source={source_of(run)} output_dir={run.shown}/label-curve"
+
+
+def source_of(run: ShownRun) -> str:
+    """Return the source of a run as it is written in a command; of several the first."""
+    data = run.settings.data
+    several = getattr(data, "sources", None)
+    return shlex.quote(several[0].source if several else data.source)
 
 
 def _label_folders(run: ShownRun) -> list[Path]:

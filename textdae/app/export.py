@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +69,9 @@ def _export(feed: Feed, folder: Path) -> list[str]:
     for name, answers in files.items():
         content = json.dumps(answers, separators=(",", ":"), ensure_ascii=True)
         for path, shown in public_paths.items():
-            content = content.replace(path, shown)
+            # As a whole only: pictures are packed as base64, in which a short path may occur.
+            pattern = rf"(?<![A-Za-z0-9+/=]){re.escape(path)}(?![A-Za-z0-9+=_-])"
+            content = re.sub(pattern, shown.replace("\\", r"\\"), content)
         (folder / "data" / f"{name}.js").write_text(f"textdaeData({content});\n")
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     return [

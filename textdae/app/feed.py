@@ -14,6 +14,7 @@ from textdae.app.artifacts import (
     checkpoint_at,
     label_curve,
     labels_command,
+    source_of,
     target_demo,
     training,
 )
@@ -21,6 +22,8 @@ from textdae.core.cache import cache_root, digest
 from textdae.core.errors import SettingsError
 from textdae.core.explorer import Dial, Explorer, Json
 from textdae.core.registry import modality
+from textdae.core.settings.places import places
+from textdae.core.source_files import files_below
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +153,7 @@ class Feed:
             **explorer.about(),
             "dials": [{**dial._asdict(), "command": self._command(run, dial)} for dial in explorer.dials],
             "rows": explorer.row_keys,
-            "embed_command": f"textdae embed {run.shown} {run.settings.data.source} -o vectors.npy",
+            "embed_command": f"textdae embed {run.shown} {source_of(run)} -o vectors.npy",
             "labels_command": labels_command(run),
             "most_seed": MOST_SEED,
         }
@@ -236,8 +239,19 @@ def _start(explorer: Explorer) -> list[Json]:
 def _folder(run: ShownRun) -> Path:
     """Return the folder of the kept answers of a run: another checkpoint, setting or version has another folder."""
     settings = run.settings.model_dump(mode="json")
-    key = digest(_FORMAT, version("textdae"), run.fingerprint, settings, run.shown, run.overrides)
+    data = [_state(place) for place in places(settings)]
+    key = digest(_FORMAT, version("textdae"), run.fingerprint, settings, data, run.shown, run.overrides)
     return cache_root(run.settings.data.cache_dir) / "page" / key
+
+
+def _state(place: str) -> list[tuple[str, int, int]]:
+    """Return the files of a local place with their sizes and times: other data have other answers."""
+    path = Path(place).expanduser()
+    try:
+        files = sorted(files_below(path)) if path.is_dir() else [path] if path.is_file() else []
+        return [(str(file.absolute()), (at := file.stat()).st_size, at.st_mtime_ns) for file in files]
+    except (OSError, ValueError):
+        return []
 
 
 def _write(file: Path, content: bytes) -> None:

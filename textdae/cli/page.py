@@ -34,8 +34,8 @@ def page(
     target: Annotated[Path, typer.Option("--target", help="Folder of `demo target`.")] = _TARGET,
 ) -> None:
     """Play with a run in the browser: turn the noise, watch the model give back the original."""
-    names = [word for word in words if "=" not in word]
-    overrides = [word for word in words if "=" in word]
+    names = [word for word in words if "=" not in word or Path(word).is_dir()]
+    overrides = [word for word in words if word not in names]
     if not 1 <= len(names) <= 2:
         raise SettingsError(f"app: one run or two, got {len(names)}")
     if overrides and len(names) > 1:

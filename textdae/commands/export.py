@@ -24,7 +24,7 @@ from textdae.commands.keywords import for_checkpoint
 from textdae.commands.run_folder import writing
 from textdae.core.errors import SettingsError, TextdaeError, first_line
 from textdae.core.exportable import Exportable
-from textdae.core.layout import ONNX, ONNX_INT8, ONNX_REPORT
+from textdae.core.layout import EXPORTED, ONNX, ONNX_INT8, ONNX_REPORT
 from textdae.core.names import is_local, public
 from textdae.core.registry import modality
 from textdae.core.settings.runs import EmbedSettings
@@ -89,7 +89,9 @@ def export(
         raise SettingsError(
             "export: a checkpoint on the Hub needs a folder to write; say output, e.g. -o exported"
         )
-    folder = Path(output) if output else Path(checkpoint).expanduser() / Path(ONNX).parent
+    folder = Path(output).expanduser() if output else Path(checkpoint).expanduser() / Path(ONNX).parent
+    folder = folder.resolve()
+    _check_output(folder)
     exportable: Exportable = modality(modality_of(checkpoint)).part("exportable")(checkpoint)
     if int8 and not any(isinstance(module, torch.nn.Linear) for module in exportable.model.modules()):
         raise SettingsError(
@@ -117,6 +119,17 @@ def export(
     finally:
         shutil.rmtree(half, ignore_errors=True)
     return ExportResult(folder, [folder / file.name for file in files], table, what)
+
+
+def _check_output(folder: Path) -> None:
+    """Refuse a folder that holds something else than an earlier export, which is replaced."""
+    ours = {Path(name).name for name in EXPORTED}
+    if folder.is_file():
+        raise SettingsError(f"export: -o {folder} is a file; name a folder")
+    if strange := sorted(each.name for each in folder.glob("*") if each.name not in ours):
+        raise SettingsError(
+            f"export: -o {folder} holds {strange[0]}, which is no export; name a new folder, e.g. {folder / 'onnx'}"
+        )
 
 
 def _examples(

@@ -80,7 +80,7 @@ class _Comparison:
                 hidden = labels >= 0
                 self._right.append(ours[hidden].argmax(-1) == labels[hidden])
                 self._equal.append(ours[hidden].argmax(-1) == stock[hidden].argmax(-1))
-        if stock.ndim == 2 and "labels" not in batch:
+        if stock.ndim == 2 and stock.shape[1] > 1 and "labels" not in batch:  # one column: a regression
             self._equal.append(ours.argmax(-1) == stock.argmax(-1))
         self._apart.append(float(np.abs(stock - ours).max()))
         self.deviation = max(self.deviation, float(stock.std()))

@@ -267,7 +267,7 @@ class _Finetuning(TrainingTask):
         if not schema.is_regression:
             rows = per_class(schema, predictions, labels)
             with open(folder / "classes.csv", "w", newline="", encoding="utf-8") as stream:
-                writer = csv.DictWriter(stream, list(rows[0]))
+                writer = csv.DictWriter(stream, ["class", "precision", "recall", "f1", "examples"])
                 writer.writeheader()
                 writer.writerows({key: for_csv(value) for key, value in row.items()} for row in rows)
         if schema.kind == "single_label_classification":

@@ -95,7 +95,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def settings_beside(folder: Path) -> Path | None:
     """Return the settings file of the run of a checkpoint: beside it, or beside the `checkpoints` that it is one of."""
     beside = [folder / "settings.yaml"]
-    if folder.resolve().parent.name == "checkpoints":
+    if folder.resolve().parent.name == "checkpoints" and step_of(folder.resolve().name) is not None:
         beside.append(folder.resolve().parent.parent / "settings.yaml")
     return next((path for path in beside if folder.is_dir() and path.is_file()), None)
 

@@ -2,10 +2,11 @@
 
 import glob
 import json
+import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,7 +96,9 @@ def size_of(file: Any) -> int | None:
 
 
 def _in_folder(folder: Path, source: str, kinds: Kinds) -> SourceFiles:
-    inside = sorted(file for file in folder.rglob("*") if file.is_file())
+    everything = sorted(files_below(folder))
+    inside = [file for file in everything if not is_hidden(file.relative_to(folder))]
+    hidden = {"hidden files left out": len(everything) - len(inside)} if len(inside) < len(everything) else {}
     files: list[Path] = []
     for group in kinds.endings:
         files = files or [file for file in inside if _ends(file, group)]
@@ -111,9 +114,25 @@ def _in_folder(folder: Path, source: str, kinds: Kinds) -> SourceFiles:
             )
     endings = Counter(file.suffix.lower() or "without an ending" for file in rest)
     names = listed((ending for ending, _ in endings.most_common()), 5)
-    return SourceFiles(
-        files, folder, Counter({f"files of other kinds left out ({names})": len(rest)} if rest else {})
-    )
+    others = {f"files of other kinds left out ({names})": len(rest)} if rest else {}
+    return SourceFiles(files, folder, Counter(others | hidden))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, also behind links to folders, each folder once."""
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        if real in seen:
+            folders[:] = []
+            continue
+        seen.add(real)
+        yield from (file for name in names if (file := Path(root, name)).is_file())
+
+
+def is_hidden(path: Path) -> bool:
+    """Return whether a file, or a folder that it lies in, has a name that begins with a dot."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _owner(files: Sequence[Path], kinds: Kinds) -> str | None:

@@ -190,6 +190,7 @@ class Classifier(Denoiser):
                         raise ValueError(
                             f"its weights lack {lacking[0]}, so it holds no {config.model_type} encoder"
                         )
+                    _init_last_layer(model, body, missing)
             cls.adapt(model)
             return cls(model, *moments)
         except Exception as error:  # OSError, ValueError, KeyError, safetensors errors ...: one line each
@@ -231,3 +232,16 @@ class Classifier(Denoiser):
             return cast(PreTrainedModel, model)
         except Exception as error:
             raise SettingsError(f"no classifier could be loaded from {name!r}: {first_line(error)}") from None
+
+
+def _init_last_layer(model: PreTrainedModel, body: str, fresh: list[str]) -> None:
+    """Draw the last layer anew where a checkpoint brought one for as many labels, which need not be these."""
+    deviation = getattr(model.config, "initializer_range", 0.02)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.startswith(body) or name in fresh or parameter.shape[0] != model.config.num_labels:
+                continue
+            if parameter.ndim > 1:
+                parameter.normal_(0, deviation)
+            else:
+                parameter.zero_()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from textdae.core.errors import SettingsError
-from textdae.core.layout import CARD, PUSHED
+from textdae.core.layout import CARD, PUSHED, step_of
 from textdae.core.names import HubName, parse_hub_name
 from textdae.hub.client import NO_TOKEN, explained, retry
 from textdae.hub.upload import Upload, upload_of
@@ -290,4 +290,4 @@ def _notes_of(path: Path) -> Path:
     if path.is_file():
         return path.with_suffix(f".{PUSHED}")
     inside = {"checkpoints": path.parent.parent, ".to-push": path.parent.parent.parent}
-    return inside.get(path.parent.name, path) / PUSHED
+    return (inside.get(path.parent.name, path) if step_of(path.name) is not None else path) / PUSHED

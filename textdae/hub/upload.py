@@ -107,7 +107,8 @@ def _model(path: Path, training_state: bool, name: HubName) -> Upload:
     if not (path / "config.json").exists():
         raise SettingsError(f"{path}: no config.json, so there is no model to push")
     vet(path)
-    run = path.parent.parent if path.parent.name == "checkpoints" else path
+    is_step = path.parent.name == "checkpoints" and step_of(path.name) is not None
+    run = path.parent.parent if is_step else path
     patterns = (*MODEL, *(TRAINING_STATE if training_state else ()))
     files: Files = {
         file.relative_to(path).as_posix(): file

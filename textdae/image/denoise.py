@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from textdae.core.errors import SettingsError, memory_refused
+from textdae.core.source_files import files_below, is_hidden
 from textdae.hub.run_settings import run_settings
 from textdae.image.data.data_settings import ImageDataSettings
 from textdae.image.data.pictures import fit, read_picture
@@ -159,6 +160,8 @@ def rebuild(denoiser: ImageDenoiser, pixels: Tensor, strength: float | None = No
 
 def _pairs(sources: list[Path], output: Path) -> list[tuple[Path, Path]]:
     """Return the pictures to read, each with the file to write."""
+    if not sources:
+        raise SettingsError("denoise: name a picture or a folder of pictures")
     for source in sources:
         if not os.path.exists(source):  # noqa: PTH110  # of a text it says False, pathlib raises
             raise SettingsError(f"denoise: no such picture or folder: {source}")
@@ -167,7 +170,7 @@ def _pairs(sources: list[Path], output: Path) -> list[tuple[Path, Path]]:
         raise SettingsError(f"denoise: -o {output} is one picture; several are written to a folder")
     if not into_folder and output.suffix.lower() not in SUFFIXES:
         raise SettingsError(f"denoise: -o {output} names no picture; end it in .png")
-    pairs = []
+    pairs: list[tuple[Path, Path]] = []
     for source in sources:
         pairs += (
             _of_folder(source, output)
@@ -177,15 +180,21 @@ def _pairs(sources: list[Path], output: Path) -> list[tuple[Path, Path]]:
     twice = [target for target, count in Counter(target for _, target in pairs).items() if count > 1]
     if twice:
         raise SettingsError(f"denoise: several pictures would be written to {twice[0]}; rename one")
+    beside = {source.resolve().parent for source, _ in pairs}
     for source, target in pairs:
-        if target.exists() and target.samefile(source):
-            raise SettingsError(f"denoise: {source} would be written over; give another place with -o")
+        is_other = into_folder and target.exists() and target.resolve().parent in beside
+        if is_other or (target.exists() and target.samefile(source)):
+            raise SettingsError(f"denoise: {target} would be written over; give another place with -o")
     return pairs
 
 
 def _of_folder(folder: Path, output: Path) -> list[tuple[Path, Path]]:
     """Return the pictures of a folder, with files of the same names elsewhere."""
-    pictures = sorted(f for f in folder.rglob("*") if f.name.lower().endswith(SUFFIXES) and f.is_file())
+    pictures = sorted(
+        file
+        for file in files_below(folder)
+        if file.name.lower().endswith(SUFFIXES) and not is_hidden(file.relative_to(folder))
+    )
     if not pictures:
         raise SettingsError(f"denoise: no picture in the folder {folder} ({', '.join(SUFFIXES)})")
     if output.resolve().is_relative_to(folder.resolve()):

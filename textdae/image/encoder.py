@@ -21,7 +21,7 @@ from textdae.downstream.encoder import LAST_MEAN, Rows, StockEncoder, View
 from textdae.hub.locate import locate
 from textdae.image.data.corpus import Reader
 from textdae.image.data.data_settings import ImageDataSettings
-from textdae.image.data.pictures import fit, plain, read_picture
+from textdae.image.data.pictures import fit, plain, read_picture, upright
 from textdae.image.data.sources import open_images
 from textdae.image.settings import ImageEmbedSettings
 
@@ -101,13 +101,23 @@ class ImageEncoder(StockEncoder):
         if isinstance(example, str | Path):
             try:
                 example = read_picture(Path(example).expanduser().read_bytes(), str(example), settings, notes)
-            except OSError as error:
+            except (OSError, ValueError) as error:  # of a name that no file can have
                 raise SettingsError(f"{where}: {example}: {reason(error)}") from None
         elif isinstance(example, Image.Image):
-            example = plain(example, where, settings, notes)
+            try:
+                example.load()
+            except (OSError, SyntaxError, ValueError) as error:
+                raise SettingsError(f"{where}: damaged or cut short: {reason(error)}") from None
+            example = plain(upright(example), where, settings, notes)
         if isinstance(example, Image.Image):
             return fit(example, self.image_size, self.channels, notes)
-        pixels = np.asarray(example)
+        if isinstance(example, Tensor):
+            example = example.detach().cpu()
+            example = example.float() if example.is_floating_point() else example
+        try:
+            pixels = np.asarray(example)
+        except ValueError as error:
+            raise SettingsError(f"{where}: no picture: {reason(error)}") from None
         if pixels.ndim == 2 and self.channels == 1:
             pixels = pixels[None]
         if pixels.dtype.kind == "f" and pixels.shape == shape:

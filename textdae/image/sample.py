@@ -100,6 +100,8 @@ def fill_pictures(
     """
     if not isinstance(pictures, Tensor) or not isinstance(holes, Tensor):
         raise SettingsError("fill_pictures: pictures and holes are tensors of torch")
+    if pictures.ndim != 4:
+        raise SettingsError(f"fill_pictures: pictures of shape (B, C, H, W), got {tuple(pictures.shape)}")
     _check_least(len(pictures), steps)
     denoiser, levels = _open(checkpoint, strength)
     channels = denoiser.model.config.num_channels
@@ -157,8 +159,8 @@ def inpaint_lines(
         SettingsError: see `fill_pictures`; or the pictures do not fit each other.
     """
     check_output(output)
-    if output.resolve() == source.resolve():
-        raise SettingsError(f"-o {output} would write over the picture itself; give another file")
+    if output.resolve() in (source.resolve(), mask.resolve()):
+        raise SettingsError(f"-o {output} would write over the picture or the mask; give another file")
     denoiser, levels = _open(checkpoint, strength)
     channels = denoiser.model.config.num_channels
     notes: Counter[str] = Counter()

@@ -169,6 +169,14 @@ class ImageFinetuneSettings(FinetuneSettings):
     noise: ImageNoises | None = None
     """Corrupt the inputs while fine-tuning; default: not."""
 
+    @model_validator(mode="after")
+    def _whole_pictures(self) -> "ImageFinetuneSettings":
+        if any(noise.kind in ("neighbours", "pairs") for noise in self.noise or ()):
+            raise ValueError(
+                "noise: neighbours and pairs are for pretraining; choose another kind, or leave noise out"
+            )
+        return self
+
 
 class ImageProbeSettings(ProbeSettings):
     """`textdae probe`, of images"""

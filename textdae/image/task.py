@@ -93,6 +93,11 @@ def open_evaluation(
             f"evaluate.noise: {checkpoint} has no settings.yaml with the noise of its training; "
             "set e.g. evaluate.noise.kind=gaussian evaluate.noise.sigma=0.25"
         )
+    kinds = [noise.kind for noise in settings.evaluate.noise]
+    if "neighbours" in kinds and (len(kinds) > 1 or not isinstance(denoiser.model, UNet)):
+        raise SettingsError(
+            "evaluate.noise: neighbours halves the pictures and has a target of its own: it stands alone, and is for a unet"
+        )
     config, data = denoiser.model.config, settings.data
     # The corpus of the run keeps its settings; embedded sources have a fixed size.
     if data.source not in EMBEDDED_SOURCES and not is_prepared(data):

@@ -165,7 +165,10 @@ class TfIdf(Encoder):
         self._vectorizer = TfidfVectorizer(
             ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b", norm=None, dtype=np.float32
         )
-        self._vectorizer.fit(_joined(texts))
+        try:
+            self._vectorizer.fit(_joined(texts))
+        except ValueError:  # there is no word in any text
+            self._vectorizer.set_params(analyzer="char").fit(_joined(texts))
 
     def views(self) -> list[View]:
         """Return the only view."""

@@ -175,7 +175,7 @@ def _write(
                     apart = origin is other or is_held_out(image.picture.tobytes(), share)
                     side = "held_out" if apart else "train"
                     streams[side].write(image.pixels.tobytes())
-                    labels[side].append(image.label)
+                    labels[side].append(_class_name(image.label, origin.class_names))
                     shapes[side].append(image.pixels.shape)
     finally:
         for stream in streams.values():
@@ -197,11 +197,18 @@ def _write(
     (folder / "notes.json").write_text(json.dumps(notes))
 
 
+def _class_name(label: Any, names: list[str] | None) -> Any:
+    """Return the name of a class by its number in its own source, whose order another source need not have."""
+    if names and isinstance(label, int) and label < len(names):
+        return names[label] if label >= 0 else None
+    return label
+
+
 def _classes(labels: set[Any], names: list[str] | None) -> tuple[dict[Any, int], list[str]]:
-    """Return the index of each class, and the class names."""
+    """Return the index of each class, and the class names, in the order of the training source where it has one."""
     known = labels - {None}
-    if names and all(isinstance(label, int) and label < len(names) for label in known):
-        return {label: max(label, -1) for label in known}, names
+    if names and known <= set(names):
+        return {name: index for index, name in enumerate(names)}, names
     # Numbers in numeric order, names in alphabetic order.
     ordered = sorted(known, key=lambda label: (isinstance(label, str), label))
     return {label: index for index, label in enumerate(ordered)}, [str(label) for label in ordered]

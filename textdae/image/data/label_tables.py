@@ -1,6 +1,7 @@
 """Labels of picture files from metadata tables, in the layout of `datasets`' imagefolder."""
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from textdae.core.errors import SettingsError, listed, reason
+from textdae.core.source_files import files_below
 from textdae.image.spec import METADATA_FILES
 
 
@@ -24,7 +26,7 @@ def labels_from_tables(
     Raises:
         SettingsError: a table cannot be read, names no pictures, or names some that do not exist.
     """
-    tables = sorted(path for path in folder.rglob("*") if path.name.lower() in METADATA_FILES)
+    tables = sorted(path for path in files_below(folder) if path.name.lower() in METADATA_FILES)
     labels: dict[Path, Any] = {}
     labelled = False
     there = set(files)
@@ -59,11 +61,11 @@ def _rows(table: Path) -> list[dict[str, Any]]:
             return rows
         text = table.read_text(encoding="utf-8-sig")
         if table.suffix.lower() == ".jsonl":
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+            rows = [json.loads(line) for line in text.split("\n") if line.strip()]
             if not all(isinstance(row, dict) for row in rows):
                 raise ValueError("a line is not an object")
             return rows
-        return [_with_numbers(row) for row in csv.DictReader(text.splitlines())]
+        return [_with_numbers(row) for row in csv.DictReader(io.StringIO(text, newline=""))]
     except (OSError, ValueError, csv.Error, RecursionError) as error:  # pyarrow's errors are ValueErrors
         raise SettingsError(f"{table}: cannot be read: {reason(error)}") from None
 

@@ -41,7 +41,7 @@ def read_picture(content: bytes, name: str, settings: ImageDataSettings, notes: 
             )  # a phone's second view
             deep = any(";16" in str(tile) or "65535" in str(tile) for tile in picture.tile)
             picture.load()
-            turned = _upright(picture)
+            turned = upright(picture)
     except Image.DecompressionBombError:
         raise UnusablePicture(
             f"{name}: unpacks to more than {MOST_PIXELS // 10**6} million pixels; make it smaller"
@@ -76,7 +76,7 @@ def plain(turned: Image.Image, name: str, settings: ImageDataSettings, notes: Co
     return turned.convert("L" if grey else "RGB")
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def upright(picture: Image.Image) -> Image.Image:
     """Rotate a picture by its EXIF orientation; leave it unchanged if that is damaged."""
     try:
         return ImageOps.exif_transpose(picture)

@@ -1,6 +1,7 @@
 """Sources of pictures: embedded ones, files, tables or a Hub dataset, as streams."""
 
 import functools
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from textdae.core.errors import SettingsError, listed, reason
 from textdae.core.registry import imported
 from textdae.core.source_files import Kinds, SourceFiles, digests_of, find_files
 from textdae.core.source_hub import HubRows
-from textdae.downstream.labels import whole_number
+from textdae.downstream.labels import is_missing, whole_number
 from textdae.image.data.data_settings import ImageDataSettings
 from textdae.image.data.label_tables import labels_from_tables
 from textdae.image.data.pictures import UnusablePicture, read_picture
@@ -84,7 +85,8 @@ def _file_source(data: ImageDataSettings, listed: SourceFiles) -> ImageSource:
     classes: list[Any] = labels or [None] * len(files)
     if not labels and root and all(file.parent != root for file in files):
         classes = [file.relative_to(root).parts[0] for file in files]
-    names = [str(file.relative_to(root) if root else file.name) for file in files]
+    above = root or Path(os.path.commonpath([file.parent for file in files]))
+    names = [str(file.relative_to(above)) for file in files]
     contents = list(zip(names, digests_of(files, cache_root(data.cache_dir)), strict=True))
 
     def entries() -> Iterator[Entry]:
@@ -125,7 +127,7 @@ def _label(row: dict[str, Any], name: str, data: ImageDataSettings) -> Any:
             f"{name}: column {data.label_column!r} holds a {type(label).__name__}, not a class; "
             "set data.label_column to another, or to none that is there"
         )
-    return whole_number(label)
+    return None if is_missing(label) else whole_number(label)
 
 
 def _rows(file: Path, columns: tuple[str, ...]) -> Iterator[dict[str, Any]]:
