@@ -100,9 +100,7 @@ def fill_pictures(
     """
     if not isinstance(pictures, Tensor) or not isinstance(holes, Tensor):
         raise SettingsError("fill_pictures: pictures and holes are tensors of torch")
-    if pictures.ndim != 4:
-        raise SettingsError(f"fill_pictures: pictures of shape (B, C, H, W), got {tuple(pictures.shape)}")
-    _check_least(len(pictures), steps)
+    _check_least(len(pictures) if pictures.ndim else 0, steps)
     denoiser, levels = _open(checkpoint, strength)
     channels = denoiser.model.config.num_channels
     if pictures.ndim != 4 or pictures.shape[1] != channels:
@@ -159,8 +157,9 @@ def inpaint_lines(
         SettingsError: see `fill_pictures`; or the pictures do not fit each other.
     """
     check_output(output)
-    if output.resolve() in (source.resolve(), mask.resolve()):
-        raise SettingsError(f"-o {output} would write over the picture or the mask; give another file")
+    for what, file in (("picture", source), ("mask", mask)):
+        if output.resolve() == file.resolve():
+            raise SettingsError(f"-o {output} would write over the {what} itself; give another file")
     denoiser, levels = _open(checkpoint, strength)
     channels = denoiser.model.config.num_channels
     notes: Counter[str] = Counter()

@@ -6,7 +6,7 @@ N images of one side, C channels.
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -175,13 +175,19 @@ def _write(
                     apart = origin is other or is_held_out(image.picture.tobytes(), share)
                     side = "held_out" if apart else "train"
                     streams[side].write(image.pixels.tobytes())
-                    labels[side].append(_class_name(image.label, origin.class_names))
+                    labels[side].append((origin, image.label))
                     shapes[side].append(image.pixels.shape)
     finally:
         for stream in streams.values():
             stream.close()
-    number, classes = _classes({label for side in labels.values() for label in side}, source.class_names)
-    for side, values in labels.items():
+    every = [each for side in labels.values() for each in side]
+    own = {
+        id(origin): _names_of([label for it, label in every if it is origin], origin.class_names)
+        for origin, _ in every
+    }
+    named = {side: [own[id(origin)](label) for origin, label in pairs] for side, pairs in labels.items()}
+    number, classes = _classes({label for side in named.values() for label in side}, source.class_names)
+    for side, values in named.items():
         info = {
             "images": len(values),
             "image_size": reader.size or 0,
@@ -197,11 +203,13 @@ def _write(
     (folder / "notes.json").write_text(json.dumps(notes))
 
 
-def _class_name(label: Any, names: list[str] | None) -> Any:
-    """Return the name of a class by its number in its own source, whose order another source need not have."""
-    if names and isinstance(label, int) and label < len(names):
-        return names[label] if label >= 0 else None
-    return label
+def _names_of(labels: list[Any], names: list[str] | None) -> Callable[[Any], Any]:
+    """Return what names a class by its number in its own source, whose order another source need not have; names that do not fit are
+    passed over."""
+    known = [label for label in labels if label is not None]
+    if not names or not all(isinstance(label, int) and label < len(names) for label in known):
+        return lambda label: label
+    return lambda label: None if label is None or label < 0 else names[label]
 
 
 def _classes(labels: set[Any], names: list[str] | None) -> tuple[dict[Any, int], list[str]]:
