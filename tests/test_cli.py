@@ -91,7 +91,7 @@ def test_an_output_folder_with_another_run_is_refused(run, tmp_path, corpus):
     (tmp_path / "run/settings.yaml").write_text("x")
     code, _, errors = run("pretrain", f"output_dir={tmp_path / 'run'}", f"data.source={corpus}")
     assert code == 2
-    assert "already holds a run; --resume goes on with it" in errors
+    assert "already holds a run (settings.yaml); --resume goes on with it" in errors
     assert (tmp_path / "run/settings.yaml").read_text() == "x"
 
 

@@ -19,7 +19,7 @@ from textdae.cli.app import (
     hush_transformers,
     split,
 )
-from textdae.core.errors import SettingsError
+from textdae.core.errors import SettingsError, reason
 from textdae.core.names import PREFIX
 from textdae.core.registry import modality
 
@@ -147,6 +147,11 @@ def evaluate(
     if not suite and (beside or most):
         raise SettingsError("--beside and --most belong to --suite")
     settings = for_checkpoint(EvaluateRunSettings, checkpoint, *split(words))
+    if output:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"evaluate: -o {output}: {reason(error)}; name a folder") from None
     if suite:
         ask = modality(settings.modality).part("suite")
         hush_transformers()
@@ -202,7 +207,6 @@ def _write_levels(results: "EvaluationResult", output: Path, with_picture: bool)
 
 
 def _write_json(figures: dict[str, Any], output: Path) -> Path:
-    output.mkdir(parents=True, exist_ok=True)
     file = output / "evaluation.json"
     file.write_text(json.dumps(figures, indent=1))
     return file
@@ -254,7 +258,7 @@ def embed(
     from textdae.core.settings.runs import EmbedSettings
 
     path, overrides = split(words)
-    settings = for_checkpoint(EmbedSettings, checkpoint, path, [f"data.source={source}", *overrides])
+    settings = for_checkpoint(EmbedSettings, checkpoint, path, overrides, source=source)
 
     hush_transformers()
     if executor:

@@ -60,7 +60,7 @@ class EmbedResult:
 
 
 def embed(
-    checkpoint: str,
+    checkpoint: str | Path,
     settings: EmbedSettings | Mapping[str, Any] | Path | str | None = None,
     output: Path | str = "",
     *,
@@ -84,7 +84,7 @@ def embed(
     Example:
         >>> textdae.embed("runs/mine", source="texts/", output="vectors.npy").vectors.shape
     """
-    output = Path(output)
+    checkpoint, output = str(checkpoint), Path(output).expanduser()
     settings = for_checkpoint(EmbedSettings, checkpoint, settings, source=source, dataset=dataset, **sections)
     if output.suffix not in (".npy", ".parquet"):
         raise SettingsError(f"embed: -o {output} must end in .npy or .parquet")

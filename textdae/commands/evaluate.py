@@ -43,7 +43,7 @@ class EvaluationResult(NamedTuple):
 
 @memory_refused("set a smaller evaluate.batch_size")
 def evaluate(
-    checkpoint: str,
+    checkpoint: str | Path,
     settings: EvaluateRunSettings | Mapping[str, Any] | Path | str | None = None,
     levels: Sequence[float] = (),
     *,
@@ -66,6 +66,8 @@ def evaluate(
     Example:
         >>> textdae.evaluate("runs/mine", source="other-texts/").metrics["model"]["bits_per_byte"]
     """
+    checkpoint = str(checkpoint)
+    levels = [levels] if isinstance(levels, int | float) else [float(level) for level in levels]
     settings = for_checkpoint(
         EvaluateRunSettings, checkpoint, settings, source=source, dataset=dataset, **sections
     )

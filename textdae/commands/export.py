@@ -62,7 +62,7 @@ class ExportResult:
 
 
 def export(
-    checkpoint: str,
+    checkpoint: str | Path,
     *,
     int8: bool = False,
     source: str | Path | None = None,
@@ -83,6 +83,7 @@ def export(
     Example:
         >>> textdae.export("runs/mine", int8=True).table
     """
+    checkpoint = str(checkpoint)
     if missing := [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]:
         raise SettingsError(f"export needs {', '.join(missing)}; run: pip install 'textdae[onnx]'")
     if output is None and not is_local(checkpoint):

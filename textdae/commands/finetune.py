@@ -68,7 +68,7 @@ def with_length(train: FinetuneTrainSettings, examples: int, first_batch: int) -
 
 
 def finetune(
-    checkpoint: str,
+    checkpoint: str | Path,
     settings: FinetuneSettings | Mapping[str, Any] | Path | str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -103,6 +103,7 @@ def finetune(
         >>> run = textdae.finetune("runs/quickstart", source="labelled.csv", output_dir="runs/classifier")
         >>> run.metrics["test"]["model"]["accuracy"]
     """
+    checkpoint = str(checkpoint)
     settings = for_checkpoint(
         FinetuneSettings, checkpoint, settings, resume=resume,
         source=source, dataset=dataset, output_dir=output_dir, **sections,

@@ -55,8 +55,12 @@ def read_settings(
     values: dict[str, Any] = dict(base or {})
     path = None
     if isinstance(settings, Settings):
+        if not isinstance(settings, cls):
+            raise SettingsError(
+                f"settings: those of textdae {cls.command} are needed here, got {type(settings).__name__}"
+            )
         if dataset is None and not (overrides or sections or source or output_dir):
-            return settings  # type: ignore[return-value]
+            return settings
         values = over(values, plain(settings))
     elif isinstance(settings, Mapping):
         values = over(values, plain(settings))

@@ -82,7 +82,7 @@ class LabelCurveResult(NamedTuple):
 
 
 def label_curve(
-    checkpoint: str,
+    checkpoint: str | Path,
     settings: LabelCurveSettings | Mapping[str, Any] | Path | str | None = None,
     *,
     source: str | Path | None = None,
@@ -106,6 +106,7 @@ def label_curve(
     Example:
         >>> print(textdae.label_curve("runs/digits", source="digits", labels=[30, 100]).sentence)
     """
+    checkpoint = str(checkpoint)
     settings = for_checkpoint(
         LabelCurveSettings, checkpoint, settings,
         source=source, dataset=dataset, output_dir=output_dir, **sections,

@@ -40,7 +40,7 @@ class ProbeResult(NamedTuple):
 
 
 def probe(
-    checkpoint: str,
+    checkpoint: str | Path,
     settings: ProbeSettings | Mapping[str, Any] | Path | str | None = None,
     *,
     source: str | Path | None = None,
@@ -64,6 +64,7 @@ def probe(
     Example:
         >>> textdae.probe("runs/mine", source="labelled.csv").encoder["encoder, logistic"]["accuracy"]
     """
+    checkpoint = str(checkpoint)
     settings = for_checkpoint(
         ProbeSettings, checkpoint, settings,
         source=source, dataset=dataset, output_dir=output_dir, **sections,

@@ -50,6 +50,10 @@ class Run:
     """
 
     def __init__(self, settings: Any, resume: bool | str, overwrite: bool) -> None:
+        if resume and overwrite:
+            raise SettingsError(
+                "--resume and --overwrite exclude each other: go on with the run, or remove it"
+            )
         self.accelerator = join_processes()
         self.is_main = self.accelerator.is_main_process
         self.folder: Path = settings.output_dir

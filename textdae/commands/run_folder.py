@@ -40,16 +40,22 @@ def sole_run(folder: Path) -> Iterator[None]:
         yield
 
 
+_OF_A_RUN = (
+    "settings.yaml", "config.json", "checkpoints", "best", "log.jsonl", "metrics.json", "model.safetensors", "README.md",
+)  # fmt: skip
+"""Files and folders that a run writes, and would write over."""
+
+
 def check_output_dir(folder: Path, resume: bool) -> None:
     """Refuse a folder that holds another run.
 
     Raises:
         SettingsError: says what to do.
     """
-    holds_run = any((folder / name).exists() for name in ("settings.yaml", "config.json", "checkpoints"))
-    if holds_run and not resume:
+    there = next((name for name in _OF_A_RUN if (folder / name).exists()), None)
+    if there and not resume:
         raise SettingsError(
-            f"output_dir: {folder} already holds a run; --resume goes on with it, output_dir=OTHER keeps it, "
+            f"output_dir: {folder} already holds a run ({there}); --resume goes on with it, output_dir=OTHER keeps it, "
             "--overwrite removes it"
         )
 

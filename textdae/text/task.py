@@ -71,6 +71,11 @@ def prepare_pretraining(
     vocabulary = vocabulary_of(corpus.tokenizer)
     model, seed = settings.model, settings.train.seed
     denoiser = build_text_denoiser(model, corpus.tokenizer, seed, check)
+    if start and settings.data.block_size > denoiser.longest:
+        raise SettingsError(
+            f"data.block_size: {settings.data.block_size} positions are more than the {denoiser.longest} that {public(start)} takes; set "
+            f"data.block_size={denoiser.longest}"
+        )
     if start:
         model = with_code_of(start, model, settings.train.loss_weight == "elbo", corpus.summary)
         try:

@@ -42,10 +42,20 @@ def available_memory(device: torch.device) -> int | None:
     for most, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):  # fmt: skip
         try:  # the limit of a container
             limit, taken = (int(Path("/sys/fs/cgroup", name).read_text()) for name in (most, used))
-            free.append(limit - taken)
+            free.append(limit - taken + _file_cache(Path("/sys/fs/cgroup", most).parent))
         except (OSError, ValueError):  # there is none, or it is "max"
             continue
     return min(free) if free else None
+
+
+def _file_cache(group: Path) -> int:
+    """Return the bytes of files that a group of processes has read and the kernel gives back when memory is short."""
+    try:
+        lines = (group / "memory.stat").read_text().splitlines()
+    except OSError:
+        return 0
+    found = dict(line.rsplit(" ", 1) for line in lines if " " in line)
+    return int(found.get("total_inactive_file", found.get("inactive_file", 0)))
 
 
 def peak_memory(device: torch.device) -> int | None:

@@ -1,10 +1,12 @@
 """The base of all settings, and the units that they are written in."""
 
 import math
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Settings(BaseModel):
@@ -44,6 +46,7 @@ Bytes = Annotated[
     BeforeValidator(lambda value: int(value) if isinstance(value, float) and math.isfinite(value) else value),
     _quantity(_BYTES, "800KB, 40MB or 2GB"),
 ]
+Folder = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]  # noqa: PTH111  # pathlib raises where there is no such user
 Share = Annotated[float, Field(gt=0, le=1)]
 StepsOrShare = Annotated[float, Field(ge=0)]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from textdae.core.settings.base import Seconds, Settings, as_list
+from textdae.core.settings.base import Folder, Seconds, Settings, as_list
 from textdae.core.settings.hub import HubSettings
 from textdae.core.settings.runs import RunSettings
 from textdae.core.settings.train import TrainSettings
@@ -69,7 +69,7 @@ class FinetuneSettings(RunSettings):
 
     modality: str
     """What kind of examples: that of the checkpoint."""
-    output_dir: Path = Path("runs/finetuned")
+    output_dir: Folder = Path("runs/finetuned")
     """Everything the run writes lies here."""
     data: Any
     noise: Any = None
@@ -88,7 +88,7 @@ class ProbeSettings(RunSettings):
 
     modality: str
     """What kind of examples: that of the checkpoint."""
-    output_dir: Path = Path("runs/probe")
+    output_dir: Folder = Path("runs/probe")
     """Everything the run writes lies here."""
     data: Any
     max_examples: Annotated[int, Field(ge=2)] = 5000
@@ -109,7 +109,7 @@ class LabelCurveSettings(RunSettings):
 
     modality: str
     """What kind of examples: that of the checkpoint."""
-    output_dir: Path = Path("runs/label-curve")
+    output_dir: Folder = Path("runs/label-curve")
     """Everything the run writes lies here, each point as soon as it is measured."""
     data: Any
     labels: (

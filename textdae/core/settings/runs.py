@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from textdae.core.registry import modality_of_settings
-from textdae.core.settings.base import Bytes, Settings
+from textdae.core.settings.base import Bytes, Folder, Settings
 from textdae.core.settings.data import DataSettings
 from textdae.core.settings.evaluation import EvaluateSettings
 from textdae.core.settings.hub import HubSettings
@@ -42,7 +42,7 @@ class PretrainSettings(RunSettings):
 
     modality: str
     """What kind of examples; default: what the source, the noise or the model is known to be of."""
-    output_dir: Path = Path("runs/quickstart")
+    output_dir: Folder = Path("runs/quickstart")
     """Everything the run writes lies here."""
     data: DataSettings
     model: Any

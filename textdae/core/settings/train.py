@@ -29,7 +29,7 @@ class TrainSettings(Settings):
 
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Stop after this many optimizer steps."""
-    num_train_epochs: Annotated[float, Field(gt=0)] | None = None
+    num_train_epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Stop after this many passes over the training examples."""
     time_budget: Seconds | None = None
     """Stop after this much training time, e.g. 10m; the schedule follows the clock. With none of the three: 215s."""
@@ -106,12 +106,12 @@ class TrainSettings(Settings):
 
     _unlimited: ClassVar[float | None] = 215.0
 
-    @model_validator(mode="before")
-    @classmethod
-    def _ends(cls, values: Any) -> Any:
-        if cls._unlimited and isinstance(values, dict) and all(values.get(limit) is None for limit in LIMITS):
-            return {**values, "time_budget": cls._unlimited}
-        return values
+    @model_validator(mode="after")
+    def _ends(self) -> "TrainSettings":
+        if self._unlimited and all(getattr(self, limit) is None for limit in LIMITS):
+            # Not as a value that is set: where another limit is told later, it takes this one's place.
+            self.__dict__["time_budget"] = self._unlimited
+        return self
 
     @model_validator(mode="after")
     def _phases_in_steps(self) -> "TrainSettings":

@@ -33,7 +33,7 @@ class WeightedSource(Settings):
     """As `data.source` names it."""
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """As many blocks are drawn from it as this is of the sum of all weights."""
-    max_epochs: Annotated[float, Field(gt=0)] | None = None
+    max_epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Go through it at most so often, then the other sources share its weight; default: without end."""
     name: str | None = None
     """What the report calls it; default: the last part of `source`."""

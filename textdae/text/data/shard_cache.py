@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import threading
 import uuid
 from collections.abc import Sequence
@@ -134,6 +135,8 @@ class ShardCache:
         """Remove the files used longest ago until the rest fits; a process that has one mapped can go on reading it."""
         files = []
         for path in self.folder.glob("*.safetensors"):
+            if not re.fullmatch(r"[0-9a-f]{64}", path.stem):  # not ours
+                continue
             with contextlib.suppress(OSError):
                 stat = path.stat()
                 files.append((stat.st_mtime_ns, stat.st_size, path))
