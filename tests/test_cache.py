@@ -214,3 +214,15 @@ def test_a_full_disk_is_told_from_what_safetensors_says(tmp_path):
 
     with pytest.raises(TextdaeError, match="free some space"):
         cached(tmp_path / "a", make)
+
+
+def test_folders_of_others_in_the_cache_stay(tmp_path):
+    for name in (".venv.old", ".config.d"):
+        (tmp_path / name).mkdir()
+    (tmp_path / f".thing.{12 * 'a'}").mkdir()  # what a killed process left
+    cached(tmp_path / "new", lambda folder: (folder / "it").write_text("it"))
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [
+        ".config.d",
+        ".venv.old",
+        "new",
+    ]

@@ -1,6 +1,7 @@
 """`textdae embed`: the vectors of the stock model, in order, whatever the batches, and again after a stop."""
 
 import json
+from pathlib import Path
 
 import labelled
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from records import heard
 from transformers import AutoModel, AutoTokenizer
 
+from textdae.cli.app import main
 from textdae.commands import embed as module
 from textdae.commands.embed import embed
 from textdae.core.errors import SettingsError
@@ -181,3 +183,23 @@ def test_what_has_no_first_place_has_no_cls(name, known, tmp_path):
         known = "grid and mean"
     with pytest.raises(SettingsError, match=rf"pooling: that layer of .* has {known}, got cls"):
         ImageEncoder(checkpoint, View(0, "cls"))
+
+
+def test_a_name_is_taken_as_it_is_written(text_checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/other.txt").write_text("one\n\ntwo\n\nthree")
+    (tmp_path / "notes #1.txt").write_text("a\n\nb")
+    (tmp_path / "a: b.txt").write_text("c")
+    for name, count in (("notes #1.txt", 2), ("a: b.txt", 1)):
+        monkeypatch.setattr("sys.argv", ["textdae", "embed", text_checkpoint, name, "-o", "v.npy"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+        assert len(np.load("v.npy")) == count
+
+
+def test_a_checkpoint_may_be_a_path(text_checkpoint, texts, tmp_path):
+    assert (
+        embed(Path(text_checkpoint), output=tmp_path / "v.npy", source=tmp_path / "texts.parquet").count == 40
+    )

@@ -555,3 +555,36 @@ def test_muon_under_fsdp_is_refused_before_anything_is_removed(corpus, monkeypat
         )
     assert (first.output_dir / "checkpoints/step-00000002").is_dir()
     assert all(torch.equal(before[name], value) for name, value in files(first.output_dir).items())
+
+
+def test_files_that_a_run_would_write_over_are_named(corpus, tmp_path):
+    (tmp_path / "own/best").mkdir(parents=True)
+    (tmp_path / "own/README.md").write_text("mine")
+    with pytest.raises(SettingsError, match=r"own already holds a run \(best\)"):
+        pretrain(tiny(corpus, tmp_path / "own"))
+    assert (tmp_path / "own/README.md").read_text() == "mine"
+    with pytest.raises(SettingsError, match="--resume and --overwrite exclude each other"):
+        pretrain(tiny(corpus, tmp_path / "own"), resume=True, overwrite=True)
+
+
+def test_blocks_longer_than_a_checkpoint_takes_are_refused(corpus, tmp_path):
+    from transformers import BertConfig, BertForMaskedLM
+
+    tokenizer = load_text(
+        str(pretrain(tiny(corpus, tmp_path / "one", "train.max_steps=1")).output_dir)
+    ).tokenizer
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    BertForMaskedLM(
+        BertConfig(vocab_size=len(tokenizer), max_position_embeddings=32, **sizes)
+    ).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    words = [
+        f"data.source={corpus}",
+        f"output_dir={tmp_path / 'run'}",
+        f"model.from_pretrained={tmp_path / 'bert'}",
+        "data.block_size=64",
+    ]
+    with pytest.raises(
+        SettingsError, match=r"data\.block_size: 64 positions are more than the 32 that bert takes"
+    ):
+        pretrain(load(PretrainSettings, None, words))

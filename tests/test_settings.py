@@ -15,7 +15,7 @@ from textdae.core.errors import SettingsError, TextdaeError
 from textdae.core.settings.downstream import FinetuneSettings, LabelCurveSettings
 from textdae.core.settings.fields import explain
 from textdae.core.settings.reader import load
-from textdae.core.settings.runs import PretrainSettings
+from textdae.core.settings.runs import EvaluateRunSettings, PretrainSettings
 from textdae.core.settings.train import TrainSettings
 from textdae.core.settings.yaml_text import dump, parse_yaml
 from textdae.image.settings import ImagePretrainSettings
@@ -519,3 +519,30 @@ def test_wider_models_have_lower_rates():
         values = [each[name] for each in rates]
         assert values == sorted(values, reverse=True)
         assert len(set(values)) == len(values)
+
+
+def test_the_default_limit_gives_way_to_one_that_is_told_later():
+    ready = load(PretrainSettings)
+    assert ready.train.time_budget == 215
+    told = read_settings(PretrainSettings, ready, train={"max_steps": 1000}).train
+    assert (told.max_steps, told.time_budget) == (1000, None)
+
+
+def test_a_folder_may_begin_with_the_home_of_a_user():
+    assert load(PretrainSettings, None, ["output_dir=~/runs/h"]).output_dir == Path.home() / "runs/h"
+    assert load(PretrainSettings, None, ["output_dir=~nobody-here/h"]).output_dir == Path("~nobody-here/h")
+
+
+@pytest.mark.parametrize(
+    "word", ["train.num_train_epochs=.inf", "data.source=[{source: a, max_epochs: .inf}]"]
+)
+def test_without_end_is_no_number(word):
+    with pytest.raises(SettingsError, match="finite"):
+        load(PretrainSettings, None, [word])
+
+
+def test_settings_of_another_command_are_refused():
+    with pytest.raises(
+        SettingsError, match="those of textdae pretrain are needed here, got TextEvaluateRunSettings"
+    ):
+        read_settings(PretrainSettings, load(EvaluateRunSettings))

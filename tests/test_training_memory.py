@@ -209,3 +209,10 @@ def test_the_most_memory_of_the_process_is_told():
         (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
         assert after == pytest.approx(int(line.split()[1]) * 1024, rel=0.05)
     assert after >= max(before, taken.nbytes)
+
+
+@pytest.mark.parametrize("name", ["inactive_file", "total_inactive_file"])
+def test_files_that_the_kernel_gives_back_are_free(tmp_path, name):
+    (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file 7\n{name} 4096\nslab 3\n")
+    assert memory._file_cache(tmp_path) == 4096
+    assert memory._file_cache(tmp_path / "nowhere") == 0
