@@ -309,7 +309,15 @@ def test_of_several_prepared_sources_each_says_what_it_had_decided(files, prepar
     ]
     summary = prepare_text(TextDataSettings(source=sources), TokenizerSettings()).summary
     assert "decided by textdae prepare, so not used here: data.document" in summary  # of the first one
+    twice = [{"source": str(prepared)}, {"source": str(prepared), "name": "again"}]
+    with pytest.raises(SettingsError, match=r"holds the same text as .*; name it once"):
+        prepare_text(TextDataSettings(source=twice), TokenizerSettings())
     del sources[0]["document"]
+    whole = prepare_text(TextDataSettings(source=sources), TokenizerSettings()).fingerprint
+    index = json.loads((tmp_path / "lines/index.json").read_text())
+    index["fingerprint"]["data.held_out"] = 0.5  # as if it had been prepared again with another share
+    (tmp_path / "lines/index.json").write_text(json.dumps(index))
+    assert prepare_text(TextDataSettings(source=sources), TokenizerSettings()).fingerprint != whole
     summary = prepare_text(TextDataSettings(source=sources), TokenizerSettings()).summary
     assert not any("decided" in line for line in summary)
 

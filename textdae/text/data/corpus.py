@@ -87,6 +87,7 @@ def _open_prepared(
         SettingsError: their tokenizers differ, or the settings name another one.
     """
     corpora: list[TextCorpus] = []
+    seen: dict[str, str] = {}
     if settings.from_pretrained and not tokenizer:
         tokenizer = load_tokenizer(settings.from_pretrained)
     for part, each in zip(data.parts(), prepared, strict=True):
@@ -99,6 +100,9 @@ def _open_prepared(
                 "data.held_out_source: what is held out was chosen by `textdae prepare`; leave it out"
             )
         fingerprint = each.contents["fingerprint"]
+        if before := seen.get(fingerprint["data.source"]):
+            raise SettingsError(f"data.source: {part.source} holds the same text as {before}; name it once")
+        seen[fingerprint["data.source"]] = part.source
         own = tokenizer or each.tokenizer()
         tokenizer = own
         if vocabulary_digest(own) != fingerprint["tokenizer"]:

@@ -86,8 +86,11 @@ def mixed_corpus(corpora: list[TextCorpus], sources: tuple[WeightedSource, ...])
         f"several sources: {', '.join(f'{share.weight / total:.1%} {share.name}' for share in shares)}",
         *(line for corpus in corpora for line in corpus.summary),
     ]
+    split = corpora[0].fingerprint["data.held_out"]
     own = [
         [corpus.fingerprint["data.source"], share.weight, share.max_epochs]
+        # Sources that were prepared may each have a split of their own.
+        + ([each] if (each := corpus.fingerprint["data.held_out"]) != split else [])
         for corpus, share in zip(corpora, shares, strict=True)
     ]
     return TextCorpus(
