@@ -11,10 +11,10 @@ import torch
 from textdae.commands.provenance import comparable, with_absolute_paths
 from textdae.core.errors import SettingsError
 from textdae.core.examples import Concatenated, Questions, SourceWeight
-from textdae.core.settings.places import without_folders
+from textdae.core.settings.paths import without_folders
 from textdae.core.settings.reader import load
 from textdae.core.settings.yaml_text import dump, from_anyone
-from textdae.hub.upload import without_places
+from textdae.hub.upload import without_paths
 from textdae.text.code.token_weights import token_weights
 from textdae.text.data.corpus import prepare_text
 from textdae.text.data.counting import token_counts
@@ -185,7 +185,7 @@ def test_the_settings_of_a_mixture_give_it_back_and_name_no_place(mixture):
     written = from_anyone(dump(mixture), "settings.yaml")
     assert load(TextPretrainSettings, base=written) == mixture
     assert load(TextPretrainSettings, None, ["data.source=other.txt"], written).data.sources is None
-    sent = without_places(written)["data"]["sources"]
+    sent = without_paths(written)["data"]["sources"]
     assert [each["source"] for each in sent] == ["./a.txt", "./b.txt"]
     summary = "; ".join(prepare_text(mixture.data, mixture.tokenizer).summary)
     folder = str(Path(mixture.data.sources[0].source).parent)

@@ -15,7 +15,7 @@ from textdae.core.draw import Draw
 from textdae.core.errors import SettingsError
 from textdae.core.settings.reader import load
 from textdae.core.settings.runs import PretrainSettings
-from textdae.hub.upload import without_places
+from textdae.hub.upload import without_paths
 from textdae.image.data.corpus import prepare_images
 from textdae.image.data.data_settings import ImageCorpusSettings
 from textdae.image.noises.pairs import PairsNoise
@@ -143,5 +143,5 @@ def test_a_unet_learns_what_lies_between(sides, tmp_path, monkeypatch):
     assert table["model"]["mse"] < 0.1 * table["baseline: noisy"]["mse"]
     written = yaml.safe_load((tmp_path / "run" / "settings.yaml").read_text())
     assert written["data"]["noisy_source"] == str(noisy)
-    assert without_places(written)["data"]["noisy_source"] == "./noisy"
+    assert without_paths(written)["data"]["noisy_source"] == "./noisy"
     assert str(tmp_path) not in (tmp_path / "run" / "README.md").read_text()

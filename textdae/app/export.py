@@ -14,7 +14,7 @@ from textdae.core.explorer import Dial, Json
 from textdae.core.layout import PAGE
 from textdae.core.names import public
 from textdae.core.progress import Progress
-from textdae.core.settings.places import places
+from textdae.core.settings.paths import paths_in
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def _export(feed: Feed, folder: Path) -> list[str]:
 
 def _public_paths(feed: Feed) -> dict[str, str]:
     """Map paths of this machine, as they stand in JSON, to what an exported page has instead; the longest first."""
-    of_settings = (place for run in feed.runs for place in places(run.settings.model_dump(mode="json")))
+    of_settings = (path for run in feed.runs for path in paths_in(run.settings.model_dump(mode="json")))
     names = {str(name) for run in feed.runs for name in (run.folder, run.shown)}.union(of_settings)
     local = sorted((name for name in names if public(name) != name and "/" in name), key=len, reverse=True)
     return {json.dumps(name)[1:-1]: json.dumps(public(name))[1:-1] for name in local}

@@ -22,7 +22,7 @@ from textdae.core.cache import cache_root, digest
 from textdae.core.errors import SettingsError
 from textdae.core.explorer import Dial, Explorer, Json
 from textdae.core.registry import modality
-from textdae.core.settings.places import places
+from textdae.core.settings.paths import paths_in
 from textdae.core.source_files import files_below
 
 logger = logging.getLogger(__name__)
@@ -239,14 +239,14 @@ def _start(explorer: Explorer) -> list[Json]:
 def _folder(run: ShownRun) -> Path:
     """Return the folder of the kept answers of a run: another checkpoint, setting or version has another folder."""
     settings = run.settings.model_dump(mode="json")
-    data = [_state(place) for place in places(settings)]
+    data = [_state(path) for path in paths_in(settings)]
     key = digest(_FORMAT, version("textdae"), run.fingerprint, settings, data, run.shown, run.overrides)
     return cache_root(run.settings.data.cache_dir) / "page" / key
 
 
-def _state(place: str) -> list[tuple[str, int, int]]:
-    """Return the files of a local place with their sizes and times: other data have other answers."""
-    path = Path(place).expanduser()
+def _state(name: str) -> list[tuple[str, int, int]]:
+    """Return the files of a local path with their sizes and times: other data have other answers."""
+    path = Path(name).expanduser()
     try:
         files = sorted(files_below(path)) if path.is_dir() else [path] if path.is_file() else []
         return [(str(file.absolute()), (at := file.stat()).st_size, at.st_mtime_ns) for file in files]

@@ -93,18 +93,14 @@ def _check_device() -> Finding:
 
 
 def _check_threads() -> Finding:
-    threads = torch.get_num_threads()
-    if threads > available_cores():
+    threads, cores = torch.get_num_threads(), available_cores()
+    if threads > cores:
         return Finding(
             False,
             "threads",
-            f"{threads} on {available_cores()} cores are slower than one a core; set OMP_NUM_THREADS={available_cores()}",
+            f"{threads} on {cores} cores are slower than one a core; set OMP_NUM_THREADS={cores}",
         )
-    few = (
-        f" on {available_cores()} cores; more with OMP_NUM_THREADS={available_cores()}"
-        if threads < available_cores()
-        else ""
-    )
+    few = f" on {cores} cores; more with OMP_NUM_THREADS={cores}" if threads < cores else ""
     return Finding(True, "threads", f"{threads}{few}")
 
 

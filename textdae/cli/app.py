@@ -42,21 +42,15 @@ app = typer.Typer(
 _imported: list[str] = []
 """The modules of `--import`."""
 
-Words = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="settings",
-        help="[FILE.yaml] [KEY=VALUE ...]: a settings file, and settings that win over it; textdae settings COMMAND lists them.",
-        show_default=False,
-    ),
-]
+
+def _settings(file: str) -> Any:
+    help = f"[FILE.yaml] [KEY=VALUE ...]: {file}, and settings that win over it; textdae settings COMMAND lists them."
+    return typer.Argument(metavar="settings", help=help, show_default=False)
+
+
+Words = Annotated[list[str] | None, _settings("a settings file")]
 WordsOfPretraining = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="settings",
-        help="[FILE.yaml] [KEY=VALUE ...]: a settings file, or a shipped one by its name (text-mini), and settings that win over it; textdae settings COMMAND lists them.",
-        show_default=False,
-    ),
+    list[str] | None, _settings("a settings file, or a shipped one by its name (text-mini)")
 ]
 Checkpoint = Annotated[
     str, typer.Argument(help="A checkpoint folder, or OWNER/NAME[@REVISION] on the Hub.", show_default=False)

@@ -12,7 +12,7 @@ from textdae.core.names import PREFIX
 from textdae.core.noise_kind import NoiseKind
 from textdae.core.registry import modality_of_features, modality_of_settings
 from textdae.core.settings.base import Settings
-from textdae.core.settings.places import names_place
+from textdae.core.settings.paths import names_path
 from textdae.core.settings.reader import given, load, over
 from textdae.core.settings.runs import EmbedSettings, EvaluateRunSettings, RunSettings
 from textdae.core.settings.train import LIMITS, TrainSettings
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 S = TypeVar("S", bound=RunSettings)
 
 _OF_A_SOURCE = ("sources", "subset", "split", "held_out_split", "test_split", "revision")
-"""Settings below `data` that belong to one source and do not apply to another; so do all that name a place."""
+"""Settings below `data` that belong to one source and do not apply to another; so do all that name a path."""
 
 
 def read_settings(
@@ -205,7 +205,7 @@ def _for_another_source(base: dict[str, Any], told: Mapping[str, Any]) -> dict[s
     kept = {
         key: value
         for key, value in data.items()
-        if key == "source" or not (key in _OF_A_SOURCE or names_place(key))
+        if key == "source" or not (key in _OF_A_SOURCE or names_path(key))
     }
     return base | {"data": kept}
 

@@ -83,9 +83,8 @@ def read_prepare_settings(
         values = given(settings, ()) if isinstance(settings, Path | str) else dict(settings or {})
     ours = set(PrepareSettings.choose(values).model_fields)
     of_training = set(PretrainSettings.choose(values).model_fields) - ours
-    if isinstance(settings, PretrainSettings) or of_training & set(
-        values
-    ):  # whose output_dir is that of the run
+    if isinstance(settings, PretrainSettings) or of_training & set(values):
+        # Their output_dir is that of the run.
         settings = {name: value for name, value in values.items() if name not in {*of_training, "output_dir"}}
     return read_settings(PrepareSettings, settings, overrides, **told)
 

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 
 from textdae.core.names import is_local
 from textdae.core.registry import is_embedded
-from textdae.core.settings.places import names_place
+from textdae.core.settings.paths import names_path
 
 
 def versions() -> dict[str, Any]:
@@ -51,7 +51,7 @@ def hardware(accelerator: Accelerator) -> str:
 _OF_A_HOST = (
     "output_dir", "hub", "cache_dir", "num_proc", "dataloader_num_workers", "report_to", "run_name", "project",
 )  # fmt: skip
-"""Settings that may differ between hosts as they do not change the model; so may places, whose content is compared."""
+"""Settings that may differ between hosts as they do not change the model; so may paths, whose content is compared."""
 
 
 def comparable(settings: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _of_any_host(value: Any) -> Any:
         return [_of_any_host(each) for each in value]
     if not isinstance(value, dict):
         return value
-    kept = {key: each for key, each in value.items() if not (key in _OF_A_HOST or names_place(key))}
+    kept = {key: each for key, each in value.items() if not (key in _OF_A_HOST or names_path(key))}
     return {key: _of_any_host(each) for key, each in kept.items()}
 
 
@@ -93,7 +93,7 @@ def with_absolute_paths(settings: Any) -> Any:
     data: dict[str, Any] = {
         key: _absolute(value)
         for key, value in settings.data
-        if names_place(key) and value and not is_embedded(value)
+        if names_path(key) and value and not is_embedded(value)
     }
     if several := getattr(settings.data, "sources", None):
         paths = [each.source if is_embedded(each.source) else _absolute(each.source) for each in several]

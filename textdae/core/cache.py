@@ -85,14 +85,10 @@ def _lock_of(temporary: Path) -> Path:
 def _remove_dead(root: Path, mine: str) -> None:
     """Remove the temporary folders of killed processes: those of `mine`, and those whose lock is free."""
     for temporary in root.glob(".*.*"):
-        is_ours = re.fullmatch(
-            r"\..+\.[0-9a-f]{12}", temporary.name
-        )  # the cache may lie in a folder of the user
-        if (
-            is_ours
-            and temporary.is_dir()
-            and (temporary.name.startswith(f".{mine}.") or is_free(_lock_of(temporary)))
-        ):
+        # The cache may lie in a folder of the user, who has hidden folders too.
+        if not re.fullmatch(r"\..+\.[0-9a-f]{12}", temporary.name) or not temporary.is_dir():
+            continue
+        if temporary.name.startswith(f".{mine}.") or is_free(_lock_of(temporary)):
             shutil.rmtree(temporary, ignore_errors=True)
 
 

@@ -17,10 +17,10 @@ def settings_on_hub(name: str, training_state: bool = False) -> dict[str, Any]:
     file = folder_of(name, training_state) / "settings.yaml"
     if not file.is_file():
         return {}
-    from textdae.hub.upload import without_places
+    from textdae.hub.upload import without_paths
 
     text = file.read_text(encoding="utf-8", errors="replace")
-    return without_places(from_anyone(text, f"{name}: settings.yaml"))
+    return without_paths(from_anyone(text, f"{name}: settings.yaml"))
 
 
 def run_settings(checkpoint: str) -> PretrainSettings | None:

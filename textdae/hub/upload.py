@@ -21,7 +21,7 @@ from textdae.core.layout import (
 )
 from textdae.core.names import HubName, is_local, public
 from textdae.core.registry import report_files
-from textdae.core.settings.places import names_place
+from textdae.core.settings.paths import names_path
 from textdae.core.settings.yaml_text import from_anyone, to_yaml
 from textdae.hub.locate import digests
 from textdae.hub.vetting.folder import vet
@@ -126,7 +126,7 @@ def _model(path: Path, training_state: bool, name: HubName) -> Upload:
     files |= {file: run / file for file in report if (run / file).is_file()}
     if "settings.yaml" in files:
         settings = from_anyone((run / "settings.yaml").read_text(encoding="utf-8"), "settings.yaml")
-        files["settings.yaml"] = to_yaml(without_places(settings)).encode()
+        files["settings.yaml"] = to_yaml(without_paths(settings)).encode()
     card = _card(path, training_state).replace(SELF, _as_written(name)).replace(NAME, str(name))
     files[CARD] = card.encode()
     here = {file.name for file in path.iterdir()} - {PUSHED}
@@ -158,7 +158,7 @@ def _as_written(name: HubName) -> str:
     return f'{name.id}", revision="{name.revision}' if name.revision else name.id
 
 
-def without_places(settings: dict[str, Any]) -> dict[str, Any]:
+def without_paths(settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a run without local paths and settings of the machine.
 
     A path is shortened to `./NAME`, so that it cannot be taken for the name of a repository.
@@ -166,11 +166,11 @@ def without_places(settings: dict[str, Any]) -> dict[str, Any]:
 
     def clean(key: str, value: Any) -> Any:
         if isinstance(value, dict):
-            return without_places(value)
+            return without_paths(value)
         if isinstance(value, list):
             return [clean(key, each) for each in value]
-        is_place = names_place(key) and isinstance(value, str) and is_local(value)
-        return f"./{public(value)}" if is_place else value
+        is_path = names_path(key) and isinstance(value, str) and is_local(value)
+        return f"./{public(value)}" if is_path else value
 
     return {key: clean(key, value) for key, value in settings.items() if key not in _OURS}
 

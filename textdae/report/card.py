@@ -12,7 +12,7 @@ from textdae.core.names import public
 from textdae.core.noise_kind import in_words
 from textdae.core.registry import modalities
 from textdae.core.settings.downstream import FinetuneSettings
-from textdae.core.settings.places import without_folders
+from textdae.core.settings.paths import without_folders
 from textdae.report.card_data import front_matter, head
 from textdae.report.scores import Scores, markdown_table
 

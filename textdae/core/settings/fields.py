@@ -42,7 +42,7 @@ def _type_name(annotation: Any) -> str:
 
 
 def _default_first(field: FieldInfo, choices: list[type[BaseModel]]) -> list[type[BaseModel]]:
-    """Return the classes that a field may hold, the one first that it holds where nothing is said."""
+    """Return the classes that a field may hold, that of its default first."""
     value = None if field.is_required() else field.get_default(call_default_factory=True)
     if value is None:
         with suppress(ValidationError):

@@ -175,17 +175,18 @@ def _write(
                     apart = origin is other or is_held_out(image.picture.tobytes(), share)
                     side = "held_out" if apart else "train"
                     streams[side].write(image.pixels.tobytes())
-                    labels[side].append((origin, image.label))
+                    labels[side].append((origin is other, image.label))
                     shapes[side].append(image.pixels.shape)
     finally:
         for stream in streams.values():
             stream.close()
-    every = [each for side in labels.values() for each in side]
-    own = {
-        id(origin): _names_of([label for it, label in every if it is origin], origin.class_names)
-        for origin, _ in every
+    found = {pair for pairs in labels.values() for pair in pairs}
+    name = {
+        is_other: _names_of({label for apart, label in found if apart == is_other}, origin.class_names)
+        for is_other, origin in ((False, source), (True, other))
+        if origin
     }
-    named = {side: [own[id(origin)](label) for origin, label in pairs] for side, pairs in labels.items()}
+    named = {side: [name[is_other](label) for is_other, label in pairs] for side, pairs in labels.items()}
     number, classes = _classes({label for side in named.values() for label in side}, source.class_names)
     for side, values in named.items():
         info = {
@@ -203,11 +204,9 @@ def _write(
     (folder / "notes.json").write_text(json.dumps(notes))
 
 
-def _names_of(labels: list[Any], names: list[str] | None) -> Callable[[Any], Any]:
-    """Return what names a class by its number in its own source, whose order another source need not have; names that do not fit are
-    passed over."""
-    known = [label for label in labels if label is not None]
-    if not names or not all(isinstance(label, int) and label < len(names) for label in known):
+def _names_of(labels: set[Any], names: list[str] | None) -> Callable[[Any], Any]:
+    """Return what names a class by its number in its own source: another may have another order. Names that do not fit are passed over."""
+    if not names or not all(isinstance(label, int) and label < len(names) for label in labels - {None}):
         return lambda label: label
     return lambda label: None if label is None or label < 0 else names[label]
 
